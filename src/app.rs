@@ -1,0 +1,179 @@
+//! The application: everything that handlers share, built once, and the one list of routes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware;
+use axum::response::Redirect;
+use axum::routing::get;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::timeout::RequestBodyTimeoutLayer;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::auth::service::Accounts;
+use crate::auth::tokens::Tokens;
+use crate::config::{CorsOrigins, Limits};
+use crate::error::{Error, Result};
+use crate::http::request_id;
+use crate::products::service::Catalogue;
+use crate::purchases::lanes::Lanes;
+use crate::store::Store;
+use crate::store::pulse::Pulse;
+use crate::{auth, leaderboard, openapi, products, purchases, status};
+
+/// What every handler gets.
+pub type AppState = Arc<App>;
+
+/// The parts of the application. Each is shared by all requests.
+pub struct App {
+    limits: Limits,
+    store: Store,
+    pulse: Pulse,
+    tokens: Tokens,
+    accounts: Accounts,
+    catalogue: Catalogue,
+    lanes: Lanes,
+    shutdown: CancellationToken,
+}
+
+impl App {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// `internal`, when the system has no random numbers.
+    pub fn new(
+        limits: Limits,
+        store: Store,
+        pulse: Pulse,
+        tokens: Tokens,
+        shutdown: CancellationToken,
+    ) -> Result<Self> {
+        Ok(Self {
+            accounts: Accounts::new(store.clone(), &limits)?,
+            catalogue: Catalogue::new(store.clone()),
+            lanes: Lanes::new(store.clone(), &limits),
+            limits,
+            store,
+            pulse,
+            tokens,
+            shutdown,
+        })
+    }
+
+    /// What the server takes at the most.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether the database commits, and its clock.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    /// Signs and verifies tokens.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The accounts.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// The products.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Where purchases are made.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// Whether new requests are welcome.
+    ///
+    /// # Errors
+    /// `overloaded` once the server shuts down.
+    pub fn check_open(&self) -> Result<()> {
+        match self.shutdown.is_cancelled() {
+            true => Err(Error::Overloaded { detail: "The server is shutting down." }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// All routes, and what stands around each of them.
+pub fn router(app: AppState, cors_origins: &CorsOrigins) -> Router {
+    let body_read_max = Limits::milliseconds(app.limits.body_read_ms_max);
+    let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
+        .merge(auth::routes::router())
+        .merge(products::routes::router())
+        .merge(purchases::routes::router())
+        .merge(leaderboard::router())
+        .merge(status::router())
+        .split_for_parts();
+    let router = routes
+        .merge(openapi::router(document))
+        .route("/", get(|| async { Redirect::temporary("/docs/") }))
+        .fallback(|| async {
+            Error::NotFound { detail: "No route has this path; GET /docs lists them all." }
+        })
+        .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
+        .layer(RequestBodyTimeoutLayer::new(body_read_max))
+        .layer(CatchPanicLayer::custom(request_id::panicked));
+    let router = match cors(cors_origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router
+        .layer(middleware::from_fn(request_id::layer))
+        .layer(middleware::map_response(no_sniffing))
+        .with_state(app)
+}
+
+/// What is JSON stays JSON, whatever a browser would make of its content.
+async fn no_sniffing(mut response: axum::response::Response) -> axum::response::Response {
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// None when no page of another origin may call: then there is nothing to tell a browser.
+fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
+    let own = |name: &'static str| HeaderName::from_static(name);
+    let origins = match origins {
+        CorsOrigins::List(origins) if origins.is_empty() => return None,
+        CorsOrigins::Any => AllowOrigin::any(),
+        CorsOrigins::List(origins) => {
+            AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+        }
+    };
+    let cors = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            own("idempotency-key"),
+            own("last-event-id"),
+            own("x-request-id"),
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            own("idempotent-replayed"),
+            own("x-request-id"),
+        ])
+        .max_age(std::time::Duration::from_secs(600));
+    Some(cors)
+}

@@ -1,0 +1,59 @@
+//! The extractors that say who is asking.
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use mongodb::bson::oid::ObjectId;
+
+use super::user::Role;
+use crate::app::AppState;
+use crate::error::{Error, Result};
+
+/// The user whom the token names. Refuses with `unauthenticated` or `token_expired`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CurrentUser {
+    /// The user's id.
+    pub id: ObjectId,
+    /// The public display name.
+    pub name: String,
+    /// What the user may do.
+    pub role: Role,
+}
+
+/// Proof that an admin asks. Refuses others with `forbidden`.
+#[derive(Debug, Clone, Copy)]
+pub struct Admin;
+
+impl FromRequestParts<AppState> for CurrentUser {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self> {
+        let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+        let (value, None) = (
+            values
+                .next()
+                .ok_or(Error::Unauthenticated { detail: "Send `Authorization: Bearer` and a token." })?,
+            values.next(),
+        ) else {
+            return Err(Error::Unauthenticated { detail: "Send one Authorization header, not several." });
+        };
+        let token = value.to_str().ok().and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        let token =
+            token.ok_or(Error::Unauthenticated { detail: "Send `Authorization: Bearer` and a token." })?;
+        app.tokens().verify(token)
+    }
+}
+
+impl FromRequestParts<AppState> for Admin {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self> {
+        match CurrentUser::from_request_parts(parts, app).await?.role {
+            Role::Admin => Ok(Self),
+            Role::Customer => Err(Error::Forbidden),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Accounts: registering, logging in, and the first admin.
+
+use mongodb::bson::{DateTime, doc, oid::ObjectId};
+
+use super::login_failures::LoginFailures;
+use super::passwords::Passwords;
+use super::user::{Role, User};
+use crate::config::{AdminCredentials, Limits, Secret};
+use crate::error::{Error, Result};
+use crate::store::{Store, failure};
+
+/// The accounts and what guards them.
+pub struct Accounts {
+    store: Store,
+    passwords: Passwords,
+    login_failures: LoginFailures,
+}
+
+impl Accounts {
+    /// The accounts in `store`.
+    ///
+    /// # Errors
+    /// `internal`, when the system has no random numbers.
+    pub fn new(store: Store, limits: &Limits) -> Result<Self> {
+        Ok(Self { store, passwords: Passwords::new(limits)?, login_failures: LoginFailures::new(limits) })
+    }
+
+    /// Makes an account. `email` is in lower case.
+    ///
+    /// # Errors
+    /// `email_taken`, `overloaded`, and those of a write.
+    pub async fn register(&self, name: String, email: String, password: Secret, role: Role) -> Result<User> {
+        // Asked first, as it is cheaper than a hash; the unique index decides.
+        if self.find_by_email(&email).await?.is_some() {
+            return Err(Error::EmailTaken);
+        }
+        let password_hash = self.passwords.hash(password).await?;
+        let user =
+            User { id: ObjectId::new(), name, email, password_hash, role, created_at: DateTime::now() };
+        let users = self.store.users.clone();
+        self.store
+            .write(async move {
+                match users.insert_one(&user).await {
+                    Ok(_) => Ok(user),
+                    Err(error) if failure::is_duplicate_key(&error) => Err(Error::EmailTaken),
+                    Err(error) => Err(failure::of_write(&error)),
+                }
+            })
+            .await
+    }
+
+    /// The account that the credentials open. `email` is in lower case.
+    ///
+    /// # Errors
+    /// `invalid_credentials`, in the same time whether the account exists or not; `rate_limited` after too many of
+    /// them; `overloaded`.
+    pub async fn log_in(&self, email: &str, password: Secret) -> Result<User> {
+        self.login_failures.check(email)?;
+        let user = self.find_by_email(email).await?;
+        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        let right = self.passwords.verify(password, hash).await?;
+        match user.filter(|_| right) {
+            Some(user) => {
+                self.login_failures.succeeded(email);
+                Ok(user)
+            }
+            None => {
+                self.login_failures.failed(email);
+                Err(Error::InvalidCredentials)
+            }
+        }
+    }
+
+    /// The account with this id.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn find(&self, id: ObjectId) -> Result<Option<User>> {
+        self.store.read(async { self.store.users.find_one(doc! { "_id": id }).await }).await
+    }
+
+    /// Makes the admin, unless there is a user with that address.
+    ///
+    /// # Errors
+    /// Those of `register`.
+    pub async fn ensure_admin(&self, credentials: &AdminCredentials) -> Result<()> {
+        let name = "Admin".to_owned();
+        let email = credentials.email.clone();
+        match self.register(name, email, credentials.password.clone(), Role::Admin).await {
+            Ok(_) | Err(Error::EmailTaken) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether anybody may create products.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn has_admin(&self) -> Result<bool> {
+        let admin =
+            self.store.read(async { self.store.users.find_one(doc! { "role": "admin" }).await }).await?;
+        Ok(admin.is_some())
+    }
+
+    async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
+        self.store.read(async { self.store.users.find_one(doc! { "email": email }).await }).await
+    }
+}

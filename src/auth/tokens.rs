@@ -1,0 +1,202 @@
+//! The tokens: JWT, HS256. Whoever holds the secret may mint them; buying needs no account here.
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use mongodb::bson::oid::ObjectId;
+use serde::{Deserialize, Serialize};
+
+use super::current_user::CurrentUser;
+use super::hs256;
+use super::user::{Role, User};
+use crate::config::{Limits, Secret};
+use crate::error::{Error, Result};
+use crate::timestamp::Timestamp;
+
+/// Issuer and audience of every token.
+pub const ISSUER: &str = "flash-sale";
+/// A token is valid from this long before it is made, in seconds: the servers' clocks may differ by so much.
+const CLOCK_SKEW_SECONDS: i64 = 30;
+/// The longest display name in a token, in characters; longer ones are cut.
+const NAME_CHARACTERS_MAX: usize = 80;
+
+/// Signs and verifies tokens.
+pub struct Tokens {
+    encoding_key: EncodingKey,
+    decoding_key: DecodingKey,
+    validation: Validation,
+    lifetime_seconds: i64,
+}
+
+/// What a token says, in the names of RFC 7519.
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    sub: String,
+    name: String,
+    role: Role,
+    iss: String,
+    aud: String,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+}
+
+/// The claims that are read back; the validation has seen to the others.
+#[derive(Debug, Deserialize)]
+struct VerifiedClaims {
+    sub: String,
+    name: String,
+    role: Role,
+    #[expect(dead_code, reason = "a token without it is refused; nothing depends on its value")]
+    iat: i64,
+}
+
+/// A token and the moment it expires.
+pub struct SignedToken {
+    /// The compact form, for `Authorization: Bearer`.
+    pub token: String,
+    /// From then on it is refused.
+    pub expires_at: Timestamp,
+}
+
+impl Tokens {
+    /// Tokens over this secret.
+    pub fn new(secret: &Secret, limits: &Limits) -> Self {
+        hs256::install();
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 0;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[ISSUER]);
+        validation.set_required_spec_claims(&["sub", "iss", "aud", "nbf", "exp"]);
+        Self {
+            encoding_key: EncodingKey::from_secret(secret.reveal().as_bytes()),
+            decoding_key: DecodingKey::from_secret(secret.reveal().as_bytes()),
+            validation,
+            lifetime_seconds: i64::try_from(limits.token_lifetime_seconds).unwrap_or(i64::MAX / 2),
+        }
+    }
+
+    /// A token for `user`.
+    ///
+    /// # Errors
+    /// `internal`, if it cannot be signed.
+    pub fn sign(&self, user: &User) -> Result<SignedToken> {
+        let now = Timestamp::now_here().milliseconds().div_euclid(1000);
+        let claims = Claims {
+            sub: user.id.to_hex(),
+            name: user.name.clone(),
+            role: user.role,
+            iss: ISSUER.into(),
+            aud: ISSUER.into(),
+            iat: now,
+            nbf: now - CLOCK_SKEW_SECONDS,
+            exp: now + self.lifetime_seconds,
+        };
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding_key)
+            .map_err(|error| {
+                tracing::error!("a token cannot be signed: {error}");
+                Error::Internal
+            })?;
+        Ok(SignedToken { token, expires_at: Timestamp::from_milliseconds(claims.exp * 1000) })
+    }
+
+    /// Who the token says is asking.
+    ///
+    /// # Errors
+    /// `token_expired`, and `unauthenticated` for everything else that is wrong with it.
+    pub fn verify(&self, token: &str) -> Result<CurrentUser> {
+        let claims = jsonwebtoken::decode::<VerifiedClaims>(token, &self.decoding_key, &self.validation)
+            .map_err(|error| match error.kind() {
+                ErrorKind::ExpiredSignature => Error::TokenExpired,
+                _ => Error::Unauthenticated { detail: "The token is not one of ours, or not valid yet." },
+            })?
+            .claims;
+        let id: ObjectId = claims.sub.parse().map_err(|_| Error::Unauthenticated {
+            detail: "The token's `sub` has to be an id of 24 hexadecimal digits.",
+        })?;
+        let name = claims.name.trim().chars().take(NAME_CHARACTERS_MAX).collect();
+        Ok(CurrentUser { id, name, role: claims.role })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn tokens() -> Tokens {
+        Tokens::new(&Secret::new("kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1"), &Limits::default())
+    }
+
+    fn claims(change: impl FnOnce(&mut Value)) -> Value {
+        let now = Timestamp::now_here().milliseconds() / 1000;
+        let mut claims = json!({
+            "sub": "65f1c0ffee65f1c0ffee65f1", "name": "Ada Lovelace", "role": "customer",
+            "iss": "flash-sale", "aud": "flash-sale", "iat": now, "nbf": now, "exp": now + 60,
+        });
+        change(&mut claims);
+        claims
+    }
+
+    fn verify(claims: &Value) -> Result<CurrentUser> {
+        let tokens = tokens();
+        let token =
+            jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &tokens.encoding_key).unwrap();
+        tokens.verify(&token)
+    }
+
+    #[test]
+    fn a_token_of_any_provider_with_the_secret_is_good() {
+        assert_eq!(verify(&claims(|_| ())).unwrap().name, "Ada Lovelace");
+        assert_eq!(verify(&claims(|claims| claims["role"] = json!("admin"))).unwrap().role, Role::Admin);
+    }
+
+    #[test]
+    fn each_claim_is_needed() {
+        for name in ["sub", "name", "role", "iss", "aud", "iat", "nbf", "exp"] {
+            let result = verify(&claims(|claims| {
+                claims.as_object_mut().unwrap().remove(name);
+            }));
+            assert!(matches!(result, Err(Error::Unauthenticated { .. })), "{name}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn each_claim_is_checked() {
+        let later = Timestamp::now_here().milliseconds() / 1000 + 30;
+        for (name, value) in [
+            ("sub", json!("ada")),
+            ("iss", json!("another")),
+            ("aud", json!("another")),
+            ("role", json!("root")),
+            ("nbf", json!(later)),
+        ] {
+            let result = verify(&claims(|claims| claims[name] = value));
+            assert!(matches!(result, Err(Error::Unauthenticated { .. })), "{name}: {result:?}");
+        }
+        let past = Timestamp::now_here().milliseconds() / 1000 - 1;
+        assert_eq!(verify(&claims(|claims| claims["exp"] = json!(past))).unwrap_err(), Error::TokenExpired);
+    }
+
+    #[test]
+    fn a_changed_or_unsigned_token_is_refused() {
+        let tokens = tokens();
+        let good =
+            jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims(|_| ()), &tokens.encoding_key)
+                .unwrap();
+        let (signed, _) = good.rsplit_once('.').unwrap();
+        let (_, payload) = signed.split_once('.').unwrap();
+        // {"alg":"none"} and {"alg":"RS256"}
+        for bad in [
+            format!("{signed}."),
+            format!("{good}x"),
+            format!("eyJhbGciOiJub25lIn0.{payload}."),
+            format!("eyJhbGciOiJSUzI1NiJ9.{payload}.AAAA"),
+            "not a token".into(),
+        ] {
+            assert!(matches!(tokens.verify(&bad), Err(Error::Unauthenticated { .. })), "{bad}");
+        }
+        assert!(tokens.verify(&good).is_ok());
+    }
+}

@@ -1,0 +1,357 @@
+//! Every setting and every limit: read once, at the start, and handed down.
+//!
+//! Nothing outside this file reads the environment (but `embedded`, for the place of a `mongod`).
+//! All problems are reported together, so that one look at the message is enough to mend them all.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use email_address::EmailAddress;
+use tracing_subscriber::filter::Targets;
+
+pub use limits::Limits;
+
+mod limits;
+
+/// The shortest `JWT_SECRET`, in bytes: the size of an HS256 key (RFC 7518, 3.2).
+pub const JWT_SECRET_BYTES_MIN: usize = 32;
+/// A secret with fewer different bytes than this is a placeholder, not a secret.
+const JWT_SECRET_DISTINCT_BYTES_MIN: usize = 10;
+/// Words that give a copied example away, compared without case.
+const PLACEHOLDER_WORDS: [&str; 8] =
+    ["change", "placeholder", "example", "replace", "your-", "your_", "jwtsecret", "jwt_secret"];
+
+/// The settings of one server process.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `HOST`: the address or host name to listen on.
+    pub host: String,
+    /// `PORT`: 0 takes any free port.
+    pub port: u16,
+    /// Where the database is.
+    pub database: Database,
+    /// `ADMIN_EMAIL` and `ADMIN_PASSWORD`: the first admin.
+    pub admin: Option<AdminCredentials>,
+    /// `CORS_ORIGINS`: which pages of other origins may call the API.
+    pub cors_origins: CorsOrigins,
+    /// `LOG_FORMAT`.
+    pub log_format: LogFormat,
+    /// `RUST_LOG`.
+    pub log_filter: Targets,
+    /// What the server takes at the most.
+    pub limits: Limits,
+}
+
+/// Where the database is, and with it the secret that signs the tokens.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// A MongoDB of our own, with all its data below this directory (`DATA_DIR`).
+    Embedded {
+        /// The directory, created when missing.
+        data_directory: PathBuf,
+        /// `JWT_SECRET`; without one, a secret is made and kept beside the data.
+        jwt_secret: Option<Secret>,
+    },
+    /// `MONGO_URI`.
+    External {
+        /// The connection string, with the password that it may hold.
+        uri: Secret,
+        /// `JWT_SECRET`.
+        jwt_secret: Secret,
+    },
+}
+
+/// The admin whom the server creates when there is no such user.
+#[derive(Debug, Clone)]
+pub struct AdminCredentials {
+    /// The e-mail address, in lower case.
+    pub email: String,
+    /// The password: 12 to 128 characters.
+    pub password: Secret,
+}
+
+/// Which pages of other origins may call the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CorsOrigins {
+    /// Those in the list; an empty list means none.
+    List(Vec<String>),
+    /// Every one (`*`).
+    Any,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A text that no log, error or debug output shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself: for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[secret]")
+    }
+}
+
+/// All that is wrong with the settings, one line each.
+#[derive(Debug, thiserror::Error)]
+#[error("the settings have {} problem(s):\n{}\nEvery setting is described in .env.example.", .0.len(), .0.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+impl Config {
+    /// Reads the environment, and `.env` in this directory or one above it for what the environment lacks.
+    ///
+    /// # Errors
+    /// Every bad or missing setting, in one error.
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        let mut settings = HashMap::new();
+        match dotenvy::dotenv_iter() {
+            Ok(entries) => {
+                for entry in entries {
+                    let (name, value) =
+                        entry.map_err(|error| ConfigError(vec![format!(".env cannot be read: {error}")]))?;
+                    settings.insert(name, value);
+                }
+            }
+            Err(error) if error.not_found() => {}
+            Err(error) => return Err(ConfigError(vec![format!(".env cannot be read: {error}")])),
+        }
+        // What is set outside wins over the file. Names and values that are no UTF-8 are none of ours.
+        settings.extend(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        );
+        Self::from_settings(&settings)
+    }
+
+    /// Reads the settings from a map of names to values. An empty value counts as not set.
+    ///
+    /// # Errors
+    /// Every bad or missing setting, in one error.
+    pub fn from_settings(settings: &HashMap<String, String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader { settings, problems: Vec::new() };
+        let config = Self {
+            host: reader.text("HOST").unwrap_or("127.0.0.1").to_owned(),
+            port: reader.parsed("PORT", "a port number, 0 to 65535").unwrap_or(3000),
+            database: reader.database(),
+            admin: reader.admin(),
+            cors_origins: reader.cors_origins(),
+            log_format: reader.log_format(),
+            log_filter: reader
+                .parsed("RUST_LOG", "a list like `info,flash_sale=debug`")
+                .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO)),
+            limits: Limits::default(),
+        };
+        if reader.problems.is_empty() { Ok(config) } else { Err(ConfigError(reader.problems)) }
+    }
+}
+
+/// Reads one setting after the other and gathers what is wrong with them.
+struct Reader<'a> {
+    settings: &'a HashMap<String, String>,
+    problems: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn text(&self, name: &str) -> Option<&'a str> {
+        self.settings.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    fn problem(&mut self, text: impl Into<String>) {
+        self.problems.push(text.into());
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
+        let value = self.text(name)?;
+        let parsed = value.parse().ok();
+        if parsed.is_none() {
+            self.problem(format!("{name} is `{value}`, but it has to be {expected}"));
+        }
+        parsed
+    }
+
+    fn database(&mut self) -> Database {
+        let jwt_secret = self.jwt_secret();
+        match (self.text("MONGO_URI"), jwt_secret) {
+            (None, jwt_secret) => Database::Embedded {
+                data_directory: self.text("DATA_DIR").unwrap_or(".data").into(),
+                jwt_secret,
+            },
+            (Some(uri), jwt_secret) => {
+                if !uri.starts_with("mongodb://") && !uri.starts_with("mongodb+srv://") {
+                    self.problem("MONGO_URI has to begin with mongodb:// or mongodb+srv://");
+                }
+                if jwt_secret.is_none() && self.text("JWT_SECRET").is_none() {
+                    self.problem(
+                        "JWT_SECRET is missing; with MONGO_URI it is required, the same on every server \
+                         (make one: openssl rand -base64 48)",
+                    );
+                }
+                Database::External {
+                    uri: Secret::new(uri),
+                    jwt_secret: jwt_secret.unwrap_or_else(|| Secret::new("")),
+                }
+            }
+        }
+    }
+
+    fn jwt_secret(&mut self) -> Option<Secret> {
+        let secret = self.text("JWT_SECRET")?;
+        match check_jwt_secret(secret) {
+            Ok(()) => Some(Secret::new(secret)),
+            Err(problem) => {
+                self.problem(problem);
+                None
+            }
+        }
+    }
+
+    fn admin(&mut self) -> Option<AdminCredentials> {
+        let (email, password) = match (self.text("ADMIN_EMAIL"), self.text("ADMIN_PASSWORD")) {
+            (None, None) => return None,
+            (Some(email), Some(password)) => (email, password),
+            _ => {
+                self.problem("ADMIN_EMAIL and ADMIN_PASSWORD go together: set both or neither");
+                return None;
+            }
+        };
+        if email.len() > 254 || !EmailAddress::is_valid(email) {
+            self.problem(format!("ADMIN_EMAIL is `{email}`, which is no e-mail address"));
+        }
+        if !(12..=128).contains(&password.chars().count()) {
+            self.problem("ADMIN_PASSWORD has to have 12 to 128 characters");
+        }
+        Some(AdminCredentials { email: email.to_lowercase(), password: Secret::new(password) })
+    }
+
+    fn cors_origins(&mut self) -> CorsOrigins {
+        let text = self.text("CORS_ORIGINS").unwrap_or_default();
+        if text == "*" {
+            return CorsOrigins::Any;
+        }
+        let mut origins = Vec::new();
+        for origin in text.split(',').map(str::trim).filter(|origin| !origin.is_empty()) {
+            match url::Url::parse(origin) {
+                Ok(url) if url.origin().is_tuple() && url.origin().ascii_serialization() == origin => {
+                    origins.push(origin.to_owned());
+                }
+                _ => self.problem(format!(
+                    "CORS_ORIGINS has `{origin}`, which is no origin like https://shop.example (no path, no slash at the end)"
+                )),
+            }
+        }
+        CorsOrigins::List(origins)
+    }
+
+    fn log_format(&mut self) -> LogFormat {
+        match self.text("LOG_FORMAT") {
+            None | Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            Some(other) => {
+                self.problem(format!("LOG_FORMAT is `{other}`, but it has to be `text` or `json`"));
+                LogFormat::Text
+            }
+        }
+    }
+}
+
+/// Tells why `secret` cannot sign tokens.
+pub fn check_jwt_secret(secret: &str) -> Result<(), String> {
+    const ADVICE: &str = "make one with: openssl rand -base64 48";
+    if secret.len() < JWT_SECRET_BYTES_MIN {
+        return Err(format!(
+            "JWT_SECRET has {} bytes, but at least {JWT_SECRET_BYTES_MIN} are needed ({ADVICE})",
+            secret.len()
+        ));
+    }
+    let lower = secret.to_lowercase();
+    let distinct = secret.bytes().collect::<std::collections::HashSet<_>>().len();
+    if distinct < JWT_SECRET_DISTINCT_BYTES_MIN || PLACEHOLDER_WORDS.iter().any(|word| lower.contains(word)) {
+        return Err(format!("JWT_SECRET is a placeholder that anyone can guess ({ADVICE})"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_settings(
+            &settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        )
+    }
+
+    #[test]
+    fn without_settings_the_defaults_hold() {
+        let config = read(&[]).unwrap();
+        assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 3000));
+        assert!(matches!(config.database, Database::Embedded { jwt_secret: None, .. }));
+        assert_eq!(config.cors_origins, CorsOrigins::List(vec![]));
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let error = read(&[
+            ("PORT", "99999"),
+            ("MONGO_URI", "localhost:27017"),
+            ("JWT_SECRET", "short"),
+            ("ADMIN_EMAIL", "admin@shop.example"),
+            ("CORS_ORIGINS", "https://shop.example/"),
+            ("LOG_FORMAT", "xml"),
+        ])
+        .unwrap_err();
+        let text = error.to_string();
+        for name in ["PORT", "MONGO_URI", "JWT_SECRET", "ADMIN_EMAIL", "CORS_ORIGINS", "LOG_FORMAT"] {
+            assert!(text.contains(name), "{name} is missing in:\n{text}");
+        }
+        assert_eq!(error.0.len(), 6, "{text}");
+    }
+
+    #[test]
+    fn a_uri_needs_a_secret() {
+        let error = read(&[("MONGO_URI", "mongodb://db.example/shop")]).unwrap_err();
+        assert!(error.to_string().contains("JWT_SECRET is missing"));
+    }
+
+    #[test]
+    fn placeholders_are_no_secrets() {
+        for secret in [
+            "change-me-change-me-change-me-change-me",
+            "your_super_secret_jwt_key_goes_here_1234",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ] {
+            assert!(check_jwt_secret(secret).is_err(), "{secret}");
+        }
+        assert!(check_jwt_secret("kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1").is_ok());
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let config = read(&[
+            ("MONGO_URI", "mongodb://app:hunter2-hunter2@db.example/shop"),
+            ("JWT_SECRET", "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1"),
+        ])
+        .unwrap();
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("kZ3v9Qm1"), "{shown}");
+    }
+}

@@ -1,0 +1,139 @@
+//! What the server takes at the most: every queue, batch, body, page and wait, with its unit in its name.
+
+use std::time::Duration;
+
+/// The limits of one server process. They are no settings: the defaults are meant for every deployment,
+/// and tests lower them to see what happens beyond.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    // -- connections and requests
+    /// Open client connections; beyond it new ones wait in the listener's backlog.
+    pub connections_max: usize,
+    /// The time a client has for sending the head of a request.
+    pub header_read_ms_max: u64,
+    /// The buffer of one connection, in which a request's head has to fit.
+    pub header_bytes_max: usize,
+    /// The headers of one request.
+    pub headers_max: usize,
+    /// The body of a request.
+    pub body_bytes_max: usize,
+    /// The time between two pieces of a request's body.
+    pub body_read_ms_max: u64,
+    /// A page of a list when the client names no size.
+    pub page_items_default: usize,
+    /// A page of a list.
+    pub page_items_max: usize,
+    /// The text that `GET /products?search=` takes.
+    pub search_characters_max: usize,
+    /// The time that open requests get to finish at shutdown.
+    pub shutdown_ms_max: u64,
+
+    // -- the database
+    /// Connections to each database server.
+    pub database_connections_max: u32,
+    /// Connections kept warm to each database server.
+    pub database_connections_min: u32,
+    /// The time to find a writable database server.
+    pub server_selection_ms_max: u64,
+    /// Reads in flight at once.
+    pub reads_in_flight_max: usize,
+    /// Single writes (an account, a product) in flight at once.
+    pub writes_in_flight_max: usize,
+    /// The time a read or a single write waits for its turn before it is refused as overload.
+    pub turn_wait_ms_max: u64,
+    /// The time a read takes before the database counts as unavailable.
+    pub read_ms_max: u64,
+    /// The time a single write takes before its outcome counts as unknown.
+    pub write_ms_max: u64,
+    /// How often the server makes sure that a write would be committed now, and reads the database's clock.
+    pub pulse_interval_ms: u64,
+    /// The age of the last successful pulse at which the database counts as unavailable.
+    pub pulse_age_ms_max: u64,
+
+    // -- passwords and tokens
+    /// How long a token is valid.
+    pub token_lifetime_seconds: u64,
+    /// Passwords hashed at once; each takes 19 MiB and some 20 ms of one core.
+    pub password_hashes_in_flight_max: usize,
+    /// Requests that wait for their password to be hashed; beyond it they are refused as overload.
+    pub password_hashes_waiting_max: usize,
+    /// Wrong passwords for one account within the window; beyond it that account's logins are refused.
+    pub login_failures_max: u32,
+    /// The window in which wrong passwords are counted.
+    pub login_failure_window_seconds: u64,
+    /// Accounts whose wrong passwords are remembered at once.
+    pub login_failure_accounts_max: usize,
+
+    // -- purchases
+    /// Products that have a lane at once.
+    pub lanes_max: usize,
+    /// Purchases that wait in one lane; beyond it they are refused as overload.
+    pub lane_queue_purchases_max: usize,
+    /// The time a purchase waits in its lane before it is refused as overload.
+    pub queue_wait_ms_max: u64,
+    /// Purchases committed by one transaction. A thousand fit a transaction's 16 MiB many times over, and
+    /// take some 20 ms, which is what the next batch waits.
+    pub batch_purchases_max: usize,
+    /// The time one batch may take, retries included.
+    pub batch_ms_max: u64,
+    /// Transactions in flight at once, over all lanes.
+    pub commits_in_flight_max: usize,
+    /// The buyers one lane remembers; beyond it they are read for each batch. Some 100 bytes each.
+    pub lane_buyers_max: usize,
+    /// The purchases of another server that a lane reads to catch up; beyond it, it forgets its buyers.
+    pub catch_up_purchases_max: usize,
+    /// The time without a purchase after which a lane retires.
+    pub lane_idle_ms_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            header_read_ms_max: 10_000,
+            header_bytes_max: 32 * 1024,
+            headers_max: 64,
+            body_bytes_max: 64 * 1024,
+            body_read_ms_max: 10_000,
+            page_items_default: 50,
+            page_items_max: 200,
+            search_characters_max: 200,
+            shutdown_ms_max: 10_000,
+
+            database_connections_max: 64,
+            database_connections_min: 4,
+            server_selection_ms_max: 2_000,
+            reads_in_flight_max: 24,
+            writes_in_flight_max: 12,
+            turn_wait_ms_max: 1_000,
+            read_ms_max: 3_000,
+            write_ms_max: 5_000,
+            pulse_interval_ms: 1_000,
+            pulse_age_ms_max: 3_500,
+
+            token_lifetime_seconds: 24 * 60 * 60,
+            password_hashes_in_flight_max: 1,
+            password_hashes_waiting_max: 200,
+            login_failures_max: 10,
+            login_failure_window_seconds: 60,
+            login_failure_accounts_max: 10_000,
+
+            lanes_max: 4_096,
+            lane_queue_purchases_max: 10_000,
+            queue_wait_ms_max: 2_000,
+            batch_purchases_max: 1_000,
+            batch_ms_max: 5_000,
+            commits_in_flight_max: 16,
+            lane_buyers_max: 200_000,
+            catch_up_purchases_max: 10_000,
+            lane_idle_ms_max: 60_000,
+        }
+    }
+}
+
+impl Limits {
+    /// A limit given in milliseconds, as a duration.
+    pub fn milliseconds(value: u64) -> Duration {
+        Duration::from_millis(value)
+    }
+}

@@ -1,0 +1,298 @@
+//! The directory that holds all of an embedded MongoDB:
+//!
+//! ```text
+//! lock                 locked by the server that uses the directory; holds its process id
+//! port                 the port of the last start
+//! mongod.log           of this start
+//! mongod.previous.log  of the one before
+//! mongodb/             mongod's own
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::error::EmbeddedError;
+
+/// How long a `mongod` whose server was killed may take to die. Usually milliseconds; its memory has to be
+/// freed.
+const PREVIOUS_MONGOD_SECONDS_MAX: u64 = 10;
+const PREVIOUS_MONGOD_POLL_MILLISECONDS: u64 = 5;
+/// How much of the log is searched for errors, from its end.
+const LOG_TAIL_BYTES_MAX: u64 = 64 * 1024;
+/// How many lines of the log go into an error message, and how much of each.
+const LOG_LINES_MAX: usize = 3;
+const LOG_LINE_CHARACTERS_MAX: usize = 500;
+
+/// An existing data directory, locked for as long as this lives.
+#[derive(Debug)]
+pub(super) struct DataDirectory {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Creates what is missing, for the owner's eyes only, and locks the directory. A lock file that a killed
+    /// server left behind does no harm: the lock is the kernel's, not the file.
+    ///
+    /// # Errors
+    ///
+    /// Another server uses the directory, or it cannot be created or written to.
+    pub(super) fn open(path: &Path) -> Result<Self, EmbeddedError> {
+        let root = std::path::absolute(path).map_err(EmbeddedError::file("find", path))?;
+        // The mode is for the ones that are created here. Who made the directory chose its mode.
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(&root);
+        created.map_err(EmbeddedError::file("create", &root))?;
+        let lock = lock(&root)?;
+        let directory = Self { root, _lock: lock };
+
+        let mongodb = directory.mongodb();
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(&mongodb);
+        created
+            .and_then(|()| fs::set_permissions(&mongodb, Permissions::from_mode(0o700)))
+            .map_err(EmbeddedError::file("create", &mongodb))?;
+        Ok(directory)
+    }
+
+    /// Where `mongod` keeps its files.
+    pub(super) fn mongodb(&self) -> PathBuf {
+        self.root.join("mongodb")
+    }
+
+    /// The log of the running `mongod`.
+    pub(super) fn log(&self) -> PathBuf {
+        self.root.join("mongod.log")
+    }
+
+    fn port_file(&self) -> PathBuf {
+        self.root.join("port")
+    }
+
+    /// Returns when no `mongod` works on the data any more. After a killed server this is a matter of
+    /// milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// One still does so after ten seconds.
+    pub(super) async fn await_previous_mongod(&self) -> Result<(), EmbeddedError> {
+        let deadline = Instant::now() + Duration::from_secs(PREVIOUS_MONGOD_SECONDS_MAX);
+        // mongod locks this file in the same way (flock), and writes its process id into it.
+        let path = self.mongodb().join("mongod.lock");
+        let lock = match File::open(&path) {
+            Ok(lock) => lock,
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(EmbeddedError::file("open", &path)(source)),
+        };
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::Error(source)) => return Err(EmbeddedError::file("lock", &path)(source)),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    sleep(Duration::from_millis(PREVIOUS_MONGOD_POLL_MILLISECONDS)).await;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let process_id = process_id_in(&path);
+                    return Err(EmbeddedError::LeftBehind { directory: self.mongodb(), process_id });
+                }
+            }
+        }
+    }
+
+    /// Keeps the log of the previous start and no older one: that bounds what a hundred starts leave behind.
+    pub(super) fn set_previous_log_aside(&self) -> Result<(), EmbeddedError> {
+        let log = self.log();
+        match fs::rename(&log, self.root.join("mongod.previous.log")) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(EmbeddedError::file("rename", &log)(source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The log, to append to. Readable for its owner only: a slow query is logged with its values.
+    pub(super) fn open_log(&self) -> Result<File, EmbeddedError> {
+        let log = self.log();
+        let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
+        opened.map_err(EmbeddedError::file("open", &log))
+    }
+
+    /// The last errors in the log, or its last lines when it has none. Never fails: it is part of another
+    /// error.
+    pub(super) fn last_errors(&self) -> String {
+        read_tail(&self.log())
+            .map_or_else(|error| format!("(unreadable: {error})"), |tail| last_errors(&tail))
+    }
+
+    /// The port of the last start when it is free, so that the replica set finds itself where it was. Any
+    /// other free one when there was none, when it is taken, or when the file makes no sense.
+    pub(super) fn port_to_use(&self) -> Result<u16, EmbeddedError> {
+        let remembered = fs::read_to_string(self.port_file()).ok().and_then(|text| text.trim().parse().ok());
+        match remembered {
+            // Port 0 would be any.
+            Some(port @ 1..) if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() => Ok(port),
+            Some(port @ 1..) => {
+                tracing::warn!(
+                    port,
+                    "another program has taken mongod's port: its replica set moves, up to 30 s"
+                );
+                free_port()
+            }
+            _ => free_port(),
+        }
+    }
+
+    /// For [`port_to_use`](Self::port_to_use) of the next start.
+    pub(super) fn remember_port(&self, port: u16) -> Result<(), EmbeddedError> {
+        let path = self.port_file();
+        fs::write(&path, format!("{port}\n")).map_err(EmbeddedError::file("write", &path))
+    }
+}
+
+/// A loopback port that nobody listens on at this moment.
+pub(super) fn free_port() -> Result<u16, EmbeddedError> {
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    let address = bound.map_err(EmbeddedError::file("find a free port on", Path::new("127.0.0.1")))?;
+    Ok(address.port())
+}
+
+fn lock(root: &Path) -> Result<File, EmbeddedError> {
+    let path = root.join("lock");
+    let opened =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut file = opened.map_err(EmbeddedError::file("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let process_id = process_id_in(&path);
+            return Err(EmbeddedError::DirectoryInUse { directory: root.to_owned(), process_id });
+        }
+        Err(TryLockError::Error(source)) => return Err(EmbeddedError::file("lock", &path)(source)),
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(EmbeddedError::file("write", &path))?;
+    Ok(file)
+}
+
+fn process_id_in(path: &Path) -> Option<u32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn read_tail(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES_MAX)))?;
+    let mut tail = Vec::new();
+    file.take(LOG_TAIL_BYTES_MAX).read_to_end(&mut tail)?;
+    Ok(String::from_utf8_lossy(&tail).into_owned())
+}
+
+/// mongod logs one JSON object per line, whose `s` is the severity: E(rror) and F(atal) are what we look for.
+/// What the dynamic linker or the command line parser says is no JSON, and stands at the end.
+fn last_errors(log: &str) -> String {
+    let is_error = |line: &&str| line.contains(r#""s":"E""#) || line.contains(r#""s":"F""#);
+    let mut lines: Vec<&str> = log.lines().rev().filter(is_error).take(LOG_LINES_MAX).collect();
+    if lines.is_empty() {
+        lines = log.lines().rev().filter(|line| !line.trim().is_empty()).take(LOG_LINES_MAX).collect();
+    }
+    if lines.is_empty() {
+        return "(nothing)".to_owned();
+    }
+    let shortened =
+        lines.iter().rev().map(|line| line.chars().take(LOG_LINE_CHARACTERS_MAX).collect::<String>());
+    shortened.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A directory of one test, gone with it.
+    pub(in crate::embedded) struct Scratch(PathBuf);
+
+    impl Scratch {
+        pub(in crate::embedded) fn new(test: &str) -> Self {
+            let name = format!("flash-sale-embedded-{}-{test}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        pub(in crate::embedded) fn path(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn only_one_server_uses_a_directory_and_the_other_learns_which() {
+        let root = Scratch::new("lock");
+        let first = DataDirectory::open(root.path()).unwrap();
+        let message = DataDirectory::open(root.path()).unwrap_err().to_string();
+        assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
+        drop(first);
+        DataDirectory::open(root.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_created_is_for_its_owner_only_and_what_was_there_keeps_its_mode() {
+        let root = Scratch::new("mode");
+        fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
+        let directory = DataDirectory::open(&root.path().join("a/b")).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(root.path()), 0o755);
+        assert_eq!(mode(&root.path().join("a/b")), 0o700);
+        assert_eq!(mode(&directory.mongodb()), 0o700);
+    }
+
+    #[test]
+    fn a_port_is_used_again_unless_it_is_taken_or_nonsense() {
+        let root = Scratch::new("port");
+        let directory = DataDirectory::open(root.path()).unwrap();
+        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = holder.local_addr().unwrap().port();
+        directory.remember_port(port).unwrap();
+        assert_ne!(directory.port_to_use().unwrap(), port);
+        drop(holder);
+        assert_eq!(directory.port_to_use().unwrap(), port);
+        for nonsense in ["", "0", "-1", "65536", "a port"] {
+            fs::write(directory.port_file(), nonsense).unwrap();
+            assert_ne!(directory.port_to_use().unwrap(), 0, "{nonsense:?}");
+        }
+    }
+
+    #[test]
+    fn one_log_is_kept_besides_the_current_one() {
+        let root = Scratch::new("log");
+        let directory = DataDirectory::open(root.path()).unwrap();
+        directory.set_previous_log_aside().unwrap();
+        for start in ["first", "second", "third"] {
+            directory.set_previous_log_aside().unwrap();
+            directory.open_log().unwrap().write_all(start.as_bytes()).unwrap();
+        }
+        assert_eq!(fs::read_to_string(directory.log()).unwrap(), "third");
+        assert_eq!(fs::read_to_string(root.path().join("mongod.previous.log")).unwrap(), "second");
+    }
+
+    #[test]
+    fn the_last_errors_are_picked_or_else_the_last_lines() {
+        let information = r#"{"s":"I","msg":"starting"}"#;
+        let error = r#"{"s":"E","msg":"Failed to unlink socket file"}"#;
+        let check =
+            |log: &[&str], expected: &[&str]| assert_eq!(last_errors(&log.join("\n")), expected.join("\n"));
+        check(&[], &["(nothing)"]);
+        check(&[information, error, information], &[error]);
+        check(&["1", "2", "3", "4", ""], &["2", "3", "4"]);
+        assert_eq!(last_errors(&"x".repeat(10_000)).len(), LOG_LINE_CHARACTERS_MAX);
+    }
+}

@@ -1,0 +1,243 @@
+//! The `mongod` process: start, signals, exit.
+//!
+//! A thread of its own spawns it, waits for it, and ends with it. This is what Linux's parent-death signal
+//! needs, since it follows the *thread* that spawned (a thread of the runtime's pool may end long before the
+//! server); and it is a wait that no runtime can cancel, so `mongod` is always reaped and its end always
+//! known.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::{fmt, io};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use super::data_directory::DataDirectory;
+use super::error::EmbeddedError;
+use super::replica_set::REPLICA_SET_NAME;
+
+/// WiredTiger's cache. MongoDB's own default is half of the machine's memory.
+const CACHE_GIBIBYTES: f32 = 0.5;
+/// The oplog, on disk. MongoDB's own default is a twentieth of the free disk. At 20,000 purchases per second
+/// this is about a minute and a half for a change stream to fall behind.
+const OPLOG_MEBIBYTES: u32 = 1024;
+/// One file of WiredTiger's journal. Every start reads the last one to its end, mostly zeros: MongoDB's own
+/// default of 100 MiB makes that a third of the time that a start takes.
+const JOURNAL_FILE_MEBIBYTES: u32 = 32;
+/// Operations that take longer are logged. MongoDB's own default, 100 ms, fills the log under load.
+const SLOW_OPERATION_MILLISECONDS: u32 = 1000;
+/// How long a clean stop may take before `mongod` is killed. It takes 0.1 to 1.1 s: a thread of `mongod` that
+/// looks for something to replicate sleeps for a second at a time, and is waited for.
+const STOP_SECONDS_MAX: u64 = 10;
+/// How long the operating system may take to end a killed process.
+const KILL_SECONDS_MAX: u64 = 5;
+
+/// A `mongod` that was started. It is killed when this is dropped while it still runs.
+pub(super) struct Mongod {
+    process: Arc<Process>,
+    /// Set once, by the thread that waits.
+    exit: watch::Receiver<Option<ExitStatus>>,
+    /// Ends right after it has set `exit`.
+    waiter: Option<JoinHandle<()>>,
+}
+
+impl Mongod {
+    /// Starts `mongod` over the directory; it will listen on the loopback port.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be executed, or its log cannot be written.
+    pub(super) async fn spawn(
+        binary: &Path,
+        directory: &DataDirectory,
+        port: u16,
+    ) -> Result<Self, EmbeddedError> {
+        let command = command(binary, directory, port)?;
+        let failed = |source| EmbeddedError::Spawn { binary: binary.to_owned(), source };
+        let (started_sender, started) = oneshot::channel();
+        let (exit_sender, exit) = watch::channel(None);
+        let waiter = thread::Builder::new()
+            .name("mongod".to_owned())
+            .spawn(move || spawn_and_wait(command, started_sender, &exit_sender))
+            .map_err(failed)?;
+        // It answers as soon as the kernel has executed the program, or has refused to.
+        let answer =
+            started.await.unwrap_or_else(|_| Err(io::Error::other("the thread that starts it panicked")));
+        Ok(Self { process: answer.map_err(failed)?, exit, waiter: Some(waiter) })
+    }
+
+    pub(super) fn process_id(&self) -> u32 {
+        self.process.id.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Resolves at the end of `mongod`; `None` if the operating system did not tell how it ended.
+    pub(super) fn exit(&self) -> impl Future<Output = Option<ExitStatus>> + Send + 'static + use<> {
+        let mut exit = self.exit.clone();
+        async move { exit.wait_for(Option::is_some).await.ok().and_then(|status| *status) }
+    }
+
+    /// As [`exit`](Self::exit), in words that follow "mongod has".
+    pub(super) fn ended(&self) -> impl Future<Output = String> + Send + 'static + use<> {
+        let exit = self.exit();
+        async move { describe(exit.await) }
+    }
+
+    /// Ends `mongod` with a last checkpoint, or by force when that takes longer than ten seconds.
+    pub(super) async fn stop(&mut self) {
+        self.process.signal(Signal::TERM);
+        if timeout(Duration::from_secs(STOP_SECONDS_MAX), self.exit()).await.is_err() {
+            let process_id = self.process_id();
+            tracing::warn!(process_id, waited_s = STOP_SECONDS_MAX, "mongod does not stop: it is killed");
+            self.process.signal(Signal::KILL);
+            if timeout(Duration::from_secs(KILL_SECONDS_MAX), self.exit()).await.is_err() {
+                tracing::error!(
+                    process_id,
+                    waited_s = KILL_SECONDS_MAX,
+                    "mongod survives a kill: it is left"
+                );
+                return;
+            }
+        }
+        // Its last act was to tell of the exit, so this does not block.
+        if self.waiter.take().is_some_and(|waiter| waiter.join().is_err()) {
+            tracing::error!("the thread that waited for mongod panicked");
+        }
+    }
+}
+
+impl Drop for Mongod {
+    fn drop(&mut self) {
+        self.process.signal(Signal::KILL);
+    }
+}
+
+impl fmt::Debug for Mongod {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Mongod").field("process_id", &self.process_id()).finish_non_exhaustive()
+    }
+}
+
+/// How `mongod` ended, in words that follow "mongod has".
+pub(super) fn describe(exit: Option<ExitStatus>) -> String {
+    exit.map_or_else(|| "ended, nobody knows how".to_owned(), |status| format!("ended ({status})"))
+}
+
+/// The process by its id, which is good for as long as nobody has reaped it.
+struct Process {
+    id: Pid,
+    reaped: Mutex<bool>,
+}
+
+impl Process {
+    /// Does nothing when the process has ended: its id may belong to somebody else by now.
+    fn signal(&self, signal: Signal) {
+        let reaped = self.lock();
+        if !*reaped && let Err(error) = rustix::process::kill_process(self.id, signal) {
+            tracing::error!(process_id = %self.id, %error, "cannot send a signal to mongod");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        // Nothing panics while it holds the lock; if something did, the flag is still right.
+        self.reaped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The whole life of the thread.
+fn spawn_and_wait(
+    mut command: Command,
+    started: oneshot::Sender<io::Result<Arc<Process>>>,
+    exit: &watch::Sender<Option<ExitStatus>>,
+) {
+    let spawned = command.spawn();
+    // The log, which it holds open, and the arguments are of no more use.
+    drop(command);
+    let child = match spawned {
+        Ok(child) => child,
+        Err(source) => {
+            // Nobody is there to be told only when the start was given up, which ends well.
+            let _ = started.send(Err(source));
+            return;
+        }
+    };
+    let process = Arc::new(Process { id: Pid::from_child(&child), reaped: Mutex::new(false) });
+    if started.send(Ok(Arc::clone(&process))).is_err() {
+        // The start was given up in this very moment.
+        process.signal(Signal::KILL);
+    }
+    match wait(child, &process) {
+        Ok(status) => {
+            exit.send_replace(Some(status));
+        }
+        // The receivers see the sender go, which is an end as well.
+        Err(error) => tracing::error!(process_id = %process.id, %error, "cannot wait for mongod"),
+    }
+}
+
+/// Waits for the end first and reaps after that, under the lock: nobody signals an id that is free again.
+fn wait(mut child: Child, process: &Process) -> io::Result<ExitStatus> {
+    let ended_but_not_reaped = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(process.id), ended_but_not_reaped))?;
+    let mut reaped = process.lock();
+    let status = child.wait();
+    *reaped = true;
+    status
+}
+
+fn command(binary: &Path, directory: &DataDirectory, port: u16) -> Result<Command, EmbeddedError> {
+    let log = directory.open_log()?;
+    let errors = log.try_clone().map_err(EmbeddedError::file("open", &directory.log()))?;
+    let mut command = Command::new(binary);
+    command
+        .args(["--replSet", REPLICA_SET_NAME, "--oplogSize", &OPLOG_MEBIBYTES.to_string()])
+        .args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--port", &port.to_string()])
+        // Compression costs time on a loopback, and zlib leaks memory in mongod before 6.0.27.
+        .args(["--networkMessageCompressors", "disabled"])
+        .arg("--dbpath")
+        .arg(directory.mongodb())
+        .args(["--wiredTigerCacheSizeGB", &CACHE_GIBIBYTES.to_string()])
+        .args(["--wiredTigerEngineConfigString", &format!("log=(file_max={JOURNAL_FILE_MEBIBYTES}MB)")])
+        .arg("--logpath")
+        .arg(directory.log())
+        .args(["--logappend", "--quiet", "--slowms", &SLOW_OPERATION_MILLISECONDS.to_string()])
+        // A file of measurements for MongoDB's support, several MB per hour.
+        .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
+        // No secondary takes over: waiting 15 s for that, MongoDB's own default, gains nothing.
+        .args(["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=0"])
+        .stdin(Stdio::null())
+        // What mongod or the dynamic linker says before there is a log goes into the log, too.
+        .stdout(log)
+        .stderr(errors)
+        // Ctrl-C reaches every process of the terminal's group. The server is to end mongod, after its own
+        // work.
+        .process_group(0);
+    end_with_parent(&mut command);
+    Ok(command)
+}
+
+/// Asks the kernel to kill the process when the spawning thread ends, and with it the server, however that
+/// happens.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the parent-death signal has to be set between fork and exec")]
+fn end_with_parent(command: &mut Command) {
+    let server = rustix::process::getpid();
+    let in_child = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The server may have died before the line above: then there will be no signal.
+        if rustix::process::getppid() == Some(server) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
+    };
+    // SAFETY: the closure runs in the child of a process with many threads, so it may do only what is safe in
+    // a signal handler: it makes two system calls, and neither allocates nor takes a lock.
+    unsafe {
+        command.pre_exec(in_child);
+    }
+}
+
+/// Other systems have no such signal: a killed server leaves its `mongod` behind, and the next start says so.
+#[cfg(not(target_os = "linux"))]
+fn end_with_parent(_command: &mut Command) {}

@@ -1,0 +1,304 @@
+//! Everything that can go wrong with a request: one enum, and one table from a variant to its `code`, status and title.
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use mongodb::bson::oid::ObjectId;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::timestamp::Timestamp;
+
+/// The result of a handler or a service.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// One field of the request that is wrong, named as the client sent it (`price.amount`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct FieldError {
+    /// The field: a member of the body, a query parameter or a header.
+    #[schema(example = "price.amount")]
+    pub field: String,
+    /// What the field has to be.
+    #[schema(example = "must be a whole number from 0 to 1000000000000")]
+    pub message: String,
+}
+
+/// What went wrong with a request, as the client is told.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the table in `Code` says what each one means")]
+pub enum Error {
+    MalformedJson { detail: String },
+    UnsupportedMediaType,
+    PayloadTooLarge { body_bytes_max: usize },
+    ValidationFailed { errors: Vec<FieldError> },
+    NotFound { detail: &'static str },
+    MethodNotAllowed,
+    Unauthenticated { detail: &'static str },
+    TokenExpired,
+    InvalidCredentials,
+    Forbidden,
+    EmailTaken,
+    ProductNotFound,
+    PurchaseNotFound,
+    SaleNotStarted { sale_start_time: Timestamp, retry_after_seconds: u64 },
+    SaleEnded { sale_end_time: Timestamp },
+    SoldOut,
+    InsufficientStock { remaining: i64 },
+    PurchaseLimitReached { limit: i64, purchased: i64 },
+    ProductHasSales,
+    IdempotencyKeyReused,
+    VersionConflict,
+    PreconditionRequired,
+    RateLimited { retry_after_seconds: u64 },
+    Overloaded { detail: &'static str },
+    DatabaseUnavailable,
+    OutcomeUnknown { purchase_id: Option<ObjectId> },
+    Internal,
+}
+
+macro_rules! codes {
+    ($($code:ident $name:literal $status:ident $title:literal;)*) => {
+        /// The `code` of a problem: what a client decides by.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "each one's title says what it means")]
+        pub enum Code { $($code,)* }
+
+        impl Code {
+            /// All codes, in the order of the contract.
+            pub const ALL: &[Code] = &[$(Code::$code,)*];
+
+            /// As the client sees it.
+            pub fn name(self) -> &'static str {
+                match self { $(Code::$code => $name,)* }
+            }
+
+            /// The HTTP status it comes with.
+            pub fn status(self) -> StatusCode {
+                match self { $(Code::$code => StatusCode::$status,)* }
+            }
+
+            /// The same sentence for every occurrence (RFC 9457, 3.1.3).
+            pub fn title(self) -> &'static str {
+                match self { $(Code::$code => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    MalformedJson "malformed_json" BAD_REQUEST "The body is not valid JSON";
+    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body has to be application/json";
+    PayloadTooLarge "payload_too_large" PAYLOAD_TOO_LARGE "The body is too large";
+    ValidationFailed "validation_failed" UNPROCESSABLE_ENTITY "The request has invalid fields";
+    NotFound "not_found" NOT_FOUND "There is nothing here";
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "This method is not allowed here";
+    Unauthenticated "unauthenticated" UNAUTHORIZED "A valid token is needed";
+    TokenExpired "token_expired" UNAUTHORIZED "The token has expired";
+    InvalidCredentials "invalid_credentials" UNAUTHORIZED "The e-mail address or the password is wrong";
+    Forbidden "forbidden" FORBIDDEN "Only an admin may do this";
+    EmailTaken "email_taken" CONFLICT "This e-mail address already has an account";
+    ProductNotFound "product_not_found" NOT_FOUND "There is no such product";
+    PurchaseNotFound "purchase_not_found" NOT_FOUND "There is no such purchase";
+    SaleNotStarted "sale_not_started" CONFLICT "The sale has not started yet";
+    SaleEnded "sale_ended" CONFLICT "The sale has ended";
+    SoldOut "sold_out" CONFLICT "The product is sold out";
+    InsufficientStock "insufficient_stock" CONFLICT "Less is left than was asked for";
+    PurchaseLimitReached "purchase_limit_reached" CONFLICT "This would be more than one buyer may have";
+    ProductHasSales "product_has_sales" CONFLICT "A product that was sold cannot be deleted";
+    IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY "This idempotency key was used for another purchase";
+    VersionConflict "version_conflict" PRECONDITION_FAILED "The product has changed since it was read";
+    PreconditionRequired "precondition_required" PRECONDITION_REQUIRED "An If-Match header is needed";
+    RateLimited "rate_limited" TOO_MANY_REQUESTS "Too many attempts";
+    Overloaded "overloaded" SERVICE_UNAVAILABLE "The server is overloaded";
+    DatabaseUnavailable "database_unavailable" SERVICE_UNAVAILABLE "The database cannot be reached";
+    OutcomeUnknown "outcome_unknown" SERVICE_UNAVAILABLE "It is not known yet whether this happened";
+    Internal "internal" INTERNAL_SERVER_ERROR "Something went wrong on the server";
+}
+
+/// The media type of every error (RFC 9457).
+pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// How long a client should wait after an overload or a lost database.
+const RETRY_AFTER_SECONDS: u64 = 1;
+/// The purchase whose outcome is unknown is settled in the background within about this time.
+const RETRY_AFTER_UNKNOWN_SECONDS: u64 = 2;
+
+impl Error {
+    /// A request with one wrong field.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::ValidationFailed { errors: vec![FieldError { field: field.into(), message: message.into() }] }
+    }
+
+    /// The row of the table that this error belongs to.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::MalformedJson { .. } => Code::MalformedJson,
+            Self::UnsupportedMediaType => Code::UnsupportedMediaType,
+            Self::PayloadTooLarge { .. } => Code::PayloadTooLarge,
+            Self::ValidationFailed { .. } => Code::ValidationFailed,
+            Self::NotFound { .. } => Code::NotFound,
+            Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::Unauthenticated { .. } => Code::Unauthenticated,
+            Self::TokenExpired => Code::TokenExpired,
+            Self::InvalidCredentials => Code::InvalidCredentials,
+            Self::Forbidden => Code::Forbidden,
+            Self::EmailTaken => Code::EmailTaken,
+            Self::ProductNotFound => Code::ProductNotFound,
+            Self::PurchaseNotFound => Code::PurchaseNotFound,
+            Self::SaleNotStarted { .. } => Code::SaleNotStarted,
+            Self::SaleEnded { .. } => Code::SaleEnded,
+            Self::SoldOut => Code::SoldOut,
+            Self::InsufficientStock { .. } => Code::InsufficientStock,
+            Self::PurchaseLimitReached { .. } => Code::PurchaseLimitReached,
+            Self::ProductHasSales => Code::ProductHasSales,
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+            Self::VersionConflict => Code::VersionConflict,
+            Self::PreconditionRequired => Code::PreconditionRequired,
+            Self::RateLimited { .. } => Code::RateLimited,
+            Self::Overloaded { .. } => Code::Overloaded,
+            Self::DatabaseUnavailable => Code::DatabaseUnavailable,
+            Self::OutcomeUnknown { .. } => Code::OutcomeUnknown,
+            Self::Internal => Code::Internal,
+        }
+    }
+
+    /// What happened this time and what to do about it.
+    fn detail(&self) -> String {
+        match self {
+            Self::MalformedJson { detail } => detail.clone(),
+            Self::UnsupportedMediaType => "Send the header `Content-Type: application/json`.".into(),
+            Self::PayloadTooLarge { body_bytes_max } => format!("A body has at most {body_bytes_max} bytes."),
+            Self::ValidationFailed { errors } => {
+                let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
+                format!("See `errors` for what is wrong with: {}.", fields.join(", "))
+            }
+            Self::NotFound { detail } | Self::Unauthenticated { detail } | Self::Overloaded { detail } => {
+                (*detail).into()
+            }
+            Self::MethodNotAllowed => "The header `Allow` lists the methods that are.".into(),
+            Self::TokenExpired => "Log in again to get a new token.".into(),
+            Self::InvalidCredentials => "Check both; the address is compared without case.".into(),
+            Self::Forbidden => "This token's role is `customer`; it takes `admin`.".into(),
+            Self::EmailTaken => "Log in with it, or register another address.".into(),
+            Self::ProductNotFound => "No product has this id.".into(),
+            Self::PurchaseNotFound => "No purchase of yours has this id.".into(),
+            Self::SaleNotStarted { sale_start_time, .. } => format!("The sale starts at {sale_start_time}."),
+            Self::SaleEnded { sale_end_time } => format!("The sale ended at {sale_end_time}."),
+            Self::SoldOut => "Nothing is left.".into(),
+            Self::InsufficientStock { remaining } => {
+                format!("Only {remaining} left; a purchase is all of its quantity or nothing.")
+            }
+            Self::PurchaseLimitReached { limit, purchased } => {
+                format!("A buyer may have {limit} of this product; you have {purchased}.")
+            }
+            Self::ProductHasSales => "End its sale instead: PATCH its saleEndTime.".into(),
+            Self::IdempotencyKeyReused => "Use a new key for a new purchase.".into(),
+            Self::VersionConflict => "Read it again, and send the new ETag as If-Match.".into(),
+            Self::PreconditionRequired => {
+                "Send the ETag of the product that you read as If-Match, or `*` to overwrite any version.".into()
+            }
+            Self::RateLimited { retry_after_seconds } => format!("Try again in {retry_after_seconds} s."),
+            Self::DatabaseUnavailable => "Nothing was changed. Try again in a moment.".into(),
+            Self::OutcomeUnknown { purchase_id: Some(_) } => {
+                "The purchase may have been made: look for `purchaseId` among your purchases, or send the request again \
+                 with the same Idempotency-Key, which settles it."
+                    .into()
+            }
+            Self::OutcomeUnknown { purchase_id: None } => {
+                "The change may have been made: read it again before you repeat it.".into()
+            }
+            Self::Internal => "The request id leads to the cause in the server's log.".into(),
+        }
+    }
+
+    /// The members that this code has beyond those of every problem.
+    fn members(&self) -> Value {
+        match self {
+            Self::ValidationFailed { errors } => json!({ "errors": errors }),
+            Self::SaleNotStarted { sale_start_time, .. } => json!({ "saleStartTime": sale_start_time }),
+            Self::SaleEnded { sale_end_time } => json!({ "saleEndTime": sale_end_time }),
+            Self::SoldOut => json!({ "remaining": 0 }),
+            Self::InsufficientStock { remaining } => json!({ "remaining": remaining }),
+            Self::PurchaseLimitReached { limit, purchased } => {
+                json!({ "limit": limit, "purchased": purchased })
+            }
+            Self::OutcomeUnknown { purchase_id: Some(id) } => json!({ "purchaseId": id.to_hex() }),
+            _ => json!({}),
+        }
+    }
+
+    /// The header that this error needs besides its body.
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::Unauthenticated { .. } => {
+                Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flash-sale\"")))
+            }
+            Self::TokenExpired => Some((
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"flash-sale\", error=\"invalid_token\""),
+            )),
+            Self::InvalidCredentials => {
+                Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flash-sale\"")))
+            }
+            Self::SaleNotStarted { retry_after_seconds, .. } | Self::RateLimited { retry_after_seconds } => {
+                Some((header::RETRY_AFTER, HeaderValue::from(*retry_after_seconds)))
+            }
+            Self::Overloaded { .. } | Self::DatabaseUnavailable => {
+                Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS)))
+            }
+            Self::OutcomeUnknown { .. } => {
+                Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_UNKNOWN_SECONDS)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The body of an error response, still without the request's id: the outermost layer
+/// (`http::request_id`) knows it, adds it as `instance` and writes the body.
+#[derive(Debug, Clone)]
+pub struct Problem(pub Map<String, Value>);
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        let code = error.code();
+        let mut members = Map::new();
+        members.insert("type".into(), format!("urn:problem-type:flash-sale:{}", code.name()).into());
+        members.insert("title".into(), code.title().into());
+        members.insert("status".into(), code.status().as_u16().into());
+        members.insert("detail".into(), error.detail().into());
+        members.insert("code".into(), code.name().into());
+        if let Value::Object(further) = error.members() {
+            members.extend(further);
+        }
+        Self(members)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut response = self.code().status().into_response();
+        if let Some((name, value)) = self.header() {
+            response.headers_mut().insert(name, value);
+        }
+        response.extensions_mut().insert(Problem::from(&self));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_has_the_members_of_its_code() {
+        let Problem(members) = Problem::from(&Error::PurchaseLimitReached { limit: 3, purchased: 2 });
+        assert_eq!(members["status"], 409);
+        assert_eq!(members["code"], "purchase_limit_reached");
+        assert_eq!((&members["limit"], &members["purchased"]), (&json!(3), &json!(2)));
+    }
+
+    #[test]
+    fn names_of_codes_are_unique() {
+        let names: std::collections::HashSet<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+}

@@ -1,0 +1,107 @@
+//! The accept loop. `axum::serve` sets neither a time limit for a request's head nor TCP_NODELAY, and bounds neither
+//! headers nor connections; so the loop is our own, over the same hyper.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::config::Limits;
+
+/// How long the loop rests when the process has no file descriptor left for a connection.
+const ACCEPT_RETRY_MS: u64 = 50;
+
+/// Serves `router` on `listener` until `shutdown`; then lets open requests finish, for at most `shutdown_ms_max`.
+pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, shutdown: CancellationToken) {
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let connections = TaskTracker::new();
+    let builder = builder(limits);
+    loop {
+        let place = tokio::select! {
+            () = shutdown.cancelled() => break,
+            place = places.clone().acquire_owned() => place,
+        };
+        let stream = tokio::select! {
+            () = shutdown.cancelled() => break,
+            stream = accept(&listener) => stream,
+        };
+        let (builder, router, shutdown) = (builder.clone(), router.clone(), shutdown.clone());
+        connections.spawn(async move {
+            serve_connection(stream, &builder, router, shutdown).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    let patience = Limits::milliseconds(limits.shutdown_ms_max);
+    if tokio::time::timeout(patience, connections.wait()).await.is_err() {
+        tracing::warn!("{} connections were cut off at shutdown", connections.len());
+    }
+}
+
+fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(Limits::milliseconds(limits.header_read_ms_max))
+        .max_buf_size(limits.header_bytes_max)
+        .max_headers(limits.headers_max);
+    builder
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            // The client gave up before we came to it: nobody is waiting.
+            Err(error) if is_connection_error(&error) => {}
+            Err(error) => {
+                tracing::error!("cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
+            }
+        }
+    }
+}
+
+fn is_connection_error(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    builder: &http1::Builder,
+    router: Router,
+    shutdown: CancellationToken,
+) {
+    // An answer is one small write; waiting for more to send would cost a delayed acknowledgement.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!("cannot set TCP_NODELAY: {error}");
+    }
+    let service = router.map_request(|request: hyper::Request<hyper::body::Incoming>| request.map(Body::new));
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut connection = pin!(connection.with_upgrades());
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!("a connection ended early: {error}");
+    }
+}

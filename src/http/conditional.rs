@@ -1,0 +1,95 @@
+//! Entity tags: `If-None-Match` spares a body that the client has, `If-Match` a change that it has not seen.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use sha2::{Digest, Sha256};
+
+/// What `If-Match` asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// No such header.
+    Missing,
+    /// `*`: whatever version is there.
+    Any,
+    /// One of these versions.
+    Versions(Vec<i64>),
+}
+
+/// The tag of a list: a digest of its bytes, the same on every server.
+pub fn digest_tag(bytes: &[u8]) -> HeaderValue {
+    let digest: String = Sha256::digest(bytes).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    tag(&digest)
+}
+
+/// The tag of something that has a version, and besides it a state that changes with time alone:
+/// `"<version>"` or `"<version>-<state>"`.
+pub fn version_tag(version: i64, state: &str) -> HeaderValue {
+    tag(&format!("{version}-{state}"))
+}
+
+fn tag(text: &str) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{text}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// Whether the client has `tag` already, so that 304 will do. Weak comparison (RFC 9110, 13.1.2).
+pub fn none_match(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    let tag = tag.as_bytes();
+    entries(headers, &header::IF_NONE_MATCH)
+        .any(|entry| entry == "*" || entry.strip_prefix("W/").unwrap_or(entry).as_bytes() == tag)
+}
+
+/// Reads `If-Match`: tags as `version_tag` makes them, or the bare version. Others match nothing, and so do weak ones
+/// (RFC 9110, 13.1.1).
+pub fn if_match(headers: &HeaderMap) -> IfMatch {
+    if !headers.contains_key(header::IF_MATCH) {
+        return IfMatch::Missing;
+    }
+    let mut versions = Vec::new();
+    for entry in entries(headers, &header::IF_MATCH) {
+        if entry == "*" {
+            return IfMatch::Any;
+        }
+        let version: Option<i64> =
+            entry.trim_matches('"').split('-').next().and_then(|version| version.parse().ok());
+        versions.extend(version);
+    }
+    IfMatch::Versions(versions)
+}
+
+fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(value: &str, expected: IfMatch) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::IF_MATCH, HeaderValue::from_str(value).unwrap());
+        assert_eq!(if_match(&headers), expected, "{value}");
+    }
+
+    #[test]
+    fn if_match_reads_versions() {
+        check("\"7-live\"", IfMatch::Versions(vec![7]));
+        check("\"7\", \"8-ended\"", IfMatch::Versions(vec![7, 8]));
+        check("7", IfMatch::Versions(vec![7]));
+        check("*", IfMatch::Any);
+        check("W/\"7\"", IfMatch::Versions(vec![]));
+        check("\"abc\"", IfMatch::Versions(vec![]));
+        assert_eq!(if_match(&HeaderMap::new()), IfMatch::Missing);
+    }
+
+    #[test]
+    fn if_none_match_compares_weakly() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("\"a\", W/\"b\""));
+        assert!(none_match(&headers, &HeaderValue::from_static("\"b\"")));
+        assert!(!none_match(&headers, &HeaderValue::from_static("\"c\"")));
+    }
+}

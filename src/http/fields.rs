@@ -1,0 +1,249 @@
+//! Reads the members of a JSON object one by one and reports *every* field that is wrong.
+//!
+//! serde stops at the first mistake, and a form with three mistakes should not take three tries; so bodies are
+//! parsed to a `Value` first and taken apart here. What is left over at the end is an unknown member.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use email_address::EmailAddress;
+use mongodb::bson::oid::ObjectId;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, FieldError, Result};
+use crate::timestamp::Timestamp;
+
+/// The longest address that mail can be sent to (RFC 5321, 4.5.3.1.3), in characters.
+pub const EMAIL_CHARACTERS_MAX: usize = 254;
+/// The longest link to a picture, in characters.
+pub const URL_CHARACTERS_MAX: usize = 2_048;
+
+/// Reads one value: the value itself, or what it has to be.
+pub type Rule<T> = Result<T, String>;
+
+/// The members of one object and what is wrong with them so far.
+pub struct Fields {
+    prefix: String,
+    members: Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    /// Takes an object apart.
+    ///
+    /// # Errors
+    /// `validation_failed` when `value` is something else.
+    pub fn of(value: Value) -> Result<Self> {
+        match value {
+            Value::Object(members) => Ok(Self { prefix: String::new(), members, errors: Vec::new() }),
+            _ => Err(Error::invalid("", "the body must be a JSON object")),
+        }
+    }
+
+    /// A member that must be there. `None` when it is missing or wrong, which `finish` reports.
+    pub fn required<T>(&mut self, name: &str, rule: impl FnOnce(Value) -> Rule<T>) -> Option<T> {
+        match self.members.remove(name) {
+            Some(value) => self.read(name, value, rule),
+            None => {
+                self.wrong(name, "is required");
+                None
+            }
+        }
+    }
+
+    /// A member that may be missing; null counts as missing.
+    pub fn optional<T>(&mut self, name: &str, rule: impl FnOnce(Value) -> Rule<T>) -> Option<T> {
+        match self.members.remove(name) {
+            None | Some(Value::Null) => None,
+            Some(value) => self.read(name, value, rule),
+        }
+    }
+
+    /// A member of a change: missing leaves what is there, null clears it.
+    pub fn clearable<T>(&mut self, name: &str, rule: impl FnOnce(Value) -> Rule<T>) -> Option<Option<T>> {
+        match self.members.remove(name) {
+            None => None,
+            Some(Value::Null) => Some(None),
+            Some(value) => self.read(name, value, rule).map(Some),
+        }
+    }
+
+    /// A member of a change that cannot be cleared: missing leaves what is there.
+    pub fn changed<T>(&mut self, name: &str, rule: impl FnOnce(Value) -> Rule<T>) -> Option<T> {
+        let value = self.members.remove(name)?;
+        self.read(name, value, rule)
+    }
+
+    /// Reports `name` as wrong, for rules over several fields.
+    pub fn wrong(&mut self, name: &str, message: impl Into<String>) {
+        self.errors.push(FieldError { field: format!("{}{name}", self.prefix), message: message.into() });
+    }
+
+    /// The request read from these fields, if all of them are right and none is unknown.
+    ///
+    /// # Errors
+    /// `validation_failed` with everything that is wrong.
+    pub fn finish<T>(mut self, request: Option<T>) -> Result<T> {
+        self.refuse_unknown();
+        match request {
+            Some(request) if self.errors.is_empty() => Ok(request),
+            _ => Err(Error::ValidationFailed { errors: self.errors }),
+        }
+    }
+
+    fn refuse_unknown(&mut self) {
+        // Sorted, so that the same body always gets the same answer.
+        for name in std::mem::take(&mut self.members).into_iter().collect::<BTreeMap<_, _>>().into_keys() {
+            let name: String = name.chars().take(100).collect();
+            self.wrong(&name, "is not a known member");
+        }
+    }
+
+    fn read<T>(&mut self, name: &str, value: Value, rule: impl FnOnce(Value) -> Rule<T>) -> Option<T> {
+        match rule(value) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.wrong(name, message);
+                None
+            }
+        }
+    }
+
+    /// An object within the object: `read` takes its members, and its mistakes are named `name.member`.
+    pub fn nested<T>(
+        &mut self,
+        name: &str,
+        value: Value,
+        read: impl FnOnce(&mut Fields) -> Option<T>,
+    ) -> Option<T> {
+        let Value::Object(members) = value else {
+            self.wrong(name, "must be an object");
+            return None;
+        };
+        let mut fields = Fields { prefix: format!("{}{name}.", self.prefix), members, errors: Vec::new() };
+        let result = read(&mut fields);
+        fields.refuse_unknown();
+        let clean = fields.errors.is_empty();
+        self.errors.append(&mut fields.errors);
+        result.filter(|_| clean)
+    }
+
+    /// Takes a member out as it is, for `nested`.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.members.remove(name)
+    }
+}
+
+/// A text of so many characters, after blanks at both ends are cut off; no control characters.
+pub fn line(characters: RangeInclusive<usize>) -> impl FnOnce(Value) -> Rule<String> {
+    move |value| {
+        let text = text(value)?.trim().to_owned();
+        check_length(&text, &characters)?;
+        if text.chars().any(char::is_control) {
+            return Err("must have no control characters".into());
+        }
+        Ok(text)
+    }
+}
+
+/// A text of so many characters, exactly as sent.
+pub fn verbatim(characters: RangeInclusive<usize>) -> impl FnOnce(Value) -> Rule<String> {
+    move |value| {
+        let text = text(value)?;
+        check_length(&text, &characters)?;
+        Ok(text)
+    }
+}
+
+/// A whole number within bounds.
+pub fn integer(bounds: RangeInclusive<i64>) -> impl FnOnce(Value) -> Rule<i64> {
+    move |value| match value.as_i64() {
+        Some(number) if bounds.contains(&number) => Ok(number),
+        _ => Err(format!("must be a whole number from {} to {}", bounds.start(), bounds.end())),
+    }
+}
+
+/// An e-mail address, in lower case: addresses are compared without case.
+pub fn email(value: Value) -> Rule<String> {
+    let text = text(value)?.trim().to_lowercase();
+    if text.chars().count() > EMAIL_CHARACTERS_MAX || !EmailAddress::is_valid(&text) {
+        return Err(format!("must be an e-mail address of at most {EMAIL_CHARACTERS_MAX} characters"));
+    }
+    Ok(text)
+}
+
+/// An absolute http or https URL.
+pub fn http_url(value: Value) -> Rule<String> {
+    let text = text(value)?;
+    let valid = text.chars().count() <= URL_CHARACTERS_MAX
+        && url::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if valid {
+        Ok(text)
+    } else {
+        Err(format!("must be an http(s) URL of at most {URL_CHARACTERS_MAX} characters"))
+    }
+}
+
+/// An id: 24 hexadecimal digits.
+pub fn id(value: Value) -> Rule<ObjectId> {
+    text(value)?.parse().map_err(|_| "must be an id of 24 hexadecimal digits".to_owned())
+}
+
+/// A moment.
+pub fn timestamp(value: Value) -> Rule<Timestamp> {
+    Timestamp::parse(&text(value)?)
+        .ok_or_else(|| "must be an RFC 3339 date and time, like 2030-11-29T09:00:00Z".to_owned())
+}
+
+fn text(value: Value) -> Rule<String> {
+    match value {
+        Value::String(text) => Ok(text),
+        _ => Err("must be a string".into()),
+    }
+}
+
+fn check_length(text: &str, characters: &RangeInclusive<usize>) -> Rule<()> {
+    if characters.contains(&text.chars().count()) {
+        Ok(())
+    } else {
+        Err(format!("must have {} to {} characters", characters.start(), characters.end()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn errors_of(value: Value) -> Vec<(String, String)> {
+        let mut fields = Fields::of(value).unwrap();
+        let name = fields.required("name", line(1..=5));
+        let price = fields.take("price").and_then(|value| {
+            fields.nested("price", value, |price| price.required("amount", integer(0..=10)))
+        });
+        let Err(Error::ValidationFailed { errors }) = fields.finish(name.zip(price)) else { return vec![] };
+        errors.into_iter().map(|error| (error.field, error.message)).collect()
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        let found =
+            errors_of(json!({"name": {"$gt": ""}, "price": {"amount": -1, "curency": "EUR"}, "zeal": 1}));
+        let fields: Vec<_> = found.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(fields, ["name", "price.amount", "price.curency", "zeal"]);
+    }
+
+    #[test]
+    fn a_right_body_passes() {
+        assert_eq!(errors_of(json!({"name": " Ada ", "price": {"amount": 10}})), []);
+    }
+
+    #[test]
+    fn numbers_are_whole_and_within_bounds() {
+        for value in [json!(1.5), json!("1"), json!(-1), json!(11), json!(1e300), json!(null), json!(true)] {
+            assert!(integer(0..=10)(value.clone()).is_err(), "{value}");
+        }
+        assert_eq!(integer(0..=10)(json!(10)), Ok(10));
+    }
+}

@@ -1,0 +1,135 @@
+//! Query parameters, and lists in pages: `?limit=` and an opaque `?cursor=`, which holds the sort key of the last
+//! item, so that a page costs the same at any depth.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::app::AppState;
+use crate::error::{Error, FieldError, Result};
+
+/// A cursor of ours is far shorter, in characters.
+const CURSOR_CHARACTERS_MAX: usize = 500;
+
+/// The decoded query string. Unknown parameters are ignored, as clients and proxies add some of their own.
+pub struct Query {
+    pairs: Vec<(String, String)>,
+    errors: Vec<FieldError>,
+    page_items_default: usize,
+    page_items_max: usize,
+}
+
+/// Which part of a list to answer.
+#[derive(Debug)]
+pub struct PageRequest<C> {
+    /// Items on the page.
+    pub limit: usize,
+    /// The sort key after which the page begins.
+    pub after: Option<C>,
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Page<T> {
+    /// The items, in the list's order.
+    pub items: Vec<T>,
+    /// What to send as `cursor` for the next page; null on the last one.
+    #[schema(required, example = json!(null))]
+    pub next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// The page made of `items`, which were asked for with one more than `limit` to know whether there is a next.
+    pub fn of<C: Serialize>(mut items: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> C) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next_cursor = items.last().filter(|_| more).map(|last| encode(&cursor(last)));
+        Self { items, next_cursor }
+    }
+
+    /// The same page with each item as the client sees it.
+    pub fn map<U>(self, view: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(view).collect(), next_cursor: self.next_cursor }
+    }
+}
+
+impl FromRequestParts<AppState> for Query {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self> {
+        let query = parts.uri.query().unwrap_or_default();
+        Ok(Self {
+            pairs: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+            errors: Vec::new(),
+            page_items_default: app.limits().page_items_default,
+            page_items_max: app.limits().page_items_max,
+        })
+    }
+}
+
+impl Query {
+    /// One parameter, read by `rule`, which tells what it has to be. Two of the same name are a mistake.
+    pub fn parameter<T>(&mut self, name: &str, rule: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let mut values = self.pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let value = values.next()?;
+        let result = if values.next().is_some() { Err("must be given once".into()) } else { rule(value) };
+        result.map_err(|message| self.errors.push(FieldError { field: name.into(), message })).ok()
+    }
+
+    /// `limit` and `cursor`.
+    pub fn page<C: DeserializeOwned>(&mut self) -> PageRequest<C> {
+        let (default, max) = (self.page_items_default, self.page_items_max);
+        let limit = self.parameter("limit", |value| match value.parse() {
+            Ok(limit) if (1..=max).contains(&limit) => Ok(limit),
+            _ => Err(format!("must be a whole number from 1 to {max}")),
+        });
+        let after = self.parameter("cursor", |value| {
+            decode(value).ok_or_else(|| "must be the nextCursor of a page of this list".into())
+        });
+        PageRequest { limit: limit.unwrap_or(default), after }
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// `validation_failed` with every wrong parameter.
+    pub fn finish(self) -> Result<()> {
+        if self.errors.is_empty() { Ok(()) } else { Err(Error::ValidationFailed { errors: self.errors }) }
+    }
+}
+
+fn encode(cursor: &impl Serialize) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(cursor).unwrap_or_default())
+}
+
+fn decode<C: DeserializeOwned>(text: &str) -> Option<C> {
+    if text.len() > CURSOR_CHARACTERS_MAX {
+        return None;
+    }
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_names_the_next_only_when_there_is_one() {
+        let last = Page::of(vec![1, 2], 2, |item| *item);
+        assert_eq!((last.items, last.next_cursor), (vec![1, 2], None));
+        let first = Page::of(vec![1, 2, 3], 2, |item| *item);
+        assert_eq!(first.items, [1, 2]);
+        assert_eq!(decode::<i32>(&first.next_cursor.unwrap()), Some(2));
+    }
+
+    #[test]
+    fn a_foreign_cursor_is_refused() {
+        for text in ["", "???", "bnVsbA", &"a".repeat(501)] {
+            assert_eq!(decode::<(i64, i64)>(text), None, "{text}");
+        }
+    }
+}

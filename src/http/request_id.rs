@@ -1,0 +1,106 @@
+//! The outermost layer: every response carries `X-Request-Id`, and every error leaves as problem+json.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::error::{Error, PROBLEM_JSON, Problem};
+
+/// Carries the request's id both ways.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// A client's own id is kept when it is no longer than this, in characters.
+const REQUEST_ID_CHARACTERS_MAX: usize = 128;
+
+/// Gives the request its id and writes it into the response; turns an error into its problem+json body.
+pub async fn layer(request: Request, next: Next) -> Response {
+    let id = sane_id(request.headers()).unwrap_or_else(new_id);
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    if response.status().is_client_error() || response.status().is_server_error() {
+        response = into_problem(response, &id);
+        if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
+            let request_id = id.to_str().unwrap_or_default();
+            tracing::error!(request_id, "{method} {path} was answered with 500, request {request_id}");
+        }
+    }
+    response.headers_mut().insert(X_REQUEST_ID, id);
+    response
+}
+
+/// The client's id, if it sent exactly one that is short and made of characters that are safe in logs and headers.
+fn sane_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all(X_REQUEST_ID).iter();
+    let id = values.next().filter(|_| values.next().is_none())?;
+    let sane = (1..=REQUEST_ID_CHARACTERS_MAX).contains(&id.len())
+        && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte));
+    sane.then(|| id.clone())
+}
+
+fn new_id() -> HeaderValue {
+    HeaderValue::from_str(&format!("{:032x}", rand::random::<u128>()))
+        .unwrap_or(HeaderValue::from_static("unidentified"))
+}
+
+/// Gives an error response its body. Those that no handler of ours made (a wrong method, a panic) get here without a
+/// problem: their status tells which one it is, and their other headers (`Allow`) stay.
+fn into_problem(response: Response, id: &HeaderValue) -> Response {
+    let (mut parts, _) = response.into_parts();
+    let Problem(mut members) =
+        parts.extensions.remove::<Problem>().unwrap_or_else(|| Problem::from(&error_of(parts.status)));
+    members.insert("instance".into(), id.to_str().unwrap_or_default().into());
+    if let Some(status) = members.get("status").and_then(|status| status.as_u64()) {
+        parts.status = u16::try_from(status)
+            .ok()
+            .and_then(|status| StatusCode::from_u16(status).ok())
+            .unwrap_or(parts.status);
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let body = serde_json::to_vec(&members).unwrap_or_default();
+    (parts, Body::from(body)).into_response()
+}
+
+fn error_of(status: StatusCode) -> Error {
+    match status {
+        StatusCode::NOT_FOUND => {
+            Error::NotFound { detail: "No route has this path; GET /docs lists them all." }
+        }
+        StatusCode::METHOD_NOT_ALLOWED => Error::MethodNotAllowed,
+        StatusCode::BAD_REQUEST => Error::MalformedJson { detail: "The request cannot be read.".into() },
+        StatusCode::REQUEST_TIMEOUT => {
+            Error::MalformedJson { detail: "The body did not arrive in time.".into() }
+        }
+        StatusCode::SERVICE_UNAVAILABLE => Error::Overloaded { detail: "Try again in a moment." },
+        _ => Error::Internal,
+    }
+}
+
+/// Answers a handler's panic; the cause is in the log, where the panic hook has put it.
+pub fn panicked(_cause: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    Error::Internal.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(value: &str, sane: bool) {
+        let mut headers = HeaderMap::new();
+        headers.insert(X_REQUEST_ID, HeaderValue::from_str(value).unwrap());
+        assert_eq!(sane_id(&headers).is_some(), sane, "{value}");
+    }
+
+    #[test]
+    fn a_sane_id_is_kept() {
+        check("order-17_a.b:c", true);
+        check(&"x".repeat(128), true);
+        check(&"x".repeat(129), false);
+        check("a b", false);
+        check("<script>", false);
+        check("", false);
+    }
+}

@@ -1,0 +1,83 @@
+//! `/leaderboard`: who bought, in chronological order.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::AppState;
+use crate::error::Result;
+use crate::http::page::{Page, Query};
+use crate::purchases::model::Purchase;
+use crate::purchases::service::{self, Order, PurchaseCursor, Selection};
+use crate::timestamp::Timestamp;
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(leaderboard))
+}
+
+/// One purchase as everybody may see it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaderboardItem {
+    /// The place in this list, from 1.
+    #[schema(minimum = 1, example = 17)]
+    pub rank: i64,
+    /// The number among the product's purchases, from 1.
+    #[schema(minimum = 1, example = 17)]
+    pub sequence: i64,
+    /// What was bought.
+    #[schema(example = "65f1c0ffee65f1c0ffee65f1")]
+    pub product_id: String,
+    /// Its name.
+    #[schema(example = "Limited sneaker")]
+    pub product_name: String,
+    /// The buyer's first name and an initial.
+    #[schema(example = "Ada L.")]
+    pub buyer: String,
+    /// Units.
+    #[schema(minimum = 1, maximum = 1000, example = 1)]
+    pub quantity: i64,
+    /// When.
+    pub purchased_at: Timestamp,
+}
+
+/// Who bought, oldest purchase first
+#[utoipa::path(
+    get, path = "/leaderboard", tag = "leaderboard", operation_id = "leaderboard",
+    params(
+        ("productId" = Option<String>, Query, description = "Only purchases of this product", example = "65f1c0ffee65f1c0ffee65f1"),
+        ("limit" = Option<i64>, Query, description = "Items on the page: 1 to 200, 50 without it", example = 50),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+    ),
+    responses((status = OK, description = "A page of the leaderboard", body = Page<LeaderboardItem>)),
+    extensions(("x-problem-codes" = json!(["overloaded", "database_unavailable"]))),
+)]
+async fn leaderboard(State(app): State<AppState>, mut query: Query) -> Result<Json<Page<LeaderboardItem>>> {
+    let product = query.parameter("productId", |value| {
+        value.parse().map_err(|_| "must be an id of 24 hexadecimal digits".into())
+    });
+    let page = query.page::<PurchaseCursor>();
+    query.finish()?;
+    let selection = product.map_or(Selection::Everything, Selection::Product);
+    let before = page.after.as_ref().map_or(0, |after| after.rank);
+    let purchases = service::list(app.store(), selection, Order::OldestFirst, &page).await?;
+    let ranked: Vec<(i64, Purchase)> = (before + 1..).zip(purchases).collect();
+    let ranked = Page::of(ranked, page.limit, |(rank, purchase)| PurchaseCursor::of(purchase, *rank));
+    // The names as they are now; a product that was sold cannot be deleted.
+    let mut ids: Vec<_> = ranked.items.iter().map(|(_, purchase)| purchase.product_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let names = if ids.is_empty() { Default::default() } else { app.catalogue().names(ids).await? };
+    Ok(Json(ranked.map(|(rank, purchase)| LeaderboardItem {
+        rank,
+        sequence: purchase.sequence,
+        product_name: names.get(&purchase.product_id).cloned().unwrap_or_default(),
+        product_id: purchase.product_id.to_hex(),
+        buyer: purchase.buyer,
+        quantity: purchase.quantity,
+        purchased_at: purchase.purchased_at.into(),
+    })))
+}

@@ -1,0 +1,31 @@
+//! flash-sale sells limited stock to a crowd that arrives in the same second.
+//!
+//! The map, in reading order. A request comes in through `http`, is routed by `app`, is handled by the resource that
+//! its path names, and reaches the database through `store`. Purchases take one more step: they are gathered into
+//! batches in `purchases`, the heart of it all.
+
+pub mod config;
+pub mod server;
+
+pub mod app;
+pub mod http;
+
+pub mod auth;
+pub mod leaderboard;
+pub mod products;
+pub mod purchases;
+pub mod status;
+
+pub mod store;
+
+pub mod embedded;
+mod keepsakes;
+
+pub mod error;
+pub mod id;
+pub mod timestamp;
+
+pub mod logging;
+pub mod openapi;
+pub mod signals;
+pub mod welcome;

@@ -1,0 +1,20 @@
+//! The log: lines on standard error, for people or as JSON. Standard output belongs to the greeting.
+
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{Config, LogFormat};
+
+/// Starts logging as the settings say; further calls do nothing.
+pub fn start(config: &Config) {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match config.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    let log = tracing_subscriber::registry().with(lines.with_filter(config.log_filter.clone()));
+    if log.try_init().is_err() {
+        tracing::debug!("logging was started before");
+    }
+}

@@ -1,0 +1,71 @@
+//! The command line: reads the settings, runs the server, ends it on Ctrl-C or SIGTERM.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use flash_sale::config::Config;
+use flash_sale::server::Server;
+use flash_sale::{logging, signals, welcome};
+
+/// Sells limited stock to a crowd that arrives in the same second.
+///
+/// Settings come from the environment, or from a file `.env`; .env.example describes each of them. Without
+/// MONGO_URI the server runs a MongoDB of its own and keeps its data in DATA_DIR.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings."
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server (the default).
+    Serve,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let CommandLine { command } = CommandLine::parse();
+    let Command::Serve = command.unwrap_or(Command::Serve);
+    match Config::from_environment() {
+        Ok(config) => serve(config).await,
+        Err(error) => fail(2, &error),
+    }
+}
+
+async fn serve(config: Config) -> ExitCode {
+    logging::start(&config);
+    let mut end = match signals::Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return fail(1, &error),
+    };
+    let server = tokio::select! {
+        server = Server::start(config) => match server {
+            Ok(server) => server,
+            Err(error) => return fail(1, &error),
+        },
+        _ = end.next() => return ExitCode::SUCCESS,
+    };
+    // Not `println`: whoever reads this may have gone away.
+    drop(std::io::stdout().write_all(welcome::text(&server).as_bytes()));
+    let failure = tokio::select! {
+        _ = end.next() => None,
+        reason = server.failed() => Some(reason),
+    };
+    tracing::info!("shutting down; a second signal ends at once");
+    tokio::select! {
+        () = server.stop() => {}
+        _ = end.next() => return fail(1, &"ended at once"),
+    }
+    failure.map_or(ExitCode::SUCCESS, |reason| fail(1, &reason))
+}
+
+fn fail(code: u8, reason: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("flash-sale: {reason}");
+    ExitCode::from(code)
+}

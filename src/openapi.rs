@@ -1,0 +1,165 @@
+//! The OpenAPI 3.1 document, from the code, and the page to try it.
+//!
+//! A handler lists the problem codes that are its own (`x-problem-codes`); what every route of its kind can answer is
+//! added here, and each status becomes a response with the codes it stands for, from the one table in `error`.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::routing::get;
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::app::AppState;
+use crate::error::{Code, FieldError};
+
+/// Where a handler keeps its codes, before they become responses.
+const CODES_EXTENSION: &str = "x-problem-codes";
+/// Where the document is.
+const DOCUMENT_PATH: &str = "/openapi.json";
+
+/// An error, RFC 9457.
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it only describes what `error` writes")]
+struct Problem {
+    /// Names the kind of problem; `code` is shorter.
+    #[schema(example = "urn:problem-type:flash-sale:sold_out")]
+    r#type: String,
+    /// The same sentence for every problem of this code.
+    #[schema(example = "The product is sold out")]
+    title: String,
+    /// The HTTP status.
+    #[schema(example = 409)]
+    status: u16,
+    /// What happened this time and what to do about it, for people.
+    #[schema(example = "Nothing is left.")]
+    detail: String,
+    /// The request's id, as in `X-Request-Id`.
+    #[schema(example = "5f0c3b1a9d8e4f7c8b6a5d4e3f2a1b0c")]
+    instance: String,
+    /// What to decide by.
+    #[schema(example = "sold_out")]
+    code: String,
+    /// With `validation_failed`: every field that is wrong.
+    errors: Option<Vec<FieldError>>,
+    /// With `sold_out` and `insufficient_stock`: units left.
+    remaining: Option<i64>,
+    /// With `purchase_limit_reached`: units that one buyer may have.
+    limit: Option<i64>,
+    /// With `purchase_limit_reached`: units that you have.
+    purchased: Option<i64>,
+    /// With `sale_not_started`.
+    sale_start_time: Option<crate::timestamp::Timestamp>,
+    /// With `sale_ended`.
+    sale_end_time: Option<crate::timestamp::Timestamp>,
+    /// With `outcome_unknown`: what the purchase will be called if it happened.
+    purchase_id: Option<String>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "flash-sale",
+        description = "Sells limited stock to a crowd that arrives in the same second.\n\n\
+            Every response carries `X-Request-Id`. Every error is `application/problem+json` (RFC 9457) with a `code` to \
+            decide by. Unknown members of a body are refused.",
+        license(name = "MIT", identifier = "MIT"),
+    ),
+    components(schemas(Problem, FieldError)),
+    tags(
+        (name = "auth", description = "Accounts and tokens"),
+        (name = "products", description = "What is sold"),
+        (name = "purchases", description = "Buying, and what one has bought"),
+        (name = "leaderboard", description = "Who bought"),
+        (name = "status", description = "The server itself"),
+    ),
+)]
+struct Base;
+
+/// The document that the routes' own parts are added to.
+pub fn base() -> utoipa::openapi::OpenApi {
+    let mut document = Base::openapi();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description(Some(
+            "The `token` of /auth/login, or of any identity provider that signs with the same secret",
+        ))
+        .build();
+    document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    document
+}
+
+/// Completes the document, and serves it and the page over it. All of the page comes out of this program.
+pub fn router(mut document: utoipa::openapi::OpenApi) -> Router<AppState> {
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        add_problems(operation);
+    }
+    let json = document.to_pretty_json().unwrap_or_default();
+    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let page = SwaggerUi::new("/docs")
+        .config(utoipa_swagger_ui::Config::from(DOCUMENT_PATH).persist_authorization(true));
+    Router::new()
+        .route(DOCUMENT_PATH, get(move || std::future::ready(([content_type.clone()], json.clone()))))
+        .merge(page)
+}
+
+fn operations(item: &mut utoipa::openapi::PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+}
+
+/// Turns the codes into responses, one for each status.
+fn add_problems(operation: &mut Operation) {
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for code in codes_of(operation) {
+        by_status.entry(code.status().as_u16()).or_default().push(code);
+    }
+    for (status, codes) in by_status {
+        let response = RefOr::T(problem_response(&codes));
+        operation.responses.responses.insert(status.to_string(), response);
+    }
+}
+
+/// The operation's own codes, and those of every operation of its kind.
+fn codes_of(operation: &mut Operation) -> Vec<Code> {
+    let own = operation.extensions.as_mut().and_then(|extensions| extensions.remove(CODES_EXTENSION));
+    let own: Vec<_> = own.iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str).collect();
+    let has_body = operation.request_body.is_some();
+    let in_query = |parameter: &RefOr<Parameter>| match parameter {
+        RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Query,
+        RefOr::Ref(_) => false,
+    };
+    let has_query = operation.parameters.iter().flatten().any(in_query);
+    let needs_token = operation.security.is_some();
+    let belongs = |code: &&Code| match code {
+        Code::MalformedJson | Code::UnsupportedMediaType | Code::PayloadTooLarge => has_body,
+        Code::ValidationFailed => has_body || has_query,
+        Code::Unauthenticated | Code::TokenExpired => needs_token,
+        Code::Internal => true,
+        _ => own.contains(&code.name()),
+    };
+    Code::ALL.iter().filter(belongs).copied().collect()
+}
+
+fn problem_response(codes: &[Code]) -> Response {
+    let lines: Vec<_> = codes.iter().map(|code| format!("`{}`: {}", code.name(), code.title())).collect();
+    let examples = codes.iter().map(|code| {
+        let example = json!({
+            "type": format!("urn:problem-type:flash-sale:{}", code.name()), "title": code.title(),
+            "status": code.status().as_u16(), "detail": "What happened this time.",
+            "instance": "5f0c3b1a9d8e4f7c8b6a5d4e3f2a1b0c", "code": code.name(),
+        });
+        (code.name(), utoipa::openapi::example::ExampleBuilder::new().value(Some(example)).build())
+    });
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .examples_from_iter(examples)
+        .build();
+    ResponseBuilder::new().description(lines.join("; ")).content("application/problem+json", content).build()
+}

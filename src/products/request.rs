@@ -1,0 +1,167 @@
+//! What an admin sends: a new product, a change of one, a restock.
+
+use iso_currency::Currency;
+use serde_json::Value;
+
+use super::model::Money;
+use crate::http::body::FromFields;
+use crate::http::fields::{Fields, http_url, integer, line, timestamp, verbatim};
+use crate::timestamp::Timestamp;
+
+/// The largest amount of a price, in minor units.
+pub const AMOUNT_MAX: i64 = 1_000_000_000_000;
+/// The largest stock, in units.
+pub const STOCK_MAX: i64 = 1_000_000_000;
+/// The largest purchase limit, and the largest quantity of one purchase or restock, in units.
+pub const QUANTITY_MAX: i64 = 1_000;
+/// The longest name of a product, in characters.
+pub const NAME_CHARACTERS_MAX: usize = 200;
+/// The longest description, in characters.
+pub const DESCRIPTION_CHARACTERS_MAX: usize = 5_000;
+/// What a sale that ends before it starts is told.
+pub const END_BEFORE_START: &str = "must be later than saleStartTime";
+
+/// A new product.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct CreateProductRequest {
+    /// What is sold.
+    #[schema(min_length = 1, max_length = 200, example = "Limited sneaker")]
+    pub name: String,
+    /// Told about it.
+    #[schema(max_length = 5000, example = "One run, numbered.")]
+    pub description: Option<String>,
+    /// A picture of it, http(s).
+    #[schema(max_length = 2048, example = "https://shop.example/sneaker.jpg")]
+    pub image_url: Option<String>,
+    /// What one unit costs.
+    pub price: Money,
+    /// What one unit costs outside the sale.
+    pub original_price: Option<Money>,
+    /// Units to sell.
+    #[schema(minimum = 0, maximum = 1_000_000_000, example = 100)]
+    pub stock: i64,
+    /// The first moment of the sale.
+    pub sale_start_time: Timestamp,
+    /// The first moment after the sale; later than `saleStartTime`.
+    #[schema(example = "2099-12-31T00:00:00.000Z")]
+    pub sale_end_time: Timestamp,
+    /// Units that one buyer may have; 1 without it.
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, default = 1, example = 1)]
+    pub purchase_limit: i64,
+}
+
+impl FromFields for CreateProductRequest {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let name = fields.required("name", line(1..=NAME_CHARACTERS_MAX));
+        let description = fields.optional("description", verbatim(0..=DESCRIPTION_CHARACTERS_MAX));
+        let image_url = fields.optional("imageUrl", http_url);
+        let price = match fields.take("price") {
+            Some(value) => money(fields, "price", value),
+            None => {
+                fields.wrong("price", "is required");
+                None
+            }
+        };
+        let original_price = match fields.take("originalPrice") {
+            None | Some(Value::Null) => None,
+            Some(value) => money(fields, "originalPrice", value),
+        };
+        let stock = fields.required("stock", integer(0..=STOCK_MAX));
+        let sale_start_time = fields.required("saleStartTime", timestamp);
+        let sale_end_time = fields.required("saleEndTime", timestamp);
+        if sale_start_time.zip(sale_end_time).is_some_and(|(start, end)| end <= start) {
+            fields.wrong("saleEndTime", END_BEFORE_START);
+        }
+        let purchase_limit = fields.optional("purchaseLimit", integer(1..=QUANTITY_MAX));
+        Some(Self {
+            name: name?,
+            description,
+            image_url,
+            price: price?,
+            original_price,
+            stock: stock?,
+            sale_start_time: sale_start_time?,
+            sale_end_time: sale_end_time?,
+            purchase_limit: purchase_limit.unwrap_or(1),
+        })
+    }
+}
+
+/// A change of a product: what is missing stays as it is. `description`, `imageUrl` and `originalPrice` can be cleared
+/// with null. The stock has a route of its own.
+#[derive(Debug, Default, utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct ChangeProductRequest {
+    /// What is sold.
+    #[schema(min_length = 1, max_length = 200, example = "Limited sneaker, second run")]
+    pub name: Option<String>,
+    /// Told about it.
+    #[schema(value_type = Option<String>, max_length = 5000)]
+    pub description: Option<Option<String>>,
+    /// A picture of it, http(s).
+    #[schema(value_type = Option<String>, max_length = 2048)]
+    pub image_url: Option<Option<String>>,
+    /// What one unit costs.
+    pub price: Option<Money>,
+    /// What one unit costs outside the sale.
+    #[schema(value_type = Option<Money>)]
+    pub original_price: Option<Option<Money>>,
+    /// The first moment of the sale.
+    pub sale_start_time: Option<Timestamp>,
+    /// The first moment after the sale; later than `saleStartTime`.
+    #[schema(example = "2099-12-31T00:00:00.000Z")]
+    pub sale_end_time: Option<Timestamp>,
+    /// Units that one buyer may have.
+    #[schema(minimum = 1, maximum = 1000, example = 2)]
+    pub purchase_limit: Option<i64>,
+}
+
+impl FromFields for ChangeProductRequest {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        Some(Self {
+            name: fields.changed("name", line(1..=NAME_CHARACTERS_MAX)),
+            description: fields.clearable("description", verbatim(0..=DESCRIPTION_CHARACTERS_MAX)),
+            image_url: fields.clearable("imageUrl", http_url),
+            price: fields.take("price").and_then(|value| money(fields, "price", value)),
+            original_price: match fields.take("originalPrice") {
+                None => None,
+                Some(Value::Null) => Some(None),
+                Some(value) => money(fields, "originalPrice", value).map(Some),
+            },
+            sale_start_time: fields.changed("saleStartTime", timestamp),
+            sale_end_time: fields.changed("saleEndTime", timestamp),
+            purchase_limit: fields.changed("purchaseLimit", integer(1..=QUANTITY_MAX)),
+        })
+    }
+}
+
+/// More stock.
+#[derive(Debug, utoipa::ToSchema)]
+pub struct RestockRequest {
+    /// Units to add.
+    #[schema(minimum = 1, maximum = 1000, example = 50)]
+    pub quantity: i64,
+}
+
+impl FromFields for RestockRequest {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        Some(Self { quantity: fields.required("quantity", integer(1..=QUANTITY_MAX))? })
+    }
+}
+
+fn money(fields: &mut Fields, name: &str, value: Value) -> Option<Money> {
+    fields.nested(name, value, |fields| {
+        let amount = fields.required("amount", integer(0..=AMOUNT_MAX));
+        let currency = fields.required("currency", currency);
+        Some(Money { amount: amount?, currency: currency? })
+    })
+}
+
+fn currency(value: Value) -> Result<String, String> {
+    value
+        .as_str()
+        .and_then(Currency::from_code)
+        .map(|currency| currency.code().to_owned())
+        .ok_or_else(|| "must be an ISO 4217 code like USD".into())
+}

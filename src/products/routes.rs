@@ -1,0 +1,220 @@
+//! `/products`: the catalogue for everybody, and its upkeep for admins.
+
+use axum::body::Body as HttpBody;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use mongodb::bson::oid::ObjectId;
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::model::{Product, ProductView, Status};
+use super::request::{ChangeProductRequest, CreateProductRequest, RestockRequest};
+use super::service::{ProductCursor, ProductFilter};
+use crate::app::AppState;
+use crate::auth::current_user::Admin;
+use crate::error::{Error, Result};
+use crate::http::body::Body;
+use crate::http::conditional::{digest_tag, if_match, none_match, version_tag};
+use crate::http::page::{Page, Query};
+use crate::timestamp::Timestamp;
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_products, create_product))
+        .routes(routes!(get_product, change_product, delete_product))
+        .routes(routes!(restock_product))
+}
+
+/// All products, by the start of their sale
+#[utoipa::path(
+    get, path = "/products", tag = "products", operation_id = "listProducts",
+    params(
+        ("status" = Option<String>, Query, description = "Only those whose sale stands so: `upcoming`, `live`, `sold_out` or `ended`", example = "live"),
+        ("search" = Option<String>, Query, description = "Only those whose name has every one of these words, case ignored; at most 200 characters", example = "sneaker"),
+        ("limit" = Option<i64>, Query, description = "Items on the page: 1 to 200, 50 without it", example = 50),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the list that you have"),
+    ),
+    responses(
+        (status = OK, description = "A page of products", body = Page<ProductView>, headers(("ETag" = String, description = "For If-None-Match"))),
+        (status = NOT_MODIFIED, description = "The list is the one that you have"),
+    ),
+    extensions(("x-problem-codes" = json!(["overloaded", "database_unavailable"]))),
+)]
+async fn list_products(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    mut query: Query,
+) -> Result<Response> {
+    let search_characters_max = app.limits().search_characters_max;
+    let status = query.parameter("status", |value| {
+        let found = Status::NAMES.iter().find(|(name, _)| *name == value);
+        found.map(|(_, status)| *status).ok_or_else(|| "must be upcoming, live, sold_out or ended".into())
+    });
+    let words = query.parameter("search", |value| {
+        if value.chars().count() > search_characters_max {
+            return Err(format!("must have at most {search_characters_max} characters"));
+        }
+        Ok(value.to_lowercase().split_whitespace().map(str::to_owned).collect())
+    });
+    let page = query.page::<ProductCursor>();
+    query.finish()?;
+    let filter = ProductFilter { status, words: words.unwrap_or_default() };
+    let now = app.pulse().database_time();
+    let products = app.catalogue().list(&filter, &page, now).await?;
+    let products = products.map(|product| ProductView::of(product, now));
+    let bytes = to_json(&products)?;
+    let tag = digest_tag(&bytes);
+    Ok(tagged(&headers, tag, bytes))
+}
+
+/// Put a product on sale
+#[utoipa::path(
+    post, path = "/products", tag = "products", operation_id = "createProduct",
+    request_body = CreateProductRequest,
+    responses((status = CREATED, description = "The product", body = ProductView, headers(
+        ("Location" = String, description = "Where the product is"), ("ETag" = String, description = "For If-Match"),
+    ))),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!(["forbidden", "overloaded", "database_unavailable", "outcome_unknown"]))),
+)]
+async fn create_product(
+    State(app): State<AppState>,
+    _: Admin,
+    Body(request): Body<CreateProductRequest>,
+) -> Result<Response> {
+    let product = app.catalogue().create(request, app.pulse().database_time()).await?;
+    let location = HeaderValue::from_str(&format!("/products/{}", product.id.to_hex()));
+    let mut response = whole(&app, StatusCode::CREATED, product)?;
+    response.headers_mut().insert(header::LOCATION, location.map_err(|_| Error::Internal)?);
+    Ok(response)
+}
+
+/// One product
+#[utoipa::path(
+    get, path = "/products/{id}", tag = "products", operation_id = "getProduct",
+    params(
+        ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the product that you have"),
+    ),
+    responses(
+        (status = OK, description = "The product", body = ProductView, headers(("ETag" = String, description = "For If-Match and If-None-Match"))),
+        (status = NOT_MODIFIED, description = "The product is the one that you have"),
+    ),
+    extensions(("x-problem-codes" = json!(["product_not_found", "overloaded", "database_unavailable"]))),
+)]
+async fn get_product(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let product = app.catalogue().find(product_id(&id)?).await?;
+    let now = app.pulse().database_time();
+    let tag = tag_of(&product, now);
+    Ok(tagged(&headers, tag, to_json(&ProductView::of(product, now))?))
+}
+
+/// Change a product
+///
+/// What is missing stays as it is. A purchase changes the version too: while a sale runs hot, send `If-Match: *` to
+/// change whatever version is there.
+#[utoipa::path(
+    patch, path = "/products/{id}", tag = "products", operation_id = "changeProduct",
+    params(
+        ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
+        ("If-Match" = String, Header, description = "The ETag of the product that you read, or `*`", example = "\"8-live\""),
+    ),
+    request_body = ChangeProductRequest,
+    responses((status = OK, description = "The changed product", body = ProductView, headers(("ETag" = String, description = "For If-Match")))),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!([
+        "forbidden", "product_not_found", "version_conflict", "precondition_required", "overloaded",
+        "database_unavailable", "outcome_unknown",
+    ]))),
+)]
+async fn change_product(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Body(request): Body<ChangeProductRequest>,
+) -> Result<Response> {
+    let product = app.catalogue().change(product_id(&id)?, if_match(&headers), request).await?;
+    whole(&app, StatusCode::OK, product)
+}
+
+/// Delete a product of which nothing was sold
+#[utoipa::path(
+    delete, path = "/products/{id}", tag = "products", operation_id = "deleteProduct",
+    params(("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1")),
+    responses((status = NO_CONTENT, description = "It is gone")),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!([
+        "forbidden", "product_not_found", "product_has_sales", "overloaded", "database_unavailable", "outcome_unknown",
+    ]))),
+)]
+async fn delete_product(State(app): State<AppState>, _: Admin, Path(id): Path<String>) -> Result<StatusCode> {
+    app.catalogue().delete(product_id(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Add stock
+#[utoipa::path(
+    post, path = "/products/{id}/restock", tag = "products", operation_id = "restockProduct",
+    params(("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1")),
+    request_body = RestockRequest,
+    responses((status = OK, description = "The product with its new stock", body = ProductView, headers(("ETag" = String, description = "For If-Match")))),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!([
+        "forbidden", "product_not_found", "overloaded", "database_unavailable", "outcome_unknown",
+    ]))),
+)]
+async fn restock_product(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<String>,
+    Body(request): Body<RestockRequest>,
+) -> Result<Response> {
+    let product = app.catalogue().restock(product_id(&id)?, request.quantity).await?;
+    whole(&app, StatusCode::OK, product)
+}
+
+/// What is no id is the id of no product.
+fn product_id(text: &str) -> Result<ObjectId> {
+    text.parse().map_err(|_| Error::ProductNotFound)
+}
+
+/// A purchase changes the version, and time alone changes the status: the tag has both.
+fn tag_of(product: &Product, now: Timestamp) -> HeaderValue {
+    version_tag(product.version, product.status(now).name())
+}
+
+fn whole(app: &AppState, status: StatusCode, product: Product) -> Result<Response> {
+    let now = app.pulse().database_time();
+    let tag = tag_of(&product, now);
+    let mut response = tagged(&HeaderMap::new(), tag, to_json(&ProductView::of(product, now))?);
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// The JSON with its tag, or 304 if the client has it.
+fn tagged(headers: &HeaderMap, tag: HeaderValue, json: Vec<u8>) -> Response {
+    let known = none_match(headers, &tag);
+    // Stock changes at any moment: a cache may keep it, but has to ask.
+    let cache = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if known {
+        return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag), cache]).into_response();
+    }
+    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    ([content_type, (header::ETAG, tag), cache], HttpBody::from(json)).into_response()
+}
+
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| {
+        tracing::error!("an answer cannot be written: {error}");
+        Error::Internal
+    })
+}

@@ -1,0 +1,330 @@
+//! The products in the database: finding, making, changing.
+
+use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId};
+use mongodb::options::ReturnDocument;
+use serde::{Deserialize, Serialize};
+
+use futures_util::TryStreamExt;
+
+use super::model::{Product, Status};
+use super::request::{ChangeProductRequest, CreateProductRequest, END_BEFORE_START, STOCK_MAX};
+use crate::error::{Error, Result};
+use crate::http::conditional::IfMatch;
+use crate::http::page::{Page, PageRequest};
+use crate::store::{Store, failure};
+use crate::timestamp::Timestamp;
+
+/// How often a change of any version (`If-Match: *`) is tried again when the sale's times changed meanwhile.
+const CHANGE_TRIES_MAX: usize = 5;
+
+/// The products.
+pub struct Catalogue {
+    store: Store,
+}
+
+/// Which products to list.
+#[derive(Debug, Default)]
+pub struct ProductFilter {
+    /// Those whose sale stands so.
+    pub status: Option<Status>,
+    /// Those whose name has each of these words, in lower case.
+    pub words: Vec<String>,
+}
+
+/// Where a page of the catalogue begins: after this product.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ProductCursor {
+    start: i64,
+    id: ObjectId,
+}
+
+impl Catalogue {
+    /// The products in `store`.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// A page of the products by the start of their sale, as they stand at `now`.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn list(
+        &self,
+        filter: &ProductFilter,
+        page: &PageRequest<ProductCursor>,
+        now: Timestamp,
+    ) -> Result<Page<Product>> {
+        let mut conditions: Vec<Document> = Vec::new();
+        conditions.extend(filter.status.map(|status| status_condition(status, now)));
+        conditions.extend(filter.words.iter().map(|word| doc! { "nameFolded": { "$regex": escaped(word) } }));
+        if let Some(after) = &page.after {
+            let start = DateTime::from_millis(after.start);
+            conditions.push(doc! { "$or": [
+                { "saleStartTime": { "$gt": start } },
+                { "saleStartTime": start, "_id": { "$gt": after.id } },
+            ] });
+        }
+        let query = if conditions.is_empty() {
+            doc! {}
+        } else {
+            doc! { "$and": conditions }
+        };
+        let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
+        let products = self
+            .store
+            .read(async {
+                let order = doc! { "saleStartTime": 1, "_id": 1 };
+                let products = self.store.products.find(query).sort(order).limit(limit).await?;
+                products.try_collect::<Vec<_>>().await
+            })
+            .await?;
+        Ok(Page::of(products, page.limit, |product| ProductCursor {
+            start: product.sale_start_time.timestamp_millis(),
+            id: product.id,
+        }))
+    }
+
+    /// The product with this id.
+    ///
+    /// # Errors
+    /// `product_not_found`, and those of a read.
+    pub async fn find(&self, id: ObjectId) -> Result<Product> {
+        let product =
+            self.store.read(async { self.store.products.find_one(doc! { "_id": id }).await }).await?;
+        product.ok_or(Error::ProductNotFound)
+    }
+
+    /// The names of these products.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn names(&self, ids: Vec<ObjectId>) -> Result<std::collections::HashMap<ObjectId, String>> {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(rename = "_id")]
+            id: ObjectId,
+            name: String,
+        }
+        let named = self
+            .store
+            .read(async {
+                let products = self.store.products.clone_with_type::<Named>();
+                let named =
+                    products.find(doc! { "_id": { "$in": ids } }).projection(doc! { "name": 1 }).await?;
+                named.try_collect::<Vec<_>>().await
+            })
+            .await?;
+        Ok(named.into_iter().map(|product| (product.id, product.name)).collect())
+    }
+
+    /// Makes a product.
+    ///
+    /// # Errors
+    /// Those of a write.
+    pub async fn create(&self, request: CreateProductRequest, now: Timestamp) -> Result<Product> {
+        let product = Product {
+            id: ObjectId::new(),
+            name_folded: request.name.to_lowercase(),
+            name: request.name,
+            description: request.description,
+            image_url: request.image_url,
+            price: request.price,
+            original_price: request.original_price,
+            stock: request.stock,
+            sold: 0,
+            total_stock: request.stock,
+            purchase_count: 0,
+            purchase_limit: request.purchase_limit,
+            sale_start_time: request.sale_start_time.into(),
+            sale_end_time: request.sale_end_time.into(),
+            version: 1,
+            created_at: now.into(),
+            updated_at: now.into(),
+        };
+        let products = self.store.products.clone();
+        self.store
+            .write(async move {
+                products.insert_one(&product).await.map_err(|error| failure::of_write(&error))?;
+                Ok(product)
+            })
+            .await
+    }
+
+    /// Changes a product, if its version is one of those that `if_match` names.
+    ///
+    /// # Errors
+    /// `precondition_required`, `version_conflict`, `product_not_found`, `validation_failed` when the sale would end
+    /// before it starts, and those of a write.
+    pub async fn change(
+        &self,
+        id: ObjectId,
+        if_match: IfMatch,
+        request: ChangeProductRequest,
+    ) -> Result<Product> {
+        if if_match == IfMatch::Missing {
+            return Err(Error::PreconditionRequired);
+        }
+        let store = self.store.clone();
+        self.store.write(async move { change(&store, id, &if_match, &request).await }).await
+    }
+
+    /// Adds stock.
+    ///
+    /// # Errors
+    /// `product_not_found`, `validation_failed` when the stock would pass its bound, and those of a write.
+    pub async fn restock(&self, id: ObjectId, quantity: i64) -> Result<Product> {
+        let store = self.store.clone();
+        self.store
+            .write(async move {
+                let room = doc! { "_id": id, "totalStock": { "$lte": STOCK_MAX - quantity } };
+                let change = doc! {
+                    "$inc": { "stock": quantity, "totalStock": quantity, "version": 1_i64 },
+                    "$currentDate": { "updatedAt": true },
+                };
+                match update(&store, room, change).await? {
+                    Some(product) => Ok(product),
+                    None => {
+                        read(&store, id).await?;
+                        Err(Error::invalid("quantity", format!("would lift the stock above {STOCK_MAX}")))
+                    }
+                }
+            })
+            .await
+    }
+
+    /// Deletes a product of which nothing was sold.
+    ///
+    /// # Errors
+    /// `product_has_sales`, `product_not_found`, and those of a write.
+    pub async fn delete(&self, id: ObjectId) -> Result<()> {
+        let store = self.store.clone();
+        self.store
+            .write(async move {
+                let unsold = doc! { "_id": id, "sold": 0 };
+                let result = store.products.delete_one(unsold).await;
+                let deleted = result.map_err(|error| failure::of_write(&error))?.deleted_count == 1;
+                if deleted {
+                    return Ok(());
+                }
+                read(&store, id).await?;
+                Err(Error::ProductHasSales)
+            })
+            .await
+    }
+}
+
+async fn change(
+    store: &Store,
+    id: ObjectId,
+    if_match: &IfMatch,
+    request: &ChangeProductRequest,
+) -> Result<Product> {
+    for _ in 0..CHANGE_TRIES_MAX {
+        let current = read(store, id).await?;
+        if let IfMatch::Versions(versions) = if_match
+            && !versions.contains(&current.version)
+        {
+            return Err(Error::VersionConflict);
+        }
+        let start = request.sale_start_time.map_or(current.sale_start_time, DateTime::from);
+        let end = request.sale_end_time.map_or(current.sale_end_time, DateTime::from);
+        if end <= start {
+            return Err(Error::invalid("saleEndTime", END_BEFORE_START));
+        }
+        let Some(update_document) = change_document(request) else { return Ok(current) };
+        // Any version will do for `*`, so that a sale in full swing does not keep an admin out; but the times that the
+        // check above relied on must still be there.
+        let unchanged = match if_match {
+            IfMatch::Any => doc! {
+                "_id": id, "saleStartTime": current.sale_start_time, "saleEndTime": current.sale_end_time,
+            },
+            _ => doc! { "_id": id, "version": current.version },
+        };
+        if let Some(product) = update(store, unchanged, update_document).await? {
+            return Ok(product);
+        }
+    }
+    Err(Error::VersionConflict)
+}
+
+/// The update that makes the change; none when nothing changes. What is cleared becomes null.
+fn change_document(request: &ChangeProductRequest) -> Option<Document> {
+    let mut set = Document::new();
+    if let Some(name) = &request.name {
+        set.insert("name", name);
+        set.insert("nameFolded", name.to_lowercase());
+    }
+    if let Some(description) = &request.description {
+        set.insert("description", description.clone());
+    }
+    if let Some(image_url) = &request.image_url {
+        set.insert("imageUrl", image_url.clone());
+    }
+    if let Some(price) = &request.price {
+        set.insert("price", price);
+    }
+    if let Some(original_price) = &request.original_price {
+        set.insert("originalPrice", original_price.as_ref().map(Bson::from));
+    }
+    if let Some(start) = request.sale_start_time {
+        set.insert("saleStartTime", DateTime::from(start));
+    }
+    if let Some(end) = request.sale_end_time {
+        set.insert("saleEndTime", DateTime::from(end));
+    }
+    if let Some(limit) = request.purchase_limit {
+        set.insert("purchaseLimit", limit);
+    }
+    (!set.is_empty()).then(|| {
+        doc! { "$set": set, "$inc": { "version": 1_i64 }, "$currentDate": { "updatedAt": true } }
+    })
+}
+
+/// Updates the product that `unchanged` describes; none when there is no such product.
+async fn update(store: &Store, unchanged: Document, update: Document) -> Result<Option<Product>> {
+    store
+        .products
+        .find_one_and_update(unchanged, update)
+        .return_document(ReturnDocument::After)
+        .await
+        .map_err(|error| failure::of_write(&error))
+}
+
+/// Reads the product within a write's task.
+async fn read(store: &Store, id: ObjectId) -> Result<Product> {
+    let product = store.products.find_one(doc! { "_id": id }).await;
+    product.map_err(|error| failure::of_read(&error))?.ok_or(Error::ProductNotFound)
+}
+
+/// The same distinctions as `Product::status`, as a query.
+fn status_condition(status: Status, now: Timestamp) -> Document {
+    let now = DateTime::from(now);
+    let within = doc! { "saleStartTime": { "$lte": now }, "saleEndTime": { "$gt": now } };
+    match status {
+        Status::Upcoming => doc! { "saleStartTime": { "$gt": now } },
+        Status::Ended => doc! { "saleEndTime": { "$lte": now } },
+        Status::Live => doc! { "$and": [within, { "stock": { "$gt": 0 } }] },
+        Status::SoldOut => doc! { "$and": [within, { "stock": 0 }] },
+    }
+}
+
+/// A regular expression that matches `text` itself: what a client searches for is data.
+fn escaped(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| {
+            let special = character.is_ascii_punctuation();
+            special.then_some('\\').into_iter().chain([character])
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_is_no_pattern() {
+        assert_eq!(escaped("a.b*[c]$"), r"a\.b\*\[c\]\$");
+        assert_eq!(escaped("größe 42"), "größe 42");
+    }
+}

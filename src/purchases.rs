@@ -1,0 +1,13 @@
+//! Buying, the reason for all of this. The way of a purchase, in reading order: the route puts it into its product's
+//! lane (`lanes`); the lane takes all that is waiting (`lane`), decides each one (`settle`, pure) from what it knows of
+//! the sale and its buyers (`knowledge`, `buyers`), and commits the batch in one transaction (`commit`).
+
+pub mod buyers;
+pub mod commit;
+pub mod knowledge;
+pub mod lane;
+pub mod lanes;
+pub mod model;
+pub mod routes;
+pub mod service;
+pub mod settle;

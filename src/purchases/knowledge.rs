@@ -1,0 +1,224 @@
+//! What a lane knows of its sale, and how it comes to know it: the product at one version, and the buyers up to that
+//! version's last sequence number. As the sequence has no gaps, what another server sold is read exactly.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{DateTime, Document, doc};
+use serde::Deserialize;
+
+use super::buyers::Buyers;
+use super::model::Purchase;
+use super::settle::{Sale, Window};
+use crate::config::Limits;
+use crate::error::Result;
+use crate::id::Id;
+use crate::products::model::Money;
+use crate::store::Store;
+use crate::timestamp::Timestamp;
+
+/// The part of a product that decides purchases.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SaleState {
+    /// Units left.
+    pub stock: i64,
+    /// The last sequence number that was given.
+    pub purchase_count: i64,
+    /// Units that one buyer may have.
+    pub purchase_limit: i64,
+    /// What one unit costs.
+    pub price: Money,
+    /// The first moment of the sale.
+    pub sale_start_time: DateTime,
+    /// The first moment after the sale.
+    pub sale_end_time: DateTime,
+    /// Counts every change of the product.
+    pub version: i64,
+    /// When it last changed.
+    pub updated_at: DateTime,
+}
+
+impl SaleState {
+    /// The fields to read.
+    pub fn projection() -> Document {
+        doc! {
+            "_id": 0, "stock": 1, "purchaseCount": 1, "purchaseLimit": 1, "price": 1, "saleStartTime": 1,
+            "saleEndTime": 1, "version": 1, "updatedAt": 1,
+        }
+    }
+
+    /// Where `now`, a moment of the database's clock, stands in the sale.
+    pub fn window(&self, now: DateTime) -> Window {
+        if now < self.sale_start_time {
+            Window::NotStarted
+        } else if now < self.sale_end_time {
+            Window::Open
+        } else {
+            Window::Ended
+        }
+    }
+}
+
+/// A reading of the product, and the database's clock at that moment.
+#[derive(Debug, Deserialize)]
+pub struct Reading {
+    /// The product.
+    pub state: SaleState,
+    /// The database's clock.
+    pub now: DateTime,
+}
+
+/// Reads the product. None when there is no such product.
+///
+/// # Errors
+/// Those of a read.
+pub async fn read_sale(store: &Store, product_id: Id) -> Result<Option<Reading>> {
+    let pipeline = vec![
+        doc! { "$match": { "_id": product_id } },
+        doc! { "$project": SaleState::projection() },
+        doc! { "$project": { "state": "$$ROOT", "now": "$$NOW" } },
+    ];
+    store
+        .read(async {
+            let mut readings = store.products.aggregate(pipeline).with_type::<Reading>().await?;
+            readings.try_next().await
+        })
+        .await
+}
+
+/// What a lane knows.
+#[derive(Debug)]
+pub struct Knowledge {
+    product_id: Id,
+    /// The product at the version that everything else here belongs to.
+    pub state: SaleState,
+    /// The database's clock when it was last read.
+    pub now: DateTime,
+    /// When the product's last purchase was made.
+    pub last_purchased_at: DateTime,
+    /// The buyers, up to the state's last sequence number.
+    pub buyers: Buyers,
+}
+
+impl Knowledge {
+    /// Starts to know a sale from a reading.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn begin(store: &Store, product_id: Id, reading: Reading) -> Result<Self> {
+        let Reading { state, now } = reading;
+        let (buyers, last_purchased_at) = if state.purchase_count == 0 {
+            (Buyers::all_of_none(), DateTime::MIN)
+        } else {
+            let last = doc! { "productId": product_id, "sequence": state.purchase_count };
+            let last = store.read(async { store.purchases.find_one(last).await }).await?;
+            (Buyers::unknown(), last.map_or(DateTime::MIN, |purchase| purchase.purchased_at))
+        };
+        Ok(Self { product_id, state, now, last_purchased_at, buyers })
+    }
+
+    /// Brings the knowledge up to a newer reading.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn advance(mut self, store: &Store, limits: &Limits, reading: Reading) -> Result<Self> {
+        let missed = reading.state.purchase_count - self.state.purchase_count;
+        let catch_up_max = i64::try_from(limits.catch_up_purchases_max).unwrap_or(i64::MAX);
+        if !(0..=catch_up_max).contains(&missed) {
+            return Self::begin(store, self.product_id, reading).await;
+        }
+        if missed > 0 {
+            let purchases = self.read_missed(store, reading.state.purchase_count).await?;
+            if i64::try_from(purchases.len()) != Ok(missed) {
+                tracing::error!(
+                    "product {}: {} purchases were read where {missed} are numbered; starting over",
+                    self.product_id,
+                    purchases.len()
+                );
+                return Self::begin(store, self.product_id, reading).await;
+            }
+            self.record(purchases);
+        }
+        self.state = reading.state;
+        self.now = reading.now;
+        Ok(self)
+    }
+
+    async fn read_missed(&self, store: &Store, up_to: i64) -> Result<Vec<Purchase>> {
+        let missed = doc! {
+            "productId": self.product_id,
+            "sequence": { "$gt": self.state.purchase_count, "$lte": up_to },
+        };
+        store
+            .read(async {
+                let purchases = store.purchases.find(missed).sort(doc! { "sequence": 1 }).await?;
+                purchases.try_collect().await
+            })
+            .await
+    }
+
+    /// Reads the purchases of those users who are not known yet.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn learn(
+        &mut self,
+        store: &Store,
+        limits: &Limits,
+        users: impl Iterator<Item = Id> + Clone,
+    ) -> Result<()> {
+        if self.buyers.count() > limits.lane_buyers_max {
+            self.buyers = Buyers::unknown();
+        }
+        let mut unknown: Vec<_> = users.filter(|user| !self.buyers.knows(*user)).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        unknown.sort_unstable();
+        unknown.dedup();
+        let history = doc! { "productId": self.product_id, "userId": { "$in": &unknown } };
+        let purchases: Vec<Purchase> = store
+            .read(async {
+                let purchases =
+                    store.purchases.find(history).sort(doc! { "userId": 1, "firstUnit": 1 }).await?;
+                purchases.try_collect().await
+            })
+            .await?;
+        self.buyers.introduce(unknown);
+        for purchase in purchases {
+            // What came after the known state is caught up with in order, when its version is found stale.
+            if purchase.sequence <= self.state.purchase_count {
+                self.buyers.record(&Arc::new(purchase));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes purchases that follow on the known ones, in the order of their sequence.
+    pub fn record(&mut self, purchases: impl IntoIterator<Item = Purchase>) -> Vec<Arc<Purchase>> {
+        let purchases: Vec<_> = purchases.into_iter().map(Arc::new).collect();
+        for purchase in &purchases {
+            self.buyers.record(purchase);
+        }
+        if let Some(last) = purchases.last() {
+            self.last_purchased_at = last.purchased_at;
+        }
+        purchases
+    }
+
+    /// The sale as the settlement sees it.
+    pub fn sale(&self) -> Sale {
+        Sale {
+            window: self.state.window(self.now),
+            stock: self.state.stock,
+            purchase_limit: self.state.purchase_limit,
+            purchase_count: self.state.purchase_count,
+        }
+    }
+
+    /// The whole seconds until the sale starts, by the clock that was read, for `Retry-After`.
+    pub fn seconds_until_start(&self) -> u64 {
+        Timestamp::from(self.now).seconds_until(self.state.sale_start_time.into())
+    }
+}

@@ -1,0 +1,154 @@
+//! `/products/purchase` and `/purchases`: buying, and what one has bought.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::model::PurchaseView;
+use super::service::{self, PurchaseCursor, Selection};
+use super::settle::Request;
+use crate::app::AppState;
+use crate::auth::current_user::CurrentUser;
+use crate::auth::user::Role;
+use crate::error::{Error, Result};
+use crate::http::body::{Body, FromFields};
+use crate::http::fields::{Fields, id, integer};
+use crate::http::page::{Page, Query};
+use crate::id::Id;
+use crate::products::request::QUANTITY_MAX;
+
+/// Carries the client's key for a purchase that it may have to send twice.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Tells that the answer is that of an earlier request with the same key.
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// The longest key, in characters.
+const IDEMPOTENCY_KEY_CHARACTERS_MAX: usize = 255;
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(purchase))
+        .routes(routes!(list_purchases))
+        .routes(routes!(get_purchase))
+}
+
+/// What to buy.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct PurchaseRequest {
+    /// The product's id.
+    #[schema(value_type = String, example = "65f1c0ffee65f1c0ffee65f1")]
+    product_id: Id,
+    /// Units; 1 without it. All of them or none.
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, default = 1, example = 1)]
+    quantity: i64,
+}
+
+impl FromFields for PurchaseRequest {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let product_id = fields.required("productId", id);
+        let quantity = fields.optional("quantity", integer(1..=QUANTITY_MAX));
+        Some(Self { product_id: product_id?, quantity: quantity.unwrap_or(1) })
+    }
+}
+
+/// Buy
+///
+/// 201 means that the purchase and the smaller stock are committed together, on a majority of the database's servers.
+/// Send an `Idempotency-Key` and you can repeat the request safely, whatever happened to the first answer.
+#[utoipa::path(
+    post, path = "/products/purchase", tag = "purchases", operation_id = "purchase",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, one for each purchase that you want", example = "8e03978e-40d5-43e8-bc93-6894a57f9324")),
+    request_body = PurchaseRequest,
+    responses((status = CREATED, description = "It is yours", body = PurchaseView, headers(
+        ("Location" = String, description = "Where the purchase is"),
+        ("Idempotent-Replayed" = Option<String>, description = "`true` when this answers a repeated key with the first purchase"),
+    ))),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!([
+        "product_not_found", "sale_not_started", "sale_ended", "sold_out", "insufficient_stock", "purchase_limit_reached",
+        "idempotency_key_reused", "overloaded", "database_unavailable", "outcome_unknown",
+    ]))),
+)]
+async fn purchase(
+    State(app): State<AppState>,
+    user: CurrentUser,
+    headers: HeaderMap,
+    Body(request): Body<PurchaseRequest>,
+) -> Result<Response> {
+    let key = idempotency_key(&headers)?;
+    app.pulse().check()?;
+    let wish = Request { user: user.id, quantity: request.quantity, key, key_used_elsewhere: false };
+    let receipt = app.lanes().purchase(request.product_id, wish, user.name).await?;
+    let location = HeaderValue::from_str(&format!("/purchases/{}", receipt.purchase.id.to_hex()));
+    let location = [(header::LOCATION, location.map_err(|_| Error::Internal)?)];
+    let replayed = receipt.replayed.then(|| [(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))]);
+    let view = Json(PurchaseView::from(receipt.purchase.as_ref()));
+    Ok(match replayed {
+        Some(replayed) => (StatusCode::CREATED, location, replayed, view).into_response(),
+        None => (StatusCode::CREATED, location, view).into_response(),
+    })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let valid = values.next().is_none()
+        && (1..=IDEMPOTENCY_KEY_CHARACTERS_MAX).contains(&value.len())
+        && value.as_bytes().iter().all(u8::is_ascii_graphic);
+    match value.to_str() {
+        Ok(key) if valid => Ok(Some(key.into())),
+        _ => Err(Error::invalid("Idempotency-Key", "must be one key of 1 to 255 visible ASCII characters")),
+    }
+}
+
+/// Own purchases, newest first; an admin sees everybody's
+#[utoipa::path(
+    get, path = "/purchases", tag = "purchases", operation_id = "listPurchases",
+    params(
+        ("limit" = Option<i64>, Query, description = "Items on the page: 1 to 200, 50 without it", example = 50),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+    ),
+    responses((status = OK, description = "A page of purchases", body = Page<PurchaseView>)),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!(["overloaded", "database_unavailable"]))),
+)]
+async fn list_purchases(
+    State(app): State<AppState>,
+    user: CurrentUser,
+    mut query: Query,
+) -> Result<Json<Page<PurchaseView>>> {
+    let page = query.page::<PurchaseCursor>();
+    query.finish()?;
+    let selection = match user.role {
+        Role::Admin => Selection::Everything,
+        Role::Customer => Selection::User(user.id),
+    };
+    let purchases = service::newest(app.store(), selection, &page).await?;
+    Ok(Json(purchases.map(|purchase| (&purchase).into())))
+}
+
+/// One purchase
+#[utoipa::path(
+    get, path = "/purchases/{id}", tag = "purchases", operation_id = "getPurchase",
+    params(("id" = String, Path, description = "The purchase's id", example = "65f1c0ffee65f1c0ffee65f3")),
+    responses((status = OK, description = "The purchase", body = PurchaseView)),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!(["purchase_not_found", "overloaded", "database_unavailable"]))),
+)]
+async fn get_purchase(
+    State(app): State<AppState>,
+    user: CurrentUser,
+    Path(id): Path<String>,
+) -> Result<Json<PurchaseView>> {
+    let id = id.parse().map_err(|_| Error::PurchaseNotFound)?;
+    let purchase = service::find(app.store(), id).await?;
+    // Another's purchase is answered like none at all: its existence is nobody's business.
+    let purchase = purchase.filter(|purchase| user.role == Role::Admin || purchase.user_id == user.id);
+    Ok(Json((&purchase.ok_or(Error::PurchaseNotFound)?).into()))
+}

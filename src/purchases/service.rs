@@ -1,0 +1,120 @@
+//! Reading purchases: one, a user's own, everybody's, in pages.
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{DateTime, Document, doc};
+use serde::{Deserialize, Serialize};
+
+use super::model::Purchase;
+use crate::error::Result;
+use crate::http::page::{Page, PageRequest};
+use crate::id::Id;
+use crate::store::Store;
+
+/// Which way a list runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// For a leaderboard.
+    OldestFirst,
+    /// For one's own purchases.
+    NewestFirst,
+}
+
+/// A place in a list of purchases: after this one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PurchaseCursor {
+    at: i64,
+    product: Id,
+    sequence: i64,
+    /// How many items come before it.
+    #[serde(default)]
+    pub rank: i64,
+}
+
+impl PurchaseCursor {
+    /// The place of `purchase`, which is the `rank`-th.
+    pub fn of(purchase: &Purchase, rank: i64) -> Self {
+        Self {
+            at: purchase.purchased_at.timestamp_millis(),
+            product: purchase.product_id,
+            sequence: purchase.sequence,
+            rank,
+        }
+    }
+}
+
+/// Whose purchases, or of which product.
+#[derive(Debug, Clone, Copy)]
+pub enum Selection {
+    /// All.
+    Everything,
+    /// One user's.
+    User(Id),
+    /// One product's.
+    Product(Id),
+}
+
+/// The purchase with this id.
+///
+/// # Errors
+/// Those of a read.
+pub async fn find(store: &Store, id: Id) -> Result<Option<Purchase>> {
+    store.read(async { store.purchases.find_one(doc! { "_id": id }).await }).await
+}
+
+/// A page of purchases by the moment they were made; those of the same moment by product and sequence, so that the
+/// order is the same for everybody. Each selection has an index in that order: a page costs the same at any depth.
+///
+/// # Errors
+/// Those of a read.
+pub async fn list(
+    store: &Store,
+    selection: Selection,
+    order: Order,
+    page: &PageRequest<PurchaseCursor>,
+) -> Result<Vec<Purchase>> {
+    let (direction, beyond) = match order {
+        Order::OldestFirst => (1, "$gt"),
+        Order::NewestFirst => (-1, "$lt"),
+    };
+    // A product's purchases are in the order of their sequence anyway.
+    let (mut query, sort) = match selection {
+        Selection::Everything => (doc! {}, by_moment(direction)),
+        Selection::User(user) => (doc! { "userId": user }, by_moment(direction)),
+        Selection::Product(product) => (doc! { "productId": product }, doc! { "sequence": direction }),
+    };
+    if let Some(after) = &page.after {
+        match selection {
+            Selection::Product(_) => query.extend(doc! { "sequence": { beyond: after.sequence } }),
+            Selection::Everything | Selection::User(_) => query.extend(past(after, beyond)),
+        }
+    }
+    // One more tells whether there is a next page.
+    let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
+    store.read(async { store.purchases.find(query).sort(sort).limit(limit).await?.try_collect().await }).await
+}
+
+/// A page of a user's purchases, or of everybody's, newest first.
+///
+/// # Errors
+/// Those of a read.
+pub async fn newest(
+    store: &Store,
+    selection: Selection,
+    page: &PageRequest<PurchaseCursor>,
+) -> Result<Page<Purchase>> {
+    let purchases = list(store, selection, Order::NewestFirst, page).await?;
+    Ok(Page::of(purchases, page.limit, |purchase| PurchaseCursor::of(purchase, 0)))
+}
+
+fn by_moment(direction: i32) -> Document {
+    doc! { "purchasedAt": direction, "productId": direction, "sequence": direction }
+}
+
+fn past(after: &PurchaseCursor, beyond: &str) -> Document {
+    let at = DateTime::from_millis(after.at);
+    doc! { "$or": [
+        { "purchasedAt": { beyond: at } },
+        { "purchasedAt": at, "productId": { beyond: after.product } },
+        { "purchasedAt": at, "productId": after.product, "sequence": { beyond: after.sequence } },
+    ] }
+}

@@ -1,0 +1,187 @@
+//! The rules of a sale, all of them, as one pure function: what is known of the product and its buyers, and the
+//! requests in order of arrival, give an outcome for each request and the one change to commit.
+//!
+//! No clock, no database, no HTTP: whether the outcomes hold is decided when the change is committed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::buyers::Buyers;
+use super::model::Purchase;
+use crate::id::Id;
+
+/// What is known of the product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sale {
+    /// Whether it is open.
+    pub window: Window,
+    /// Units left.
+    pub stock: i64,
+    /// Units that one buyer may have.
+    pub purchase_limit: i64,
+    /// The last sequence number that was given.
+    pub purchase_count: i64,
+}
+
+/// Where the database's clock stands in the sale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// Before its start.
+    NotStarted,
+    /// Within it.
+    Open,
+    /// At or after its end.
+    Ended,
+}
+
+/// One wish to buy.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Who.
+    pub user: Id,
+    /// Units, at least 1.
+    pub quantity: i64,
+    /// The client's idempotency key.
+    pub key: Option<Arc<str>>,
+    /// The user made a purchase of *another* product with this key.
+    pub key_used_elsewhere: bool,
+}
+
+/// What becomes of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is a purchase of the change to commit.
+    Bought {
+        /// Its number among the product's purchases.
+        sequence: i64,
+        /// The number of its first unit among the buyer's.
+        first_unit: i64,
+    },
+    /// It repeats a purchase that was committed before.
+    Replayed(Arc<Purchase>),
+    /// It repeats the purchase that the request with this index makes in this very batch.
+    ReplayedInBatch(usize),
+    /// It is no purchase.
+    Refused(Refusal),
+}
+
+/// Why a request is no purchase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The key belongs to a purchase with another body.
+    KeyReused,
+    /// The sale has not started.
+    NotStarted,
+    /// The sale has ended.
+    Ended,
+    /// Nothing is left.
+    SoldOut,
+    /// The buyer would have more than the limit.
+    LimitReached {
+        /// The limit, in units.
+        limit: i64,
+        /// What the buyer has, in units.
+        purchased: i64,
+    },
+    /// Something is left, but less than was asked for.
+    InsufficientStock {
+        /// Units left.
+        remaining: i64,
+    },
+}
+
+/// The outcomes, in the order of the requests, and the change that they stand on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// One for each request.
+    pub outcomes: Vec<Outcome>,
+    /// The units of all that was bought.
+    pub units: i64,
+}
+
+/// Decides the requests of one batch. Every user among them has to be known to `buyers`.
+pub fn settle(sale: &Sale, buyers: &Buyers, requests: &[Request]) -> Settlement {
+    let mut batch = Batch {
+        sale,
+        buyers,
+        units: 0,
+        sequence: sale.purchase_count,
+        by_user: HashMap::new(),
+        by_key: HashMap::new(),
+    };
+    let outcomes = requests.iter().enumerate().map(|(index, request)| batch.decide(index, request)).collect();
+    Settlement { outcomes, units: batch.units }
+}
+
+/// The sale as it stands after the requests so far.
+struct Batch<'a> {
+    sale: &'a Sale,
+    buyers: &'a Buyers,
+    units: i64,
+    sequence: i64,
+    /// Units bought in this batch.
+    by_user: HashMap<Id, i64>,
+    /// The index and the quantity of the purchases with a key in this batch.
+    by_key: HashMap<(Id, &'a str), (usize, i64)>,
+}
+
+impl<'a> Batch<'a> {
+    fn decide(&mut self, index: usize, request: &'a Request) -> Outcome {
+        debug_assert!(request.quantity >= 1);
+        // A purchase that was made stays made, whatever has become of the sale: so the key comes first.
+        if let Some(replay) = self.replay(request) {
+            return replay;
+        }
+        match self.refusal(request) {
+            Some(refusal) => Outcome::Refused(refusal),
+            None => self.buy(index, request),
+        }
+    }
+
+    fn replay(&self, request: &Request) -> Option<Outcome> {
+        let key = request.key.as_deref()?;
+        let (outcome, quantity) = if let Some(purchase) = self.buyers.purchase_with_key(request.user, key) {
+            (Outcome::Replayed(purchase.clone()), purchase.quantity)
+        } else {
+            let (index, quantity) = *self.by_key.get(&(request.user, key))?;
+            (Outcome::ReplayedInBatch(index), quantity)
+        };
+        let same_body = quantity == request.quantity;
+        Some(if same_body { outcome } else { Outcome::Refused(Refusal::KeyReused) })
+    }
+
+    fn refusal(&self, request: &Request) -> Option<Refusal> {
+        let remaining = self.sale.stock - self.units;
+        let limit = self.sale.purchase_limit;
+        let purchased = self.purchased(request.user);
+        match self.sale.window {
+            _ if request.key_used_elsewhere => Some(Refusal::KeyReused),
+            Window::NotStarted => Some(Refusal::NotStarted),
+            Window::Ended => Some(Refusal::Ended),
+            Window::Open if remaining == 0 => Some(Refusal::SoldOut),
+            Window::Open if purchased + request.quantity > limit => {
+                Some(Refusal::LimitReached { limit, purchased })
+            }
+            Window::Open if request.quantity > remaining => Some(Refusal::InsufficientStock { remaining }),
+            Window::Open => None,
+        }
+    }
+
+    fn buy(&mut self, index: usize, request: &'a Request) -> Outcome {
+        let first_unit = self.purchased(request.user) + 1;
+        self.units += request.quantity;
+        self.sequence += 1;
+        *self.by_user.entry(request.user).or_default() += request.quantity;
+        if let Some(key) = request.key.as_deref() {
+            self.by_key.insert((request.user, key), (index, request.quantity));
+        }
+        Outcome::Bought { sequence: self.sequence, first_unit }
+    }
+
+    fn purchased(&self, user: Id) -> i64 {
+        self.buyers.units(user) + self.by_user.get(&user).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

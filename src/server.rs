@@ -1,0 +1,214 @@
+//! One server, from its settings to its end: what is started, in which order, and how it is stopped again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{self, App};
+use crate::auth::tokens::Tokens;
+use crate::config::{AdminCredentials, Config, Database, Limits, Secret};
+use crate::embedded::{EmbeddedError, EmbeddedMongo};
+use crate::error::Error;
+use crate::http::accept;
+use crate::keepsakes;
+use crate::store::Store;
+use crate::store::connect::{ConnectError, DATABASE_NAME_DEFAULT};
+use crate::store::pulse::Pulse;
+
+/// A running server. Stop it with `stop`.
+pub struct Server {
+    address: SocketAddr,
+    first_admin: Option<AdminCredentials>,
+    has_admin: bool,
+    app: Arc<App>,
+    mongo: Option<EmbeddedMongo>,
+    shutdown: CancellationToken,
+    serving: JoinHandle<()>,
+    pulse: JoinHandle<()>,
+}
+
+/// Why the server cannot start, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken, or not ours.
+    #[error(
+        "cannot listen on {address}: {cause}\nAnother program may have the port: set PORT to a free one, or HOST to an address of this machine"
+    )]
+    Listen {
+        /// What was tried.
+        address: String,
+        /// The system's word.
+        cause: std::io::Error,
+    },
+    /// The embedded MongoDB does not start.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// The secret beside the data cannot be read or written.
+    #[error("cannot keep the token secret in {path}: {cause}")]
+    Secret {
+        /// The file.
+        path: String,
+        /// The system's word.
+        cause: std::io::Error,
+    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The database does not commit, or the first admin cannot be made.
+    #[error("the database does not take writes: {}", .0.code().title())]
+    Write(Error),
+}
+
+impl Server {
+    /// Starts everything; when it returns, purchases work.
+    ///
+    /// # Errors
+    /// What is in the way. Nothing keeps running.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        // First what fails fastest: a taken port should not wait for a database.
+        let listener = listen(&config).await?;
+        let address = listener.local_addr().map_err(|cause| listen_error(&config, cause))?;
+        let (uri, secret, mongo) = database(&config.database).await?;
+        match Self::start_on(config, listener, address, &uri, &secret, mongo.is_some()).await {
+            Ok(server) => Ok(Self { mongo, ..server }),
+            Err(error) => {
+                if let Some(mongo) = mongo {
+                    mongo.stop().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_on(
+        config: Config,
+        listener: TcpListener,
+        address: SocketAddr,
+        uri: &Secret,
+        secret: &Secret,
+        is_embedded: bool,
+    ) -> Result<Self, StartError> {
+        let limits = config.limits.clone();
+        let store = Store::connect(uri.reveal(), &limits).await?;
+        let (pulse, pulse_task) = Pulse::start(&store, &limits).await.map_err(StartError::Write)?;
+        let shutdown = CancellationToken::new();
+        let tokens = Tokens::new(secret, &limits);
+        let app =
+            App::new(limits.clone(), store, pulse, tokens, shutdown.clone()).map_err(StartError::Write)?;
+        let app = Arc::new(app);
+        let (first_admin, has_admin) =
+            admin(&app, config.admin, is_embedded).await.map_err(StartError::Write)?;
+        let router = app::router(app.clone(), &config.cors_origins);
+        let serving = {
+            let shutdown = shutdown.clone();
+            tokio::spawn(async move { accept::serve(listener, router, &limits, shutdown).await })
+        };
+        let pulse = tokio::spawn(pulse_task.run(shutdown.clone()));
+        Ok(Self { address, first_admin, has_admin, app, mongo: None, shutdown, serving, pulse })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The admin whom this start has made up, with the password that is shown just once.
+    pub fn first_admin(&self) -> Option<&AdminCredentials> {
+        self.first_admin.as_ref()
+    }
+
+    /// Whether anybody can create products.
+    pub fn has_admin(&self) -> bool {
+        self.has_admin
+    }
+
+    /// Whether it runs a MongoDB of its own.
+    pub fn is_embedded(&self) -> bool {
+        self.mongo.is_some()
+    }
+
+    /// Resolves, with the reason, when the server cannot go on. Never, with a MongoDB that others run.
+    pub async fn failed(&self) -> String {
+        match &self.mongo {
+            Some(mongo) => mongo.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops in order: no new requests, the open ones end, the lanes serve what they took, the writes end, and MongoDB
+    /// last.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        let patience = Limits::milliseconds(self.app.limits().shutdown_ms_max);
+        join("the accept loop", self.serving).await;
+        if tokio::time::timeout(patience, self.app.lanes().close()).await.is_err() {
+            tracing::warn!("purchases were still under way at shutdown");
+        }
+        join("the pulse", self.pulse).await;
+        self.app.store().close(patience).await;
+        if let Some(mongo) = self.mongo {
+            mongo.stop().await;
+        }
+    }
+}
+
+async fn join(name: &str, task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!("{name} failed: {error}");
+    }
+}
+
+async fn listen(config: &Config) -> Result<TcpListener, StartError> {
+    TcpListener::bind((config.host.as_str(), config.port)).await.map_err(|cause| listen_error(config, cause))
+}
+
+fn listen_error(config: &Config, cause: std::io::Error) -> StartError {
+    StartError::Listen { address: format!("{}:{}", config.host, config.port), cause }
+}
+
+/// The database's connection string and the secret of the tokens; starts a MongoDB when none is given.
+async fn database(database: &Database) -> Result<(Secret, Secret, Option<EmbeddedMongo>), StartError> {
+    match database {
+        Database::External { uri, jwt_secret } => Ok((uri.clone(), jwt_secret.clone(), None)),
+        Database::Embedded { data_directory, jwt_secret } => {
+            let mongo = EmbeddedMongo::start(data_directory).await?;
+            let secret = match jwt_secret {
+                Some(secret) => Ok(secret.clone()),
+                None => keepsakes::jwt_secret(data_directory),
+            };
+            match secret {
+                Ok(secret) => {
+                    let uri = mongo.uri().replacen("/?", &format!("/{DATABASE_NAME_DEFAULT}?"), 1);
+                    Ok((Secret::new(uri), secret, Some(mongo)))
+                }
+                Err((path, cause)) => {
+                    mongo.stop().await;
+                    Err(StartError::Secret { path: path.display().to_string(), cause })
+                }
+            }
+        }
+    }
+}
+
+/// Makes the first admin: the one of the settings, or, on a database of our own that has none, one that is made up.
+/// Tells that one, and whether there is any admin at all.
+async fn admin(
+    app: &App,
+    settings: Option<AdminCredentials>,
+    is_embedded: bool,
+) -> Result<(Option<AdminCredentials>, bool), Error> {
+    if let Some(credentials) = settings {
+        app.accounts().ensure_admin(&credentials).await?;
+        return Ok((None, true));
+    }
+    let has_admin = app.accounts().has_admin().await?;
+    if has_admin || !is_embedded {
+        return Ok((None, has_admin));
+    }
+    let credentials = keepsakes::made_up_admin();
+    app.accounts().ensure_admin(&credentials).await?;
+    Ok((Some(credentials), true))
+}

@@ -1,0 +1,68 @@
+//! `/time` and `/health`: what clients, load balancers and the person on call ask the server about itself.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, header};
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::AppState;
+use crate::error::Result;
+use crate::timestamp::Timestamp;
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(time)).routes(routes!(live)).routes(routes!(ready))
+}
+
+const NO_STORE: [(HeaderName, HeaderValue); 1] =
+    [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+
+/// The time.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Time {
+    /// The database's clock, which decides the sale windows; never ahead of it.
+    pub now: Timestamp,
+}
+
+/// A sign of life.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Health {
+    /// `live` or `ready`.
+    #[schema(example = "ready")]
+    pub status: &'static str,
+}
+
+/// The clock that decides sale windows
+#[utoipa::path(
+    get, path = "/time", tag = "status", operation_id = "time",
+    responses((status = OK, description = "The time", body = Time)),
+)]
+async fn time(State(app): State<AppState>) -> ([(HeaderName, HeaderValue); 1], Json<Time>) {
+    (NO_STORE, Json(Time { now: app.pulse().database_time() }))
+}
+
+/// Whether the process runs
+#[utoipa::path(
+    get, path = "/health/live", tag = "status", operation_id = "live",
+    responses((status = OK, description = "It does", body = Health)),
+)]
+async fn live() -> ([(HeaderName, HeaderValue); 1], Json<Health>) {
+    (NO_STORE, Json(Health { status: "live" }))
+}
+
+/// Whether a purchase could commit now
+///
+/// Every second the server commits a small write of its own on a majority of the database's servers; ready means that
+/// the last one went through.
+#[utoipa::path(
+    get, path = "/health/ready", tag = "status", operation_id = "ready",
+    responses((status = OK, description = "It could", body = Health)),
+    extensions(("x-problem-codes" = json!(["database_unavailable", "overloaded"]))),
+)]
+async fn ready(State(app): State<AppState>) -> Result<([(HeaderName, HeaderValue); 1], Json<Health>)> {
+    app.check_open()?;
+    app.pulse().check()?;
+    Ok((NO_STORE, Json(Health { status: "ready" })))
+}

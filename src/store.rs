@@ -1,0 +1,121 @@
+//! The database: its collections and indexes, and the rules by which reads and writes reach it.
+//!
+//! Two rules hold for all of the product. A read may be dropped at any time, so it runs inside its request, bounded
+//! by `read`. A write may never be dropped half-way, so it runs in a task of its own, through `write`: a client that
+//! hangs up, or a wait that runs out, leaves it going, and shutdown waits for it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mongodb::{Client, Collection, Database};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+
+use crate::auth::user::User;
+use crate::config::Limits;
+use crate::error::{Error, Result};
+use crate::products::model::Product;
+use crate::purchases::model::Purchase;
+
+pub mod connect;
+pub mod failure;
+pub mod pulse;
+pub mod schema;
+
+/// A handle on the database; clones share everything.
+#[derive(Clone)]
+pub struct Store {
+    /// For sessions.
+    pub client: Client,
+    /// Accounts.
+    pub users: Collection<User>,
+    /// Products with their stock.
+    pub products: Collection<Product>,
+    /// Purchases, one document each.
+    pub purchases: Collection<Purchase>,
+    database: Database,
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
+    turn_wait_max: Duration,
+    read_max: Duration,
+    write_max: Duration,
+    tasks: TaskTracker,
+}
+
+impl Store {
+    fn new(client: Client, database: Database, limits: &Limits) -> Self {
+        Self {
+            client,
+            users: database.collection(schema::USERS),
+            products: database.collection(schema::PRODUCTS),
+            purchases: database.collection(schema::PURCHASES),
+            database,
+            reads: Arc::new(Semaphore::new(limits.reads_in_flight_max)),
+            writes: Arc::new(Semaphore::new(limits.writes_in_flight_max)),
+            turn_wait_max: Limits::milliseconds(limits.turn_wait_ms_max),
+            read_max: Limits::milliseconds(limits.read_ms_max),
+            write_max: Limits::milliseconds(limits.write_ms_max),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Waits for a read's turn and for its result.
+    ///
+    /// # Errors
+    /// `overloaded` when its turn does not come in time, `database_unavailable` when its result does not.
+    pub async fn read<T>(&self, read: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
+        let _turn = self.turn(&self.reads).await?;
+        match tokio::time::timeout(self.read_max, read).await {
+            Ok(result) => result.map_err(|error| failure::of_read(&error)),
+            Err(_) => Err(failure::too_slow("a read")),
+        }
+    }
+
+    /// Runs a write in a task that nobody drops, and waits for its result.
+    ///
+    /// # Errors
+    /// Those of `write`; `overloaded` when its turn does not come in time, `outcome_unknown` when its result does not.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        write: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.turn(&self.writes).await?;
+        let task = self.tasks.spawn(async move {
+            let result = write.await;
+            drop(turn);
+            result
+        });
+        match tokio::time::timeout(self.write_max, task).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => {
+                tracing::error!("a write panicked: {panic}");
+                Err(Error::OutcomeUnknown { purchase_id: None })
+            }
+            Err(_) => Err(Error::OutcomeUnknown { purchase_id: None }),
+        }
+    }
+
+    /// Runs a task that writes, for an owner that has its own way of waiting for it; shutdown waits for it too.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.tasks.spawn(task)
+    }
+
+    async fn turn(&self, turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+        match tokio::time::timeout(self.turn_wait_max, turns.clone().acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Error::Overloaded { detail: "Too many requests are waiting for the database." }),
+        }
+    }
+
+    /// Waits, for at most `patience`, until every write has ended.
+    pub async fn close(&self, patience: Duration) {
+        self.tasks.close();
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+            tracing::warn!("{} writes had not ended at shutdown", self.tasks.len());
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Connecting to MongoDB, and making sure at the start that it is one that purchases can be committed on.
+
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use mongodb::error::ErrorKind;
+use mongodb::options::{ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
+use mongodb::{Client, Database};
+
+use super::Store;
+use crate::config::Limits;
+
+/// The database's name when the URI has none in its path.
+pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
+/// The oldest release that is supported, as its major version.
+const MAJOR_VERSION_MIN: i32 = 6;
+/// The time to find and ask a server at the start, in milliseconds: a first connection may need name resolution and TLS.
+const FIRST_ANSWER_MS_MAX: u64 = 5_000;
+/// MongoDB's error codes for a wrong or missing user or password.
+const AUTHENTICATION_CODES: [i32; 3] = [13, 18, 8_000];
+
+/// Why the database cannot be used, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The connection string cannot be read.
+    #[error(
+        "MONGO_URI is no valid connection string: {0}\nIt looks like mongodb://user:password@host:27017/flashsale?replicaSet=rs0"
+    )]
+    Uri(mongodb::error::Error),
+    /// No writable server answered.
+    #[error(
+        "no MongoDB primary answers at {hosts} within {}s\nIs it running, is the address right, and is the replica set initiated (rs.initiate())? ({cause})",
+        FIRST_ANSWER_MS_MAX / 1000
+    )]
+    Unreachable {
+        /// The addresses that were tried.
+        hosts: String,
+        /// The driver's word.
+        cause: mongodb::error::Error,
+    },
+    /// Wrong user or password, or too few rights.
+    #[error(
+        "MongoDB at {hosts} refuses the user or the password of MONGO_URI, or the user lacks the readWrite role: {cause}"
+    )]
+    Authentication {
+        /// The addresses that were tried.
+        hosts: String,
+        /// The driver's word.
+        cause: mongodb::error::Error,
+    },
+    /// No transactions.
+    #[error(
+        "MongoDB at {hosts} is a standalone server, but purchases need transactions, which only a replica set has.\n\
+         One node is enough: start it with `mongod --replSet rs0`, run `rs.initiate()` once in mongosh, and add ?replicaSet=rs0 to MONGO_URI"
+    )]
+    Standalone {
+        /// The addresses that were tried.
+        hosts: String,
+    },
+    /// Too old.
+    #[error("MongoDB at {hosts} is version {version}, but {MAJOR_VERSION_MIN}.0 or later is needed")]
+    TooOld {
+        /// The addresses that were tried.
+        hosts: String,
+        /// Its version.
+        version: String,
+    },
+    /// Anything else that failed while the collections and indexes were made.
+    #[error("the collections and indexes cannot be made: {0}")]
+    Schema(mongodb::error::Error),
+}
+
+impl Store {
+    /// Connects, checks that the server can commit purchases, and makes the collections and indexes that are missing.
+    ///
+    /// # Errors
+    /// What is wrong with the server or the connection string.
+    pub async fn connect(uri: &str, limits: &Limits) -> Result<Self, ConnectError> {
+        let options = options(uri, limits).await?;
+        let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        check(&options, &hosts).await?;
+        let name = options.default_database.clone().unwrap_or_else(|| DATABASE_NAME_DEFAULT.into());
+        let client = Client::with_options(options).map_err(ConnectError::Uri)?;
+        client.warm_connection_pool().await;
+        let database = client.database(&name);
+        super::schema::prepare(&database).await.map_err(|cause| explain(cause, &hosts))?;
+        Ok(Self::new(client, database, limits))
+    }
+}
+
+async fn options(uri: &str, limits: &Limits) -> Result<ClientOptions, ConnectError> {
+    let mut options = ClientOptions::parse(uri).await.map_err(ConnectError::Uri)?;
+    options.app_name.get_or_insert_with(|| "flash-sale".into());
+    options.max_pool_size = Some(limits.database_connections_max);
+    options.min_pool_size = Some(limits.database_connections_min);
+    options.connect_timeout = Some(Limits::milliseconds(limits.server_selection_ms_max));
+    options.server_selection_timeout = Some(Limits::milliseconds(limits.server_selection_ms_max));
+    // Every answer is about what cannot be rolled back any more, and every write is on disk on a majority.
+    options.read_concern = Some(ReadConcern::majority());
+    options.write_concern = Some(durable());
+    // Later reads see what a purchase has answered: that holds on the primary.
+    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    Ok(options)
+}
+
+/// Written to the journals of a majority of the replica set: survives the loss of any minority.
+pub fn durable() -> WriteConcern {
+    WriteConcern::builder()
+        .w(mongodb::options::Acknowledgment::Majority)
+        .journal(true)
+        .w_timeout(Duration::from_secs(5))
+        .build()
+}
+
+/// Asks the server what it is, with more patience than later requests have.
+async fn check(options: &ClientOptions, hosts: &str) -> Result<(), ConnectError> {
+    let mut patient = options.clone();
+    patient.min_pool_size = None;
+    patient.server_selection_timeout = Some(Limits::milliseconds(FIRST_ANSWER_MS_MAX));
+    let client = Client::with_options(patient).map_err(ConnectError::Uri)?;
+    let admin = client.database("admin");
+    // A standalone server is found at once when it is alone in the URI, so ask for any member first.
+    let hello = run(&admin, doc! { "hello": 1 }, ReadPreference::Nearest { options: None }, hosts).await?;
+    let sharded = hello.get_str("msg").is_ok_and(|text| text == "isdbgrid");
+    if !sharded && hello.get_str("setName").is_err() {
+        return Err(ConnectError::Standalone { hosts: hosts.to_owned() });
+    }
+    let build = run(&admin, doc! { "buildInfo": 1 }, ReadPreference::Primary, hosts).await?;
+    let version = build.get_str("version").unwrap_or("unknown").to_owned();
+    let major = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+    if major < MAJOR_VERSION_MIN {
+        return Err(ConnectError::TooOld { hosts: hosts.to_owned(), version });
+    }
+    client.shutdown().await;
+    Ok(())
+}
+
+async fn run(
+    admin: &Database,
+    command: Document,
+    preference: ReadPreference,
+    hosts: &str,
+) -> Result<Document, ConnectError> {
+    let criteria = SelectionCriteria::ReadPreference(preference);
+    admin.run_command(command).selection_criteria(criteria).await.map_err(|cause| explain(cause, hosts))
+}
+
+fn explain(cause: mongodb::error::Error, hosts: &str) -> ConnectError {
+    let hosts = hosts.to_owned();
+    match cause.kind.as_ref() {
+        ErrorKind::Authentication { .. } => ConnectError::Authentication { hosts, cause },
+        ErrorKind::Command(error) if AUTHENTICATION_CODES.contains(&error.code) => {
+            ConnectError::Authentication { hosts, cause }
+        }
+        ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) => ConnectError::Unreachable { hosts, cause },
+        _ => ConnectError::Schema(cause),
+    }
+}

@@ -1,0 +1,100 @@
+//! What a failure of the database means for the client. A failure is logged here, once, and answered without its cause.
+
+use mongodb::error::{
+    Error as DatabaseError, ErrorKind, RETRYABLE_WRITE_ERROR, SYSTEM_OVERLOADED_ERROR,
+    TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
+};
+
+use crate::error::Error;
+
+/// A unique index was violated (MongoDB's error table).
+const DUPLICATE_KEY: i32 = 11_000;
+/// A document did not pass its collection's validator.
+const DOCUMENT_VALIDATION_FAILURE: i32 = 121;
+
+/// The answer to a read that failed.
+pub fn of_read(error: &DatabaseError) -> Error {
+    if is_unavailable(error) {
+        tracing::warn!("the database cannot be reached: {error}");
+        Error::DatabaseUnavailable
+    } else {
+        tracing::error!("a read failed: {error}");
+        Error::Internal
+    }
+}
+
+/// The answer to a single write that failed: it tells apart what never reached the database from what may have.
+pub fn of_write(error: &DatabaseError) -> Error {
+    match error.kind.as_ref() {
+        ErrorKind::ServerSelection { .. } | ErrorKind::ConnectionPoolCleared { .. } => {
+            tracing::warn!("the database cannot be reached: {error}");
+            Error::DatabaseUnavailable
+        }
+        ErrorKind::Write(WriteFailure::WriteError(_)) => {
+            tracing::error!("a write was refused: {error}");
+            Error::Internal
+        }
+        _ => {
+            tracing::error!("a write failed, its outcome is unknown: {error}");
+            Error::OutcomeUnknown { purchase_id: None }
+        }
+    }
+}
+
+/// The answer to a read that did not end in time.
+pub fn too_slow(what: &str) -> Error {
+    tracing::warn!("{what} got no answer from the database in time");
+    Error::DatabaseUnavailable
+}
+
+/// Whether the database, rather than what it was asked, is the trouble.
+pub fn is_unavailable(error: &DatabaseError) -> bool {
+    matches!(
+        error.kind.as_ref(),
+        ErrorKind::ServerSelection { .. } | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::Io(_)
+    ) || error.contains_label(SYSTEM_OVERLOADED_ERROR)
+        || error.contains_label(RETRYABLE_WRITE_ERROR)
+        || is_state_change(error)
+}
+
+/// Not primary, stepping down, shutting down: another server will do, or this one soon (the driver's SDAM rules).
+fn is_state_change(error: &DatabaseError) -> bool {
+    const CODES: [i32; 9] = [91, 189, 262, 9001, 10_107, 11_600, 11_602, 13_435, 13_436];
+    code_of(error).is_some_and(|code| CODES.contains(&code))
+}
+
+/// Whether a unique index refused the write.
+pub fn is_duplicate_key(error: &DatabaseError) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == DUPLICATE_KEY,
+        ErrorKind::InsertMany(error) => {
+            error.write_errors.iter().flatten().any(|error| error.code == DUPLICATE_KEY)
+        }
+        ErrorKind::Command(error) => error.code == DUPLICATE_KEY,
+        _ => false,
+    }
+}
+
+/// Whether a collection's validator refused the write.
+pub fn is_validation_failure(error: &DatabaseError) -> bool {
+    code_of(error) == Some(DOCUMENT_VALIDATION_FAILURE)
+}
+
+/// Whether the whole transaction may be run again, since nothing of it has happened.
+pub fn is_transient(error: &DatabaseError) -> bool {
+    error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+}
+
+/// Whether the commit may have happened, so that only the commit may be repeated.
+pub fn is_unknown_commit(error: &DatabaseError) -> bool {
+    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+}
+
+fn code_of(error: &DatabaseError) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(error) => Some(error.code),
+        ErrorKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
+        ErrorKind::InsertMany(error) => error.write_errors.iter().flatten().map(|error| error.code).next(),
+        _ => None,
+    }
+}

@@ -1,0 +1,111 @@
+//! The pulse: one small majority write a second. It proves that a purchase could commit now, which is what readiness
+//! promises, and it brings back the database's clock, which decides the sale windows.
+
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{DateTime, Document, doc};
+use mongodb::options::ReturnDocument;
+use tokio_util::sync::CancellationToken;
+
+use super::{Store, schema};
+use crate::config::Limits;
+use crate::error::Error;
+use crate::timestamp::Timestamp;
+
+/// What the last successful pulse brought; clones share it.
+#[derive(Clone)]
+pub struct Pulse {
+    sample: Arc<RwLock<Sample>>,
+    age_max: Duration,
+}
+
+#[derive(Clone, Copy)]
+struct Sample {
+    database_time: Timestamp,
+    received: Instant,
+}
+
+impl Pulse {
+    /// Takes the first pulse.
+    ///
+    /// # Errors
+    /// The write's, when the database does not commit.
+    pub async fn start(store: &Store, limits: &Limits) -> Result<(Self, PulseTask), Error> {
+        let server = ObjectId::new();
+        let sample = beat(store, server).await?;
+        let pulse = Self {
+            sample: Arc::new(RwLock::new(sample)),
+            age_max: Limits::milliseconds(limits.pulse_age_ms_max),
+        };
+        let interval = Limits::milliseconds(limits.pulse_interval_ms);
+        Ok((pulse.clone(), PulseTask { pulse, store: store.clone(), server, interval }))
+    }
+
+    /// The database's clock, never ahead of it: behind it by at most the time that one answer takes.
+    pub fn database_time(&self) -> Timestamp {
+        let sample = self.sample();
+        let elapsed = i64::try_from(sample.received.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_milliseconds(sample.database_time.milliseconds().saturating_add(elapsed))
+    }
+
+    /// Whether the database commits.
+    ///
+    /// # Errors
+    /// `database_unavailable` when it has not for a while.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.sample().received.elapsed() <= self.age_max {
+            Ok(())
+        } else {
+            Err(Error::DatabaseUnavailable)
+        }
+    }
+
+    fn sample(&self) -> Sample {
+        *self.sample.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The task that keeps a pulse going.
+pub struct PulseTask {
+    pulse: Pulse,
+    store: Store,
+    server: ObjectId,
+    interval: Duration,
+}
+
+impl PulseTask {
+    /// Beats until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            // A failure is logged by the write itself; `check` sees that no sample came.
+            if let Ok(sample) = beat(&self.store, self.server).await {
+                *self.pulse.sample.write().unwrap_or_else(std::sync::PoisonError::into_inner) = sample;
+            }
+        }
+    }
+}
+
+async fn beat(store: &Store, server: ObjectId) -> Result<Sample, Error> {
+    let servers = store.database.collection::<Document>(schema::SERVERS);
+    let touched = store
+        .write(async move {
+            servers
+                .find_one_and_update(doc! { "_id": server }, doc! { "$currentDate": { "seenAt": true } })
+                .upsert(true)
+                .return_document(ReturnDocument::After)
+                .await
+                .map_err(|error| super::failure::of_write(&error))
+        })
+        .await?;
+    let seen_at: DateTime =
+        touched.and_then(|server| server.get_datetime("seenAt").ok().copied()).ok_or(Error::Internal)?;
+    Ok(Sample { database_time: seen_at.into(), received: Instant::now() })
+}

@@ -1,0 +1,151 @@
+//! The collections, their validators and their indexes. All of them are made at the start, so that no transaction
+//! has to; what is there already stays.
+
+use futures_util::future::try_join_all;
+use mongodb::bson::{Document, doc};
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::IndexOptions;
+use mongodb::{Database, IndexModel};
+
+/// Accounts.
+pub const USERS: &str = "users";
+/// Products with their stock.
+pub const PRODUCTS: &str = "products";
+/// Purchases, one document each.
+pub const PURCHASES: &str = "purchases";
+/// One document for each running server, touched by its pulse.
+pub const SERVERS: &str = "servers";
+
+/// The time after which a server that has stopped is forgotten, in seconds.
+const SERVER_SECONDS_MAX: u64 = 3_600;
+/// MongoDB's error code for a collection that is there already.
+const NAMESPACE_EXISTS: i32 = 48;
+
+/// Makes what is missing.
+///
+/// # Errors
+/// The driver's, for example when the user may not create collections.
+pub async fn prepare(database: &Database) -> Result<(), Error> {
+    try_join_all([
+        collection(database, USERS, users_validator(), users_indexes()),
+        collection(database, PRODUCTS, products_validator(), products_indexes()),
+        collection(database, PURCHASES, purchases_validator(), purchases_indexes()),
+        collection(database, SERVERS, doc! {}, servers_indexes()),
+    ])
+    .await?;
+    Ok(())
+}
+
+async fn collection(
+    database: &Database,
+    name: &str,
+    validator: Document,
+    indexes: Vec<IndexModel>,
+) -> Result<(), Error> {
+    match database.create_collection(name).validator(validator.clone()).await {
+        Err(error) if is_there(&error) => {
+            database.run_command(doc! { "collMod": name, "validator": validator }).await?;
+        }
+        result => result?,
+    }
+    database.collection::<Document>(name).create_indexes(indexes).await?;
+    Ok(())
+}
+
+fn is_there(error: &Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Command(error) if error.code == NAMESPACE_EXISTS)
+}
+
+fn index(keys: Document) -> IndexModel {
+    IndexModel::builder().keys(keys).build()
+}
+
+fn unique(keys: Document) -> IndexModel {
+    IndexModel::builder().keys(keys).options(IndexOptions::builder().unique(true).build()).build()
+}
+
+fn users_indexes() -> Vec<IndexModel> {
+    vec![unique(doc! { "email": 1 })]
+}
+
+fn products_indexes() -> Vec<IndexModel> {
+    // The order of the catalogue.
+    vec![index(doc! { "saleStartTime": 1, "_id": 1 })]
+}
+
+fn purchases_indexes() -> Vec<IndexModel> {
+    let keyed = IndexOptions::builder()
+        .unique(true)
+        .partial_filter_expression(doc! { "idempotencyKey": { "$exists": true } })
+        .build();
+    vec![
+        // A sequence without gaps has no number twice. Also the leaderboard of one product, and what a lane catches up on.
+        unique(doc! { "productId": 1, "sequence": 1 }),
+        // No buyer's unit is sold twice: the second line of defence behind the product's version, and a buyer's history.
+        unique(doc! { "productId": 1, "userId": 1, "firstUnit": 1 }),
+        // One purchase for each key, whatever the product.
+        IndexModel::builder().keys(doc! { "userId": 1, "idempotencyKey": 1 }).options(keyed).build(),
+        // Own purchases, newest first.
+        index(doc! { "userId": 1, "purchasedAt": 1, "productId": 1, "sequence": 1 }),
+        // The leaderboard of all products.
+        index(doc! { "purchasedAt": 1, "productId": 1, "sequence": 1 }),
+    ]
+}
+
+fn servers_indexes() -> Vec<IndexModel> {
+    let options =
+        IndexOptions::builder().expire_after(std::time::Duration::from_secs(SERVER_SECONDS_MAX)).build();
+    vec![IndexModel::builder().keys(doc! { "seenAt": 1 }).options(options).build()]
+}
+
+fn users_validator() -> Document {
+    doc! { "$jsonSchema": {
+        "bsonType": "object",
+        "required": ["name", "email", "passwordHash", "role", "createdAt"],
+        "properties": {
+            "name": { "bsonType": "string", "minLength": 1, "maxLength": 80 },
+            "email": { "bsonType": "string", "maxLength": 254 },
+            "role": { "enum": ["customer", "admin"] },
+        },
+    } }
+}
+
+/// The last line of defence for stock: whatever writes to the collection, sold and left add up and are never negative.
+fn products_validator() -> Document {
+    doc! {
+        "$jsonSchema": {
+            "bsonType": "object",
+            "required": [
+                "name", "price", "stock", "sold", "totalStock", "purchaseCount", "purchaseLimit", "saleStartTime",
+                "saleEndTime", "version",
+            ],
+            "properties": {
+                "name": { "bsonType": "string", "minLength": 1, "maxLength": 200 },
+                "stock": { "bsonType": "long", "minimum": 0 },
+                "sold": { "bsonType": "long", "minimum": 0 },
+                "totalStock": { "bsonType": "long", "minimum": 0 },
+                "purchaseCount": { "bsonType": "long", "minimum": 0 },
+                "purchaseLimit": { "bsonType": "long", "minimum": 1 },
+                "saleStartTime": { "bsonType": "date" },
+                "saleEndTime": { "bsonType": "date" },
+                "version": { "bsonType": "long", "minimum": 1 },
+            },
+        },
+        "$expr": { "$eq": ["$totalStock", { "$add": ["$stock", "$sold"] }] },
+    }
+}
+
+fn purchases_validator() -> Document {
+    doc! { "$jsonSchema": {
+        "bsonType": "object",
+        "required": ["productId", "userId", "sequence", "firstUnit", "quantity", "purchasedAt"],
+        "properties": {
+            "productId": { "bsonType": "objectId" },
+            "userId": { "bsonType": "objectId" },
+            "sequence": { "bsonType": "long", "minimum": 1 },
+            "firstUnit": { "bsonType": "long", "minimum": 1 },
+            "quantity": { "bsonType": "long", "minimum": 1 },
+            "purchasedAt": { "bsonType": "date" },
+        },
+    } }
+}

@@ -1,0 +1,60 @@
+//! What a person sees in the terminal once the server is up: where it is, who may administrate, how to try it.
+
+use std::fmt::Write as _;
+
+use crate::server::Server;
+
+/// The greeting, with three commands that can be pasted into a shell.
+pub fn text(server: &Server) -> String {
+    let url = url(server);
+    let mut text = format!("\nflash-sale is ready at {url} (the API and a page to try it: {url}/docs/)\n");
+    let (email, password) = match server.first_admin() {
+        Some(admin) => {
+            let password = admin.password.reveal();
+            write!(
+                text,
+                "\nThe first admin, shown only this once:\n  e-mail    {}\n  password  {password}\n",
+                admin.email
+            )
+            .unwrap_or_default();
+            (admin.email.as_str(), password)
+        }
+        None if server.is_embedded() => (crate::keepsakes::ADMIN_EMAIL, "THE-ADMINS-PASSWORD"),
+        None => ("THE-ADMINS-EMAIL", "THE-ADMINS-PASSWORD"),
+    };
+    if !server.has_admin() {
+        text.push_str(
+            "\nNobody can create products yet: set ADMIN_EMAIL and ADMIN_PASSWORD and start again.\n",
+        );
+    }
+    write!(text, "{}", commands(&url, email, password)).unwrap_or_default();
+    text
+}
+
+fn url(server: &Server) -> String {
+    let address = server.address();
+    // 0.0.0.0 means every address; the nearest one is the loopback's.
+    match address.ip().is_unspecified() {
+        true => format!("http://localhost:{}", address.port()),
+        false => format!("http://{address}"),
+    }
+}
+
+fn commands(url: &str, email: &str, password: &str) -> String {
+    format!(
+        r#"
+Log in, create a sale, buy:
+
+  TOKEN=$(curl -s {url}/auth/login -H 'Content-Type: application/json' \
+    -d '{{"email":"{email}","password":"{password}"}}' | sed 's/.*"token":"\([^"]*\)".*/\1/')
+
+  PRODUCT=$(curl -s {url}/products -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
+    -d '{{"name":"Limited sneaker","price":{{"amount":9900,"currency":"USD"}},"stock":100,"saleStartTime":"2025-01-01T00:00:00Z","saleEndTime":"2099-12-31T00:00:00Z"}}' \
+    | sed 's/.*"id":"\([^"]*\)".*/\1/')
+
+  curl -s {url}/products/purchase -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
+    -H "Idempotency-Key: my-first-purchase" -d "{{\"productId\":\"$PRODUCT\"}}"
+
+"#
+    )
+}
