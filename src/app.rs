@@ -17,7 +17,7 @@ use crate::auth::service::Accounts;
 use crate::auth::tokens::Tokens;
 use crate::config::{CorsOrigins, Limits};
 use crate::error::{Error, Result};
-use crate::http::request_id;
+use crate::http::{discard, request_id};
 use crate::products::service::Catalogue;
 use crate::purchases::lanes::Lanes;
 use crate::store::Store;
@@ -127,6 +127,7 @@ pub fn router(app: AppState, cors_origins: &CorsOrigins) -> Router {
             Error::NotFound { detail: "No route has this path; GET /docs lists them all." }
         })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
+        .layer(middleware::from_fn_with_state(app.clone(), discard::layer))
         .layer(RequestBodyTimeoutLayer::new(body_read_max))
         .layer(CatchPanicLayer::custom(request_id::panicked));
     let router = match cors(cors_origins) {

@@ -15,7 +15,7 @@
 //! What does not: `mongod` itself, when the server is gone. On Linux the kernel ends it with the server, even
 //! one that is killed; elsewhere a *killed* server leaves its `mongod` behind, and the next start says so.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -115,6 +115,15 @@ impl EmbeddedMongo {
     pub async fn stop(mut self) {
         self.mongod.stop().await;
     }
+}
+
+/// The `mongod` program that a start would run, fetched when there is none: for those who start one in a way of their
+/// own.
+///
+/// # Errors
+/// Like [`EmbeddedMongo::start`].
+pub async fn mongod_path() -> Result<PathBuf, EmbeddedError> {
+    BinarySearch::from_environment().find().await
 }
 
 /// What became of one start on one port.

@@ -4,6 +4,7 @@
 pub mod accept;
 pub mod body;
 pub mod conditional;
+pub mod discard;
 pub mod fields;
 pub mod page;
 pub mod request_id;

@@ -4,6 +4,8 @@
 //! its path names, and reaches the database through `store`. Purchases take one more step: they are gathered into
 //! batches in `purchases`, the heart of it all.
 
+#![warn(clippy::unwrap_used)]
+
 pub mod config;
 pub mod server;
 

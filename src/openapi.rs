@@ -71,6 +71,7 @@ struct Problem {
             decide by. Unknown members of a body are refused.",
         license(name = "MIT", identifier = "MIT"),
     ),
+    paths(document, page),
     components(schemas(Problem, FieldError)),
     tags(
         (name = "auth", description = "Accounts and tokens"),
@@ -81,6 +82,22 @@ struct Problem {
     ),
 )]
 struct Base;
+
+/// This document
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "status", operation_id = "openapi",
+    responses((status = OK, description = "OpenAPI 3.1", body = Object)),
+)]
+#[expect(dead_code, reason = "it only describes a route of `router`")]
+fn document() {}
+
+/// A page to try the API
+#[utoipa::path(
+    get, path = "/docs", tag = "status", operation_id = "docs",
+    responses((status = SEE_OTHER, description = "Where the page is", headers(("Location" = String, description = "/docs/")))),
+)]
+#[expect(dead_code, reason = "it only describes a route of `router`")]
+fn page() {}
 
 /// The document that the routes' own parts are added to.
 pub fn base() -> utoipa::openapi::OpenApi {

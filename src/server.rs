@@ -68,6 +68,7 @@ impl Server {
     /// # Errors
     /// What is in the way. Nothing keeps running.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        raise_file_limit();
         // First what fails fastest: a taken port should not wait for a database.
         let listener = listen(&config).await?;
         let address = listener.local_addr().map_err(|cause| listen_error(&config, cause))?;
@@ -211,4 +212,18 @@ async fn admin(
     let credentials = keepsakes::made_up_admin();
     app.accounts().ensure_admin(&credentials).await?;
     Ok((Some(credentials), true))
+}
+
+/// Lets the process open as many files as the system allows it: each connection is one, and the usual soft limit of
+/// 1,024 is for programs that use `select`.
+fn raise_file_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, ..limit };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!("only {:?} files can be open at once: {error}", limit.current);
+        }
+    }
 }

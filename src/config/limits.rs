@@ -17,6 +17,9 @@ pub struct Limits {
     pub headers_max: usize,
     /// The body of a request.
     pub body_bytes_max: usize,
+    /// What is read and thrown away of a body that nobody wants, so that its client comes to read the answer; beyond it
+    /// the connection is cut.
+    pub discarded_bytes_max: usize,
     /// The time between two pieces of a request's body.
     pub body_read_ms_max: u64,
     /// A page of a list when the client names no size.
@@ -94,6 +97,7 @@ impl Default for Limits {
             header_bytes_max: 32 * 1024,
             headers_max: 64,
             body_bytes_max: 64 * 1024,
+            discarded_bytes_max: 16 * 1024 * 1024,
             body_read_ms_max: 10_000,
             page_items_default: 50,
             page_items_max: 200,

@@ -1,1 +1,20 @@
+//! The promises of flash-sale, tested from outside, over HTTP, against a real MongoDB replica set.
+//!
+//! One mongod serves the whole run (or the replica set that `TEST_MONGO_URI` names), one database each test. The
+//! harness has the actors: a shop with its servers, admins, buyers, visitors. Every answer is checked against the
+//! OpenAPI document on its way in.
 
+mod harness;
+
+mod accounts;
+mod crowd;
+mod errors;
+mod faults;
+mod idempotency;
+mod leaderboard;
+mod openapi;
+mod process;
+mod products;
+mod purchases;
+mod rivals;
+mod window;

@@ -1,0 +1,77 @@
+//! Reads, and throws away, what a refused request still sends.
+//!
+//! Most clients send their whole body before they read the answer. If the server answered early (too large, no token,
+//! no such path) and closed the connection on the rest, they would see a broken connection instead of the answer.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::Response;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+
+use crate::app::AppState;
+use crate::config::Limits;
+
+/// Lets the handler have the body, and reads what it leaves, within bounds.
+pub async fn layer(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    // A client that asks before it sends will not send what was refused.
+    let asks = request.headers().contains_key(header::EXPECT);
+    if asks || http_body::Body::is_end_stream(request.body()) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let body = Shared(Arc::new(Mutex::new(body)));
+    let response = next.run(Request::from_parts(parts, Body::new(body.clone()))).await;
+    let limits = app.limits();
+    let patience = Limits::milliseconds(limits.body_read_ms_max);
+    if tokio::time::timeout(patience, discard(body, limits.discarded_bytes_max)).await.is_err() {
+        tracing::debug!("a refused body was too slow to be read to its end");
+    }
+    response
+}
+
+async fn discard(mut body: Shared, bytes_max: usize) {
+    let mut bytes = 0;
+    while bytes <= bytes_max {
+        match body.frame().await {
+            Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, Bytes::len),
+            Some(Err(_)) | None => return,
+        }
+    }
+}
+
+/// A body that the handler and this layer hold, one after the other.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Body>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Body> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl http_body::Body for Shared {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut *self.lock()).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        http_body::Body::is_end_stream(&*self.lock())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        http_body::Body::size_hint(&*self.lock())
+    }
+}

@@ -1,0 +1,170 @@
+//! Whatever a client sends, the answer is problem+json, and it is the right one.
+
+use flash_sale::config::Limits;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{RawConnection, Shop, sneaker};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_paths_and_wrong_methods() {
+    let shop = Shop::open().await;
+    let visitor = shop.visitor();
+    for path in
+        ["/nope", "/products/", "/products/17/restock/more", "/docs/nope.js", "/%00", "/..%2f..%2fetc/passwd"]
+    {
+        visitor.get(path).await.problem(404, "not_found");
+    }
+    for (method, path, allow) in [
+        (Method::PUT, "/products", "GET,HEAD,POST"),
+        (Method::DELETE, "/purchases", "GET,HEAD"),
+        (Method::GET, "/products/purchase", ""),
+        (Method::GET, "/auth/login", "POST"),
+        (Method::POST, "/health/live", "GET,HEAD"),
+        (Method::POST, "/openapi.json", "GET,HEAD"),
+        (Method::POST, "/docs/", "GET,HEAD"),
+    ] {
+        let answer = visitor.send(method, path, None, &[]).await.problem(405, "method_not_allowed");
+        let allowed = answer.header("allow").unwrap();
+        assert!(allow.is_empty() || allowed == allow, "{path}: {allowed}");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_no_json() {
+    let shop = Shop::open().await;
+    let visitor = shop.visitor();
+    let send = async |body: &str, content_type: &str| {
+        let headers = [("Content-Type", content_type)];
+        visitor.send(Method::POST, "/auth/login", Some(body.to_owned()), &headers).await
+    };
+    for body in
+        ["", "{", "{]", "{\"email\":}", "nul", "{} {}", "\u{feff}{}", "{\"a\":1e999}", &"[".repeat(1000)]
+    {
+        send(body, "application/json").await.problem(400, "malformed_json");
+    }
+    for content_type in ["text/plain", "application/x-www-form-urlencoded", "", "json"] {
+        send("{}", content_type).await.problem(415, "unsupported_media_type");
+    }
+    for body in ["[]", "17", "null", "\"x\"", "true"] {
+        send(body, "application/json; charset=utf-8").await.invalid(&[""]);
+    }
+    send("{}", "application/problem+json").await.invalid(&["email", "password"]);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_too_large() {
+    let shop = Shop::open().await;
+    let ada = shop.buyer();
+    for bytes in [64 * 1024 + 1, 10 * 1024 * 1024] {
+        let body = format!("{{\"productId\":\"{}\"}}", "x".repeat(bytes));
+        let answer = ada.send(Method::POST, "/products/purchase", Some(body), &[]).await;
+        answer.problem(413, "payload_too_large");
+    }
+    // Nobody wants this one either, and everybody is told why.
+    let large = || Some("x".repeat(10 * 1024 * 1024));
+    ada.send(Method::POST, "/nope", large(), &[]).await.problem(404, "not_found");
+    ada.send(Method::PUT, "/products", large(), &[]).await.problem(405, "method_not_allowed");
+    shop.visitor().send(Method::POST, "/products", large(), &[]).await.problem(401, "unauthenticated");
+    // Just below the limit it is read, and judged.
+    let body = json!({"productId": "x".repeat(64 * 1024 - 20)});
+    ada.post("/products/purchase", &body).await.invalid(&["productId"]);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_never_ends_is_not_waited_for() {
+    let limits = Limits { body_read_ms_max: 100, header_read_ms_max: 100, ..Limits::default() };
+    let shop = Shop::open_with(limits).await;
+    let host = shop.visitor().host().to_owned();
+    let mut half_a_body = RawConnection::open(&host).await;
+    half_a_body
+        .send(b"POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+        .await;
+    let answer = half_a_body.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("malformed_json"), "{answer}");
+    let mut half_a_head = RawConnection::open(&host).await;
+    half_a_head.send(b"GET /products HTTP/1.1\r\nHost:").await;
+    // It is closed, with or without a word.
+    half_a_head.read_to_end().await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absurd_headers() {
+    let shop = Shop::open().await;
+    let visitor = shop.visitor();
+    let many = (0..200).map(|number| format!("X-{number}: a\r\n")).collect::<String>();
+    let long = format!("X-Long: {}\r\n", "a".repeat(100_000));
+    for (headers, status) in
+        [(many.as_str(), "431"), (&long, "431"), ("Content-Length: many\r\n", "400"), ("no colon\r\n", "400")]
+    {
+        let mut connection = RawConnection::open(visitor.host()).await;
+        connection.send(format!("GET /products HTTP/1.1\r\nHost: a\r\n{headers}\r\n").as_bytes()).await;
+        let answer = connection.read_to_end().await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{status}: {answer}");
+    }
+    for value in ["", "\u{ff}", "\"\"", "*, *", "W/", ",,,", "\"999999999999999999999999\""] {
+        visitor.get_with("/products", &[("If-None-Match", value), ("Accept", value), ("Range", value)]).await;
+        shop.admin()
+            .patch("/products/65f1c0ffee65f1c0ffee65f1", value, &json!({}))
+            .await
+            .problem(404, "product_not_found");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_are_no_ids() {
+    let shop = Shop::open().await;
+    let admin = shop.admin();
+    for id in ["17", "zzzzzzzzzzzzzzzzzzzzzzzz", "%7B%22$gt%22:%22%22%7D", "65f1c0ffee65f1c0ffee65f1a"] {
+        let path = format!("/products/{id}");
+        admin.get(&path).await.problem(404, "product_not_found");
+        admin.patch(&path, "*", &json!({})).await.problem(404, "product_not_found");
+        admin
+            .post(&format!("{path}/restock"), &json!({"quantity": 1}))
+            .await
+            .problem(404, "product_not_found");
+        admin.delete(&path).await.problem(404, "product_not_found");
+        admin.get(&format!("/purchases/{id}")).await.problem(404, "purchase_not_found");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sane_request_id_comes_back() {
+    let shop = Shop::open().await;
+    let visitor = shop.visitor();
+    let own = visitor.get_with("/products", &[("X-Request-Id", "order-17")]).await;
+    assert_eq!(own.header("x-request-id"), Some("order-17"));
+    let own = visitor.get_with("/nope", &[("X-Request-Id", "order-18")]).await;
+    assert_eq!(own.json["instance"], "order-18");
+    for insane in ["a b", "<script>alert(1)</script>", &"x".repeat(129)] {
+        let answer = visitor.get_with("/products", &[("X-Request-Id", insane)]).await;
+        assert_ne!(answer.header("x-request-id"), Some(insane));
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_listed_origins_may_call() {
+    let shop = Shop::open().await;
+    shop.sell(&sneaker()).await;
+    let visitor = shop.visitor();
+    let preflight = [
+        ("Origin", "https://shop.example"),
+        ("Access-Control-Request-Method", "POST"),
+        ("Access-Control-Request-Headers", "authorization,content-type,idempotency-key"),
+    ];
+    let answer = visitor.send(Method::OPTIONS, "/products/purchase", None, &preflight).await.expect(200);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://shop.example"));
+    let answer = visitor.get_with("/products", &[("Origin", "https://shop.example")]).await.expect(200);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://shop.example"));
+    assert!(answer.header("access-control-expose-headers").unwrap().contains("etag"));
+    let answer = visitor.get_with("/products", &[("Origin", "https://evil.example")]).await.expect(200);
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+    shop.close().await;
+}

@@ -1,0 +1,169 @@
+//! A database that is lost answers 503 and comes back by itself; a full queue refuses at once.
+
+use std::time::Duration;
+
+use flash_sale::config::Limits;
+use futures_util::future::join_all;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use crate::harness::{Actor, Shop, own_mongo, process_directory, sneaker, sneaker_with};
+
+/// Long enough for any machine; nothing here takes that long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks until the server says what is expected of its readiness.
+async fn until_ready(actor: &Actor, status: u16) {
+    let asking = async { while actor.get("/health/ready").await.status != status {} };
+    tokio::time::timeout(PATIENCE, asking).await.expect("readiness changes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_stands_still_is_told_and_outlived() {
+    let mongo = own_mongo("standstill").await;
+    let shop = Shop::open_at(&mongo.uri()).await;
+    let id = shop.sell(&sneaker()).await;
+    let (ada, eve) = (shop.buyer(), shop.buyer());
+    ada.purchase(&id).await.expect(201);
+    let mongod = Pid::from_raw(i32::try_from(mongo.process_id()).unwrap()).unwrap();
+    kill_process(mongod, Signal::STOP).unwrap();
+    // The first one meets a database that does not answer; it was not committed, or may have been: either is told.
+    let doubtful =
+        tokio::time::timeout(PATIENCE, eve.purchase_with_key(&id, 1, "once")).await.expect("an answer");
+    assert_eq!(doubtful.status, 503, "{doubtful:?}");
+    until_ready(&ada, 503).await;
+    shop.buyer().purchase(&id).await.problem(503, "database_unavailable");
+    shop.visitor().get("/products").await.problem(503, "database_unavailable");
+    shop.visitor().get("/health/live").await.expect(200);
+    kill_process(mongod, Signal::CONT).unwrap();
+    until_ready(&ada, 200).await;
+    // The key settles it, as soon as the lane knows what became of the first try.
+    let settled = async {
+        loop {
+            let answer = eve.purchase_with_key(&id, 1, "once").await;
+            if answer.status != 503 {
+                return answer;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, settled).await.expect("an answer").expect(201);
+    assert_eq!(shop.check_invariants(&id, 1).await, 2);
+    shop.close().await;
+    mongo.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_killed_loses_nothing_and_is_found_again() {
+    let mongo = own_mongo("killed").await;
+    let shop = Shop::open_at(&mongo.uri()).await;
+    let id = shop.sell(&sneaker_with(json!({"stock": 10_000}))).await;
+    // Killed while a crowd buys.
+    let crowd = join_all((0..300).map(|_| {
+        let (buyer, id) = (shop.buyer(), id.clone());
+        async move {
+            let answer = buyer.purchase_with_key(&id, 1, "once").await;
+            (buyer, answer)
+        }
+    }));
+    let kill = async {
+        while shop.visitor().get("/leaderboard").await.json["items"] == json!([]) {}
+        let mongod = Pid::from_raw(i32::try_from(mongo.process_id()).unwrap()).unwrap();
+        kill_process(mongod, Signal::KILL).unwrap();
+        mongo.ended().await
+    };
+    let (answers, _) =
+        tokio::time::timeout(PATIENCE, async { tokio::join!(crowd, kill) }).await.expect("answers");
+    for (_, answer) in &answers {
+        assert!(matches!(answer.status, 201 | 503), "{answer:?}");
+    }
+    until_ready(&shop.visitor(), 503).await;
+    drop(mongo);
+    // The same data on the same port.
+    let mongo = flash_sale::embedded::EmbeddedMongo::start(&process_directory("killed")).await.unwrap();
+    until_ready(&shop.visitor(), 200).await;
+    for (buyer, answer) in &answers {
+        let settled = async {
+            loop {
+                let again = buyer.purchase_with_key(&id, 1, "once").await;
+                if again.status != 503 {
+                    return again;
+                }
+            }
+        };
+        let again = tokio::time::timeout(PATIENCE, settled).await.expect("an answer").expect(201);
+        if answer.status == 201 {
+            assert_eq!(again.json, answer.json, "a purchase that was answered is gone");
+        } else if let Some(id) =
+            answer.json["purchaseId"].as_str().filter(|_| again.header("idempotent-replayed").is_some())
+        {
+            assert_eq!(again.json["id"], id);
+        }
+    }
+    assert_eq!(shop.check_invariants(&id, 1).await, 300);
+    shop.close().await;
+    mongo.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_at_once_and_loses_nobody() {
+    let limits = Limits { lane_queue_purchases_max: 4, batch_purchases_max: 2, ..Limits::default() };
+    let shop = Shop::open_with(limits).await;
+    let id = shop.sell(&sneaker_with(json!({"stock": 1000}))).await;
+    let answers = join_all((0..200).map(|_| {
+        let (buyer, id) = (shop.buyer(), id.clone());
+        tokio::spawn(async move { buyer.purchase(&id).await })
+    }))
+    .await;
+    let codes: Vec<_> = answers.iter().map(|answer| answer.as_ref().unwrap().code()).collect();
+    let bought = codes.iter().filter(|code| code.is_empty()).count();
+    let overloaded = codes.iter().filter(|code| **code == "overloaded").count();
+    assert_eq!(bought + overloaded, 200, "{codes:?}");
+    assert!(bought > 0 && overloaded > 0, "{bought} bought, {overloaded} overloaded");
+    assert_eq!(shop.check_invariants(&id, 1).await, i64::try_from(bought).unwrap());
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_products_do_not_hold_lanes() {
+    let limits = Limits { lanes_max: 2, ..Limits::default() };
+    let shop = Shop::open_with(limits).await;
+    let ada = shop.buyer();
+    for _ in 0..10 {
+        ada.purchase(&flash_sale::id::Id::new().to_hex()).await.problem(404, "product_not_found");
+    }
+    let products = [shop.sell(&sneaker()).await, shop.sell(&sneaker()).await, shop.sell(&sneaker()).await];
+    ada.purchase(&products[0]).await.expect(201);
+    ada.purchase(&products[1]).await.expect(201);
+    ada.purchase(&products[2]).await.problem(503, "overloaded");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_forgets_its_buyers_reads_them_again() {
+    let limits = Limits { lane_buyers_max: 3, catch_up_purchases_max: 2, ..Limits::default() };
+    let mut shop = Shop::open_with(limits).await;
+    shop.add_server().await;
+    let id = shop.sell(&sneaker_with(json!({"stock": 1000}))).await;
+    let buyers: Vec<_> = (0..30).map(|_| shop.buyer()).collect();
+    for (number, buyer) in buyers.iter().enumerate() {
+        // The other server sells several in a row: more than this one catches up with.
+        shop.at(buyer, usize::from(number % 5 != 0)).purchase(&id).await.expect(201);
+    }
+    for buyer in &buyers {
+        buyer.purchase(&id).await.problem(409, "purchase_limit_reached");
+    }
+    assert_eq!(shop.check_invariants(&id, 1).await, 30);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_lane_retires_and_the_next_purchase_finds_a_new_one() {
+    let limits = Limits { lane_idle_ms_max: 1, ..Limits::default() };
+    let shop = Shop::open_with(limits).await;
+    let id = shop.sell(&sneaker_with(json!({"stock": 1000}))).await;
+    for _ in 0..50 {
+        shop.buyer().purchase(&id).await.expect(201);
+    }
+    assert_eq!(shop.check_invariants(&id, 1).await, 50);
+    shop.close().await;
+}

@@ -1,0 +1,93 @@
+//! An answer of the server, with the checks that hold for every one.
+
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Response};
+use serde_json::Value;
+
+use super::document;
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// Null when the body is empty or no JSON.
+    pub json: Value,
+    request: String,
+}
+
+impl Answer {
+    /// Reads the response and checks what every response promises.
+    pub async fn read(method: &Method, path: &str, response: Response) -> Self {
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let bytes = response.bytes().await.unwrap();
+        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        let answer = Self { status, headers, json, request: format!("{method} {path}") };
+        assert!(answer.header("x-request-id").is_some_and(|id| !id.is_empty()), "{answer:?}");
+        if status >= 400 {
+            answer.check_problem();
+        }
+        document::check(method, path, &answer);
+        answer
+    }
+
+    /// RFC 9457 and the contract: the members of every problem.
+    fn check_problem(&self) {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        assert_eq!(self.json["status"], self.status, "{self:?}");
+        assert_eq!(self.json["instance"].as_str(), self.header("x-request-id"), "{self:?}");
+        for member in ["type", "title", "detail", "code"] {
+            assert!(self.json[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {self:?}");
+        }
+        if matches!(self.status, 429 | 503) || self.code() == "sale_not_started" {
+            let seconds: u64 = self.header("retry-after").unwrap_or_default().parse().unwrap_or_default();
+            assert!(seconds >= 1, "Retry-After: {self:?}");
+        }
+        if self.status == 401 {
+            assert!(
+                self.header("www-authenticate").is_some_and(|text| text.starts_with("Bearer")),
+                "{self:?}"
+            );
+        }
+    }
+
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The problem's code, or nothing.
+    pub fn code(&self) -> &str {
+        self.json["code"].as_str().unwrap_or_default()
+    }
+
+    /// The ETag.
+    pub fn etag(&self) -> String {
+        self.header("etag").expect("an ETag").to_owned()
+    }
+
+    /// Asserts the status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:#?}");
+        self
+    }
+
+    /// Asserts the problem.
+    #[track_caller]
+    pub fn problem(self, status: u16, code: &str) -> Self {
+        assert_eq!((self.status, self.code()), (status, code), "{self:#?}");
+        self
+    }
+
+    /// Asserts `validation_failed` over just these fields.
+    #[track_caller]
+    pub fn invalid(self, fields: &[&str]) -> Self {
+        let answer = self.problem(422, "validation_failed");
+        let errors = answer.json["errors"].as_array().expect("errors");
+        let named: Vec<_> = errors.iter().map(|error| error["field"].as_str().unwrap()).collect();
+        assert_eq!(named, fields, "{}: {errors:#?}", answer.request);
+        answer
+    }
+}

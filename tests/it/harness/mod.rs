@@ -1,0 +1,38 @@
+//! The actors of the tests.
+
+mod answer;
+mod document;
+mod mongo;
+mod raw;
+mod shop;
+
+pub use answer::Answer;
+pub use document::document;
+pub use mongo::{own_mongo, process_directory};
+pub use raw::RawConnection;
+pub use shop::{Actor, Shop, token};
+
+use serde_json::{Value, json};
+
+/// A new product as an admin sends it: on sale since long ago and for a long time, 100 units, one each.
+pub fn sneaker() -> Value {
+    json!({
+        "name": "Limited sneaker",
+        "price": { "amount": 9900, "currency": "USD" },
+        "stock": 100,
+        "saleStartTime": "2025-01-01T00:00:00Z",
+        "saleEndTime": "2099-12-31T00:00:00Z",
+    })
+}
+
+/// A sneaker with other members.
+pub fn sneaker_with(changes: Value) -> Value {
+    let mut product = sneaker();
+    for (name, value) in changes.as_object().expect("an object") {
+        product[name] = value.clone();
+    }
+    product
+}
+
+/// An id that belongs to nothing.
+pub const NO_ID: &str = "65f1c0ffee65f1c0ffee65f1";

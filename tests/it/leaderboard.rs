@@ -1,0 +1,83 @@
+//! Who bought, in chronological order.
+
+use serde_json::{Value, json};
+
+use crate::harness::{NO_ID, Shop, sneaker, sneaker_with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buyers_are_listed_in_the_order_of_their_purchases() {
+    let shop = Shop::open().await;
+    let id = shop.sell(&sneaker_with(json!({"purchaseLimit": 5}))).await;
+    shop.buyer_named("Ada Lovelace").purchase_many(&id, 2).await.expect(201);
+    shop.buyer_named("grace@shop.example").purchase(&id).await.expect(201);
+    shop.buyer_named("Alan Mathison Turing").purchase(&id).await.expect(201);
+    shop.admin().patch(&format!("/products/{id}"), "*", &json!({"name": "Renamed"})).await.expect(200);
+    let page = shop.visitor().get(&format!("/leaderboard?productId={id}")).await.expect(200).json;
+    let told: Vec<_> = page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| {
+            json!([item["rank"], item["sequence"], item["buyer"], item["quantity"], item["productName"]])
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            json!([1, 1, "Ada L.", 2, "Renamed"]),
+            json!([2, 2, "Anonymous", 1, "Renamed"]),
+            json!([3, 3, "Alan T.", 1, "Renamed"]),
+        ]
+    );
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_join_without_gap_or_overlap() {
+    let shop = Shop::open().await;
+    let products = [shop.sell(&sneaker()).await, shop.sell(&sneaker()).await];
+    for number in 0..10 {
+        shop.buyer().purchase(&products[number % 2]).await.expect(201);
+    }
+    // At once, so that some share a moment.
+    futures_util::future::join_all((0..20).map(|number| {
+        let (buyer, product) = (shop.buyer(), products[number % 2].clone());
+        async move { buyer.purchase(&product).await.expect(201) }
+    }))
+    .await;
+    for (filter, count) in [(String::new(), 30), (format!("&productId={}", products[0]), 15)] {
+        let mut items: Vec<Value> = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page =
+                shop.visitor().get(&format!("/leaderboard?limit=4{filter}{cursor}")).await.expect(200).json;
+            items.extend(page["items"].as_array().unwrap().iter().cloned());
+            let Some(next) = page["nextCursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        let ranks: Vec<_> = items.iter().map(|item| item["rank"].as_i64().unwrap()).collect();
+        assert_eq!(ranks, (1..=count).collect::<Vec<_>>());
+        let times: Vec<_> = items.iter().map(|item| item["purchasedAt"].as_str().unwrap()).collect();
+        assert!(times.is_sorted());
+        for product in &products {
+            let sequences: Vec<_> = items
+                .iter()
+                .filter(|item| item["productId"] == product.as_str())
+                .map(|item| item["sequence"].as_i64().unwrap())
+                .collect();
+            assert!(sequences.is_sorted_by(|one, next| one < next), "{sequences:?}");
+        }
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_board_is_a_board() {
+    let shop = Shop::open().await;
+    let empty = json!({"items": [], "nextCursor": null});
+    let visitor = shop.visitor();
+    assert_eq!(visitor.get("/leaderboard").await.expect(200).json, empty);
+    assert_eq!(visitor.get(&format!("/leaderboard?productId={NO_ID}")).await.expect(200).json, empty);
+    visitor.get("/leaderboard?productId=17&limit=-1").await.invalid(&["productId", "limit"]);
+    shop.close().await;
+}

@@ -1,0 +1,224 @@
+//! The program itself: its start, its end, and what it says when it cannot start.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::harness::{process_directory, sneaker};
+
+/// The program, with nothing in its environment but what it needs to find a mongod, and the given settings.
+fn program(directory: &Path, settings: &[(&str, &str)]) -> Command {
+    std::fs::create_dir_all(directory).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flash-sale"));
+    command
+        .env_clear()
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for name in ["PATH", "HOME", "XDG_CACHE_HOME", "MONGOD"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.env("PORT", "0").env("DATA_DIR", directory.join("data")).envs(settings.iter().copied());
+    command
+}
+
+/// A server with its own MongoDB, as a stranger starts it.
+struct Running {
+    child: Child,
+    greeting: String,
+    base: String,
+}
+
+impl Running {
+    fn start(directory: &Path) -> Self {
+        let mut child = program(directory, &[]).spawn().unwrap();
+        let mut greeting = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        // The greeting's last command is the purchase.
+        while !greeting.contains("my-first-purchase") {
+            assert_ne!(lines.read_line(&mut greeting).unwrap(), 0, "it ended early: {greeting}");
+        }
+        let base = greeting.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+        Self { child, greeting, base }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    async fn json(&self, path: &str, token: Option<&str>, body: Option<Value>) -> Value {
+        let client = reqwest::Client::new();
+        let url = format!("{}{path}", self.base);
+        let mut request = match body {
+            Some(body) => client.post(url).header("Content-Type", "application/json").body(body.to_string()),
+            None => client.get(url),
+        };
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap()
+    }
+}
+
+fn mongod_of(directory: &Path) -> Pid {
+    let lock = std::fs::read_to_string(directory.join("data/mongodb/mongod.lock")).unwrap();
+    Pid::from_raw(lock.trim().parse().unwrap()).unwrap()
+}
+
+fn runs(process: Pid) -> bool {
+    // A zombie does not run; it has no memory, so this file is empty.
+    std::fs::read(format!("/proc/{}/cmdline", process.as_raw_nonzero())).is_ok_and(|text| !text.is_empty())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_starts_it_sells_kills_it_and_finds_everything_again() {
+    let directory = process_directory("stranger");
+    let first = Running::start(&directory);
+    let word = |label: &str| {
+        let line = first.greeting.lines().find_map(|line| line.trim().strip_prefix(label)).unwrap();
+        line.trim().to_owned()
+    };
+    let credentials = json!({"email": word("e-mail"), "password": word("password")});
+    let session = first.json("/auth/login", None, Some(credentials)).await;
+    let token = session["token"].as_str().unwrap();
+    let product = first.json("/products", Some(token), Some(sneaker())).await;
+    let body = json!({"productId": product["id"]});
+    let purchase = first.json("/products/purchase", Some(token), Some(body)).await;
+    assert_eq!(purchase["sequence"], 1);
+
+    // A crash: nothing may be lost, and no mongod left behind.
+    let mongod = mongod_of(&directory);
+    assert!(runs(mongod));
+    first.signal(Signal::KILL);
+    let Running { mut child, .. } = first;
+    child.wait().unwrap();
+    let second = Running::start(&directory);
+    assert!(!runs(mongod), "the crash has left its mongod behind");
+    assert!(!second.greeting.contains("first admin"), "{}", second.greeting);
+    // The token is still good: the secret was kept.
+    let found = second.json("/purchases", Some(token), None).await;
+    assert_eq!(found["items"], json!([purchase]));
+
+    // In order: exit code 0, and mongod ends too.
+    let mongod = mongod_of(&directory);
+    second.signal(Signal::TERM);
+    let Running { mut child, .. } = second;
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!runs(mongod), "mongod has outlived its server");
+}
+
+/// Runs the program until it ends by itself; its exit code and what it said on standard error.
+fn failure(name: &str, settings: &[(&str, &str)]) -> (i32, String) {
+    let directory = process_directory(name);
+    let output = program(&directory, settings).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+const SECRET: (&str, &str) = ("JWT_SECRET", "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1");
+
+#[test]
+fn bad_settings_are_all_told_at_once() {
+    let settings = [
+        ("MONGO_URI", "localhost:27017"),
+        ("JWT_SECRET", "change-me"),
+        ("PORT", "no"),
+        ("LOG_FORMAT", "xml"),
+    ];
+    let (code, said) = failure("settings", &settings);
+    assert_eq!(code, 2);
+    for (name, _) in settings {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let (code, said) = failure("port", &[("PORT", &port)]);
+    assert_eq!(code, 1);
+    assert!(said.contains(&port) && said.contains("set PORT"), "{said}");
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_told() {
+    // Bound and closed again: nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let uri = format!("mongodb://app:hunter2-hunter2@127.0.0.1:{port}/shop");
+    let (code, said) = failure("unreachable", &[("MONGO_URI", &uri), SECRET]);
+    assert_eq!(code, 1);
+    assert!(said.contains("Is it running") && said.contains(&port.to_string()), "{said}");
+    assert!(!said.contains("hunter2"), "the password is shown: {said}");
+}
+
+/// A mongod started as `arguments` say, for the tests of what the server does not accept.
+struct ForeignMongod {
+    child: Child,
+    port: u16,
+}
+
+impl ForeignMongod {
+    async fn start(name: &str, arguments: &[&str]) -> Self {
+        let directory = process_directory(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut child = Command::new(flash_sale::embedded::mongod_path().await.unwrap())
+            .args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--port", &port.to_string(), "--dbpath"])
+            .arg(&directory)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("Waiting for connections") {
+            line.clear();
+            assert_ne!(lines.read_line(&mut line).unwrap(), 0, "mongod has ended");
+        }
+        // Whatever else it says has to go somewhere.
+        std::thread::spawn(move || drop(lines.read_to_end(&mut Vec::new())));
+        Self { child, port }
+    }
+}
+
+impl Drop for ForeignMongod {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standalone_database_is_told_what_it_lacks() {
+    let mongod = ForeignMongod::start("standalone", &[]).await;
+    let uri = format!("mongodb://127.0.0.1:{}/shop", mongod.port);
+    let (code, said) = failure("standalone-server", &[("MONGO_URI", &uri), SECRET]);
+    assert_eq!(code, 1);
+    assert!(said.contains("standalone") && said.contains("--replSet"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_told() {
+    let mongod = ForeignMongod::start("password", &["--auth"]).await;
+    let uri = format!("mongodb://app:hunter2-hunter2@127.0.0.1:{}/shop", mongod.port);
+    let (code, said) = failure("password-server", &[("MONGO_URI", &uri), SECRET]);
+    assert_eq!(code, 1);
+    assert!(said.contains("password") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn help_tells_all_and_a_wrong_flag_is_refused() {
+    let directory = process_directory("help");
+    let help = program(&directory, &[]).arg("--help").output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    let text = String::from_utf8(help.stdout).unwrap();
+    assert!(text.contains("serve") && text.contains("MONGO_URI"), "{text}");
+    assert_eq!(program(&directory, &[]).arg("--nope").output().unwrap().status.code(), Some(2));
+}

@@ -1,0 +1,255 @@
+//! The catalogue and its upkeep.
+
+use serde_json::{Value, json};
+
+use crate::harness::{NO_ID, Shop, sneaker, sneaker_with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_creates_a_product_that_everybody_sees() {
+    let shop = Shop::open().await;
+    let product = sneaker_with(json!({
+        "name": " Größe 42 ", "description": "One run,\nnumbered.", "imageUrl": "https://shop.example/a.jpg",
+        "originalPrice": {"amount": 12_000, "currency": "USD"}, "purchaseLimit": 3,
+        "saleStartTime": "2025-01-01T01:00:00.123456+01:00",
+    }));
+    let created = shop.admin().post("/products", &product).await.expect(201);
+    let id = created.json["id"].as_str().unwrap();
+    assert_eq!(created.header("location"), Some(format!("/products/{id}").as_str()));
+    assert_eq!(created.json["name"], "Größe 42");
+    assert_eq!(created.json["description"], "One run,\nnumbered.");
+    assert_eq!(created.json["saleStartTime"], "2025-01-01T00:00:00.123Z");
+    assert_eq!(created.json["purchaseLimit"], 3);
+    assert_eq!(created.json["status"], "live");
+    assert_eq!(
+        (&created.json["stock"], &created.json["sold"], &created.json["totalStock"]),
+        (&json!(100), &json!(0), &json!(100))
+    );
+    let seen = shop.visitor().get(&format!("/products/{id}")).await.expect(200);
+    assert_eq!(seen.json, created.json);
+    assert_eq!(seen.etag(), created.etag());
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_admin_may() {
+    let shop = Shop::open().await;
+    let id = shop.sell(&sneaker()).await;
+    let path = format!("/products/{id}");
+    let (visitor, buyer) = (shop.visitor(), shop.buyer());
+    visitor.post("/products", &sneaker()).await.problem(401, "unauthenticated");
+    buyer.post("/products", &sneaker()).await.problem(403, "forbidden");
+    buyer.patch(&path, "*", &json!({})).await.problem(403, "forbidden");
+    buyer.post(&format!("{path}/restock"), &json!({"quantity": 1})).await.problem(403, "forbidden");
+    buyer.delete(&path).await.problem(403, "forbidden");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_wrong_field_of_a_product_is_named() {
+    let shop = Shop::open().await;
+    let admin = shop.admin();
+    admin.post("/products", &json!({})).await.invalid(&[
+        "name",
+        "price",
+        "stock",
+        "saleStartTime",
+        "saleEndTime",
+    ]);
+    let body = json!({
+        "name": " ", "description": "x".repeat(5001), "imageUrl": "javascript:alert(1)",
+        "price": {"amount": -1, "currency": "DOLLAR", "tax": 1}, "originalPrice": 5, "stock": 1_000_000_001,
+        "saleStartTime": "tomorrow", "saleEndTime": 17, "purchaseLimit": 0, "sold": 5,
+    });
+    admin.post("/products", &body).await.invalid(&[
+        "name",
+        "description",
+        "imageUrl",
+        "price.amount",
+        "price.currency",
+        "price.tax",
+        "originalPrice",
+        "stock",
+        "saleStartTime",
+        "saleEndTime",
+        "purchaseLimit",
+        "sold",
+    ]);
+    for (name, value) in [
+        ("stock", json!(1.5)),
+        ("stock", json!("5")),
+        ("stock", json!(-1)),
+        ("stock", json!(1e300)),
+        ("purchaseLimit", json!(1001)),
+        ("name", json!("x".repeat(201))),
+        ("imageUrl", json!(format!("https://shop.example/{}", "x".repeat(2048)))),
+        ("saleEndTime", json!("2025-01-01T00:00:00Z")),
+        ("saleEndTime", json!("2024-12-31T00:00:00Z")),
+        ("saleEndTime", json!("2024-02-30T00:00:00Z")),
+    ] {
+        admin.post("/products", &sneaker_with(json!({name: value}))).await.invalid(&[name]);
+    }
+    let price = json!({"price": {"amount": 1_000_000_000_001_i64, "currency": "USD"}});
+    admin.post("/products", &sneaker_with(price)).await.invalid(&["price.amount"]);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_needs_the_version_that_it_was_made_from() {
+    let shop = Shop::open().await;
+    let admin = shop.admin();
+    let created = admin.post("/products", &sneaker_with(json!({"description": "old"}))).await.expect(201);
+    let path = format!("/products/{}", created.json["id"].as_str().unwrap());
+    let send = |body: Value| Some(body.to_string());
+    admin
+        .send(reqwest::Method::PATCH, &path, send(json!({"name": "New"})), &[])
+        .await
+        .problem(428, "precondition_required");
+    let changed =
+        admin.patch(&path, &created.etag(), &json!({"name": "New", "description": null})).await.expect(200);
+    assert_eq!((&changed.json["name"], &changed.json["description"]), (&json!("New"), &Value::Null));
+    assert_ne!(changed.etag(), created.etag());
+    admin.patch(&path, &created.etag(), &json!({"name": "Newer"})).await.problem(412, "version_conflict");
+    admin.patch(&path, "\"nonsense\"", &json!({"name": "Newer"})).await.problem(412, "version_conflict");
+    // A purchase is a change too; whoever does not care sends `*`.
+    shop.buyer().purchase(changed.json["id"].as_str().unwrap()).await.expect(201);
+    admin.patch(&path, &changed.etag(), &json!({"name": "Newer"})).await.problem(412, "version_conflict");
+    let newer = admin.patch(&path, "*", &json!({"name": "Newer"})).await.expect(200);
+    let version = newer.json["version"].to_string();
+    let newest = admin.patch(&path, &version, &json!({"purchaseLimit": 7})).await.expect(200);
+    assert_eq!(newest.json["purchaseLimit"], 7);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_keeps_the_rules() {
+    let shop = Shop::open().await;
+    let admin = shop.admin();
+    let id = shop.sell(&sneaker()).await;
+    let path = format!("/products/{id}");
+    admin.patch(&path, "*", &json!({"stock": 5})).await.invalid(&["stock"]);
+    admin.patch(&path, "*", &json!({"name": null, "price": null})).await.invalid(&["name", "price"]);
+    admin.patch(&path, "*", &json!({"saleEndTime": "2024-01-01T00:00:00Z"})).await.invalid(&["saleEndTime"]);
+    admin
+        .patch(&path, "*", &json!({"saleStartTime": "2100-01-01T00:00:00Z"}))
+        .await
+        .invalid(&["saleEndTime"]);
+    let both = json!({"saleStartTime": "2100-01-01T00:00:00Z", "saleEndTime": "2101-01-01T00:00:00Z"});
+    let moved = admin.patch(&path, "*", &both).await.expect(200);
+    assert_eq!(moved.json["status"], "upcoming");
+    admin.patch(&format!("/products/{NO_ID}"), "*", &json!({})).await.problem(404, "product_not_found");
+    // Nothing to change is no change.
+    let same = admin.patch(&path, &moved.etag(), &json!({})).await.expect(200);
+    assert_eq!(same.etag(), moved.etag());
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_comes_by_restocking() {
+    let shop = Shop::open().await;
+    let admin = shop.admin();
+    let id = shop.sell(&sneaker_with(json!({"stock": 1}))).await;
+    shop.buyer().purchase(&id).await.expect(201);
+    shop.buyer().purchase(&id).await.problem(409, "sold_out");
+    let path = format!("/products/{id}/restock");
+    let product = admin.post(&path, &json!({"quantity": 2})).await.expect(200).json;
+    assert_eq!(
+        (&product["stock"], &product["sold"], &product["totalStock"]),
+        (&json!(2), &json!(1), &json!(3))
+    );
+    shop.buyer().purchase(&id).await.expect(201);
+    for quantity in [json!(0), json!(-1), json!(1001), json!("1"), json!(null)] {
+        admin.post(&path, &json!({"quantity": quantity})).await.invalid(&["quantity"]);
+    }
+    admin
+        .post(&format!("/products/{NO_ID}/restock"), &json!({"quantity": 1}))
+        .await
+        .problem(404, "product_not_found");
+    let full = shop.sell(&sneaker_with(json!({"stock": 1_000_000_000}))).await;
+    admin.post(&format!("/products/{full}/restock"), &json!({"quantity": 1})).await.invalid(&["quantity"]);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_goes_only_unsold() {
+    let shop = Shop::open().await;
+    let admin = shop.admin();
+    let (unsold, sold) = (shop.sell(&sneaker()).await, shop.sell(&sneaker()).await);
+    admin.delete(&format!("/products/{unsold}")).await.expect(204);
+    admin.delete(&format!("/products/{unsold}")).await.problem(404, "product_not_found");
+    shop.visitor().get(&format!("/products/{unsold}")).await.problem(404, "product_not_found");
+    shop.buyer().purchase(&unsold).await.problem(404, "product_not_found");
+    shop.buyer().purchase(&sold).await.expect(201);
+    admin.delete(&format!("/products/{sold}")).await.problem(409, "product_has_sales");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_is_filtered_searched_and_paged() {
+    let shop = Shop::open().await;
+    for (name, changes) in [
+        ("Red Ärmel shirt", json!({"saleStartTime": "2025-01-02T00:00:00Z"})),
+        ("red sneaker [42]", json!({"saleStartTime": "2025-01-01T00:00:00Z"})),
+        ("Blue sneaker", json!({"saleStartTime": "2098-01-01T00:00:00Z"})),
+        ("Old hat", json!({"saleStartTime": "2020-01-01T00:00:00Z", "saleEndTime": "2020-01-02T00:00:00Z"})),
+        ("Nothing", json!({"saleStartTime": "2025-01-03T00:00:00Z", "stock": 0})),
+    ] {
+        let mut product = sneaker_with(changes);
+        product["name"] = json!(name);
+        shop.sell(&product).await;
+    }
+    let visitor = shop.visitor();
+    let check = async |query: &str, expected: &[&str]| {
+        let page = visitor.get(&format!("/products?{query}")).await.expect(200).json;
+        let names: Vec<_> = page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["name"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(names, expected, "{query}");
+    };
+    check("", &["Old hat", "red sneaker [42]", "Red Ärmel shirt", "Nothing", "Blue sneaker"]).await;
+    check("status=live", &["red sneaker [42]", "Red Ärmel shirt"]).await;
+    check("status=upcoming", &["Blue sneaker"]).await;
+    check("status=ended", &["Old hat"]).await;
+    check("status=sold_out", &["Nothing"]).await;
+    check("search=RED", &["red sneaker [42]", "Red Ärmel shirt"]).await;
+    check("search=sneak+red", &["red sneaker [42]"]).await;
+    check("search=%C3%84RMEL", &["Red Ärmel shirt"]).await;
+    check("search=%5B42%5D", &["red sneaker [42]"]).await;
+    check("search=.*", &[]).await;
+    check("status=upcoming&search=sneaker", &["Blue sneaker"]).await;
+
+    let mut seen = Vec::new();
+    let mut path = "/products?limit=2".to_owned();
+    loop {
+        let page = visitor.get(&path).await.expect(200).json;
+        let items = page["items"].as_array().unwrap();
+        assert!(items.len() <= 2);
+        seen.extend(items.iter().map(|item| item["name"].as_str().unwrap().to_owned()));
+        let Some(cursor) = page["nextCursor"].as_str() else { break };
+        path = format!("/products?limit=2&cursor={cursor}");
+    }
+    assert_eq!(seen, ["Old hat", "red sneaker [42]", "Red Ärmel shirt", "Nothing", "Blue sneaker"]);
+    visitor.get("/products?limit=0&cursor=x&status=soon").await.invalid(&["status", "limit", "cursor"]);
+    visitor.get("/products?limit=201").await.invalid(&["limit"]);
+    visitor.get("/products?limit=5&limit=6").await.invalid(&["limit"]);
+    visitor.get(&format!("/products?search={}", "x".repeat(201))).await.invalid(&["search"]);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_it_is_told_so() {
+    let shop = Shop::open().await;
+    let id = shop.sell(&sneaker()).await;
+    let visitor = shop.visitor();
+    for path in ["/products".to_owned(), format!("/products/{id}")] {
+        let tag = visitor.get(&path).await.expect(200).etag();
+        let again = visitor.get_with(&path, &[("If-None-Match", &tag)]).await.expect(304);
+        assert_eq!(again.etag(), tag);
+        shop.buyer().purchase(&id).await.expect(201);
+        let changed = visitor.get_with(&path, &[("If-None-Match", &tag)]).await.expect(200);
+        assert_ne!(changed.etag(), tag);
+    }
+    shop.close().await;
+}

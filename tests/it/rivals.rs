@@ -1,0 +1,150 @@
+//! What happens besides the purchases: other servers, restocks, an admin's changes, clients that hang up.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::harness::{RawConnection, Shop, sneaker, sneaker_with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_server_sold_every_server_knows() {
+    let mut shop = Shop::open().await;
+    for _ in 0..3 {
+        shop.add_server().await;
+    }
+    let id = shop.sell(&sneaker_with(json!({"stock": 8, "purchaseLimit": 2}))).await;
+    let ada = shop.buyer();
+    shop.at(&ada, 0).purchase(&id).await.expect(201);
+    shop.at(&ada, 1).purchase(&id).await.expect(201);
+    for server in 0..4 {
+        shop.at(&ada, server).purchase(&id).await.problem(409, "purchase_limit_reached");
+    }
+    // Each server sells in turn, so that each one's knowledge is stale each time.
+    for sequence in 3..=8 {
+        let buyer = shop.at(&shop.buyer(), sequence % 4);
+        assert_eq!(buyer.purchase(&id).await.expect(201).json["sequence"], sequence);
+    }
+    for server in 0..4 {
+        let buyer = shop.at(&shop.buyer(), server);
+        buyer.purchase(&id).await.problem(409, "sold_out");
+        assert_eq!(buyer.get(&format!("/products/{id}")).await.expect(200).json["stock"], 0);
+    }
+    shop.admin().post(&format!("/products/{id}/restock"), &json!({"quantity": 1})).await.expect(200);
+    shop.at(&shop.buyer(), 3).purchase(&id).await.expect(201);
+    assert_eq!(shop.check_invariants(&id, 2).await, 9);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restock_in_mid_sale_is_sold_too() {
+    let mut shop = Shop::open().await;
+    shop.add_server().await;
+    let id = shop.sell(&sneaker_with(json!({"stock": 50}))).await;
+    let path = format!("/products/{id}/restock");
+    let crowd = join_all((0..300).map(|number| {
+        let buyer = shop.at(&shop.buyer(), number % 2);
+        let id = id.clone();
+        async move { buyer.purchase(&id).await }
+    }));
+    let admin = shop.admin();
+    let restocks = async {
+        for _ in 0..10 {
+            admin.post(&path, &json!({"quantity": 5})).await.expect(200);
+        }
+    };
+    let (answers, ()) = tokio::join!(crowd, restocks);
+    let early = answers.iter().filter(|answer| answer.status == 201).count();
+    // Whoever comes after the restocks gets what the crowd has left.
+    let late = join_all((early..110).map(|_| {
+        let (buyer, id) = (shop.buyer(), id.clone());
+        async move { buyer.purchase(&id).await.status }
+    }))
+    .await;
+    assert_eq!(early + late.iter().filter(|status| **status == 201).count(), 100);
+    assert_eq!(shop.check_invariants(&id, 1).await, 100);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admins_changes_and_purchases_do_not_undo_each_other() {
+    let mut shop = Shop::open().await;
+    shop.add_server().await;
+    let id = shop.sell(&sneaker_with(json!({"stock": 200}))).await;
+    let path = format!("/products/{id}");
+    let crowd = join_all((0..200).map(|number| {
+        let buyer = shop.at(&shop.buyer(), number % 2);
+        let id = id.clone();
+        async move { buyer.purchase(&id).await.expect(201).json }
+    }));
+    let admin = shop.admin();
+    let changes = async {
+        let mut names = Vec::new();
+        for number in 0..20 {
+            let name = format!("Name {number}");
+            let price = json!({"amount": number, "currency": "USD"});
+            let changed = admin.patch(&path, "*", &json!({"name": name, "price": price})).await.expect(200);
+            assert_eq!(changed.json["name"], name);
+            names.push(name.clone());
+            // With a version it either holds or says so.
+            let stale = admin.patch(&path, &changed.etag(), &json!({"description": name})).await;
+            assert!(stale.status == 200 || stale.code() == "version_conflict", "{stale:?}");
+        }
+        names
+    };
+    let (purchases, names) = tokio::join!(crowd, changes);
+    let product = shop.product(&id).await;
+    assert_eq!(product["name"], names.last().unwrap().as_str());
+    assert_eq!((&product["stock"], &product["sold"]), (&json!(0), &json!(200)));
+    for purchase in purchases {
+        let amount = purchase["unitPrice"]["amount"].as_i64().unwrap();
+        assert!((0..20).contains(&amount) || amount == 9900, "a price that never was: {amount}");
+        assert_eq!(purchase["total"], purchase["unitPrice"]);
+    }
+    assert_eq!(shop.check_invariants(&id, 1).await, 200);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sale_that_an_admin_ends_is_over_at_once_on_every_server() {
+    let mut shop = Shop::open().await;
+    shop.add_server().await;
+    let id = shop.sell(&sneaker()).await;
+    shop.at(&shop.buyer(), 1).purchase(&id).await.expect(201);
+    let end = json!({"saleEndTime": "2025-01-02T00:00:00Z"});
+    shop.admin().patch(&format!("/products/{id}"), "*", &end).await.expect(200);
+    for server in [0, 1] {
+        let refused = shop.at(&shop.buyer(), server).purchase(&id).await.problem(409, "sale_ended");
+        assert_eq!(refused.json["saleEndTime"], "2025-01-02T00:00:00.000Z");
+    }
+    let again = json!({"saleEndTime": "2099-01-02T00:00:00Z"});
+    shop.admin().patch(&format!("/products/{id}"), "*", &again).await.expect(200);
+    shop.at(&shop.buyer(), 1).purchase(&id).await.expect(201);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_hang_up_leave_nothing_half_done() {
+    let shop = Shop::open().await;
+    let id = shop.sell(&sneaker_with(json!({"stock": 1000}))).await;
+    let buyers: Vec<_> = (0..200).map(|_| shop.buyer()).collect();
+    let body = json!({"productId": id}).to_string();
+    join_all(buyers.iter().map(|buyer| async {
+        let mut connection = RawConnection::open(buyer.host()).await;
+        let head = format!(
+            "POST /products/purchase HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nIdempotency-Key: once\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            buyer.host(),
+            buyer.token(),
+            body.len(),
+        );
+        connection.send(head.as_bytes()).await;
+        drop(connection);
+    }))
+    .await;
+    // Whatever became of each: with the same key everybody ends up with exactly one.
+    for buyer in &buyers {
+        buyer.purchase_with_key(&id, 1, "once").await.expect(201);
+        assert_eq!(buyer.get("/purchases").await.expect(200).json["items"].as_array().unwrap().len(), 1);
+    }
+    assert_eq!(shop.check_invariants(&id, 1).await, 200);
+    shop.close().await;
+}
