@@ -10,7 +10,6 @@ use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::auth::service::Accounts;
@@ -53,7 +52,7 @@ impl App {
     ) -> Result<Self> {
         Ok(Self {
             accounts: Accounts::new(store.clone(), &limits)?,
-            catalogue: Catalogue::new(store.clone()),
+            catalogue: Catalogue::new(store.clone(), &limits),
             lanes: Lanes::new(store.clone(), &limits),
             limits,
             store,
@@ -112,7 +111,6 @@ impl App {
 
 /// All routes, and what stands around each of them.
 pub fn router(app: AppState, cors_origins: &CorsOrigins) -> Router {
-    let body_read_max = Limits::milliseconds(app.limits.body_read_ms_max);
     let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(auth::routes::router())
         .merge(products::routes::router())
@@ -128,7 +126,6 @@ pub fn router(app: AppState, cors_origins: &CorsOrigins) -> Router {
         })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .layer(middleware::from_fn_with_state(app.clone(), discard::layer))
-        .layer(RequestBodyTimeoutLayer::new(body_read_max))
         .layer(CatchPanicLayer::custom(request_id::panicked));
     let router = match cors(cors_origins) {
         Some(cors) => router.layer(cors),

@@ -126,13 +126,12 @@ impl Config {
         match dotenvy::dotenv_iter() {
             Ok(entries) => {
                 for entry in entries {
-                    let (name, value) =
-                        entry.map_err(|error| ConfigError(vec![format!(".env cannot be read: {error}")]))?;
+                    let (name, value) = entry.map_err(|error| unreadable(&error))?;
                     settings.insert(name, value);
                 }
             }
             Err(error) if error.not_found() => {}
-            Err(error) => return Err(ConfigError(vec![format!(".env cannot be read: {error}")])),
+            Err(error) => return Err(unreadable(&error)),
         }
         // What is set outside wins over the file. Names and values that are no UTF-8 are none of ours.
         settings.extend(
@@ -162,6 +161,18 @@ impl Config {
         };
         if reader.problems.is_empty() { Ok(config) } else { Err(ConfigError(reader.problems)) }
     }
+}
+
+/// The line itself is not shown: it may hold a secret.
+fn unreadable(error: &dotenvy::Error) -> ConfigError {
+    let problem = match error {
+        dotenvy::Error::LineParse(..) => {
+            ".env has a line that is no NAME=VALUE; values with blanks or # need 'single quotes'".to_owned()
+        }
+        dotenvy::Error::Io(error) => format!(".env cannot be read: {error}"),
+        _ => ".env cannot be read".to_owned(),
+    };
+    ConfigError(vec![problem])
 }
 
 /// Reads one setting after the other and gathers what is wrong with them.

@@ -7,4 +7,5 @@ pub mod conditional;
 pub mod discard;
 pub mod fields;
 pub mod page;
+pub mod path;
 pub mod request_id;

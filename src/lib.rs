@@ -29,5 +29,6 @@ pub mod timestamp;
 
 pub mod logging;
 pub mod openapi;
+pub mod rehearse;
 pub mod signals;
 pub mod welcome;

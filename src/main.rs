@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use flash_sale::config::Config;
 use flash_sale::server::Server;
-use flash_sale::{logging, signals, welcome};
+use flash_sale::signals::Signals;
+use flash_sale::{logging, rehearse, welcome};
 
 /// Sells limited stock to a crowd that arrives in the same second.
 ///
@@ -26,24 +27,30 @@ struct CommandLine {
 enum Command {
     /// Run the server (the default).
     Serve,
+    Rehearse(rehearse::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let CommandLine { command } = CommandLine::parse();
-    let Command::Serve = command.unwrap_or(Command::Serve);
-    match Config::from_environment() {
-        Ok(config) => serve(config).await,
-        Err(error) => fail(2, &error),
-    }
-}
-
-async fn serve(config: Config) -> ExitCode {
+    let config = match Config::from_environment() {
+        Ok(config) => config,
+        Err(error) => return fail(2, &error),
+    };
     logging::start(&config);
-    let mut end = match signals::Signals::listen() {
+    let mut end = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return fail(1, &error),
     };
+    match command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(config, &mut end).await,
+        Command::Rehearse(arguments) => {
+            rehearse::run(&arguments, &config, &mut end).await.unwrap_or_else(|error| fail(1, &error))
+        }
+    }
+}
+
+async fn serve(config: Config, end: &mut Signals) -> ExitCode {
     let server = tokio::select! {
         server = Server::start(config) => match server {
             Ok(server) => server,

@@ -2,6 +2,7 @@
 //! lane (`lanes`); the lane takes all that is waiting (`lane`), decides each one (`settle`, pure) from what it knows of
 //! the sale and its buyers (`knowledge`, `buyers`), and commits the batch in one transaction (`commit`).
 
+pub mod batch;
 pub mod buyers;
 pub mod commit;
 pub mod knowledge;

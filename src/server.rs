@@ -22,11 +22,13 @@ use crate::store::pulse::Pulse;
 pub struct Server {
     address: SocketAddr,
     first_admin: Option<AdminCredentials>,
+    admin_email: Option<String>,
     has_admin: bool,
     app: Arc<App>,
     mongo: Option<EmbeddedMongo>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
+    pulse_shutdown: CancellationToken,
     pulse: JoinHandle<()>,
 }
 
@@ -100,6 +102,7 @@ impl Server {
         let app =
             App::new(limits.clone(), store, pulse, tokens, shutdown.clone()).map_err(StartError::Write)?;
         let app = Arc::new(app);
+        let admin_email = config.admin.as_ref().map(|admin| admin.email.clone());
         let (first_admin, has_admin) =
             admin(&app, config.admin, is_embedded).await.map_err(StartError::Write)?;
         let router = app::router(app.clone(), &config.cors_origins);
@@ -107,8 +110,21 @@ impl Server {
             let shutdown = shutdown.clone();
             tokio::spawn(async move { accept::serve(listener, router, &limits, shutdown).await })
         };
-        let pulse = tokio::spawn(pulse_task.run(shutdown.clone()));
-        Ok(Self { address, first_admin, has_admin, app, mongo: None, shutdown, serving, pulse })
+        // It goes on while open requests end: they ask it whether the database commits.
+        let pulse_shutdown = CancellationToken::new();
+        let pulse = tokio::spawn(pulse_task.run(pulse_shutdown.clone()));
+        Ok(Self {
+            address,
+            first_admin,
+            admin_email,
+            has_admin,
+            app,
+            mongo: None,
+            shutdown,
+            serving,
+            pulse_shutdown,
+            pulse,
+        })
     }
 
     /// Where it listens.
@@ -119,6 +135,11 @@ impl Server {
     /// The admin whom this start has made up, with the password that is shown just once.
     pub fn first_admin(&self) -> Option<&AdminCredentials> {
         self.first_admin.as_ref()
+    }
+
+    /// The admin of the settings.
+    pub fn admin_email(&self) -> Option<&str> {
+        self.admin_email.as_deref()
     }
 
     /// Whether anybody can create products.
@@ -148,6 +169,7 @@ impl Server {
         if tokio::time::timeout(patience, self.app.lanes().close()).await.is_err() {
             tracing::warn!("purchases were still under way at shutdown");
         }
+        self.pulse_shutdown.cancel();
         join("the pulse", self.pulse).await;
         self.app.store().close(patience).await;
         if let Some(mongo) = self.mongo {
@@ -203,7 +225,7 @@ async fn admin(
 ) -> Result<(Option<AdminCredentials>, bool), Error> {
     if let Some(credentials) = settings {
         app.accounts().ensure_admin(&credentials).await?;
-        return Ok((None, true));
+        return Ok((None, app.accounts().has_admin().await?));
     }
     let has_admin = app.accounts().has_admin().await?;
     if has_admin || !is_embedded {

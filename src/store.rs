@@ -36,6 +36,7 @@ pub struct Store {
     pub purchases: Collection<Purchase>,
     database: Database,
     reads: Arc<Semaphore>,
+    sale_reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     turn_wait_max: Duration,
     read_max: Duration,
@@ -52,6 +53,7 @@ impl Store {
             purchases: database.collection(schema::PURCHASES),
             database,
             reads: Arc::new(Semaphore::new(limits.reads_in_flight_max)),
+            sale_reads: Arc::new(Semaphore::new(limits.sale_reads_in_flight_max)),
             writes: Arc::new(Semaphore::new(limits.writes_in_flight_max)),
             turn_wait_max: Limits::milliseconds(limits.turn_wait_ms_max),
             read_max: Limits::milliseconds(limits.read_ms_max),
@@ -65,7 +67,23 @@ impl Store {
     /// # Errors
     /// `overloaded` when its turn does not come in time, `database_unavailable` when its result does not.
     pub async fn read<T>(&self, read: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
-        let _turn = self.turn(&self.reads).await?;
+        self.read_in_turn(&self.reads, read).await
+    }
+
+    /// The same for what a lane has to know: visitors who read the catalogue take none of these turns.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub async fn read_sale<T>(&self, read: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
+        self.read_in_turn(&self.sale_reads, read).await
+    }
+
+    async fn read_in_turn<T>(
+        &self,
+        turns: &Arc<Semaphore>,
+        read: impl Future<Output = mongodb::error::Result<T>>,
+    ) -> Result<T> {
+        let _turn = self.turn(turns).await?;
         match tokio::time::timeout(self.read_max, read).await {
             Ok(result) => result.map_err(|error| failure::of_read(&error)),
             Err(_) => Err(failure::too_slow("a read")),
@@ -92,8 +110,16 @@ impl Store {
                 tracing::error!("a write panicked: {panic}");
                 Err(Error::OutcomeUnknown { purchase_id: None })
             }
-            Err(_) => Err(Error::OutcomeUnknown { purchase_id: None }),
+            Err(_) => {
+                tracing::warn!("a write got no answer from the database in time");
+                Err(Error::OutcomeUnknown { purchase_id: None })
+            }
         }
+    }
+
+    /// The time that a read may take, which the database is told too.
+    pub fn read_max(&self) -> Duration {
+        self.read_max
     }
 
     /// Runs a task that writes, for an owner that has its own way of waiting for it; shutdown waits for it too.

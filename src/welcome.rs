@@ -19,8 +19,11 @@ pub fn text(server: &Server) -> String {
             .unwrap_or_default();
             (admin.email.as_str(), password)
         }
-        None if server.is_embedded() => (crate::keepsakes::ADMIN_EMAIL, "THE-ADMINS-PASSWORD"),
-        None => ("THE-ADMINS-EMAIL", "THE-ADMINS-PASSWORD"),
+        None => {
+            let made_up =
+                if server.is_embedded() { crate::keepsakes::ADMIN_EMAIL } else { "THE-ADMINS-EMAIL" };
+            (server.admin_email().unwrap_or(made_up), "THE-ADMINS-PASSWORD")
+        }
     };
     if !server.has_admin() {
         text.push_str(

@@ -87,7 +87,16 @@ impl Accounts {
         let name = "Admin".to_owned();
         let email = credentials.email.clone();
         match self.register(name, email, credentials.password.clone(), Role::Admin).await {
-            Ok(_) | Err(Error::EmailTaken) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(Error::EmailTaken) => {
+                let user = self.find_by_email(&credentials.email).await?;
+                if user.is_some_and(|user| user.role != Role::Admin) {
+                    tracing::warn!(
+                        "the user with the address of ADMIN_EMAIL is there already, and is no admin"
+                    );
+                }
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

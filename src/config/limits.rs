@@ -20,7 +20,7 @@ pub struct Limits {
     /// What is read and thrown away of a body that nobody wants, so that its client comes to read the answer; beyond it
     /// the connection is cut.
     pub discarded_bytes_max: usize,
-    /// The time between two pieces of a request's body.
+    /// The time that a request's whole body may take.
     pub body_read_ms_max: u64,
     /// A page of a list when the client names no size.
     pub page_items_default: usize,
@@ -28,6 +28,10 @@ pub struct Limits {
     pub page_items_max: usize,
     /// The text that `GET /products?search=` takes.
     pub search_characters_max: usize,
+    /// The different words of a search.
+    pub search_words_max: usize,
+    /// The time that a client may take to acknowledge what it was sent (Linux).
+    pub send_ms_max: u64,
     /// The time that open requests get to finish at shutdown.
     pub shutdown_ms_max: u64,
 
@@ -40,6 +44,10 @@ pub struct Limits {
     pub server_selection_ms_max: u64,
     /// Reads in flight at once.
     pub reads_in_flight_max: usize,
+    /// Reads of lanes in flight at once; nobody else takes their turns.
+    pub sale_reads_in_flight_max: usize,
+    /// Searches of the catalogue in flight at once: each looks at every product.
+    pub searches_in_flight_max: usize,
     /// Single writes (an account, a product) in flight at once.
     pub writes_in_flight_max: usize,
     /// The time a read or a single write waits for its turn before it is refused as overload.
@@ -81,7 +89,8 @@ pub struct Limits {
     pub batch_ms_max: u64,
     /// Transactions in flight at once, over all lanes.
     pub commits_in_flight_max: usize,
-    /// The buyers one lane remembers; beyond it they are read for each batch. Some 100 bytes each.
+    /// The buyers, and their purchases with a key, that one lane remembers; beyond it they are read for each batch. Some
+    /// 100 bytes each, and the key.
     pub lane_buyers_max: usize,
     /// The purchases of another server that a lane reads to catch up; beyond it, it forgets its buyers.
     pub catch_up_purchases_max: usize,
@@ -102,12 +111,16 @@ impl Default for Limits {
             page_items_default: 50,
             page_items_max: 200,
             search_characters_max: 200,
+            search_words_max: 10,
+            send_ms_max: 30_000,
             shutdown_ms_max: 10_000,
 
             database_connections_max: 64,
             database_connections_min: 4,
             server_selection_ms_max: 2_000,
-            reads_in_flight_max: 24,
+            reads_in_flight_max: 20,
+            sale_reads_in_flight_max: 8,
+            searches_in_flight_max: 3,
             writes_in_flight_max: 12,
             turn_wait_ms_max: 1_000,
             read_ms_max: 3_000,

@@ -27,6 +27,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, shutd
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let connections = TaskTracker::new();
     let builder = builder(limits);
+    let send_ms_max = u32::try_from(limits.send_ms_max).unwrap_or(u32::MAX);
     loop {
         let place = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -38,7 +39,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, shutd
         };
         let (builder, router, shutdown) = (builder.clone(), router.clone(), shutdown.clone());
         connections.spawn(async move {
-            serve_connection(stream, &builder, router, shutdown).await;
+            serve_connection(stream, send_ms_max, &builder, router, shutdown).await;
             drop(place);
         });
     }
@@ -81,8 +82,19 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
+/// A client that does not read its answer does not keep its connection for ever.
+fn bound_sending(stream: &TcpStream, send_ms_max: u32) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, send_ms_max) {
+        tracing::debug!("cannot set TCP_USER_TIMEOUT: {error}");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, send_ms_max);
+}
+
 async fn serve_connection(
     stream: TcpStream,
+    send_ms_max: u32,
     builder: &http1::Builder,
     router: Router,
     shutdown: CancellationToken,
@@ -91,6 +103,7 @@ async fn serve_connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("cannot set TCP_NODELAY: {error}");
     }
+    bound_sending(&stream, send_ms_max);
     let service = router.map_request(|request: hyper::Request<hyper::body::Incoming>| request.map(Body::new));
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = pin!(connection.with_upgrades());

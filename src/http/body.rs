@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
 use crate::app::AppState;
+use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::http::fields::Fields;
 
@@ -24,12 +25,11 @@ impl<T: FromFields> FromRequest<AppState> for Body<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self> {
-        let body_bytes_max = app.limits().body_bytes_max;
         let (parts, body) = request.into_parts();
         if !is_json(&parts.headers) {
             return Err(Error::UnsupportedMediaType);
         }
-        let bytes = read(body, body_bytes_max).await?;
+        let bytes = read(body, app.limits()).await?;
         let value: Value = serde_json::from_slice(&bytes).map_err(malformed)?;
         let mut fields = Fields::of(value)?;
         let request = T::from_fields(&mut fields);
@@ -45,8 +45,14 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-async fn read(body: HttpBody, body_bytes_max: usize) -> Result<bytes::Bytes> {
-    match Limited::new(body, body_bytes_max).collect().await {
+async fn read(body: HttpBody, limits: &Limits) -> Result<bytes::Bytes> {
+    let patience = Limits::milliseconds(limits.body_read_ms_max);
+    let body_bytes_max = limits.body_bytes_max;
+    let Ok(result) = tokio::time::timeout(patience, Limited::new(body, body_bytes_max).collect()).await
+    else {
+        return Err(Error::MalformedJson { detail: "The body did not arrive in time.".into() });
+    };
+    match result {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
             Err(Error::PayloadTooLarge { body_bytes_max })

@@ -18,6 +18,11 @@ pub const EMAIL_CHARACTERS_MAX: usize = 254;
 /// The longest link to a picture, in characters.
 pub const URL_CHARACTERS_MAX: usize = 2_048;
 
+/// The mistakes that one answer names: a body of nothing else must not make an answer many times its size.
+const ERRORS_MAX: usize = 100;
+/// What is repeated of the name of an unknown member, in characters.
+const UNKNOWN_NAME_CHARACTERS_MAX: usize = 100;
+
 /// Reads one value: the value itself, or what it has to be.
 pub type Rule<T> = Result<T, String>;
 
@@ -94,7 +99,10 @@ impl Fields {
     fn refuse_unknown(&mut self) {
         // Sorted, so that the same body always gets the same answer.
         for name in std::mem::take(&mut self.members).into_iter().collect::<BTreeMap<_, _>>().into_keys() {
-            let name: String = name.chars().take(100).collect();
+            if self.errors.len() >= ERRORS_MAX {
+                return;
+            }
+            let name: String = name.chars().take(UNKNOWN_NAME_CHARACTERS_MAX).collect();
             self.wrong(&name, "is not a known member");
         }
     }

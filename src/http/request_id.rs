@@ -66,14 +66,11 @@ fn into_problem(response: Response, id: &HeaderValue) -> Response {
 
 fn error_of(status: StatusCode) -> Error {
     match status {
-        StatusCode::NOT_FOUND => {
+        // A path that is no UTF-8 comes as 400: there is nothing at such a path.
+        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => {
             Error::NotFound { detail: "No route has this path; GET /docs lists them all." }
         }
         StatusCode::METHOD_NOT_ALLOWED => Error::MethodNotAllowed,
-        StatusCode::BAD_REQUEST => Error::MalformedJson { detail: "The request cannot be read.".into() },
-        StatusCode::REQUEST_TIMEOUT => {
-            Error::MalformedJson { detail: "The body did not arrive in time.".into() }
-        }
         StatusCode::SERVICE_UNAVAILABLE => Error::Overloaded { detail: "Try again in a moment." },
         _ => Error::Internal,
     }

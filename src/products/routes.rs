@@ -1,10 +1,9 @@
 //! `/products`: the catalogue for everybody, and its upkeep for admins.
 
 use axum::body::Body as HttpBody;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use mongodb::bson::oid::ObjectId;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::http::body::Body;
 use crate::http::conditional::{digest_tag, if_match, none_match, version_tag};
 use crate::http::page::{Page, Query};
+use crate::http::path::PathId;
 use crate::timestamp::Timestamp;
 
 /// The routes of this file.
@@ -33,7 +33,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     get, path = "/products", tag = "products", operation_id = "listProducts",
     params(
         ("status" = Option<String>, Query, description = "Only those whose sale stands so: `upcoming`, `live`, `sold_out` or `ended`", example = "live"),
-        ("search" = Option<String>, Query, description = "Only those whose name has every one of these words, case ignored; at most 200 characters", example = "sneaker"),
+        ("search" = Option<String>, Query, description = "Only those whose name has every one of these words, case ignored; at most 200 characters and 10 different words", example = "sneaker"),
         ("limit" = Option<i64>, Query, description = "Items on the page: 1 to 200, 50 without it", example = 50),
         ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the list that you have"),
@@ -49,7 +49,8 @@ async fn list_products(
     headers: HeaderMap,
     mut query: Query,
 ) -> Result<Response> {
-    let search_characters_max = app.limits().search_characters_max;
+    let (search_characters_max, search_words_max) =
+        (app.limits().search_characters_max, app.limits().search_words_max);
     let status = query.parameter("status", |value| {
         let found = Status::NAMES.iter().find(|(name, _)| *name == value);
         found.map(|(_, status)| *status).ok_or_else(|| "must be upcoming, live, sold_out or ended".into())
@@ -58,7 +59,16 @@ async fn list_products(
         if value.chars().count() > search_characters_max {
             return Err(format!("must have at most {search_characters_max} characters"));
         }
-        Ok(value.to_lowercase().split_whitespace().map(str::to_owned).collect())
+        if value.chars().any(char::is_control) {
+            return Err("must have no control characters".into());
+        }
+        let mut words: Vec<_> = value.to_lowercase().split_whitespace().map(str::to_owned).collect();
+        words.sort_unstable();
+        words.dedup();
+        if words.len() > search_words_max {
+            return Err(format!("must have at most {search_words_max} different words"));
+        }
+        Ok(words)
     });
     let page = query.page::<ProductCursor>();
     query.finish()?;
@@ -106,12 +116,8 @@ async fn create_product(
     ),
     extensions(("x-problem-codes" = json!(["product_not_found", "overloaded", "database_unavailable"]))),
 )]
-async fn get_product(
-    State(app): State<AppState>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response> {
-    let product = app.catalogue().find(product_id(&id)?).await?;
+async fn get_product(State(app): State<AppState>, id: PathId, headers: HeaderMap) -> Result<Response> {
+    let product = app.catalogue().find(id.or(Error::ProductNotFound)?).await?;
     let now = app.pulse().database_time();
     let tag = tag_of(&product, now);
     Ok(tagged(&headers, tag, to_json(&ProductView::of(product, now))?))
@@ -138,11 +144,11 @@ async fn get_product(
 async fn change_product(
     State(app): State<AppState>,
     _: Admin,
-    Path(id): Path<String>,
+    id: PathId,
     headers: HeaderMap,
     Body(request): Body<ChangeProductRequest>,
 ) -> Result<Response> {
-    let product = app.catalogue().change(product_id(&id)?, if_match(&headers), request).await?;
+    let product = app.catalogue().change(id.or(Error::ProductNotFound)?, if_match(&headers), request).await?;
     whole(&app, StatusCode::OK, product)
 }
 
@@ -156,8 +162,8 @@ async fn change_product(
         "forbidden", "product_not_found", "product_has_sales", "overloaded", "database_unavailable", "outcome_unknown",
     ]))),
 )]
-async fn delete_product(State(app): State<AppState>, _: Admin, Path(id): Path<String>) -> Result<StatusCode> {
-    app.catalogue().delete(product_id(&id)?).await?;
+async fn delete_product(State(app): State<AppState>, _: Admin, id: PathId) -> Result<StatusCode> {
+    app.catalogue().delete(id.or(Error::ProductNotFound)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -175,16 +181,11 @@ async fn delete_product(State(app): State<AppState>, _: Admin, Path(id): Path<St
 async fn restock_product(
     State(app): State<AppState>,
     _: Admin,
-    Path(id): Path<String>,
+    id: PathId,
     Body(request): Body<RestockRequest>,
 ) -> Result<Response> {
-    let product = app.catalogue().restock(product_id(&id)?, request.quantity).await?;
+    let product = app.catalogue().restock(id.or(Error::ProductNotFound)?, request.quantity).await?;
     whole(&app, StatusCode::OK, product)
-}
-
-/// What is no id is the id of no product.
-fn product_id(text: &str) -> Result<ObjectId> {
-    text.parse().map_err(|_| Error::ProductNotFound)
 }
 
 /// A purchase changes the version, and time alone changes the status: the tag has both.

@@ -5,12 +5,15 @@ use mongodb::options::ReturnDocument;
 use serde::{Deserialize, Serialize};
 
 use futures_util::TryStreamExt;
+use tokio::sync::Semaphore;
 
 use super::model::{Product, Status};
 use super::request::{ChangeProductRequest, CreateProductRequest, END_BEFORE_START, STOCK_MAX};
+use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::http::conditional::IfMatch;
 use crate::http::page::{Page, PageRequest};
+use crate::purchases::service::BATCH_ITEMS;
 use crate::store::{Store, failure};
 use crate::timestamp::Timestamp;
 
@@ -20,6 +23,7 @@ const CHANGE_TRIES_MAX: usize = 5;
 /// The products.
 pub struct Catalogue {
     store: Store,
+    searches: Semaphore,
 }
 
 /// Which products to list.
@@ -40,8 +44,8 @@ pub struct ProductCursor {
 
 impl Catalogue {
     /// The products in `store`.
-    pub fn new(store: Store) -> Self {
-        Self { store }
+    pub fn new(store: Store, limits: &Limits) -> Self {
+        Self { store, searches: Semaphore::new(limits.searches_in_flight_max) }
     }
 
     /// A page of the products by the start of their sale, as they stand at `now`.
@@ -54,6 +58,14 @@ impl Catalogue {
         page: &PageRequest<ProductCursor>,
         now: Timestamp,
     ) -> Result<Page<Product>> {
+        let _turn = match filter.words.is_empty() {
+            true => None,
+            false => Some(
+                self.searches
+                    .try_acquire()
+                    .map_err(|_| Error::Overloaded { detail: "Too many searches at once." })?,
+            ),
+        };
         let mut conditions: Vec<Document> = Vec::new();
         conditions.extend(filter.status.map(|status| status_condition(status, now)));
         conditions.extend(filter.words.iter().map(|word| doc! { "nameFolded": { "$regex": escaped(word) } }));
@@ -74,7 +86,9 @@ impl Catalogue {
             .store
             .read(async {
                 let order = doc! { "saleStartTime": 1, "_id": 1 };
-                let products = self.store.products.find(query).sort(order).limit(limit).await?;
+                let products = self.store.products.find(query).sort(order).limit(limit);
+                // All of the page at once: a second round trip may find another primary.
+                let products = products.batch_size(BATCH_ITEMS).max_time(self.store.read_max()).await?;
                 products.try_collect::<Vec<_>>().await
             })
             .await?;

@@ -4,7 +4,6 @@
 //! purchase), so that who is missing has bought nothing, or only some are, and the others are read when they ask.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::model::Purchase;
 use crate::id::Id;
@@ -14,6 +13,8 @@ use crate::id::Id;
 pub struct Buyers {
     known: HashMap<Id, Buyer>,
     complete: bool,
+    /// The purchases with a key among the known.
+    keyed_count: usize,
 }
 
 /// What one buyer has of the product.
@@ -21,13 +22,23 @@ pub struct Buyers {
 struct Buyer {
     units: i64,
     /// Only purchases with a key: they are what a repetition answers.
-    keyed: Vec<Arc<Purchase>>,
+    keyed: Vec<KeyedPurchase>,
+}
+
+/// What a repetition is compared with, and the purchase that answers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyedPurchase {
+    /// The purchase.
+    pub id: Id,
+    /// The units that were asked for.
+    pub quantity: i64,
+    key: Box<str>,
 }
 
 impl Buyers {
     /// The buyers of a product that nobody has bought yet: all are known.
     pub fn all_of_none() -> Self {
-        Self { known: HashMap::new(), complete: true }
+        Self { complete: true, ..Self::default() }
     }
 
     /// Nothing is known yet.
@@ -35,9 +46,9 @@ impl Buyers {
         Self::default()
     }
 
-    /// How many buyers are remembered.
+    /// How much is remembered: buyers, and purchases with a key.
     pub fn count(&self) -> usize {
-        self.known.len()
+        self.known.len() + self.keyed_count
     }
 
     /// Whether this user's purchases are known.
@@ -52,9 +63,8 @@ impl Buyers {
     }
 
     /// The purchase that this known user made with `key`.
-    pub fn purchase_with_key(&self, user: Id, key: &str) -> Option<&Arc<Purchase>> {
-        let keyed = &self.known.get(&user)?.keyed;
-        keyed.iter().find(|purchase| purchase.idempotency_key.as_deref() == Some(key))
+    pub fn purchase_with_key(&self, user: Id, key: &str) -> Option<&KeyedPurchase> {
+        self.known.get(&user)?.keyed.iter().find(|purchase| *purchase.key == *key)
     }
 
     /// Makes these users known, with no purchases yet: their history follows through `record`.
@@ -66,14 +76,15 @@ impl Buyers {
 
     /// Adds a purchase of the sale. One of a user who is not known says nothing about that user's others, so it is
     /// left to be read when the user asks.
-    pub fn record(&mut self, purchase: &Arc<Purchase>) {
+    pub fn record(&mut self, purchase: &Purchase) {
         if !self.knows(purchase.user_id) {
             return;
         }
         let buyer = self.known.entry(purchase.user_id).or_default();
         buyer.units += purchase.quantity;
-        if purchase.idempotency_key.is_some() {
-            buyer.keyed.push(purchase.clone());
+        if let Some(key) = purchase.idempotency_key.as_deref() {
+            buyer.keyed.push(KeyedPurchase { id: purchase.id, quantity: purchase.quantity, key: key.into() });
+            self.keyed_count += 1;
         }
     }
 }

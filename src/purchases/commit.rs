@@ -12,12 +12,16 @@ use tokio::time::Instant;
 
 use super::knowledge::SaleState;
 use super::model::Purchase;
+use super::settle::Window;
+use crate::error::Result;
 use crate::id::Id;
 use crate::store::connect::durable;
 use crate::store::{Store, failure};
 
 /// The pause between two tries of the same commit.
 const COMMIT_RETRY_MS: u64 = 50;
+/// How long a turn lasts: some batches of the fastest server, and no long wait if its holder has died.
+const TURN_MS_MAX: i64 = 100;
 /// How long an abort is waited for; without one the server ends the transaction by itself.
 const ABORT_MS_MAX: u64 = 500;
 
@@ -25,6 +29,8 @@ const ABORT_MS_MAX: u64 = 500;
 pub struct Change {
     /// What is sold.
     pub product_id: Id,
+    /// This server, whose turn it may be.
+    pub server: Id,
     /// The version that the settlement stands on.
     pub version: i64,
     /// Units to take from the stock.
@@ -138,13 +144,17 @@ async fn prepare(
             doc! {
                 "$inc": { "stock": -change.units, "sold": change.units, "purchaseCount": count, "version": 1_i64 },
                 "$currentDate": { "updatedAt": true },
+                "$unset": { "turn": "" },
             },
         )
         .projection(SaleState::projection())
         .return_document(ReturnDocument::After)
         .session(&mut *session)
         .await?;
-    let Some(state) = state else { return Ok(None) };
+    // `$currentDate` is when the update was applied, `$$NOW` when it was sent: in between, the sale may have ended.
+    let Some(state) = state.filter(|state| state.window(state.updated_at) == Window::Open) else {
+        return Ok(None);
+    };
     let purchased_at = state.updated_at.max(change.not_before);
     for purchase in &mut change.purchases {
         purchase.purchased_at = purchased_at;
@@ -153,8 +163,8 @@ async fn prepare(
     Ok(Some(state))
 }
 
-/// The product as the settlement knew it, with the sale open by the database's clock. The version alone implies the
-/// stock; it is asked for all the same, so that no mistake in here can oversell.
+/// The product as the settlement knew it, with the sale open by the database's clock, and with no other server's turn.
+/// The version alone implies the stock; it is asked for all the same, so that no mistake in here can oversell.
 fn as_settled(change: &Change) -> Document {
     doc! {
         "_id": change.product_id,
@@ -163,8 +173,32 @@ fn as_settled(change: &Change) -> Document {
         "$expr": { "$and": [
             { "$lte": ["$saleStartTime", "$$NOW"] },
             { "$gt": ["$saleEndTime", "$$NOW"] },
+            { "$or": [{ "$lte": ["$turn.until", "$$NOW"] }, { "$eq": ["$turn.server", change.server] }] },
         ] },
     }
+}
+
+/// Takes the next turn at a product, for a server that keeps losing.
+///
+/// Inside a transaction the second writer fails at once, so a server with an endless queue can win again and again: it
+/// begins its next transaction before the other has read what the last one changed. This write is outside of one, so
+/// it waits for its chance within the database, where there is always one between two transactions. From then on the
+/// others find that it is not their turn, until the holder has committed or the turn runs out.
+///
+/// # Errors
+/// Those of a write.
+pub async fn take_turn(store: &Store, product_id: Id, server: Id) -> Result<()> {
+    let free = doc! {
+        "_id": product_id,
+        "$expr": { "$lte": ["$turn.until", "$$NOW"] },
+    };
+    let until = doc! { "$add": ["$$NOW", TURN_MS_MAX] };
+    let turn = vec![doc! { "$set": { "turn": { "server": server, "until": until } } }];
+    let products = store.products.clone();
+    let taken = async move {
+        products.update_one(free, turn).await.map(drop).map_err(|error| failure::of_write(&error))
+    };
+    store.write(taken).await
 }
 
 /// Sends the commit, again and again while its outcome is unknown.
@@ -192,14 +226,21 @@ async fn finish(
 
 /// Settles what became of purchases whose commit got no answer: tells how many of them are there, for good.
 ///
-/// The write comes first. It changes the document that the unknown transaction has changed, so it waits until that one
-/// is over; and once it is durable on a majority, so is everything that came before it.
-///
 /// # Errors
 /// The driver's, as long as the database does not answer.
 pub async fn settle_unknown(store: &Store, product_id: Id, purchases: &[Id]) -> Result<u64, DatabaseError> {
+    pass_barrier(store, product_id).await?;
+    store.purchases.count_documents(doc! { "_id": { "$in": purchases } }).await
+}
+
+/// Waits until every transaction that has changed the product is over, wherever it comes from: what is read afterwards
+/// knows its outcome. It is a write to the same document, so it waits for them; and once it is durable on a majority, so
+/// is everything that came before it.
+///
+/// # Errors
+/// The driver's.
+pub async fn pass_barrier(store: &Store, product_id: Id) -> Result<(), DatabaseError> {
     // A new value each time: an update that changes nothing takes no lock.
     let barrier = doc! { "$set": { "barrier": Id::new() } };
-    store.products.update_one(doc! { "_id": product_id }, barrier).await?;
-    store.purchases.count_documents(doc! { "_id": { "$in": purchases } }).await
+    store.products.update_one(doc! { "_id": product_id }, barrier).await.map(drop)
 }

@@ -80,7 +80,7 @@ pub async fn read_sale(store: &Store, product_id: Id) -> Result<Option<Reading>>
         doc! { "$project": { "state": "$$ROOT", "now": "$$NOW" } },
     ];
     store
-        .read(async {
+        .read_sale(async {
             let mut readings = store.products.aggregate(pipeline).with_type::<Reading>().await?;
             readings.try_next().await
         })
@@ -112,7 +112,7 @@ impl Knowledge {
             (Buyers::all_of_none(), DateTime::MIN)
         } else {
             let last = doc! { "productId": product_id, "sequence": state.purchase_count };
-            let last = store.read(async { store.purchases.find_one(last).await }).await?;
+            let last = store.read_sale(async { store.purchases.find_one(last).await }).await?;
             (Buyers::unknown(), last.map_or(DateTime::MIN, |purchase| purchase.purchased_at))
         };
         Ok(Self { product_id, state, now, last_purchased_at, buyers })
@@ -151,7 +151,7 @@ impl Knowledge {
             "sequence": { "$gt": self.state.purchase_count, "$lte": up_to },
         };
         store
-            .read(async {
+            .read_sale(async {
                 let purchases = store.purchases.find(missed).sort(doc! { "sequence": 1 }).await?;
                 purchases.try_collect().await
             })
@@ -179,7 +179,7 @@ impl Knowledge {
         unknown.dedup();
         let history = doc! { "productId": self.product_id, "userId": { "$in": &unknown } };
         let purchases: Vec<Purchase> = store
-            .read(async {
+            .read_sale(async {
                 let purchases =
                     store.purchases.find(history).sort(doc! { "userId": 1, "firstUnit": 1 }).await?;
                 purchases.try_collect().await
@@ -189,7 +189,7 @@ impl Knowledge {
         for purchase in purchases {
             // What came after the known state is caught up with in order, when its version is found stale.
             if purchase.sequence <= self.state.purchase_count {
-                self.buyers.record(&Arc::new(purchase));
+                self.buyers.record(&purchase);
             }
         }
         Ok(())

@@ -4,38 +4,29 @@
 //! Every outcome stands on a version of the product that was current after the request had arrived: a batch with
 //! purchases is committed against that version, one without is checked by reading it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
-use mongodb::bson::doc;
 use rand::RngExt as _;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::commit::{Change, CommitOutcome, commit, settle_unknown};
+use super::batch::{Batch, KeyCheck, Receipt};
+use super::commit::{Change, CommitOutcome, commit, pass_barrier, settle_unknown, take_turn};
 use super::knowledge::{Knowledge, read_sale};
 use super::lanes::{Registry, Waiting};
-use super::model::{Purchase, public_name};
-use super::settle::{Outcome, Refusal, Request, Settlement, settle};
+use super::settle::{Outcome, Settlement, settle};
 use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::store::failure;
 
 /// The longest pause before a batch is tried again, in milliseconds; it doubles from one.
-const RETRY_PAUSE_MS_MAX: u64 = 64;
+const RETRY_PAUSE_MS_MAX: u64 = 8;
+/// After this many tries in vain a lane takes a turn.
+const TRIES_WITHOUT_TURN: u32 = 3;
 /// The pause between two tries to learn what became of a commit, in milliseconds.
 const UNKNOWN_PAUSE_MS: u64 = 250;
-
-/// What a purchase is answered with.
-#[derive(Debug, Clone)]
-pub struct Receipt {
-    /// The purchase.
-    pub purchase: Arc<Purchase>,
-    /// It was made before, by a request with the same key.
-    pub replayed: bool,
-}
 
 /// The task's state.
 pub struct Lane {
@@ -44,31 +35,36 @@ pub struct Lane {
     registry: Arc<Registry>,
     /// None until the first purchase, and whenever what was known may be wrong.
     knowledge: Option<Knowledge>,
+    /// What is known is of an older version.
+    is_stale: bool,
 }
 
-/// The purchases of one batch while they are being decided.
-struct Batch {
-    waiting: Vec<Waiting>,
-    requests: Vec<Request>,
-    /// The requests whose key was looked for among the purchases of other products.
-    keys_checked: Vec<bool>,
-    deadline: Instant,
+/// What is to be done with a batch.
+enum Plan {
+    /// Commit this.
+    Commit(Settlement),
+    /// Nothing: everybody can be told.
+    Reply(Vec<Result<Receipt>>),
+    /// What was known was wrong: again.
+    Again,
 }
 
 /// How one try to decide a batch ended.
 enum Attempt {
     /// Everybody can be told.
     Settled(Vec<Result<Receipt>>),
-    /// Something had changed: again.
-    Again,
+    /// Something had changed: again. What everybody is told if there is no time left.
+    Again(Error),
     /// The commit got no answer. The purchases' ids, and what everybody is told.
     Unknown(Vec<Id>, Vec<Result<Receipt>>),
 }
 
+const RIVALS: Error = Error::Overloaded { detail: "Too many servers or changes compete for this product." };
+
 impl Lane {
     /// A lane that knows nothing yet.
     pub fn new(product_id: Id, queue: mpsc::Receiver<Waiting>, registry: Arc<Registry>) -> Self {
-        Self { product_id, queue, registry, knowledge: None }
+        Self { product_id, queue, registry, knowledge: None, is_stale: false }
     }
 
     /// Serves until nobody has come for a while, or until shutdown when the queue is empty.
@@ -77,7 +73,7 @@ impl Lane {
         let mut arrived = Vec::new();
         loop {
             let batch_max = self.registry.limits.batch_purchases_max;
-            match tokio::time::timeout(idle_max, self.queue.recv_many(&mut arrived, batch_max)).await {
+            match timeout(idle_max, self.queue.recv_many(&mut arrived, batch_max)).await {
                 Ok(0) => return,
                 Ok(_) => self.serve(std::mem::take(&mut arrived)).await,
                 Err(_) if self.registry.retire(self.product_id, &self.queue) => return,
@@ -96,38 +92,41 @@ impl Lane {
         if waiting.is_empty() {
             return;
         }
-        let deadline = Instant::now() + Limits::milliseconds(self.registry.limits.batch_ms_max);
-        let mut batch = Batch {
-            requests: waiting.iter().map(|waiting| waiting.request.clone()).collect(),
-            keys_checked: vec![false; waiting.len()],
-            waiting,
-            deadline,
-        };
-        let (replies, unknown) = self.decide(&mut batch).await;
-        for (waiting, reply) in batch.waiting.into_iter().zip(replies) {
-            waiting.reply(reply);
-        }
-        if !unknown.is_empty() {
-            self.find_out(unknown).await;
+        let time = Limits::milliseconds(self.registry.limits.batch_ms_max);
+        let mut batch = Batch::new(self.product_id, waiting, Instant::now() + time);
+        let (replies, in_doubt) = self.decide(&mut batch).await;
+        batch.reply(replies);
+        if !in_doubt.is_empty() {
+            self.find_out(in_doubt).await;
         }
     }
 
     /// Tries until the batch is decided or its time is over.
     async fn decide(&mut self, batch: &mut Batch) -> (Vec<Result<Receipt>>, Vec<Id>) {
         let mut pause_ms = 1;
+        let mut tries = 0;
         loop {
-            match self.attempt(batch).await {
+            let excuse = match self.attempt(batch).await {
                 Ok(Attempt::Settled(replies)) => return (replies, Vec::new()),
                 Ok(Attempt::Unknown(ids, replies)) => return (replies, ids),
-                Ok(Attempt::Again) if Instant::now() < batch.deadline => {}
-                Ok(Attempt::Again) => {
-                    tracing::warn!(product_id = %self.product_id, "a batch for product {} ran out of time", self.product_id);
-                    let error =
-                        Error::Overloaded { detail: "Too many servers or changes compete for this product." };
-                    return (batch.all(&Err(error)), Vec::new());
+                Ok(Attempt::Again(excuse)) => excuse,
+                Err(error) => return (batch.all(&error), Vec::new()),
+            };
+            if Instant::now() >= batch.deadline {
+                tracing::warn!(
+                    "product {}: a batch ran out of time: {}",
+                    self.product_id,
+                    excuse.code().title()
+                );
+                return (batch.all(&excuse), Vec::new());
+            }
+            tries += 1;
+            if tries % TRIES_WITHOUT_TURN == 0 {
+                let registry = &self.registry;
+                if take_turn(&registry.store, self.product_id, registry.server).await.is_err() {
+                    return (batch.all(&Error::DatabaseUnavailable), Vec::new());
                 }
-                // What was known is gone with the failure: the next batch reads the sale anew.
-                Err(error) => return (batch.all(&Err(error)), Vec::new()),
+                continue;
             }
             // Rivals that collided once shall not collide in step.
             let pause = Duration::from_millis(rand::rng().random_range(0..=pause_ms));
@@ -137,106 +136,101 @@ impl Lane {
     }
 
     async fn attempt(&mut self, batch: &mut Batch) -> Result<Attempt> {
+        // Reads may be dropped; what was being learned is then forgotten.
+        let Ok(plan) = timeout_at(batch.deadline, self.plan(batch)).await else {
+            self.knowledge = None;
+            return Ok(Attempt::Again(Error::DatabaseUnavailable));
+        };
+        match plan? {
+            Plan::Commit(settlement) => self.commit(batch, settlement).await,
+            Plan::Reply(replies) => Ok(Attempt::Settled(replies)),
+            Plan::Again => Ok(Attempt::Again(RIVALS)),
+        }
+    }
+
+    /// Settles the batch on what is known, and learns what is not.
+    async fn plan(&mut self, batch: &mut Batch) -> Result<Plan> {
         let registry = self.registry.clone();
         let (store, limits) = (&registry.store, &registry.limits);
-        let mut current = false;
-        let mut knowledge = match self.knowledge.take() {
-            Some(knowledge) => knowledge,
-            None => match read_sale(store, self.product_id).await? {
-                Some(reading) => {
-                    current = true;
-                    Knowledge::begin(store, self.product_id, reading).await?
-                }
-                None => return self.without_product(batch).await,
-            },
-        };
+        let mut is_current = false;
+        let mut has_passed_barrier = false;
+        let mut knowledge = self.knowledge.take();
         loop {
-            knowledge.learn(store, limits, batch.requests.iter().map(|request| request.user)).await?;
-            let settlement = settle(&knowledge.sale(), &knowledge.buyers, &batch.requests);
-            if self
-                .check_keys(batch, |index| matches!(settlement.outcomes[index], Outcome::Refused(_)))
-                .await?
-            {
-                continue;
+            if knowledge.is_none() || self.is_stale {
+                let Some(reading) = read_sale(store, self.product_id).await? else {
+                    return self.without_product(batch).await;
+                };
+                knowledge = Some(match knowledge {
+                    None => Knowledge::begin(store, self.product_id, reading).await?,
+                    Some(known) => known.advance(store, limits, reading).await?,
+                });
+                self.is_stale = false;
+                is_current = true;
+            }
+            let Some(known) = knowledge.as_mut() else { continue };
+            known.learn(store, limits, batch.requests.iter().map(|request| request.user)).await?;
+            let settlement = settle(&known.sale(), &known.buyers, &batch.requests);
+            let is_refused = |index: usize| matches!(settlement.outcomes[index], Outcome::Refused(_));
+            match batch.check_keys(store, Some(known), is_refused).await? {
+                KeyCheck::Clean => {}
+                KeyCheck::Found => continue,
+                KeyCheck::Contradiction => return Ok(Plan::Again),
             }
             if settlement.units > 0 {
-                return self.commit(batch, knowledge, settlement).await;
-            }
-            if current {
-                let replies = batch.replies(&settlement, &knowledge, &[]);
-                self.knowledge = Some(knowledge);
-                return Ok(Attempt::Settled(replies));
+                self.knowledge = knowledge;
+                return Ok(Plan::Commit(settlement));
             }
             // Refusals are only true of the product as it is now.
-            let Some(reading) = read_sale(store, self.product_id).await? else {
-                return self.without_product(batch).await;
-            };
-            knowledge = knowledge.advance(store, limits, reading).await?;
-            current = true;
+            if !is_current {
+                self.is_stale = true;
+                continue;
+            }
+            // And a refusal with a key settles what became of an earlier try with it, perhaps on another server: that
+            // one must not be committed afterwards.
+            if !has_passed_barrier
+                && (0..batch.requests.len()).any(|index| batch.has_key(index) && is_refused(index))
+            {
+                self.barrier().await?;
+                has_passed_barrier = true;
+                self.is_stale = true;
+                continue;
+            }
+            let replayed = batch.read_replayed(store, &settlement).await?;
+            let replies = batch.replies(&settlement, known, &[], &replayed);
+            self.knowledge = knowledge;
+            return Ok(Plan::Reply(replies));
         }
+    }
+
+    async fn barrier(&self) -> Result<()> {
+        let (store, product_id) = (self.registry.store.clone(), self.product_id);
+        let pass =
+            async move { pass_barrier(&store, product_id).await.map_err(|error| failure::of_read(&error)) };
+        self.registry.store.spawn(pass).await.unwrap_or(Err(Error::Internal))
     }
 
     /// Without a product there is nothing to buy; but a key that was used says so first.
-    async fn without_product(&mut self, batch: &mut Batch) -> Result<Attempt> {
+    async fn without_product(&mut self, batch: &mut Batch) -> Result<Plan> {
         self.knowledge = None;
-        self.check_keys(batch, |_| true).await?;
-        let refusal = |request: &Request| match request.key_used_elsewhere {
-            true => Err(Error::IdempotencyKeyReused),
-            false => Err(Error::ProductNotFound),
-        };
-        Ok(Attempt::Settled(batch.requests.iter().map(refusal).collect()))
+        batch.check_keys(&self.registry.store, None, |_| true).await?;
+        Ok(Plan::Reply(batch.replies_without_product()))
     }
 
-    /// Looks for the keys of the requests that `wanted` names among the purchases of other products. True when one was
-    /// found, so that the batch has to be settled again.
-    ///
-    /// A request that buys needs no look: the unique index on (user, key) refuses its commit.
-    async fn check_keys(&self, batch: &mut Batch, wanted: impl Fn(usize) -> bool) -> Result<bool> {
-        let indexes: Vec<_> = (0..batch.requests.len())
-            .filter(|&index| {
-                batch.requests[index].key.is_some() && !batch.keys_checked[index] && wanted(index)
-            })
-            .collect();
-        if indexes.is_empty() {
-            return Ok(false);
-        }
-        let users: Vec<_> = indexes.iter().map(|&index| batch.requests[index].user).collect();
-        let keys: Vec<_> = indexes.iter().filter_map(|&index| batch.requests[index].key.as_deref()).collect();
-        let store = &self.registry.store;
-        let query = doc! { "userId": { "$in": users }, "idempotencyKey": { "$in": keys } };
-        let purchases: Vec<Purchase> =
-            store.read(async { store.purchases.find(query).await?.try_collect().await }).await?;
-        let elsewhere: HashSet<_> = purchases
-            .iter()
-            .filter(|purchase| purchase.product_id != self.product_id)
-            .filter_map(|purchase| Some((purchase.user_id, purchase.idempotency_key.as_deref()?)))
-            .collect();
-        let mut found = false;
-        for index in indexes {
-            batch.keys_checked[index] = true;
-            let request = &mut batch.requests[index];
-            request.key_used_elsewhere =
-                request.key.as_deref().is_some_and(|key| elsewhere.contains(&(request.user, key)));
-            found |= request.key_used_elsewhere;
-        }
-        Ok(found)
-    }
-
-    async fn commit(
-        &mut self,
-        batch: &mut Batch,
-        mut knowledge: Knowledge,
-        settlement: Settlement,
-    ) -> Result<Attempt> {
+    async fn commit(&mut self, batch: &mut Batch, settlement: Settlement) -> Result<Attempt> {
         let registry = self.registry.clone();
-        let (store, limits) = (&registry.store, &registry.limits);
-        let Ok(Ok(_turn)) = tokio::time::timeout_at(batch.deadline, registry.commits.acquire()).await else {
-            return Err(Error::Overloaded { detail: "Too many products are being sold at once." });
+        let store = &registry.store;
+        let Ok(Ok(_turn)) = timeout_at(batch.deadline, registry.commits.acquire()).await else {
+            return Ok(Attempt::Again(Error::Overloaded {
+                detail: "Too many products are being sold at once.",
+            }));
         };
-        let purchases = batch.purchases(self.product_id, &settlement, &knowledge);
+        let replayed = batch.read_replayed(store, &settlement).await?;
+        let Some(mut knowledge) = self.knowledge.take() else { return Ok(Attempt::Again(RIVALS)) };
+        let purchases = batch.purchases(&settlement, &knowledge);
         let ids: Vec<_> = purchases.iter().map(|purchase| purchase.id).collect();
         let change = Change {
             product_id: self.product_id,
+            server: registry.server,
             version: knowledge.state.version,
             units: settlement.units,
             purchases,
@@ -247,35 +241,39 @@ impl Lane {
                 let purchases = knowledge.record(purchases);
                 knowledge.now = state.updated_at;
                 knowledge.state = state;
-                let replies = batch.replies(&settlement, &knowledge, &purchases);
+                let replies = batch.replies(&settlement, &knowledge, &purchases, &replayed);
                 self.knowledge = Some(knowledge);
                 Ok(Attempt::Settled(replies))
             }
             CommitOutcome::Stale => {
-                let Some(reading) = read_sale(store, self.product_id).await? else {
-                    return self.without_product(batch).await;
-                };
-                self.knowledge = Some(knowledge.advance(store, limits, reading).await?);
-                Ok(Attempt::Again)
+                self.knowledge = Some(knowledge);
+                self.is_stale = true;
+                Ok(Attempt::Again(RIVALS))
             }
             CommitOutcome::Duplicate => {
                 // One of the keys is another product's, used since it was looked for; if not, something is not as it
                 // was known: start over.
-                batch.keys_checked.fill(false);
-                if !self.check_keys(batch, |_| true).await? {
+                if batch.check_keys_again(store, &knowledge).await? == KeyCheck::Found {
+                    self.knowledge = Some(knowledge);
+                } else {
                     tracing::warn!(
                         "product {}: a purchase was there already; reading the sale anew",
                         self.product_id
                     );
-                } else {
-                    self.knowledge = Some(knowledge);
                 }
-                Ok(Attempt::Again)
+                Ok(Attempt::Again(RIVALS))
             }
             CommitOutcome::Transient(error) => {
-                tracing::debug!("product {}: a transaction is run again: {error}", self.product_id);
                 self.knowledge = Some(knowledge);
-                Ok(Attempt::Again)
+                if failure::is_unavailable(&error) {
+                    tracing::warn!(
+                        "product {}: the database was lost in a transaction: {error}",
+                        self.product_id
+                    );
+                    return Ok(Attempt::Again(Error::DatabaseUnavailable));
+                }
+                tracing::debug!("product {}: a transaction is run again: {error}", self.product_id);
+                Ok(Attempt::Again(RIVALS))
             }
             CommitOutcome::Failed(error) => {
                 let cause = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
@@ -288,7 +286,7 @@ impl Lane {
                     self.product_id,
                     ids.len()
                 );
-                Ok(Attempt::Unknown(ids, batch.unknown_replies(&settlement)))
+                Ok(Attempt::Unknown(ids, batch.replies_in_doubt(&settlement, &replayed)))
             }
         }
     }
@@ -296,26 +294,29 @@ impl Lane {
     /// Finds out what became of a commit that got no answer. Until then nothing is bought here: what is told about the
     /// product could be wrong in a moment.
     async fn find_out(&mut self, purchases: Vec<Id>) {
-        self.knowledge = None;
+        let product_id = self.product_id;
+        let count = purchases.len();
+        let ask = || {
+            let (store, ids) = (self.registry.store.clone(), purchases.clone());
+            self.registry.store.spawn(async move { settle_unknown(&store, product_id, &ids).await })
+        };
+        let mut answer = ask();
         loop {
-            let (store, product_id, ids) = (self.registry.store.clone(), self.product_id, purchases.clone());
-            let answer = store.clone().spawn(async move { settle_unknown(&store, product_id, &ids).await });
-            let patience = Limits::milliseconds(self.registry.limits.write_ms_max);
-            match tokio::time::timeout(patience, answer).await {
+            let until = Instant::now() + Duration::from_millis(UNKNOWN_PAUSE_MS);
+            match timeout_at(until, &mut answer).await {
                 Ok(Ok(Ok(found))) => {
-                    tracing::info!(
-                        "product {product_id}: {found} of {} purchases in doubt were made",
-                        purchases.len()
-                    );
+                    tracing::info!("product {product_id}: {found} of {count} purchases in doubt were made");
                     return;
                 }
                 Ok(Ok(Err(error))) => {
-                    tracing::warn!("product {product_id}: purchases are still in doubt: {error}")
+                    tracing::warn!("product {product_id}: {count} purchases are still in doubt: {error}");
+                    answer = ask();
                 }
-                Ok(Err(_)) | Err(_) => tracing::warn!("product {product_id}: purchases are still in doubt"),
+                Ok(Err(_)) => answer = ask(),
+                // It waits for the transaction in doubt, or for the database.
+                Err(_) => {}
             }
-            let until = Instant::now() + Duration::from_millis(UNKNOWN_PAUSE_MS);
-            while let Ok(next) = tokio::time::timeout_at(until, self.queue.recv()).await {
+            while let Ok(next) = timeout_at(until, self.queue.recv()).await {
                 // At shutdown they stay in doubt here; their clients find out by their keys on another server.
                 let Some(waiting) = next else { return };
                 if waiting.take() {
@@ -323,88 +324,5 @@ impl Lane {
                 }
             }
         }
-    }
-}
-
-impl Batch {
-    /// The same reply for everybody.
-    fn all(&self, reply: &Result<Receipt>) -> Vec<Result<Receipt>> {
-        vec![reply.clone(); self.waiting.len()]
-    }
-
-    /// The documents of all that was bought, by sequence, which is the order of the requests.
-    fn purchases(&self, product_id: Id, settlement: &Settlement, knowledge: &Knowledge) -> Vec<Purchase> {
-        let bought =
-            settlement.outcomes.iter().zip(&self.waiting).filter_map(|(outcome, waiting)| match outcome {
-                Outcome::Bought { sequence, first_unit } => Some((waiting, *sequence, *first_unit)),
-                _ => None,
-            });
-        bought
-            .map(|(waiting, sequence, first_unit)| Purchase {
-                id: waiting.purchase_id,
-                product_id,
-                user_id: waiting.request.user,
-                buyer: public_name(&waiting.name),
-                quantity: waiting.request.quantity,
-                unit_price: knowledge.state.price.clone(),
-                sequence,
-                first_unit,
-                purchased_at: knowledge.last_purchased_at,
-                idempotency_key: waiting.request.key.as_deref().map(str::to_owned),
-            })
-            .collect()
-    }
-
-    /// What everybody is told once the settlement holds. `purchases` are those that it made, by sequence.
-    fn replies(
-        &self,
-        settlement: &Settlement,
-        knowledge: &Knowledge,
-        purchases: &[Arc<Purchase>],
-    ) -> Vec<Result<Receipt>> {
-        let mut replies: Vec<Result<Receipt>> = Vec::with_capacity(settlement.outcomes.len());
-        let mut made = purchases.iter();
-        for outcome in &settlement.outcomes {
-            let reply = match outcome {
-                Outcome::Bought { .. } => {
-                    let purchase = made.next().cloned().ok_or(Error::Internal);
-                    purchase.map(|purchase| Receipt { purchase, replayed: false })
-                }
-                Outcome::Replayed(purchase) => Ok(Receipt { purchase: purchase.clone(), replayed: true }),
-                Outcome::ReplayedInBatch(index) => {
-                    replies[*index].clone().map(|receipt| Receipt { replayed: true, ..receipt })
-                }
-                Outcome::Refused(refusal) => Err(refused(*refusal, knowledge)),
-            };
-            replies.push(reply);
-        }
-        replies
-    }
-
-    /// What everybody is told when the commit got no answer: only what was committed before is certain.
-    fn unknown_replies(&self, settlement: &Settlement) -> Vec<Result<Receipt>> {
-        let reply = |(outcome, waiting): (&Outcome, &Waiting)| match outcome {
-            Outcome::Bought { .. } => Err(Error::OutcomeUnknown { purchase_id: Some(waiting.purchase_id) }),
-            Outcome::ReplayedInBatch(index) => {
-                Err(Error::OutcomeUnknown { purchase_id: Some(self.waiting[*index].purchase_id) })
-            }
-            Outcome::Replayed(purchase) => Ok(Receipt { purchase: purchase.clone(), replayed: true }),
-            Outcome::Refused(_) => Err(Error::DatabaseUnavailable),
-        };
-        settlement.outcomes.iter().zip(&self.waiting).map(reply).collect()
-    }
-}
-
-fn refused(refusal: Refusal, knowledge: &Knowledge) -> Error {
-    match refusal {
-        Refusal::KeyReused => Error::IdempotencyKeyReused,
-        Refusal::NotStarted => Error::SaleNotStarted {
-            sale_start_time: knowledge.state.sale_start_time.into(),
-            retry_after_seconds: knowledge.seconds_until_start(),
-        },
-        Refusal::Ended => Error::SaleEnded { sale_end_time: knowledge.state.sale_end_time.into() },
-        Refusal::SoldOut => Error::SoldOut,
-        Refusal::LimitReached { limit, purchased } => Error::PurchaseLimitReached { limit, purchased },
-        Refusal::InsufficientStock { remaining } => Error::InsufficientStock { remaining },
     }
 }

@@ -8,7 +8,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::lane::{Lane, Receipt};
+use super::batch::Receipt;
+use super::lane::Lane;
 use super::settle::Request;
 use crate::config::Limits;
 use crate::error::{Error, Result};
@@ -26,6 +27,8 @@ pub struct Registry {
     pub store: Store,
     /// The limits.
     pub limits: Limits,
+    /// This server, for the turns that servers take at a product.
+    pub server: Id,
     /// The turns to commit.
     pub commits: Semaphore,
     /// The queues; none at all once the process shuts down. Purchases are put in under this lock, and a lane retires
@@ -83,6 +86,7 @@ impl Lanes {
         let registry = Registry {
             store,
             limits: limits.clone(),
+            server: Id::new(),
             commits: Semaphore::new(limits.commits_in_flight_max),
             queues: Mutex::new(Some(HashMap::new())),
             tasks: TaskTracker::new(),
@@ -114,8 +118,12 @@ impl Lanes {
             // It was taken: the lane replies within the time of a batch.
             Err(_) => replied.await,
         };
-        // Without a reply the lane has panicked, perhaps in the middle of a commit.
-        reply.unwrap_or(Err(Error::OutcomeUnknown { purchase_id: Some(purchase_id) }))
+        match reply {
+            Ok(reply) => reply,
+            // The lane has panicked: before it took this purchase, or after, perhaps in the middle of a commit.
+            Err(_) if ticket.take() => Err(Error::Internal),
+            Err(_) => Err(Error::OutcomeUnknown { purchase_id: Some(purchase_id) }),
+        }
     }
 
     /// Takes no more purchases and waits until all lanes have served theirs.
@@ -134,9 +142,12 @@ impl Registry {
     fn enqueue(self: &Arc<Self>, product_id: Id, waiting: Waiting) -> Result<()> {
         let mut queues = self.lock();
         let queues = queues.as_mut().ok_or(Error::Overloaded { detail: "The server is shutting down." })?;
+        // A closed one means that its lane has panicked: the next one starts afresh.
+        if queues.get(&product_id).is_some_and(mpsc::Sender::is_closed) {
+            queues.remove(&product_id);
+        }
         let queue = match queues.get(&product_id) {
-            // A closed one means that its lane has panicked: the next one starts afresh.
-            Some(queue) if !queue.is_closed() => queue.clone(),
+            Some(queue) => queue.clone(),
             _ if queues.len() >= self.limits.lanes_max => {
                 return Err(Error::Overloaded { detail: "Too many products are being sold at once." });
             }

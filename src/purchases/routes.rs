@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
 use crate::http::fields::{Fields, id, integer};
 use crate::http::page::{Page, Query};
+use crate::http::path::PathId;
 use crate::id::Id;
 use crate::products::request::QUANTITY_MAX;
 
@@ -144,10 +145,9 @@ async fn list_purchases(
 async fn get_purchase(
     State(app): State<AppState>,
     user: CurrentUser,
-    Path(id): Path<String>,
+    id: PathId,
 ) -> Result<Json<PurchaseView>> {
-    let id = id.parse().map_err(|_| Error::PurchaseNotFound)?;
-    let purchase = service::find(app.store(), id).await?;
+    let purchase = service::find(app.store(), id.or(Error::PurchaseNotFound)?).await?;
     // Another's purchase is answered like none at all: its existence is nobody's business.
     let purchase = purchase.filter(|purchase| user.role == Role::Admin || purchase.user_id == user.id);
     Ok(Json((&purchase.ok_or(Error::PurchaseNotFound)?).into()))

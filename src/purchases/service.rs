@@ -10,6 +10,9 @@ use crate::http::page::{Page, PageRequest};
 use crate::id::Id;
 use crate::store::Store;
 
+/// More than any page has.
+pub const BATCH_ITEMS: u32 = 1_000;
+
 /// Which way a list runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -24,10 +27,21 @@ pub enum Order {
 pub struct PurchaseCursor {
     at: i64,
     product: Id,
+    #[serde(deserialize_with = "count")]
     sequence: i64,
     /// How many items come before it.
-    #[serde(default)]
+    #[serde(deserialize_with = "count")]
     pub rank: i64,
+}
+
+/// A number of purchases that there may be: a cursor comes from outside.
+fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<i64, D::Error> {
+    let count = i64::deserialize(deserializer)?;
+    // Within what every JSON reader holds exactly.
+    match (0..=1 << 53).contains(&count) {
+        true => Ok(count),
+        false => Err(serde::de::Error::custom("not a count")),
+    }
 }
 
 impl PurchaseCursor {
@@ -90,7 +104,13 @@ pub async fn list(
     }
     // One more tells whether there is a next page.
     let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
-    store.read(async { store.purchases.find(query).sort(sort).limit(limit).await?.try_collect().await }).await
+    store
+        .read(async {
+            let purchases = store.purchases.find(query).sort(sort).limit(limit).max_time(store.read_max());
+            // All of the page at once: a second round trip may find another primary.
+            purchases.batch_size(BATCH_ITEMS).await?.try_collect().await
+        })
+        .await
 }
 
 /// A page of a user's purchases, or of everybody's, newest first.

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::buyers::Buyers;
-use super::model::Purchase;
 use crate::id::Id;
 
 /// What is known of the product.
@@ -57,8 +56,8 @@ pub enum Outcome {
         /// The number of its first unit among the buyer's.
         first_unit: i64,
     },
-    /// It repeats a purchase that was committed before.
-    Replayed(Arc<Purchase>),
+    /// It repeats the purchase with this id, which was committed before.
+    Replayed(Id),
     /// It repeats the purchase that the request with this index makes in this very batch.
     ReplayedInBatch(usize),
     /// It is no purchase.
@@ -141,7 +140,7 @@ impl<'a> Batch<'a> {
     fn replay(&self, request: &Request) -> Option<Outcome> {
         let key = request.key.as_deref()?;
         let (outcome, quantity) = if let Some(purchase) = self.buyers.purchase_with_key(request.user, key) {
-            (Outcome::Replayed(purchase.clone()), purchase.quantity)
+            (Outcome::Replayed(purchase.id), purchase.quantity)
         } else {
             let (index, quantity) = *self.by_key.get(&(request.user, key))?;
             (Outcome::ReplayedInBatch(index), quantity)

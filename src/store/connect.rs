@@ -22,11 +22,12 @@ const AUTHENTICATION_CODES: [i32; 3] = [13, 18, 8_000];
 /// Why the database cannot be used, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The connection string cannot be read.
+    /// The connection string cannot be read. The driver's word may quote a part of the password, so it is not shown.
     #[error(
-        "MONGO_URI is no valid connection string: {0}\nIt looks like mongodb://user:password@host:27017/flashsale?replicaSet=rs0"
+        "MONGO_URI is no valid connection string. It looks like mongodb://user:password@host:27017/flashsale?replicaSet=rs0\n\
+         In the user and the password, each of : / ? # [ ] @ and % has to be percent-encoded (@ is %40)"
     )]
-    Uri(mongodb::error::Error),
+    Uri,
     /// No writable server answered.
     #[error(
         "no MongoDB primary answers at {hosts} within {}s\nIs it running, is the address right, and is the replica set initiated (rs.initiate())? ({cause})",
@@ -80,7 +81,7 @@ impl Store {
         let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         check(&options, &hosts).await?;
         let name = options.default_database.clone().unwrap_or_else(|| DATABASE_NAME_DEFAULT.into());
-        let client = Client::with_options(options).map_err(ConnectError::Uri)?;
+        let client = Client::with_options(options).map_err(|_| ConnectError::Uri)?;
         client.warm_connection_pool().await;
         let database = client.database(&name);
         super::schema::prepare(&database).await.map_err(|cause| explain(cause, &hosts))?;
@@ -89,7 +90,7 @@ impl Store {
 }
 
 async fn options(uri: &str, limits: &Limits) -> Result<ClientOptions, ConnectError> {
-    let mut options = ClientOptions::parse(uri).await.map_err(ConnectError::Uri)?;
+    let mut options = ClientOptions::parse(uri).await.map_err(|_| ConnectError::Uri)?;
     options.app_name.get_or_insert_with(|| "flash-sale".into());
     options.max_pool_size = Some(limits.database_connections_max);
     options.min_pool_size = Some(limits.database_connections_min);
@@ -117,7 +118,7 @@ async fn check(options: &ClientOptions, hosts: &str) -> Result<(), ConnectError>
     let mut patient = options.clone();
     patient.min_pool_size = None;
     patient.server_selection_timeout = Some(Limits::milliseconds(FIRST_ANSWER_MS_MAX));
-    let client = Client::with_options(patient).map_err(ConnectError::Uri)?;
+    let client = Client::with_options(patient).map_err(|_| ConnectError::Uri)?;
     let admin = client.database("admin");
     // A standalone server is found at once when it is alone in the URI, so ask for any member first.
     let hello = run(&admin, doc! { "hello": 1 }, ReadPreference::Nearest { options: None }, hosts).await?;

@@ -26,7 +26,8 @@ pub fn of_read(error: &DatabaseError) -> Error {
 /// The answer to a single write that failed: it tells apart what never reached the database from what may have.
 pub fn of_write(error: &DatabaseError) -> Error {
     match error.kind.as_ref() {
-        ErrorKind::ServerSelection { .. } | ErrorKind::ConnectionPoolCleared { .. } => {
+        // Not `ConnectionPoolCleared`: that is also what a command in flight gets when the monitor gives its server up.
+        ErrorKind::ServerSelection { .. } => {
             tracing::warn!("the database cannot be reached: {error}");
             Error::DatabaseUnavailable
         }
@@ -57,9 +58,11 @@ pub fn is_unavailable(error: &DatabaseError) -> bool {
         || is_state_change(error)
 }
 
-/// Not primary, stepping down, shutting down: another server will do, or this one soon (the driver's SDAM rules).
+/// Not primary, stepping down, shutting down, network trouble between servers, a cursor or a snapshot lost with the
+/// primary: another server will do, or this one soon (MongoDB's retryable reads).
 fn is_state_change(error: &DatabaseError) -> bool {
-    const CODES: [i32; 9] = [91, 189, 262, 9001, 10_107, 11_600, 11_602, 13_435, 13_436];
+    const CODES: [i32; 15] =
+        [6, 7, 43, 89, 91, 134, 189, 262, 9001, 10_058, 10_107, 11_600, 11_602, 13_435, 13_436];
     code_of(error).is_some_and(|code| CODES.contains(&code))
 }
 

@@ -34,13 +34,14 @@ impl Pulse {
     /// The write's, when the database does not commit.
     pub async fn start(store: &Store, limits: &Limits) -> Result<(Self, PulseTask), Error> {
         let server = ObjectId::new();
-        let sample = beat(store, server).await?;
+        let write_max = Limits::milliseconds(limits.write_ms_max);
+        let sample = beat(store, server, write_max).await?;
         let pulse = Self {
             sample: Arc::new(RwLock::new(sample)),
             age_max: Limits::milliseconds(limits.pulse_age_ms_max),
         };
         let interval = Limits::milliseconds(limits.pulse_interval_ms);
-        Ok((pulse.clone(), PulseTask { pulse, store: store.clone(), server, interval }))
+        Ok((pulse.clone(), PulseTask { pulse, store: store.clone(), server, interval, write_max }))
     }
 
     /// The database's clock, never ahead of it: behind it by at most the time that one answer takes.
@@ -73,6 +74,7 @@ pub struct PulseTask {
     store: Store,
     server: ObjectId,
     interval: Duration,
+    write_max: Duration,
 }
 
 impl PulseTask {
@@ -85,26 +87,29 @@ impl PulseTask {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            // A failure is logged by the write itself; `check` sees that no sample came.
-            if let Ok(sample) = beat(&self.store, self.server).await {
+            // A failure is logged where it happens; `check` sees that no sample came.
+            if let Ok(sample) = beat(&self.store, self.server, self.write_max).await {
                 *self.pulse.sample.write().unwrap_or_else(std::sync::PoisonError::into_inner) = sample;
             }
         }
     }
 }
 
-async fn beat(store: &Store, server: ObjectId) -> Result<Sample, Error> {
+/// Not through `Store::write`: the pulse shall not wait its turn behind the writes that it reports on.
+async fn beat(store: &Store, server: ObjectId, write_max: Duration) -> Result<Sample, Error> {
     let servers = store.database.collection::<Document>(schema::SERVERS);
-    let touched = store
-        .write(async move {
-            servers
-                .find_one_and_update(doc! { "_id": server }, doc! { "$currentDate": { "seenAt": true } })
-                .upsert(true)
-                .return_document(ReturnDocument::After)
-                .await
-                .map_err(|error| super::failure::of_write(&error))
-        })
-        .await?;
+    let touch = store.spawn(async move {
+        servers
+            .find_one_and_update(doc! { "_id": server }, doc! { "$currentDate": { "seenAt": true } })
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+            .await
+            .map_err(|error| super::failure::of_read(&error))
+    });
+    let touched = match tokio::time::timeout(write_max, touch).await {
+        Ok(Ok(touched)) => touched?,
+        Ok(Err(_)) | Err(_) => return Err(super::failure::too_slow("the pulse")),
+    };
     let seen_at: DateTime =
         touched.and_then(|server| server.get_datetime("seenAt").ok().copied()).ok_or(Error::Internal)?;
     Ok(Sample { database_time: seen_at.into(), received: Instant::now() })

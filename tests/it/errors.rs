@@ -120,7 +120,8 @@ async fn absurd_headers() {
 async fn ids_that_are_no_ids() {
     let shop = Shop::open().await;
     let admin = shop.admin();
-    for id in ["17", "zzzzzzzzzzzzzzzzzzzzzzzz", "%7B%22$gt%22:%22%22%7D", "65f1c0ffee65f1c0ffee65f1a"] {
+    for id in ["17", "zzzzzzzzzzzzzzzzzzzzzzzz", "%7B%22$gt%22:%22%22%7D", "65f1c0ffee65f1c0ffee65f1a", "%ff"]
+    {
         let path = format!("/products/{id}");
         admin.get(&path).await.problem(404, "product_not_found");
         admin.patch(&path, "*", &json!({})).await.problem(404, "product_not_found");

@@ -1,5 +1,6 @@
 //! Who bought, in chronological order.
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use crate::harness::{NO_ID, Shop, sneaker, sneaker_with};
@@ -78,6 +79,9 @@ async fn an_empty_board_is_a_board() {
     let visitor = shop.visitor();
     assert_eq!(visitor.get("/leaderboard").await.expect(200).json, empty);
     assert_eq!(visitor.get(&format!("/leaderboard?productId={NO_ID}")).await.expect(200).json, empty);
+    let forged = json!({"at": 0, "product": {"$oid": NO_ID}, "sequence": 0, "rank": i64::MAX}).to_string();
+    let forged = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(forged);
+    visitor.get(&format!("/leaderboard?cursor={forged}")).await.invalid(&["cursor"]);
     visitor.get("/leaderboard?productId=17&limit=-1").await.invalid(&["productId", "limit"]);
     shop.close().await;
 }

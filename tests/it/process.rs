@@ -139,6 +139,17 @@ fn bad_settings_are_all_told_at_once() {
 }
 
 #[test]
+fn a_broken_env_file_is_told_without_its_secrets() {
+    let directory = process_directory("env-file");
+    let mut program = program(&directory, &[]);
+    std::fs::write(directory.join(".env"), "ADMIN_PASSWORD=correct horse battery staple\n").unwrap();
+    let output = program.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains(".env") && !said.contains("horse"), "{said}");
+}
+
+#[test]
 fn a_taken_port_is_told() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();

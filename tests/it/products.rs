@@ -234,7 +234,11 @@ async fn the_list_is_filtered_searched_and_paged() {
     visitor.get("/products?limit=0&cursor=x&status=soon").await.invalid(&["status", "limit", "cursor"]);
     visitor.get("/products?limit=201").await.invalid(&["limit"]);
     visitor.get("/products?limit=5&limit=6").await.invalid(&["limit"]);
-    visitor.get(&format!("/products?search={}", "x".repeat(201))).await.invalid(&["search"]);
+    for search in ["x".repeat(201), "%00".into(), "a+b+c+d+e+f+g+h+i+j+k".into()] {
+        visitor.get(&format!("/products?search={search}")).await.invalid(&["search"]);
+    }
+    check("search=red+RED+red+red+red+red+red+red+red+red+red+red", &["red sneaker [42]", "Red Ärmel shirt"])
+        .await;
     shop.close().await;
 }
 

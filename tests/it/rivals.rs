@@ -35,6 +35,29 @@ async fn what_one_server_sold_every_server_knows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_a_crowd_does_not_keep_another_from_selling() {
+    let mut shop = Shop::open().await;
+    shop.add_server().await;
+    let id = shop.sell(&sneaker_with(json!({"stock": 1_000_000_000}))).await;
+    let enough = tokio_util::sync::CancellationToken::new();
+    // Eight buyers after the other without end: the first server's queue is never empty.
+    let crowd = join_all((0..8).map(|_| async {
+        while !enough.is_cancelled() {
+            shop.at(&shop.buyer(), 0).purchase(&id).await.expect(201);
+        }
+    }));
+    let few = async {
+        for _ in 0..20 {
+            shop.at(&shop.buyer(), 1).purchase(&id).await.expect(201);
+        }
+        enough.cancel();
+    };
+    tokio::join!(crowd, few);
+    shop.check_invariants(&id, 1).await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restock_in_mid_sale_is_sold_too() {
     let mut shop = Shop::open().await;
     shop.add_server().await;

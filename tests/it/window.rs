@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use crate::harness::{Actor, Shop, sneaker_with};
 
 /// How long before the sale the buyers begin to press, in milliseconds.
-const BEFORE_MS: i64 = 1_000;
+const BEFORE_MS: i64 = 3_000;
 /// How long the sale is, in milliseconds.
-const SALE_MS: i64 = 2_500;
+const SALE_MS: i64 = 3_000;
 
 fn moment(value: &Value) -> Timestamp {
     Timestamp::parse(value.as_str().unwrap()).unwrap()

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::products::model::Money;
+use crate::purchases::model::Purchase;
 
 /// A request of a made-up sale: which user (0..5), how many units, which key (0..4).
 type Wish = (u8, i64, Option<u8>);
@@ -55,7 +56,7 @@ fn name(outcome: &Outcome) -> &'static str {
 fn apply(sale: &mut Sale, buyers: &mut Buyers, requests: &[Request], settlement: &Settlement) {
     for (request, outcome) in requests.iter().zip(&settlement.outcomes) {
         if let Outcome::Bought { sequence, first_unit } = outcome {
-            buyers.record(&Arc::new(Purchase {
+            buyers.record(&Purchase {
                 id: Id::new(),
                 product_id: user(99),
                 user_id: request.user,
@@ -66,7 +67,7 @@ fn apply(sale: &mut Sale, buyers: &mut Buyers, requests: &[Request], settlement:
                 first_unit: *first_unit,
                 purchased_at: DateTime::from_millis(0),
                 idempotency_key: request.key.as_deref().map(str::to_owned),
-            }));
+            });
             sale.purchase_count = *sequence;
         }
     }

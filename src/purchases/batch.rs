@@ -1,0 +1,260 @@
+//! The purchases of one batch while they are being decided: the requests, their keys, and what each client is told.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use mongodb::bson::doc;
+use tokio::time::Instant;
+
+use super::knowledge::Knowledge;
+use super::lanes::Waiting;
+use super::model::{Purchase, public_name};
+use super::settle::{Outcome, Refusal, Request, Settlement};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::store::Store;
+
+/// What a purchase is answered with.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// The purchase.
+    pub purchase: Arc<Purchase>,
+    /// It was made before, by a request with the same key.
+    pub replayed: bool,
+}
+
+/// What a look for the keys of a batch has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyCheck {
+    /// Nothing new.
+    Clean,
+    /// A key was used for another product: the batch has to be settled again.
+    Found,
+    /// A key was used for this product, and the lane did not know: what it knows is wrong.
+    Contradiction,
+}
+
+/// The purchases of one batch.
+pub struct Batch {
+    /// What is wanted, in order of arrival.
+    pub requests: Vec<Request>,
+    /// When everybody has to be told.
+    pub deadline: Instant,
+    product_id: Id,
+    waiting: Vec<Waiting>,
+    /// The requests whose key was looked for.
+    keys_checked: Vec<bool>,
+}
+
+impl Batch {
+    /// A batch of those who wait.
+    pub fn new(product_id: Id, waiting: Vec<Waiting>, deadline: Instant) -> Self {
+        Self {
+            requests: waiting.iter().map(|waiting| waiting.request.clone()).collect(),
+            deadline,
+            product_id,
+            keys_checked: vec![false; waiting.len()],
+            waiting,
+        }
+    }
+
+    /// Whether the request at `index` has a key that is not known to be another product's.
+    pub fn has_key(&self, index: usize) -> bool {
+        self.requests[index].key.is_some() && !self.requests[index].key_used_elsewhere
+    }
+
+    /// Looks for the keys of the requests that `wanted` names among all purchases, once for each request.
+    ///
+    /// A request that buys needs no look: the unique index on (user, key) refuses its commit.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn check_keys(
+        &mut self,
+        store: &Store,
+        knowledge: Option<&Knowledge>,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<KeyCheck> {
+        let unchecked = |index: &usize| self.has_key(*index) && !self.keys_checked[*index] && wanted(*index);
+        let indexes: Vec<_> = (0..self.requests.len()).filter(unchecked).collect();
+        if indexes.is_empty() {
+            return Ok(KeyCheck::Clean);
+        }
+        let users: Vec<_> = indexes.iter().map(|&index| self.requests[index].user).collect();
+        let keys: Vec<_> = indexes.iter().filter_map(|&index| self.requests[index].key.as_deref()).collect();
+        let query = doc! { "userId": { "$in": users }, "idempotencyKey": { "$in": keys } };
+        let used: Vec<Purchase> =
+            store.read_sale(async { store.purchases.find(query).await?.try_collect().await }).await?;
+        let by_key = |purchase: &Purchase| {
+            let key = purchase.idempotency_key.as_deref()?.to_owned();
+            Some(((purchase.user_id, key), purchase.product_id))
+        };
+        let used: HashMap<_, _> = used.iter().filter_map(by_key).collect();
+        let mut check = KeyCheck::Clean;
+        for index in indexes {
+            self.keys_checked[index] = true;
+            let request = &mut self.requests[index];
+            let Some(key) = request.key.as_deref() else { continue };
+            match used.get(&(request.user, key.to_owned())) {
+                None => {}
+                Some(product) if *product != self.product_id => {
+                    request.key_used_elsewhere = true;
+                    check = KeyCheck::Found;
+                }
+                Some(_) => {
+                    let known = knowledge.and_then(|known| known.buyers.purchase_with_key(request.user, key));
+                    if knowledge.is_some() && known.is_none() {
+                        return Ok(KeyCheck::Contradiction);
+                    }
+                }
+            }
+        }
+        Ok(check)
+    }
+
+    /// The same once more for all requests, when the unique index says that a key was used meanwhile.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn check_keys_again(&mut self, store: &Store, knowledge: &Knowledge) -> Result<KeyCheck> {
+        self.keys_checked.fill(false);
+        self.check_keys(store, Some(knowledge), |_| true).await
+    }
+
+    /// Reads the purchases that this batch repeats.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn read_replayed(
+        &self,
+        store: &Store,
+        settlement: &Settlement,
+    ) -> Result<HashMap<Id, Arc<Purchase>>> {
+        let ids: HashSet<_> = settlement.outcomes.iter().filter_map(replayed).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let query = doc! { "_id": { "$in": ids.into_iter().collect::<Vec<_>>() } };
+        let purchases: Vec<Purchase> =
+            store.read_sale(async { store.purchases.find(query).await?.try_collect().await }).await?;
+        Ok(purchases.into_iter().map(|purchase| (purchase.id, Arc::new(purchase))).collect())
+    }
+
+    /// The documents of all that was bought, by sequence, which is the order of the requests.
+    pub fn purchases(&self, settlement: &Settlement, knowledge: &Knowledge) -> Vec<Purchase> {
+        let bought =
+            settlement.outcomes.iter().zip(&self.waiting).filter_map(|(outcome, waiting)| match outcome {
+                Outcome::Bought { sequence, first_unit } => Some((waiting, *sequence, *first_unit)),
+                _ => None,
+            });
+        bought
+            .map(|(waiting, sequence, first_unit)| Purchase {
+                id: waiting.purchase_id,
+                product_id: self.product_id,
+                user_id: waiting.request.user,
+                buyer: public_name(&waiting.name),
+                quantity: waiting.request.quantity,
+                unit_price: knowledge.state.price.clone(),
+                sequence,
+                first_unit,
+                purchased_at: knowledge.last_purchased_at,
+                idempotency_key: waiting.request.key.as_deref().map(str::to_owned),
+            })
+            .collect()
+    }
+
+    /// Tells everybody.
+    pub fn reply(self, replies: Vec<Result<Receipt>>) {
+        for (waiting, reply) in self.waiting.into_iter().zip(replies) {
+            waiting.reply(reply);
+        }
+    }
+
+    /// The same for everybody.
+    pub fn all(&self, error: &Error) -> Vec<Result<Receipt>> {
+        self.waiting.iter().map(|_| Err(error.clone())).collect()
+    }
+
+    /// What everybody is told when there is no such product.
+    pub fn replies_without_product(&self) -> Vec<Result<Receipt>> {
+        let reply = |request: &Request| match request.key_used_elsewhere {
+            true => Err(Error::IdempotencyKeyReused),
+            false => Err(Error::ProductNotFound),
+        };
+        self.requests.iter().map(reply).collect()
+    }
+
+    /// What everybody is told once the settlement holds. `purchases` are those that it made, by sequence.
+    pub fn replies(
+        &self,
+        settlement: &Settlement,
+        knowledge: &Knowledge,
+        purchases: &[Arc<Purchase>],
+        replayed: &HashMap<Id, Arc<Purchase>>,
+    ) -> Vec<Result<Receipt>> {
+        let mut replies: Vec<Result<Receipt>> = Vec::with_capacity(settlement.outcomes.len());
+        let mut made = purchases.iter();
+        for outcome in &settlement.outcomes {
+            let reply = match outcome {
+                Outcome::Bought { .. } => {
+                    let purchase = made.next().cloned().ok_or(Error::Internal);
+                    purchase.map(|purchase| Receipt { purchase, replayed: false })
+                }
+                Outcome::Replayed(id) => replay(*id, replayed),
+                Outcome::ReplayedInBatch(index) => {
+                    replies[*index].clone().map(|receipt| Receipt { replayed: true, ..receipt })
+                }
+                Outcome::Refused(refusal) => Err(refused(*refusal, knowledge)),
+            };
+            replies.push(reply);
+        }
+        replies
+    }
+
+    /// What everybody is told when the commit got no answer: only what was committed before is certain.
+    pub fn replies_in_doubt(
+        &self,
+        settlement: &Settlement,
+        replayed: &HashMap<Id, Arc<Purchase>>,
+    ) -> Vec<Result<Receipt>> {
+        let reply = |(outcome, waiting): (&Outcome, &Waiting)| match outcome {
+            Outcome::Bought { .. } => Err(Error::OutcomeUnknown { purchase_id: Some(waiting.purchase_id) }),
+            Outcome::ReplayedInBatch(index) => {
+                Err(Error::OutcomeUnknown { purchase_id: Some(self.waiting[*index].purchase_id) })
+            }
+            Outcome::Replayed(id) => replay(*id, replayed),
+            Outcome::Refused(_) => Err(Error::DatabaseUnavailable),
+        };
+        settlement.outcomes.iter().zip(&self.waiting).map(reply).collect()
+    }
+}
+
+fn replayed(outcome: &Outcome) -> Option<Id> {
+    match outcome {
+        Outcome::Replayed(id) => Some(*id),
+        _ => None,
+    }
+}
+
+fn replay(id: Id, replayed: &HashMap<Id, Arc<Purchase>>) -> Result<Receipt> {
+    let purchase = replayed.get(&id).cloned().ok_or_else(|| {
+        tracing::error!("purchase {id} is known, but cannot be read");
+        Error::Internal
+    })?;
+    Ok(Receipt { purchase, replayed: true })
+}
+
+fn refused(refusal: Refusal, knowledge: &Knowledge) -> Error {
+    match refusal {
+        Refusal::KeyReused => Error::IdempotencyKeyReused,
+        Refusal::NotStarted => Error::SaleNotStarted {
+            sale_start_time: knowledge.state.sale_start_time.into(),
+            retry_after_seconds: knowledge.seconds_until_start(),
+        },
+        Refusal::Ended => Error::SaleEnded { sale_end_time: knowledge.state.sale_end_time.into() },
+        Refusal::SoldOut => Error::SoldOut,
+        Refusal::LimitReached { limit, purchased } => Error::PurchaseLimitReached { limit, purchased },
+        Refusal::InsufficientStock { remaining } => Error::InsufficientStock { remaining },
+    }
+}

@@ -1,0 +1,144 @@
+//! The result, as a table for people and as JSON for scripts.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::arguments::Arguments;
+use super::load::Event;
+use super::usage::{Cost, Pair};
+use super::verdict::Verdict;
+use super::wire::Kind;
+
+/// Everything that is told in the end.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    connections: usize,
+    buyers: usize,
+    products: usize,
+    /// Requests a second that were to be sent; none for a closed loop.
+    rate: Option<f64>,
+    /// From the first request to the last answer.
+    seconds: f64,
+    purchases_per_second: f64,
+    refusals_per_second: f64,
+    answers: Vec<Latencies>,
+    cost: Pair<Cost>,
+    verdict: Verdict,
+}
+
+/// The latencies of one kind of answer, in milliseconds.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Latencies {
+    kind: &'static str,
+    count: usize,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p999: f64,
+    max: f64,
+}
+
+impl Latencies {
+    fn of(kind: Kind, events: &[Event]) -> Option<Self> {
+        let mut sorted: Vec<_> =
+            events.iter().filter(|event| event.kind == kind).map(|event| event.latency).collect();
+        sorted.sort_unstable();
+        let max = sorted.last()?.as_secs_f64() * 1000.0;
+        // The smallest latency that at least this share of the answers stayed within.
+        let at = |share: f64| {
+            let index = (sorted.len() as f64 * share).ceil() as usize;
+            sorted[index.clamp(1, sorted.len()) - 1].as_secs_f64() * 1000.0
+        };
+        Some(Self {
+            kind: kind.name(),
+            count: sorted.len(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max,
+        })
+    }
+}
+
+impl Report {
+    /// Sums up.
+    pub fn new(arguments: &Arguments, events: &[Event], cost: Pair<Cost>, verdict: Verdict) -> Self {
+        let end = events.iter().map(|event| event.at + event.latency).max().unwrap_or(Duration::ZERO);
+        let seconds = end.as_secs_f64().max(1e-9);
+        let count =
+            |wanted: fn(Kind) -> bool| events.iter().filter(|event| wanted(event.kind)).count() as f64;
+        Self {
+            connections: arguments.connections,
+            buyers: arguments.buyers,
+            products: arguments.products,
+            rate: arguments.rate,
+            seconds,
+            purchases_per_second: count(|kind| kind == Kind::Bought) / seconds,
+            refusals_per_second: count(|kind| kind != Kind::Bought && kind.is_definite()) / seconds,
+            answers: Kind::ALL.iter().filter_map(|kind| Latencies::of(*kind, events)).collect(),
+            cost,
+            verdict,
+        }
+    }
+
+    /// Every promise was kept.
+    pub fn is_good(&self) -> bool {
+        self.verdict.broken.is_empty()
+    }
+
+    /// For scripts.
+    pub fn json(&self) -> String {
+        format!("{:#}", json!(self))
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "{} buyers, {} connections, {} product(s), {}\n\n{:.0} purchases/s, {:.0} refusals/s, {:.2} s in all\n\n",
+            self.buyers,
+            self.connections,
+            self.products,
+            self.rate.map_or("closed loop".to_owned(), |rate| format!("open loop at {rate} requests/s")),
+            self.purchases_per_second,
+            self.refusals_per_second,
+            self.seconds,
+        );
+        self.write_table(&mut text).unwrap_or_default();
+        text
+    }
+
+    fn write_table(&self, text: &mut String) -> std::fmt::Result {
+        let names = ["p50", "p90", "p99", "p99.9", "max"].map(|name| format!("{name:>10}")).concat();
+        writeln!(text, "{:<16}{:>9}{names}  (ms)", "answer", "count")?;
+        for row in &self.answers {
+            let figures =
+                [row.p50, row.p90, row.p99, row.p999, row.max].map(|value| format!("{value:>10.2}")).concat();
+            writeln!(text, "{:<16}{:>9}{figures}", row.kind, row.count)?;
+        }
+        let answers: usize = self.answers.iter().map(|row| row.count).sum();
+        for (name, cost) in [("server", self.cost.server), ("mongod", self.cost.mongod)] {
+            let Some(cost) = cost else { continue };
+            let each = cost.cpu_microseconds as f64 / answers.max(1) as f64;
+            let memory = cost.memory_peak_kibibytes as f64 / 1024.0;
+            writeln!(
+                text,
+                "\n{name}: {each:.1} us of processor per request, {memory:.0} MiB of memory at its peak"
+            )?;
+        }
+        match self.verdict.broken.as_slice() {
+            [] => write!(
+                text,
+                "\n{} purchases read back: not oversold, nobody over the limit, no gap in the sequence, time in order, \
+                 every answer true",
+                self.verdict.purchases
+            ),
+            broken => write!(text, "\nBROKEN PROMISES:\n  - {}", broken.join("\n  - ")),
+        }
+    }
+}

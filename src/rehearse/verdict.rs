@@ -1,0 +1,114 @@
+//! The verdict: every promise of a purchase, checked against what the database holds once the crowd is gone.
+
+use std::collections::HashSet;
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{DateTime, Document, doc};
+use serde::{Deserialize, Serialize};
+
+use super::RehearsalError;
+use super::arguments::Arguments;
+use super::load::Event;
+use super::stage::Stage;
+use super::wire::Kind;
+use crate::id::Id;
+use crate::products::model::Product;
+use crate::store::schema::{PRODUCTS, PURCHASES};
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// Purchases in the database.
+    pub purchases: u64,
+    /// What is not as it was promised, one sentence each; empty when all is well.
+    pub broken: Vec<String>,
+}
+
+/// The part of a purchase that promises are about.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    user_id: Id,
+    sequence: i64,
+    quantity: i64,
+    purchased_at: DateTime,
+}
+
+/// Reads all products and purchases of the rehearsal back.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn read(stage: &Stage, arguments: &Arguments, events: &[Event]) -> Result<Verdict, RehearsalError> {
+    let mut verdict = Verdict::default();
+    for product in stage.products() {
+        read_product(stage, *product, &mut verdict)
+            .await
+            .map_err(|error| RehearsalError::new("the outcome cannot be read back", error))?;
+    }
+    verdict.judge_answers(arguments, events);
+    Ok(verdict)
+}
+
+async fn read_product(stage: &Stage, id: Id, verdict: &mut Verdict) -> Result<(), mongodb::error::Error> {
+    let products = stage.database().collection::<Product>(PRODUCTS);
+    let Some(product) = products.find_one(doc! { "_id": id }).await? else {
+        verdict.broken.push(format!("product {id} is gone"));
+        return Ok(());
+    };
+    let purchases = stage.database().collection::<Document>(PURCHASES).clone_with_type::<Row>();
+    let mut rows = purchases.find(doc! { "productId": id }).sort(doc! { "sequence": 1 }).await?;
+    let mut users = HashSet::new();
+    let (mut count, mut units, mut last) = (0, 0, DateTime::MIN);
+    let (mut gaps, mut repeated, mut back) = (0, 0, 0);
+    while let Some(row) = rows.try_next().await? {
+        count += 1;
+        units += row.quantity;
+        gaps += i64::from(row.sequence != count);
+        repeated += i64::from(!users.insert(row.user_id));
+        back += i64::from(row.purchased_at < last);
+        last = row.purchased_at;
+    }
+    verdict.purchases += u64::try_from(count).unwrap_or_default();
+    let total = product.total_stock;
+    verdict.expect(units <= total, || format!("oversold: {units} of {total} units"));
+    verdict.expect(product.sold == units, || {
+        format!("the product says {} sold, the purchases {units}", product.sold)
+    });
+    verdict.expect(product.stock + product.sold == total, || "stock and sold do not add up".into());
+    verdict.expect(gaps == 0, || format!("{gaps} purchases are out of sequence"));
+    verdict.expect(repeated == 0, || format!("{repeated} purchases pass their buyer's limit"));
+    verdict.expect(back == 0, || format!("{back} purchases are earlier than the one before"));
+    Ok(())
+}
+
+impl Verdict {
+    fn expect(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
+        if !holds {
+            self.broken.push(otherwise());
+        }
+    }
+
+    /// Compares what the buyers were told with what is there.
+    fn judge_answers(&mut self, arguments: &Arguments, events: &[Event]) {
+        let count = |kind| events.iter().filter(|event| event.kind == kind).count() as u64;
+        let (bought, purchases) = (count(Kind::Bought), self.purchases);
+        // Without an answer, and after "outcome unknown", a purchase may have been made or not.
+        let in_doubt =
+            count(Kind::Unknown) + count(Kind::Broken) + count(Kind::Unexpected) + count(Kind::Replayed);
+        self.expect(bought <= purchases, || {
+            format!("{bought} were told that they bought, {purchases} purchases are there")
+        });
+        self.expect(purchases <= bought + in_doubt, || {
+            format!("{purchases} purchases are there, only {bought} were told that they bought")
+        });
+        let unexpected = count(Kind::Unexpected);
+        self.expect(unexpected == 0, || format!("{unexpected} answers are none that the contract has"));
+        let told_sold_out = count(Kind::SoldOut) > 0;
+        let stock = u64::from(arguments.stock) * arguments.products as u64;
+        let one_product = arguments.products == 1;
+        self.expect(!(told_sold_out && one_product && purchases < stock), || {
+            format!("buyers were told that it is sold out, with {purchases} of {stock} units sold")
+        });
+    }
+}

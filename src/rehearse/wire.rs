@@ -1,0 +1,155 @@
+//! The least of an HTTP/1.1 client that sends prepared requests: a general one costs more than the server does.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// The headers of an answer of ours.
+const HEADERS_MAX: usize = 32;
+/// An answer of ours, head and body, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// What an answer means for the rehearsal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// 201.
+    Bought,
+    /// 201 with `Idempotent-Replayed`.
+    Replayed,
+    /// 409 `sold_out` or `insufficient_stock`.
+    SoldOut,
+    /// 409 `purchase_limit_reached`.
+    LimitReached,
+    /// 503 `overloaded` and 429.
+    Overloaded,
+    /// 503 `database_unavailable`.
+    Unavailable,
+    /// 503 `outcome_unknown`.
+    Unknown,
+    /// Any other answer.
+    Unexpected,
+    /// No answer: the connection broke.
+    Broken,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 9] = [
+        Kind::Bought,
+        Kind::Replayed,
+        Kind::SoldOut,
+        Kind::LimitReached,
+        Kind::Overloaded,
+        Kind::Unavailable,
+        Kind::Unknown,
+        Kind::Unexpected,
+        Kind::Broken,
+    ];
+
+    /// As the report calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Bought => "bought",
+            Kind::Replayed => "replayed",
+            Kind::SoldOut => "sold out",
+            Kind::LimitReached => "limit reached",
+            Kind::Overloaded => "overloaded",
+            Kind::Unavailable => "unavailable",
+            Kind::Unknown => "outcome unknown",
+            Kind::Unexpected => "unexpected",
+            Kind::Broken => "no answer",
+        }
+    }
+
+    /// The server has decided: it is a purchase, or definitely none.
+    pub fn is_definite(self) -> bool {
+        matches!(self, Kind::Bought | Kind::Replayed | Kind::SoldOut | Kind::LimitReached)
+    }
+
+    fn of(status: u16, replayed: bool, body: &[u8]) -> Self {
+        let says = |code: &str| body.windows(code.len()).any(|window| window == code.as_bytes());
+        match status {
+            201 if replayed => Kind::Replayed,
+            201 => Kind::Bought,
+            409 if says("\"sold_out\"") || says("\"insufficient_stock\"") => Kind::SoldOut,
+            409 if says("\"purchase_limit_reached\"") => Kind::LimitReached,
+            429 => Kind::Overloaded,
+            503 if says("\"overloaded\"") => Kind::Overloaded,
+            503 if says("\"database_unavailable\"") => Kind::Unavailable,
+            503 if says("\"outcome_unknown\"") => Kind::Unknown,
+            _ => Kind::Unexpected,
+        }
+    }
+}
+
+/// A connection that is kept open.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(2048) })
+    }
+
+    /// Sends a request and reads its answer.
+    ///
+    /// # Errors
+    /// The connection broke, or what came is no HTTP.
+    pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Kind> {
+        self.stream.write_all(request).await?;
+        self.buffer.clear();
+        loop {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Some(kind) = parse(&self.buffer)? {
+                return Ok(kind);
+            }
+            if self.buffer.len() > ANSWER_BYTES_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is too long"));
+            }
+        }
+    }
+}
+
+/// What a complete answer means; none while something is missing.
+fn parse(bytes: &[u8]) -> io::Result<Option<Kind>> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    let status = response.parse(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let httparse::Status::Complete(head) = status else { return Ok(None) };
+    let header = |name: &str| response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+    let length = header("content-length")
+        .and_then(|header| std::str::from_utf8(header.value).ok()?.parse::<usize>().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an answer without a length"))?;
+    let Some(body) = bytes.get(head..head.saturating_add(length)) else { return Ok(None) };
+    let replayed = header("idempotent-replayed").is_some();
+    Ok(Some(Kind::of(response.code.unwrap_or_default(), replayed, body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_when_it_is_complete() {
+        let answer = b"HTTP/1.1 409 Conflict\r\ncontent-length: 19\r\n\r\n{\"code\":\"sold_out\"}";
+        for end in 0..answer.len() {
+            assert_eq!(parse(&answer[..end]).unwrap(), None, "{end}");
+        }
+        assert_eq!(parse(answer).unwrap(), Some(Kind::SoldOut));
+        let replay = b"HTTP/1.1 201 Created\r\nIdempotent-Replayed: true\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(parse(replay).unwrap(), Some(Kind::Replayed));
+        assert!(parse(b"SSH-2.0-OpenSSH\r\n\r\n").is_err());
+    }
+}
