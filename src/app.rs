@@ -8,7 +8,6 @@ use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -125,22 +124,12 @@ pub fn router(app: AppState, cors_origins: &CorsOrigins) -> Router {
             Error::NotFound { detail: "No route has this path; GET /docs lists them all." }
         })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
-        .layer(middleware::from_fn_with_state(app.clone(), discard::layer))
-        .layer(CatchPanicLayer::custom(request_id::panicked));
+        .layer(middleware::from_fn_with_state(app.clone(), discard::layer));
     let router = match cors(cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router
-        .layer(middleware::from_fn(request_id::layer))
-        .layer(middleware::map_response(no_sniffing))
-        .with_state(app)
-}
-
-/// What is JSON stays JSON, whatever a browser would make of its content.
-async fn no_sniffing(mut response: axum::response::Response) -> axum::response::Response {
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    router.layer(middleware::from_fn(request_id::layer)).with_state(app)
 }
 
 /// None when no page of another origin may call: then there is nothing to tell a browser.

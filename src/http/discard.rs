@@ -1,8 +1,9 @@
-//! Reads, and throws away, what a refused request still sends.
+//! The innermost layer: reads, and throws away, what a refused request still sends; and answers a handler's panic.
 //!
 //! Most clients send their whole body before they read the answer. If the server answered early (too large, no token,
 //! no such path) and closed the connection on the rest, they would see a broken connection instead of the answer.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -11,18 +12,31 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 
-use crate::app::AppState;
+use crate::app::{App, AppState};
 use crate::config::Limits;
+use crate::error::Error;
+
+/// A body up to this size, in bytes, is on its way before any answer could be: there is nothing to wait for.
+const SMALL_BYTES_MAX: u64 = 8 * 1024;
 
 /// Lets the handler have the body, and reads what it leaves, within bounds.
 pub async fn layer(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let answer = AssertUnwindSafe(answer(&app, request, next)).catch_unwind();
+    // The cause is in the log, where the panic hook has put it.
+    answer.await.unwrap_or_else(|_| Error::Internal.into_response())
+}
+
+async fn answer(app: &App, request: Request, next: Next) -> Response {
     // A client that asks before it sends will not send what was refused.
     let asks = request.headers().contains_key(header::EXPECT);
-    if asks || http_body::Body::is_end_stream(request.body()) {
+    let is_small =
+        http_body::Body::size_hint(request.body()).upper().is_some_and(|bytes| bytes <= SMALL_BYTES_MAX);
+    if asks || is_small {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();

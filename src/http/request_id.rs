@@ -17,16 +17,19 @@ const REQUEST_ID_CHARACTERS_MAX: usize = 128;
 pub async fn layer(request: Request, next: Next) -> Response {
     let id = sane_id(request.headers()).unwrap_or_else(new_id);
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let uri = request.uri().clone();
     let mut response = next.run(request).await;
     if response.status().is_client_error() || response.status().is_server_error() {
         response = into_problem(response, &id);
         if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
             let request_id = id.to_str().unwrap_or_default();
+            let path = uri.path();
             tracing::error!(request_id, "{method} {path} was answered with 500, request {request_id}");
         }
     }
     response.headers_mut().insert(X_REQUEST_ID, id);
+    // What is JSON stays JSON, whatever a browser would make of its content.
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -74,11 +77,6 @@ fn error_of(status: StatusCode) -> Error {
         StatusCode::SERVICE_UNAVAILABLE => Error::Overloaded { detail: "Try again in a moment." },
         _ => Error::Internal,
     }
-}
-
-/// Answers a handler's panic; the cause is in the log, where the panic hook has put it.
-pub fn panicked(_cause: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    Error::Internal.into_response()
 }
 
 #[cfg(test)]
