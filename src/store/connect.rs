@@ -1,13 +1,13 @@
 //! Connecting to MongoDB, and making sure at the start that it is one that purchases can be committed on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::options::{ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Database};
 
-use super::Store;
+use super::{Store, failure};
 use crate::config::Limits;
 
 /// The database's name when the URI has none in its path.
@@ -79,12 +79,12 @@ impl Store {
     pub async fn connect(uri: &str, limits: &Limits) -> Result<Self, ConnectError> {
         let options = options(uri, limits).await?;
         let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        check(&options, &hosts).await?;
         let name = options.default_database.clone().unwrap_or_else(|| DATABASE_NAME_DEFAULT.into());
         let client = Client::with_options(options).map_err(|_| ConnectError::Uri)?;
-        client.warm_connection_pool().await;
+        check(&client, &hosts).await?;
         let database = client.database(&name);
         super::schema::prepare(&database).await.map_err(|cause| explain(cause, &hosts))?;
+        client.warm_connection_pool().await;
         Ok(Self::new(client, database, limits))
     }
 }
@@ -113,15 +113,12 @@ pub fn durable() -> WriteConcern {
         .build()
 }
 
-/// Asks the server what it is, with more patience than later requests have.
-async fn check(options: &ClientOptions, hosts: &str) -> Result<(), ConnectError> {
-    let mut patient = options.clone();
-    patient.min_pool_size = None;
-    patient.server_selection_timeout = Some(Limits::milliseconds(FIRST_ANSWER_MS_MAX));
-    let client = Client::with_options(patient).map_err(|_| ConnectError::Uri)?;
+/// Asks the server what it is.
+async fn check(client: &Client, hosts: &str) -> Result<(), ConnectError> {
     let admin = client.database("admin");
     // A standalone server is found at once when it is alone in the URI, so ask for any member first.
-    let hello = run(&admin, doc! { "hello": 1 }, ReadPreference::Nearest { options: None }, hosts).await?;
+    let nearest = ReadPreference::Nearest { options: None };
+    let hello = run(&admin, doc! { "hello": 1 }, nearest, hosts).await?;
     let sharded = hello.get_str("msg").is_ok_and(|text| text == "isdbgrid");
     if !sharded && hello.get_str("setName").is_err() {
         return Err(ConnectError::Standalone { hosts: hosts.to_owned() });
@@ -132,18 +129,25 @@ async fn check(options: &ClientOptions, hosts: &str) -> Result<(), ConnectError>
     if major < MAJOR_VERSION_MIN {
         return Err(ConnectError::TooOld { hosts: hosts.to_owned(), version });
     }
-    client.shutdown().await;
     Ok(())
 }
 
+/// Runs a command with more patience than later requests have.
 async fn run(
     admin: &Database,
     command: Document,
     preference: ReadPreference,
     hosts: &str,
 ) -> Result<Document, ConnectError> {
-    let criteria = SelectionCriteria::ReadPreference(preference);
-    admin.run_command(command).selection_criteria(criteria).await.map_err(|cause| explain(cause, hosts))
+    let deadline = Instant::now() + Duration::from_millis(FIRST_ANSWER_MS_MAX);
+    loop {
+        let criteria = SelectionCriteria::ReadPreference(preference.clone());
+        match admin.run_command(command.clone()).selection_criteria(criteria).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if failure::is_unavailable(&error) && Instant::now() < deadline => {}
+            Err(error) => return Err(explain(error, hosts)),
+        }
+    }
 }
 
 fn explain(cause: mongodb::error::Error, hosts: &str) -> ConnectError {

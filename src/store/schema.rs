@@ -1,10 +1,12 @@
 //! The collections, their validators and their indexes. All of them are made at the start, so that no transaction
 //! has to; what is there already stays.
 
+use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::IndexOptions;
+use mongodb::results::CollectionSpecification;
 use mongodb::{Database, IndexModel};
 
 /// Accounts.
@@ -26,11 +28,13 @@ const NAMESPACE_EXISTS: i32 = 48;
 /// # Errors
 /// The driver's, for example when the user may not create collections.
 pub async fn prepare(database: &Database) -> Result<(), Error> {
+    let found: Vec<CollectionSpecification> = database.list_collections().await?.try_collect().await?;
+    let prepare = |name, validator, indexes| collection(database, &found, name, validator, indexes);
     try_join_all([
-        collection(database, USERS, users_validator(), users_indexes()),
-        collection(database, PRODUCTS, products_validator(), products_indexes()),
-        collection(database, PURCHASES, purchases_validator(), purchases_indexes()),
-        collection(database, SERVERS, doc! {}, servers_indexes()),
+        prepare(USERS, users_validator(), users_indexes()),
+        prepare(PRODUCTS, products_validator(), products_indexes()),
+        prepare(PURCHASES, purchases_validator(), purchases_indexes()),
+        prepare(SERVERS, doc! {}, servers_indexes()),
     ])
     .await?;
     Ok(())
@@ -38,18 +42,29 @@ pub async fn prepare(database: &Database) -> Result<(), Error> {
 
 async fn collection(
     database: &Database,
+    found: &[CollectionSpecification],
     name: &str,
     validator: Document,
     indexes: Vec<IndexModel>,
 ) -> Result<(), Error> {
-    match database.create_collection(name).validator(validator.clone()).await {
-        Err(error) if is_there(&error) => {
+    match found.iter().find(|collection| collection.name == name) {
+        None => create(database, name, validator).await?,
+        // What is as it should be is not written again.
+        Some(collection) if collection.options.validator.clone().unwrap_or_default() == validator => {}
+        Some(_) => {
             database.run_command(doc! { "collMod": name, "validator": validator }).await?;
         }
-        result => result?,
     }
     database.collection::<Document>(name).create_indexes(indexes).await?;
     Ok(())
+}
+
+async fn create(database: &Database, name: &str, validator: Document) -> Result<(), Error> {
+    match database.create_collection(name).validator(validator).await {
+        // Another server that starts just now was faster.
+        Err(error) if is_there(&error) => Ok(()),
+        result => result,
+    }
 }
 
 fn is_there(error: &Error) -> bool {

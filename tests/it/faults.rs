@@ -27,10 +27,12 @@ async fn a_database_that_stands_still_is_told_and_outlived() {
     ada.purchase(&id).await.expect(201);
     let mongod = Pid::from_raw(i32::try_from(mongo.process_id()).unwrap()).unwrap();
     kill_process(mongod, Signal::STOP).unwrap();
-    // The first one meets a database that does not answer; it was not committed, or may have been: either is told.
-    let doubtful =
-        tokio::time::timeout(PATIENCE, eve.purchase_with_key(&id, 1, "once")).await.expect("an answer");
-    assert_eq!(doubtful.status, 503, "{doubtful:?}");
+    // They meet a database that does not answer: nothing has happened, or it may have; either is told.
+    let (admin, restock) = (shop.admin(), format!("/products/{id}/restock"));
+    let one = json!({"quantity": 1});
+    let both = async { tokio::join!(eve.purchase_with_key(&id, 1, "once"), admin.post(&restock, &one)) };
+    let (doubtful, restocked) = tokio::time::timeout(PATIENCE, both).await.expect("answers");
+    assert_eq!((doubtful.status, restocked.status), (503, 503), "{doubtful:?} {restocked:?}");
     until_ready(&ada, 503).await;
     shop.buyer().purchase(&id).await.problem(503, "database_unavailable");
     shop.visitor().get("/products").await.problem(503, "database_unavailable");
@@ -48,6 +50,9 @@ async fn a_database_that_stands_still_is_told_and_outlived() {
     };
     tokio::time::timeout(PATIENCE, settled).await.expect("an answer").expect(201);
     assert_eq!(shop.check_invariants(&id, 1).await, 2);
+    if restocked.code() == "database_unavailable" {
+        assert_eq!(shop.product(&id).await["totalStock"], 100, "it was told that nothing was changed");
+    }
     shop.close().await;
     mongo.stop().await;
 }
