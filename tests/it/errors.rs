@@ -63,6 +63,16 @@ async fn bodies_that_are_too_large() {
         let answer = ada.send(Method::POST, "/products/purchase", Some(body), &[]).await;
         answer.problem(413, "payload_too_large");
     }
+    // A client that reads only after it has sent everything.
+    let mut stubborn = RawConnection::open(ada.host()).await;
+    let bytes = 10 * 1024 * 1024;
+    let head = format!(
+        "POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n"
+    );
+    stubborn.send(head.as_bytes()).await;
+    stubborn.send(&vec![b'x'; bytes]).await;
+    let answer = stubborn.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("payload_too_large"), "{answer}");
     // Nobody wants this one either, and everybody is told why.
     let large = || Some("x".repeat(10 * 1024 * 1024));
     ada.send(Method::POST, "/nope", large(), &[]).await.problem(404, "not_found");

@@ -8,6 +8,7 @@ mod harness;
 
 mod accounts;
 mod crowd;
+mod doubt;
 mod errors;
 mod faults;
 mod idempotency;

@@ -40,8 +40,8 @@ async fn a_server_with_a_crowd_does_not_keep_another_from_selling() {
     shop.add_server().await;
     let id = shop.sell(&sneaker_with(json!({"stock": 1_000_000_000}))).await;
     let enough = tokio_util::sync::CancellationToken::new();
-    // Eight buyers after the other without end: the first server's queue is never empty.
-    let crowd = join_all((0..8).map(|_| async {
+    // Buyers without end: the first server's queue is never empty.
+    let crowd = join_all((0..100).map(|_| async {
         while !enough.is_cancelled() {
             shop.at(&shop.buyer(), 0).purchase(&id).await.expect(201);
         }
@@ -123,6 +123,22 @@ async fn an_admins_changes_and_purchases_do_not_undo_each_other() {
         assert_eq!(purchase["total"], purchase["unitPrice"]);
     }
     assert_eq!(shop.check_invariants(&id, 1).await, 200);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_server_sells_at_a_price_of_the_past() {
+    let mut shop = Shop::open().await;
+    shop.add_server().await;
+    let id = shop.sell(&sneaker()).await;
+    for amount in 1..=5 {
+        // This server knows the product, and does not hear of the change.
+        shop.at(&shop.buyer(), 1).purchase(&id).await.expect(201);
+        let price = json!({"price": {"amount": amount, "currency": "USD"}});
+        shop.admin().patch(&format!("/products/{id}"), "*", &price).await.expect(200);
+        let purchase = shop.at(&shop.buyer(), 1).purchase(&id).await.expect(201).json;
+        assert_eq!(purchase["unitPrice"]["amount"], amount);
+    }
     shop.close().await;
 }
 

@@ -1,0 +1,92 @@
+//! A transaction that stays open: of a server that stands still between its statements and its commit. The test is that
+//! server; the others have to wait for it and tell the truth meanwhile.
+
+use flash_sale::config::Limits;
+use flash_sale::id::Id;
+use flash_sale::timestamp::Timestamp;
+use mongodb::ClientSession;
+use mongodb::bson::{DateTime, Document, doc};
+use serde_json::json;
+
+use crate::harness::{Shop, sneaker_with};
+
+/// How long the sale is, in milliseconds.
+const SALE_MS: i64 = 500;
+
+/// An open transaction that has taken one unit of `product` for `buyer`, as a lane would.
+async fn open_transaction(shop: &Shop, product: &str, buyer: Id, key: &str) -> ClientSession {
+    let database = shop.database().await;
+    let product: Id = product.parse().unwrap();
+    let mut session = database.client().start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let change =
+        doc! { "$inc": { "stock": -1_i64, "sold": 1_i64, "purchaseCount": 1_i64, "version": 1_i64 } };
+    let products = database.collection::<Document>("products");
+    products.update_one(doc! { "_id": product }, change).session(&mut session).await.unwrap();
+    let purchase = doc! {
+        "_id": Id::new(), "productId": product, "userId": buyer, "buyer": "Ada L.", "quantity": 1_i64,
+        "unitPrice": { "amount": 9900_i64, "currency": "USD" }, "sequence": 1_i64, "firstUnit": 1_i64,
+        "purchasedAt": DateTime::now(), "idempotencyKey": key,
+    };
+    database.collection::<Document>("purchases").insert_one(purchase).session(&mut session).await.unwrap();
+    session
+}
+
+/// Whether a write to a product waits within the database for somebody else's transaction.
+async fn a_write_waits(shop: &Shop) -> bool {
+    let database = shop.database().await;
+    let namespace = format!("{}.products", database.name());
+    let operations = doc! { "currentOp": true, "ns": namespace, "writeConflicts": { "$gt": 0 } };
+    let found = database.client().database("admin").run_command(operations).await.unwrap();
+    !found.get_array("inprog").unwrap().is_empty()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_with_a_key_waits_for_what_may_still_be_committed() {
+    let shop = Shop::open().await;
+    let now = async || {
+        let time = shop.visitor().get("/time").await.expect(200).json;
+        Timestamp::parse(time["now"].as_str().unwrap()).unwrap()
+    };
+    let end = Timestamp::from_milliseconds(now().await.milliseconds() + SALE_MS);
+    let id = shop.sell(&sneaker_with(json!({"saleEndTime": end}))).await;
+    let ada = shop.buyer();
+    let mut session = open_transaction(&shop, &id, ada.id, "press-1").await;
+    // Meanwhile the sale ends: all that can be read speaks for a refusal.
+    while now().await < end {}
+    shop.buyer().purchase(&id).await.problem(409, "sale_ended");
+    let again = tokio::spawn({
+        let (ada, id) = (ada.clone(), id.clone());
+        async move { ada.purchase_with_key(&id, 1, "press-1").await }
+    });
+    // But with the key it cannot be decided before the transaction is over.
+    while !again.is_finished() && !a_write_waits(&shop).await {}
+    session.commit_transaction().await.unwrap();
+    let answer = again.await.unwrap().expect(201);
+    assert_eq!(answer.header("idempotent-replayed"), Some("true"));
+    assert_eq!(shop.check_invariants(&id, 1).await, 1);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waited_too_long_is_not_bought_for() {
+    let limits = Limits { queue_wait_ms_max: 200, batch_ms_max: 60_000, ..Limits::default() };
+    let shop = Shop::open_with(limits).await;
+    let id = shop.sell(&sneaker_with(json!({"purchaseLimit": 5}))).await;
+    // The lane is held by an open transaction on its product.
+    let mut session = open_transaction(&shop, &id, Id::new(), "another").await;
+    let (first, late) = (shop.buyer(), shop.buyer());
+    let taken = tokio::spawn({
+        let (first, id) = (first.clone(), id.clone());
+        async move { first.purchase(&id).await }
+    });
+    while !taken.is_finished() && !a_write_waits(&shop).await {}
+    late.purchase(&id).await.problem(503, "overloaded");
+    session.abort_transaction().await.unwrap();
+    taken.await.unwrap().expect(201);
+    // The lane has served whatever was in its queue before this one.
+    shop.buyer().purchase(&id).await.expect(201);
+    assert_eq!(late.get("/purchases").await.expect(200).json["items"], json!([]));
+    assert_eq!(shop.check_invariants(&id, 5).await, 2);
+    shop.close().await;
+}
