@@ -112,3 +112,41 @@ impl Verdict {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn check(purchases: u64, answers: &[Kind], broken: usize) {
+        let arguments = CommandLine::parse_from(["rehearse", "--stock", "3"]).arguments;
+        let event = |kind: &Kind| Event { at: Duration::ZERO, latency: Duration::ZERO, kind: *kind };
+        let events: Vec<_> = answers.iter().map(event).collect();
+        let mut verdict = Verdict { purchases, broken: Vec::new() };
+        verdict.judge_answers(&arguments, &events);
+        assert_eq!(verdict.broken.len(), broken, "{:?}", verdict.broken);
+    }
+
+    #[test]
+    fn what_buyers_were_told_has_to_be_there() {
+        check(2, &[Kind::Bought, Kind::Bought, Kind::LimitReached], 0);
+        // Told, but not there; there, but not told.
+        check(1, &[Kind::Bought, Kind::Bought], 1);
+        check(3, &[Kind::Bought, Kind::Bought], 1);
+        // In doubt is in doubt.
+        check(3, &[Kind::Bought, Kind::Bought, Kind::Unknown], 0);
+        check(3, &[Kind::Bought, Kind::Bought, Kind::Broken], 0);
+        // Sold out before everything was sold; an answer that nobody promised.
+        check(1, &[Kind::Bought, Kind::SoldOut], 1);
+        check(1, &[Kind::Bought, Kind::Unexpected], 1);
+    }
+}

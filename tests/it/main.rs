@@ -17,5 +17,6 @@ mod openapi;
 mod process;
 mod products;
 mod purchases;
+mod rehearsal;
 mod rivals;
 mod window;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::{process_directory, sneaker};
 
 /// The program, with nothing in its environment but what it needs to find a mongod, and the given settings.
-fn program(directory: &Path, settings: &[(&str, &str)]) -> Command {
+pub fn program(directory: &Path, settings: &[(&str, &str)]) -> Command {
     std::fs::create_dir_all(directory).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_flash-sale"));
     command

@@ -46,7 +46,12 @@ impl Shop {
 
     /// A shop on a MongoDB of the test's own.
     pub async fn open_at(uri: &str) -> Self {
-        Self::open_on(with_database(uri, "test_own"), Limits::default()).await
+        Self::open_in(uri, "test_own").await
+    }
+
+    /// A shop on a database of that name.
+    pub async fn open_in(uri: &str, database: &str) -> Self {
+        Self::open_on(with_database(uri, database), Limits::default()).await
     }
 
     async fn open_on(uri: String, limits: Limits) -> Self {
