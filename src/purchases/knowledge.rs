@@ -178,13 +178,8 @@ impl Knowledge {
         unknown.sort_unstable();
         unknown.dedup();
         let history = doc! { "productId": self.product_id, "userId": { "$in": &unknown } };
-        let purchases: Vec<Purchase> = store
-            .read_sale(async {
-                let purchases =
-                    store.purchases.find(history).sort(doc! { "userId": 1, "firstUnit": 1 }).await?;
-                purchases.try_collect().await
-            })
-            .await?;
+        let purchases: Vec<Purchase> =
+            store.read_sale(async { store.purchases.find(history).await?.try_collect().await }).await?;
         self.buyers.introduce(unknown);
         for purchase in purchases {
             // What came after the known state is caught up with in order, when its version is found stale.

@@ -2,6 +2,7 @@
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, doc};
+use mongodb::options::Hint;
 use serde::{Deserialize, Serialize};
 
 use super::model::Purchase;
@@ -9,6 +10,7 @@ use crate::error::Result;
 use crate::http::page::{Page, PageRequest};
 use crate::id::Id;
 use crate::store::Store;
+use crate::store::schema::own_purchases;
 
 /// More than any page has.
 pub const BATCH_ITEMS: u32 = 1_000;
@@ -76,7 +78,8 @@ pub async fn find(store: &Store, id: Id) -> Result<Option<Purchase>> {
 }
 
 /// A page of purchases by the moment they were made; those of the same moment by product and sequence, so that the
-/// order is the same for everybody. Each selection has an index in that order: a page costs the same at any depth.
+/// order is the same for everybody. A page costs the same at any depth: everybody's and a product's have an index in that
+/// order, a user's are few and are sorted each time.
 ///
 /// # Errors
 /// Those of a read.
@@ -107,6 +110,11 @@ pub async fn list(
     store
         .read(async {
             let purchases = store.purchases.find(query).sort(sort).limit(limit).max_time(store.read_max());
+            let purchases = match selection {
+                // Otherwise MongoDB may choose to walk through everybody's purchases in the list's order.
+                Selection::User(_) => purchases.hint(Hint::Keys(own_purchases())),
+                Selection::Everything | Selection::Product(_) => purchases,
+            };
             // All of the page at once: a second round trip may find another primary.
             purchases.batch_size(BATCH_ITEMS).await?.try_collect().await
         })

@@ -96,15 +96,20 @@ fn purchases_indexes() -> Vec<IndexModel> {
     vec![
         // A sequence without gaps has no number twice. Also the leaderboard of one product, and what a lane catches up on.
         unique(doc! { "productId": 1, "sequence": 1 }),
-        // No buyer's unit is sold twice: the second line of defence behind the product's version, and a buyer's history.
-        unique(doc! { "productId": 1, "userId": 1, "firstUnit": 1 }),
+        // No buyer's unit is sold twice: the second line of defence behind the product's version. Also a buyer's history
+        // of one product, and all of one's own purchases.
+        unique(own_purchases()),
         // One purchase for each key, whatever the product.
         IndexModel::builder().keys(doc! { "userId": 1, "idempotencyKey": 1 }).options(keyed).build(),
-        // Own purchases, newest first.
-        index(doc! { "userId": 1, "purchasedAt": 1, "productId": 1, "sequence": 1 }),
         // The leaderboard of all products.
         index(doc! { "purchasedAt": 1, "productId": 1, "sequence": 1 }),
     ]
+}
+
+/// The index of a buyer's purchases. It is not in the order in which they are listed: a buyer has few, and sorting them is
+/// cheaper than one more index on every purchase.
+pub fn own_purchases() -> Document {
+    doc! { "userId": 1, "productId": 1, "firstUnit": 1 }
 }
 
 fn servers_indexes() -> Vec<IndexModel> {
