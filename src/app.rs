@@ -15,11 +15,16 @@ use crate::auth::service::Accounts;
 use crate::auth::tokens::Tokens;
 use crate::config::{CorsOrigins, Limits};
 use crate::error::{Error, Result};
+use crate::http::page::PageRequest;
+use crate::http::rendered::Rendered;
 use crate::http::{discard, request_id};
-use crate::products::service::Catalogue;
+use crate::id::Id;
+use crate::products::service::{Catalogue, ProductCursor, ProductFilter};
 use crate::purchases::lanes::Lanes;
+use crate::purchases::service::PurchaseCursor;
 use crate::store::Store;
 use crate::store::pulse::Pulse;
+use crate::store::shared_read::SharedReads;
 use crate::{auth, leaderboard, openapi, products, purchases, status};
 
 /// What every handler gets.
@@ -34,6 +39,9 @@ pub struct App {
     accounts: Accounts,
     catalogue: Catalogue,
     lanes: Lanes,
+    product_reads: SharedReads<Id, Rendered>,
+    list_reads: SharedReads<(ProductFilter, PageRequest<ProductCursor>), Rendered>,
+    leaderboard_reads: SharedReads<(Option<Id>, PageRequest<PurchaseCursor>), Rendered>,
     shutdown: CancellationToken,
 }
 
@@ -53,6 +61,9 @@ impl App {
             accounts: Accounts::new(store.clone(), &limits)?,
             catalogue: Catalogue::new(store.clone(), &limits),
             lanes: Lanes::new(store.clone(), &limits),
+            product_reads: SharedReads::new(store.clone()),
+            list_reads: SharedReads::new(store.clone()),
+            leaderboard_reads: SharedReads::new(store.clone()),
             limits,
             store,
             pulse,
@@ -94,6 +105,21 @@ impl App {
     /// Where purchases are made.
     pub fn lanes(&self) -> &Lanes {
         &self.lanes
+    }
+
+    /// `GET /products/{id}`, by its id.
+    pub fn product_reads(&self) -> &SharedReads<Id, Rendered> {
+        &self.product_reads
+    }
+
+    /// `GET /products`, by what is asked for.
+    pub fn list_reads(&self) -> &SharedReads<(ProductFilter, PageRequest<ProductCursor>), Rendered> {
+        &self.list_reads
+    }
+
+    /// `GET /leaderboard`, by the product and the page.
+    pub fn leaderboard_reads(&self) -> &SharedReads<(Option<Id>, PageRequest<PurchaseCursor>), Rendered> {
+        &self.leaderboard_reads
     }
 
     /// Whether new requests are welcome.

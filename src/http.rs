@@ -8,4 +8,5 @@ pub mod discard;
 pub mod fields;
 pub mod page;
 pub mod path;
+pub mod rendered;
 pub mod request_id;

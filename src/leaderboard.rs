@@ -1,14 +1,17 @@
 //! `/leaderboard`: who bought, in chronological order.
 
-use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::app::AppState;
+use crate::app::{App, AppState};
 use crate::error::Result;
-use crate::http::page::{Page, Query};
+use crate::http::page::{Page, PageRequest, Query};
+use crate::http::rendered::Rendered;
+use crate::id::Id;
 use crate::purchases::model::Purchase;
 use crate::purchases::service::{self, Order, PurchaseCursor, Selection};
 use crate::timestamp::Timestamp;
@@ -51,19 +54,39 @@ pub struct LeaderboardItem {
         ("productId" = Option<String>, Query, description = "Only purchases of this product", example = "65f1c0ffee65f1c0ffee65f1"),
         ("limit" = Option<i64>, Query, description = "Items on the page: 1 to 200, 50 without it", example = 50),
         ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the page that you have"),
     ),
-    responses((status = OK, description = "A page of the leaderboard", body = Page<LeaderboardItem>)),
+    responses(
+        (status = OK, description = "A page of the leaderboard", body = Page<LeaderboardItem>, headers(("ETag" = String, description = "For If-None-Match"))),
+        (status = NOT_MODIFIED, description = "The page is the one that you have"),
+    ),
     extensions(("x-problem-codes" = json!(["overloaded", "database_unavailable"]))),
 )]
-async fn leaderboard(State(app): State<AppState>, mut query: Query) -> Result<Json<Page<LeaderboardItem>>> {
+async fn leaderboard(State(app): State<AppState>, headers: HeaderMap, mut query: Query) -> Result<Response> {
     let product = query.parameter("productId", |value| {
         value.parse().map_err(|_| "must be an id of 24 hexadecimal digits".into())
     });
     let page = query.page::<PurchaseCursor>();
     query.finish()?;
+    let key = (product, page.clone());
+    let read = {
+        let app = app.clone();
+        move || {
+            let (app, page) = (app.clone(), page.clone());
+            async move { Rendered::digested(&read_page(&app, product, &page).await?) }
+        }
+    };
+    Ok(app.leaderboard_reads().get(key, read).await?.answer(&headers))
+}
+
+async fn read_page(
+    app: &App,
+    product: Option<Id>,
+    page: &PageRequest<PurchaseCursor>,
+) -> Result<Page<LeaderboardItem>> {
     let selection = product.map_or(Selection::Everything, Selection::Product);
     let before = page.after.as_ref().map_or(0, |after| after.rank);
-    let purchases = service::list(app.store(), selection, Order::OldestFirst, &page).await?;
+    let purchases = service::list(app.store(), selection, Order::OldestFirst, page).await?;
     let ranked: Vec<(i64, Purchase)> = (before + 1..).zip(purchases).collect();
     let ranked = Page::of(ranked, page.limit, |(rank, purchase)| PurchaseCursor::of(purchase, *rank));
     // The names as they are now; a product that was sold cannot be deleted.
@@ -71,7 +94,7 @@ async fn leaderboard(State(app): State<AppState>, mut query: Query) -> Result<Js
     ids.sort_unstable();
     ids.dedup();
     let names = if ids.is_empty() { Default::default() } else { app.catalogue().names(ids).await? };
-    Ok(Json(ranked.map(|(rank, purchase)| LeaderboardItem {
+    Ok(ranked.map(|(rank, purchase)| LeaderboardItem {
         rank,
         sequence: purchase.sequence,
         product_name: names.get(&purchase.product_id).cloned().unwrap_or_default(),
@@ -79,5 +102,5 @@ async fn leaderboard(State(app): State<AppState>, mut query: Query) -> Result<Js
         buyer: purchase.buyer,
         quantity: purchase.quantity,
         purchased_at: purchase.purchased_at.into(),
-    })))
+    }))
 }

@@ -22,6 +22,7 @@ pub mod connect;
 pub mod failure;
 pub mod pulse;
 pub mod schema;
+pub mod shared_read;
 
 /// A handle on the database; clones share everything.
 #[derive(Clone)]

@@ -23,7 +23,7 @@ pub struct Query {
 }
 
 /// Which part of a list to answer.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PageRequest<C> {
     /// Items on the page.
     pub limit: usize,

@@ -1,10 +1,8 @@
 //! `/products`: the catalogue for everybody, and its upkeep for admins.
 
-use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -15,9 +13,10 @@ use crate::app::AppState;
 use crate::auth::current_user::Admin;
 use crate::error::{Error, Result};
 use crate::http::body::Body;
-use crate::http::conditional::{digest_tag, if_match, none_match, version_tag};
+use crate::http::conditional::{if_match, version_tag};
 use crate::http::page::{Page, Query};
 use crate::http::path::PathId;
+use crate::http::rendered::Rendered;
 use crate::timestamp::Timestamp;
 
 /// The routes of this file.
@@ -73,12 +72,19 @@ async fn list_products(
     let page = query.page::<ProductCursor>();
     query.finish()?;
     let filter = ProductFilter { status, words: words.unwrap_or_default() };
-    let now = app.pulse().database_time();
-    let products = app.catalogue().list(&filter, &page, now).await?;
-    let products = products.map(|product| ProductView::of(product, now));
-    let bytes = to_json(&products)?;
-    let tag = digest_tag(&bytes);
-    Ok(tagged(&headers, tag, bytes))
+    let key = (filter.clone(), page.clone());
+    let read = {
+        let app = app.clone();
+        move || {
+            let (app, filter, page) = (app.clone(), filter.clone(), page.clone());
+            async move {
+                let now = app.pulse().database_time();
+                let products = app.catalogue().list(&filter, &page, now).await?;
+                Rendered::digested(&products.map(|product| ProductView::of(product, now)))
+            }
+        }
+    };
+    Ok(app.list_reads().get(key, read).await?.answer(&headers))
 }
 
 /// Put a product on sale
@@ -117,10 +123,15 @@ async fn create_product(
     extensions(("x-problem-codes" = json!(["product_not_found", "overloaded", "database_unavailable"]))),
 )]
 async fn get_product(State(app): State<AppState>, id: PathId, headers: HeaderMap) -> Result<Response> {
-    let product = app.catalogue().find(id.or(Error::ProductNotFound)?).await?;
-    let now = app.pulse().database_time();
-    let tag = tag_of(&product, now);
-    Ok(tagged(&headers, tag, to_json(&ProductView::of(product, now))?))
+    let id = id.or(Error::ProductNotFound)?;
+    let read = {
+        let app = app.clone();
+        move || {
+            let app = app.clone();
+            async move { rendered(app.catalogue().find(id).await?, app.pulse().database_time()) }
+        }
+    };
+    Ok(app.product_reads().get(id, read).await?.answer(&headers))
 }
 
 /// Change a product
@@ -193,29 +204,14 @@ fn tag_of(product: &Product, now: Timestamp) -> HeaderValue {
     version_tag(product.version, product.status(now).name())
 }
 
-fn whole(app: &AppState, status: StatusCode, product: Product) -> Result<Response> {
-    let now = app.pulse().database_time();
+fn rendered(product: Product, now: Timestamp) -> Result<Rendered> {
     let tag = tag_of(&product, now);
-    let mut response = tagged(&HeaderMap::new(), tag, to_json(&ProductView::of(product, now))?);
+    Rendered::tagged(&ProductView::of(product, now), tag)
+}
+
+/// The product after a change.
+fn whole(app: &AppState, status: StatusCode, product: Product) -> Result<Response> {
+    let mut response = rendered(product, app.pulse().database_time())?.answer(&HeaderMap::new());
     *response.status_mut() = status;
     Ok(response)
-}
-
-/// The JSON with its tag, or 304 if the client has it.
-fn tagged(headers: &HeaderMap, tag: HeaderValue, json: Vec<u8>) -> Response {
-    let known = none_match(headers, &tag);
-    // Stock changes at any moment: a cache may keep it, but has to ask.
-    let cache = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    if known {
-        return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag), cache]).into_response();
-    }
-    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    ([content_type, (header::ETAG, tag), cache], HttpBody::from(json)).into_response()
-}
-
-fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|error| {
-        tracing::error!("an answer cannot be written: {error}");
-        Error::Internal
-    })
 }

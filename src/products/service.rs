@@ -27,7 +27,7 @@ pub struct Catalogue {
 }
 
 /// Which products to list.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ProductFilter {
     /// Those whose sale stands so.
     pub status: Option<Status>,
@@ -36,7 +36,7 @@ pub struct ProductFilter {
 }
 
 /// Where a page of the catalogue begins: after this product.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProductCursor {
     start: i64,
     id: ObjectId,

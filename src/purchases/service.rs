@@ -25,7 +25,7 @@ pub enum Order {
 }
 
 /// A place in a list of purchases: after this one.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PurchaseCursor {
     at: i64,
     product: Id,

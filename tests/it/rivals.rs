@@ -127,6 +127,39 @@ async fn an_admins_changes_and_purchases_do_not_undo_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn in_a_crowd_of_readers_every_read_knows_what_was_bought_before() {
+    let mut shop = Shop::open().await;
+    shop.add_server().await;
+    let id = shop.sell(&sneaker()).await;
+    let paths =
+        [format!("/products/{id}"), "/products".to_owned(), format!("/leaderboard?productId={id}&limit=200")];
+    let enough = tokio_util::sync::CancellationToken::new();
+    let crowd = join_all((0..30).map(|number| {
+        let (reader, path, enough) = (shop.at(&shop.visitor(), number % 2), &paths[number % 3], &enough);
+        async move {
+            while !enough.is_cancelled() {
+                reader.get(path).await.expect(200);
+            }
+        }
+    }));
+    let buying = async {
+        for sold in 1..=30 {
+            shop.at(&shop.buyer(), sold % 2).purchase(&id).await.expect(201);
+            for server in [0, 1] {
+                let reader = shop.at(&shop.visitor(), server);
+                assert_eq!(reader.get(&paths[0]).await.expect(200).json["sold"], sold);
+                assert_eq!(reader.get(&paths[1]).await.expect(200).json["items"][0]["sold"], sold);
+                let board = reader.get(&paths[2]).await.expect(200).json;
+                assert_eq!(board["items"].as_array().unwrap().len(), sold);
+            }
+        }
+        enough.cancel();
+    };
+    tokio::join!(crowd, buying);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_server_sells_at_a_price_of_the_past() {
     let mut shop = Shop::open().await;
     shop.add_server().await;

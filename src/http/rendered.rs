@@ -1,0 +1,53 @@
+//! An answer that is written once for everybody who gets it.
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::conditional::{digest_tag, none_match};
+use crate::error::{Error, Result};
+
+/// JSON and its entity tag; clones share the bytes.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    json: Bytes,
+    tag: HeaderValue,
+}
+
+impl Rendered {
+    /// Writes `value`, which `tag` stands for.
+    ///
+    /// # Errors
+    /// `internal`, when it cannot be written.
+    pub fn tagged(value: &impl Serialize, tag: HeaderValue) -> Result<Self> {
+        Ok(Self { json: to_json(value)?, tag })
+    }
+
+    /// Writes `value` and makes its tag from what was written.
+    ///
+    /// # Errors
+    /// `internal`, when it cannot be written.
+    pub fn digested(value: &impl Serialize) -> Result<Self> {
+        let json = to_json(value)?;
+        Ok(Self { tag: digest_tag(&json), json })
+    }
+
+    /// The answer: all of it, or 304 when the client has it already (`If-None-Match`).
+    pub fn answer(self, headers: &HeaderMap) -> Response {
+        // Stock changes at any moment: a cache may keep it, but has to ask.
+        let cache = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        if none_match(headers, &self.tag) {
+            return (StatusCode::NOT_MODIFIED, [(header::ETAG, self.tag), cache]).into_response();
+        }
+        let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        ([content_type, (header::ETAG, self.tag), cache], Body::from(self.json)).into_response()
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Result<Bytes> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|error| {
+        tracing::error!("an answer cannot be written: {error}");
+        Error::Internal
+    })
+}

@@ -1,0 +1,100 @@
+//! Reads that a crowd shares: whoever asks for the same at the same time gets the same answer, read once.
+//!
+//! Nobody gets an answer that is older than the question. A read that is under way when one asks does not count; the next
+//! one does, which begins when that has ended, for all who have asked meanwhile. So the database answers one read after
+//! the other for each key, whatever the size of the crowd, and what is answered is as true as if each had asked alone.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::Store;
+use crate::error::{Error, Result};
+
+type Waiting<V> = Vec<oneshot::Sender<Result<V>>>;
+
+/// The reads of one kind, by their key. As many as there are requests under way at the most.
+pub struct SharedReads<K, V> {
+    store: Store,
+    /// Who waits for the next read of each key; a key is here as long as a task reads it.
+    waiting: Arc<Mutex<HashMap<K, Waiting<V>>>>,
+}
+
+impl<K: Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static> SharedReads<K, V> {
+    /// No reads yet.
+    pub fn new(store: Store) -> Self {
+        Self { store, waiting: Arc::default() }
+    }
+
+    /// What `read` gives, for everybody who asks for `key` now.
+    ///
+    /// # Errors
+    /// Those of `read`; `internal` when it panics.
+    pub async fn get<F>(&self, key: K, read: impl Fn() -> F + Send + 'static) -> Result<V>
+    where
+        F: Future<Output = Result<V>> + Send,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let is_first = {
+            let mut waiting = lock(&self.waiting);
+            let list = waiting.get_mut(&key);
+            let is_first = list.is_none();
+            match list {
+                Some(list) => list.push(sender),
+                None => drop(waiting.insert(key.clone(), vec![sender])),
+            }
+            is_first
+        };
+        if is_first {
+            // In a task of its own: the first one may hang up, and the others still wait.
+            let reading = Reading { waiting: self.waiting.clone(), key };
+            self.store.spawn(async move { reading.run(read).await });
+        }
+        receiver.await.unwrap_or(Err(Error::Internal))
+    }
+}
+
+/// The task that reads one key. When it ends, however it ends, nobody waits for it.
+struct Reading<K: Hash + Eq, V> {
+    waiting: Arc<Mutex<HashMap<K, Waiting<V>>>>,
+    key: K,
+}
+
+impl<K: Hash + Eq, V: Clone> Reading<K, V> {
+    async fn run<F: Future<Output = Result<V>>>(self, read: impl Fn() -> F) {
+        while let Some(waiting) = self.next() {
+            let result = read().await;
+            for sender in waiting {
+                // Whoever has hung up needs no answer.
+                drop(sender.send(result.clone()));
+            }
+        }
+    }
+
+    /// Those who have asked since the last read began; none when nobody has, and then the key is gone.
+    fn next(&self) -> Option<Waiting<V>> {
+        let mut waiting = lock(&self.waiting);
+        let list = std::mem::take(waiting.get_mut(&self.key)?);
+        if list.is_empty() {
+            waiting.remove(&self.key);
+            return None;
+        }
+        Some(list)
+    }
+}
+
+impl<K: Hash + Eq, V> Drop for Reading<K, V> {
+    fn drop(&mut self) {
+        // After a panic: those who wait are told by their channel. Otherwise the key is gone already, or another's.
+        if std::thread::panicking() {
+            lock(&self.waiting).remove(&self.key);
+        }
+    }
+}
+
+fn lock<K, V>(waiting: &Mutex<HashMap<K, Waiting<V>>>) -> MutexGuard<'_, HashMap<K, Waiting<V>>> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
