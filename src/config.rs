@@ -13,6 +13,7 @@ use tracing_subscriber::filter::Targets;
 pub use limits::Limits;
 
 mod limits;
+mod mongo_uri;
 
 /// The shortest `JWT_SECRET`, in bytes: the size of an HS256 key (RFC 7518, 3.2).
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
@@ -148,7 +149,7 @@ impl Config {
     pub fn from_settings(settings: &HashMap<String, String>) -> Result<Self, ConfigError> {
         let mut reader = Reader { settings, problems: Vec::new() };
         let config = Self {
-            host: reader.text("HOST").unwrap_or("127.0.0.1").to_owned(),
+            host: reader.host(),
             port: reader.parsed("PORT", "a port number, 0 to 65535").unwrap_or(3000),
             database: reader.database(),
             admin: reader.admin(),
@@ -199,6 +200,14 @@ impl<'a> Reader<'a> {
         parsed
     }
 
+    fn host(&mut self) -> String {
+        let host = self.text("HOST").unwrap_or("127.0.0.1").to_owned();
+        if url::Host::parse(&host).is_err() && host.parse::<std::net::IpAddr>().is_err() {
+            self.problem(format!("HOST is `{host}`, which is neither an address nor a host name"));
+        }
+        host
+    }
+
     fn database(&mut self) -> Database {
         let jwt_secret = self.jwt_secret();
         match (self.text("MONGO_URI"), jwt_secret) {
@@ -207,8 +216,8 @@ impl<'a> Reader<'a> {
                 jwt_secret,
             },
             (Some(uri), jwt_secret) => {
-                if !uri.starts_with("mongodb://") && !uri.starts_with("mongodb+srv://") {
-                    self.problem("MONGO_URI has to begin with mongodb:// or mongodb+srv://");
+                if let Err(problem) = mongo_uri::check(uri) {
+                    self.problem(problem);
                 }
                 if jwt_secret.is_none() && self.text("JWT_SECRET").is_none() {
                     self.problem(
@@ -323,6 +332,7 @@ mod tests {
     fn every_problem_is_reported_at_once() {
         let error = read(&[
             ("PORT", "99999"),
+            ("HOST", "bad host"),
             ("MONGO_URI", "localhost:27017"),
             ("JWT_SECRET", "short"),
             ("ADMIN_EMAIL", "admin@shop.example"),
@@ -331,10 +341,10 @@ mod tests {
         ])
         .unwrap_err();
         let text = error.to_string();
-        for name in ["PORT", "MONGO_URI", "JWT_SECRET", "ADMIN_EMAIL", "CORS_ORIGINS", "LOG_FORMAT"] {
+        for name in ["PORT", "HOST", "MONGO_URI", "JWT_SECRET", "ADMIN_EMAIL", "CORS_ORIGINS", "LOG_FORMAT"] {
             assert!(text.contains(name), "{name} is missing in:\n{text}");
         }
-        assert_eq!(error.0.len(), 6, "{text}");
+        assert_eq!(error.0.len(), 7, "{text}");
     }
 
     #[test]

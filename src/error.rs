@@ -32,7 +32,7 @@ pub enum Error {
     ValidationFailed { errors: Vec<FieldError> },
     NotFound { detail: &'static str },
     MethodNotAllowed,
-    Unauthenticated { detail: &'static str },
+    Unauthenticated { detail: &'static str, has_token: bool },
     TokenExpired,
     InvalidCredentials,
     Forbidden,
@@ -166,11 +166,14 @@ impl Error {
             Self::MalformedJson { detail } => detail.clone(),
             Self::UnsupportedMediaType => "Send the header `Content-Type: application/json`.".into(),
             Self::PayloadTooLarge { body_bytes_max } => format!("A body has at most {body_bytes_max} bytes."),
+            Self::ValidationFailed { errors } if errors.iter().all(|error| error.field.is_empty()) => {
+                "The body must be a JSON object.".into()
+            }
             Self::ValidationFailed { errors } => {
                 let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
                 format!("See `errors` for what is wrong with: {}.", fields.join(", "))
             }
-            Self::NotFound { detail } | Self::Unauthenticated { detail } | Self::Overloaded { detail } => {
+            Self::NotFound { detail } | Self::Unauthenticated { detail, .. } | Self::Overloaded { detail } => {
                 (*detail).into()
             }
             Self::MethodNotAllowed => "The header `Allow` lists the methods that are.".into(),
@@ -203,7 +206,7 @@ impl Error {
                     .into()
             }
             Self::OutcomeUnknown { purchase_id: None } => {
-                "The change may have been made: read it again before you repeat it.".into()
+                "The change may have been made: look whether it was before you repeat it.".into()
             }
             Self::Internal => "The request id leads to the cause in the server's log.".into(),
         }
@@ -228,14 +231,11 @@ impl Error {
     /// The header that this error needs besides its body.
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Self::Unauthenticated { .. } => {
-                Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flash-sale\"")))
-            }
-            Self::TokenExpired => Some((
+            Self::TokenExpired | Self::Unauthenticated { has_token: true, .. } => Some((
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"flash-sale\", error=\"invalid_token\""),
             )),
-            Self::InvalidCredentials => {
+            Self::Unauthenticated { .. } | Self::InvalidCredentials => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flash-sale\"")))
             }
             Self::SaleNotStarted { retry_after_seconds, .. } | Self::RateLimited { retry_after_seconds } => {

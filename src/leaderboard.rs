@@ -52,8 +52,8 @@ pub struct LeaderboardItem {
     get, path = "/leaderboard", tag = "leaderboard", operation_id = "leaderboard",
     params(
         ("productId" = Option<String>, Query, description = "Only purchases of this product", example = "65f1c0ffee65f1c0ffee65f1"),
-        ("limit" = Option<i64>, Query, description = "Items on the page: 1 to 200, 50 without it", example = 50),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
+        ("cursor" = Option<String>, Query, min_length = 1, max_length = 500, description = "The `nextCursor` of the page before"),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the page that you have"),
     ),
     responses(

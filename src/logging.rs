@@ -1,5 +1,7 @@
 //! The log: lines on standard error, for people or as JSON. Standard output belongs to the greeting.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -8,7 +10,9 @@ use crate::config::{Config, LogFormat};
 
 /// Starts logging as the settings say; further calls do nothing.
 pub fn start(config: &Config) {
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let lines = match config.log_format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),

@@ -16,17 +16,27 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Sells limited stock to a crowd that arrives in the same second.
 ///
-/// Settings come from the environment, or from a file `.env`; .env.example describes each of them. Without
-/// MONGO_URI the server runs a MongoDB of its own and keeps its data in DATA_DIR.
+/// Without any settings the server runs a MongoDB of its own, makes up an admin, and prints how to try it.
 #[derive(Parser)]
-#[command(
-    version,
-    after_help = "Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings."
-)]
+#[command(version, after_help = AFTER_HELP)]
 struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+const AFTER_HELP: &str = "\
+Settings (environment or .env), with their defaults:
+  PORT=3000, HOST=127.0.0.1   where to listen
+  MONGO_URI                   the database; unset: a MongoDB of its own
+  JWT_SECRET                  signs the tokens, 32 bytes or more; required with MONGO_URI
+  ADMIN_EMAIL, ADMIN_PASSWORD the first admin, made if there is no such user
+  DATA_DIR=.data              the data of the MongoDB of its own
+  MONGOD                      the program for it; unset: the one in PATH, or one that is fetched
+  CORS_ORIGINS                origins whose pages may call, with commas, or *
+  LOG_FORMAT=text             text or json
+  RUST_LOG=info               what is logged
+
+Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings.";
 
 #[derive(Subcommand)]
 enum Command {

@@ -6,17 +6,20 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
-use axum::http::{HeaderValue, header};
+use axum::http::HeaderMap;
 use axum::routing::get;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
+use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::schema::{AdditionalProperties, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::AppState;
 use crate::error::{Code, FieldError};
+use crate::http::rendered::Rendered;
 
 /// Where a handler keeps its codes, before they become responses.
 const CODES_EXTENSION: &str = "x-problem-codes";
@@ -73,6 +76,7 @@ struct Problem {
     ),
     paths(document, page),
     components(schemas(Problem, FieldError)),
+    servers((url = "/", description = "This server")),
     tags(
         (name = "auth", description = "Accounts and tokens"),
         (name = "products", description = "What is sold"),
@@ -118,13 +122,29 @@ pub fn router(mut document: utoipa::openapi::OpenApi) -> Router<AppState> {
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         add_problems(operation);
     }
-    let json = document.to_pretty_json().unwrap_or_default();
-    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let page = SwaggerUi::new("/docs")
-        .config(utoipa_swagger_ui::Config::from(DOCUMENT_PATH).persist_authorization(true));
+    close_requests(&mut document);
+    let rendered = Rendered::digested(&document);
+    let page = SwaggerUi::new("/docs").config(
+        utoipa_swagger_ui::Config::from(DOCUMENT_PATH).persist_authorization(true).validator_url("none"),
+    );
     Router::new()
-        .route(DOCUMENT_PATH, get(move || std::future::ready(([content_type.clone()], json.clone()))))
+        .route(
+            DOCUMENT_PATH,
+            get(async |headers: HeaderMap| rendered.map(|rendered| rendered.answer(&headers))),
+        )
         .merge(page)
+}
+
+/// Unknown members of a body are refused, and what a change may leave out it may not set to null, unless it says so.
+fn close_requests(document: &mut utoipa::openapi::OpenApi) {
+    let components = document.components.get_or_insert_default();
+    for (name, schema) in &mut components.schemas {
+        if let RefOr::T(Schema::Object(object)) = schema
+            && (name.ends_with("Request") || name == "Price")
+        {
+            object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        }
+    }
 }
 
 fn operations(item: &mut utoipa::openapi::PathItem) -> impl Iterator<Item = &mut Operation> {
@@ -138,9 +158,24 @@ fn add_problems(operation: &mut Operation) {
         by_status.entry(code.status().as_u16()).or_default().push(code);
     }
     for (status, codes) in by_status {
-        let response = RefOr::T(problem_response(&codes));
+        let response = RefOr::T(problem_response(status, &codes));
         operation.responses.responses.insert(status.to_string(), response);
     }
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        response.headers.insert(
+            "X-Request-Id".into(),
+            text_header("The request's id: the client's own, if it sent a sane one"),
+        );
+        if status == "304" {
+            response.headers.insert("ETag".into(), text_header("The tag of what you have"));
+        }
+    }
+}
+
+fn text_header(description: &str) -> RefOr<Header> {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    RefOr::T(HeaderBuilder::new().schema(Some(text)).description(Some(description)).build())
 }
 
 /// The operation's own codes, and those of every operation of its kind.
@@ -164,7 +199,7 @@ fn codes_of(operation: &mut Operation) -> Vec<Code> {
     Code::ALL.iter().filter(belongs).copied().collect()
 }
 
-fn problem_response(codes: &[Code]) -> Response {
+fn problem_response(status: u16, codes: &[Code]) -> Response {
     let lines: Vec<_> = codes.iter().map(|code| format!("`{}`: {}", code.name(), code.title())).collect();
     let examples = codes.iter().map(|code| {
         let example = json!({
@@ -178,5 +213,15 @@ fn problem_response(codes: &[Code]) -> Response {
         .schema(Some(Ref::from_schema_name("Problem")))
         .examples_from_iter(examples)
         .build();
-    ResponseBuilder::new().description(lines.join("; ")).content("application/problem+json", content).build()
+    let mut response = ResponseBuilder::new()
+        .description(lines.join("; "))
+        .content("application/problem+json", content)
+        .build();
+    if matches!(status, 429 | 503) || codes.contains(&Code::SaleNotStarted) {
+        response.headers.insert("Retry-After".into(), text_header("Seconds to wait before trying again"));
+    }
+    if status == 401 {
+        response.headers.insert("WWW-Authenticate".into(), text_header("How to authenticate (RFC 6750)"));
+    }
+    response
 }

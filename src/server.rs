@@ -23,7 +23,6 @@ pub struct Server {
     address: SocketAddr,
     first_admin: Option<AdminCredentials>,
     admin_email: Option<String>,
-    has_admin: bool,
     app: Arc<App>,
     mongo: Option<EmbeddedMongo>,
     shutdown: CancellationToken,
@@ -36,9 +35,7 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is taken, or not ours.
-    #[error(
-        "cannot listen on {address}: {cause}\nAnother program may have the port: set PORT to a free one, or HOST to an address of this machine"
-    )]
+    #[error("cannot listen on {address}: {cause}\n{}", listen_advice(.cause))]
     Listen {
         /// What was tried.
         address: String,
@@ -102,10 +99,10 @@ impl Server {
         let app =
             App::new(limits.clone(), store, pulse, tokens, shutdown.clone()).map_err(StartError::Write)?;
         let app = Arc::new(app);
-        let admin_email = config.admin.as_ref().map(|admin| admin.email.clone());
-        let (first_admin, has_admin) =
+        let (first_admin, admin_email) =
             admin(&app, config.admin, is_embedded).await.map_err(StartError::Write)?;
         let router = app::router(app.clone(), &config.cors_origins);
+        tracing::info!("listening on http://{address}");
         let serving = {
             let shutdown = shutdown.clone();
             tokio::spawn(async move { accept::serve(listener, router, &limits, shutdown).await })
@@ -117,7 +114,6 @@ impl Server {
             address,
             first_admin,
             admin_email,
-            has_admin,
             app,
             mongo: None,
             shutdown,
@@ -137,19 +133,9 @@ impl Server {
         self.first_admin.as_ref()
     }
 
-    /// The admin of the settings.
+    /// The address of an admin; none when nobody can create products.
     pub fn admin_email(&self) -> Option<&str> {
         self.admin_email.as_deref()
-    }
-
-    /// Whether anybody can create products.
-    pub fn has_admin(&self) -> bool {
-        self.has_admin
-    }
-
-    /// Whether it runs a MongoDB of its own.
-    pub fn is_embedded(&self) -> bool {
-        self.mongo.is_some()
     }
 
     /// Resolves, with the reason, when the server cannot go on. Never, with a MongoDB that others run.
@@ -188,6 +174,14 @@ async fn listen(config: &Config) -> Result<TcpListener, StartError> {
     TcpListener::bind((config.host.as_str(), config.port)).await.map_err(|cause| listen_error(config, cause))
 }
 
+fn listen_advice(cause: &std::io::Error) -> &'static str {
+    match cause.kind() {
+        std::io::ErrorKind::AddrInUse => "Another program has the port: set PORT to a free one",
+        std::io::ErrorKind::PermissionDenied => "Ports below 1024 are the system's: set PORT to a higher one",
+        _ => "HOST has to be an address of this machine, or a name that leads to one",
+    }
+}
+
 fn listen_error(config: &Config, cause: std::io::Error) -> StartError {
     StartError::Listen { address: format!("{}:{}", config.host, config.port), cause }
 }
@@ -217,23 +211,23 @@ async fn database(database: &Database) -> Result<(Secret, Secret, Option<Embedde
 }
 
 /// Makes the first admin: the one of the settings, or, on a database of our own that has none, one that is made up.
-/// Tells that one, and whether there is any admin at all.
+/// Tells that one, and the address of an admin if there is any.
 async fn admin(
     app: &App,
     settings: Option<AdminCredentials>,
     is_embedded: bool,
-) -> Result<(Option<AdminCredentials>, bool), Error> {
+) -> Result<(Option<AdminCredentials>, Option<String>), Error> {
     if let Some(credentials) = settings {
         app.accounts().ensure_admin(&credentials).await?;
-        return Ok((None, app.accounts().has_admin().await?));
     }
-    let has_admin = app.accounts().has_admin().await?;
-    if has_admin || !is_embedded {
-        return Ok((None, has_admin));
+    let email = app.accounts().admin_email().await?;
+    if email.is_some() || !is_embedded {
+        return Ok((None, email));
     }
     let credentials = keepsakes::made_up_admin();
     app.accounts().ensure_admin(&credentials).await?;
-    Ok((Some(credentials), true))
+    let email = credentials.email.clone();
+    Ok((Some(credentials), Some(email)))
 }
 
 /// Lets the process open as many files as the system allows it: each connection is one, and the usual soft limit of

@@ -8,29 +8,21 @@ use crate::server::Server;
 pub fn text(server: &Server) -> String {
     let url = url(server);
     let mut text = format!("\nflash-sale is ready at {url} (the API and a page to try it: {url}/docs/)\n");
-    let (email, password) = match server.first_admin() {
-        Some(admin) => {
-            let password = admin.password.reveal();
-            write!(
-                text,
-                "\nThe first admin, shown only this once:\n  e-mail    {}\n  password  {password}\n",
-                admin.email
-            )
-            .unwrap_or_default();
-            (admin.email.as_str(), password)
-        }
-        None => {
-            let made_up =
-                if server.is_embedded() { crate::keepsakes::ADMIN_EMAIL } else { "THE-ADMINS-EMAIL" };
-            (server.admin_email().unwrap_or(made_up), "THE-ADMINS-PASSWORD")
-        }
-    };
-    if !server.has_admin() {
-        text.push_str(
-            "\nNobody can create products yet: set ADMIN_EMAIL and ADMIN_PASSWORD and start again.\n",
-        );
+    if let Some(admin) = server.first_admin() {
+        let (email, password) = (&admin.email, admin.password.reveal());
+        write!(
+            text,
+            "\nThe first admin, shown only this once:\n  e-mail    {email}\n  password  {password}\n"
+        )
+        .unwrap_or_default();
     }
-    write!(text, "{}", commands(&url, email, password)).unwrap_or_default();
+    let password = server.first_admin().map_or("THE-ADMINS-PASSWORD", |admin| admin.password.reveal());
+    match server.admin_email() {
+        Some(email) => text.push_str(&commands(&url, email, password)),
+        None => text.push_str(
+            "\nNobody can create products yet: set ADMIN_EMAIL and ADMIN_PASSWORD and start again.\n\n",
+        ),
+    }
     text
 }
 
@@ -56,7 +48,7 @@ Log in, create a sale, buy:
     | sed 's/.*"id":"\([^"]*\)".*/\1/')
 
   curl -s {url}/products/purchase -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
-    -H "Idempotency-Key: my-first-purchase" -d "{{\"productId\":\"$PRODUCT\"}}"
+    -H "Idempotency-Key: first-of-$PRODUCT" -d "{{\"productId\":\"$PRODUCT\"}}"
 
 "#
     )

@@ -28,21 +28,18 @@ impl FromRequestParts<AppState> for CurrentUser {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self> {
+        let refused = |detail| Error::Unauthenticated { detail, has_token: false };
+        const ADVICE: &str = "Send `Authorization: Bearer` and a token.";
         let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
-        let (value, None) = (
-            values
-                .next()
-                .ok_or(Error::Unauthenticated { detail: "Send `Authorization: Bearer` and a token." })?,
-            values.next(),
-        ) else {
-            return Err(Error::Unauthenticated { detail: "Send one Authorization header, not several." });
-        };
+        let value = values.next().ok_or(refused(ADVICE))?;
+        if values.next().is_some() {
+            return Err(refused("Send one Authorization header, not several."));
+        }
         let token = value.to_str().ok().and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
-        let token =
-            token.ok_or(Error::Unauthenticated { detail: "Send `Authorization: Bearer` and a token." })?;
+        let token = token.ok_or(refused(ADVICE))?;
         app.tokens().verify(token)
     }
 }

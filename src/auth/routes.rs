@@ -51,7 +51,7 @@ pub struct LoginRequest {
     #[schema(format = Email, example = "ada@shop.example")]
     email: String,
     /// The password.
-    #[schema(value_type = String, format = Password, example = "correct horse battery")]
+    #[schema(value_type = String, min_length = 1, max_length = 128, format = Password, example = "correct horse battery")]
     password: Secret,
 }
 

@@ -101,14 +101,14 @@ impl Accounts {
         }
     }
 
-    /// Whether anybody may create products.
+    /// The address of the admin who has been here longest; none when nobody may create products.
     ///
     /// # Errors
     /// Those of a read.
-    pub async fn has_admin(&self) -> Result<bool> {
-        let admin =
-            self.store.read(async { self.store.users.find_one(doc! { "role": "admin" }).await }).await?;
-        Ok(admin.is_some())
+    pub async fn admin_email(&self) -> Result<Option<String>> {
+        let oldest = self.store.users.find_one(doc! { "role": "admin" }).sort(doc! { "_id": 1 });
+        let admin = self.store.read(async { oldest.await }).await?;
+        Ok(admin.map(|admin| admin.email))
     }
 
     async fn find_by_email(&self, email: &str) -> Result<Option<User>> {

@@ -105,15 +105,21 @@ impl Tokens {
     /// # Errors
     /// `token_expired`, and `unauthenticated` for everything else that is wrong with it.
     pub fn verify(&self, token: &str) -> Result<CurrentUser> {
-        let claims = jsonwebtoken::decode::<VerifiedClaims>(token, &self.decoding_key, &self.validation)
+        let refused = |detail| Error::Unauthenticated { detail, has_token: true };
+        let data = jsonwebtoken::decode::<VerifiedClaims>(token, &self.decoding_key, &self.validation)
             .map_err(|error| match error.kind() {
                 ErrorKind::ExpiredSignature => Error::TokenExpired,
-                _ => Error::Unauthenticated { detail: "The token is not one of ours, or not valid yet." },
-            })?
-            .claims;
-        let id: ObjectId = claims.sub.parse().map_err(|_| Error::Unauthenticated {
-            detail: "The token's `sub` has to be an id of 24 hexadecimal digits.",
-        })?;
+                _ => refused("The token is not one of ours, or not valid yet."),
+            })?;
+        // Nothing that a token may call critical is understood here (RFC 7515, 4.1.11).
+        if data.header.crit.is_some() {
+            return Err(refused("The token has a `crit` header."));
+        }
+        let claims = data.claims;
+        let id: ObjectId = claims
+            .sub
+            .parse()
+            .map_err(|_| refused("The token's `sub` has to be an id of 24 hexadecimal digits."))?;
         let name = claims.name.trim().chars().take(NAME_CHARACTERS_MAX).collect();
         Ok(CurrentUser { id, name, role: claims.role })
     }
@@ -177,6 +183,14 @@ mod tests {
         }
         let past = Timestamp::now_here().milliseconds() / 1000 - 1;
         assert_eq!(verify(&claims(|claims| claims["exp"] = json!(past))).unwrap_err(), Error::TokenExpired);
+    }
+
+    #[test]
+    fn a_critical_header_that_nobody_understands_is_refused() {
+        let tokens = tokens();
+        let header = Header { crit: Some(vec!["x".into()]), ..Header::new(Algorithm::HS256) };
+        let token = jsonwebtoken::encode(&header, &claims(|_| ()), &tokens.encoding_key).unwrap();
+        assert!(matches!(tokens.verify(&token), Err(Error::Unauthenticated { .. })));
     }
 
     #[test]

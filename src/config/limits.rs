@@ -129,7 +129,8 @@ impl Default for Limits {
             pulse_age_ms_max: 3_500,
 
             token_lifetime_seconds: 24 * 60 * 60,
-            password_hashes_in_flight_max: 1,
+            // At most half of the machine: the other half sells.
+            password_hashes_in_flight_max: cores().div_ceil(2),
             password_hashes_waiting_max: 200,
             login_failures_max: 10,
             login_failure_window_seconds: 60,
@@ -146,6 +147,10 @@ impl Default for Limits {
             lane_idle_ms_max: 60_000,
         }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 impl Limits {

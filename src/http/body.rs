@@ -30,6 +30,9 @@ impl<T: FromFields> FromRequest<AppState> for Body<T> {
             return Err(Error::UnsupportedMediaType);
         }
         let bytes = read(body, app.limits()).await?;
+        if bytes.is_empty() {
+            return Err(Error::MalformedJson { detail: "The body is empty.".into() });
+        }
         let value: Value = serde_json::from_slice(&bytes).map_err(malformed)?;
         let mut fields = Fields::of(value)?;
         let request = T::from_fields(&mut fields);
@@ -63,5 +66,5 @@ async fn read(body: HttpBody, limits: &Limits) -> Result<bytes::Bytes> {
 
 fn malformed(error: serde_json::Error) -> Error {
     // serde_json's text has the kind of mistake and its place, and nothing of the body.
-    Error::MalformedJson { detail: format!("{error}.") }
+    Error::MalformedJson { detail: format!("The body cannot be read as JSON: {error}.") }
 }

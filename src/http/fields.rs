@@ -147,11 +147,17 @@ pub fn line(characters: RangeInclusive<usize>) -> impl FnOnce(Value) -> Rule<Str
     move |value| {
         let text = text(value)?.trim().to_owned();
         check_length(&text, &characters)?;
-        if text.chars().any(char::is_control) {
-            return Err("must have no control characters".into());
+        if text.chars().any(|character| character.is_control() || is_invisible(character)) {
+            return Err("must have no control or invisible characters".into());
         }
         Ok(text)
     }
+}
+
+/// Zero-width characters and those that turn the direction of writing: a name with them looks like another. The joiners,
+/// which some scripts and emoji need, are none of them.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A text of so many characters, exactly as sent.

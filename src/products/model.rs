@@ -9,7 +9,7 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Money {
     /// In the currency's minor unit (cents).
-    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64, example = 1999)]
+    #[schema(minimum = 0, example = 1999)]
     pub amount: i64,
     /// ISO 4217.
     #[schema(example = "USD", pattern = "^[A-Z]{3}$")]

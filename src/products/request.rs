@@ -21,6 +21,18 @@ pub const DESCRIPTION_CHARACTERS_MAX: usize = 5_000;
 /// What a sale that ends before it starts is told.
 pub const END_BEFORE_START: &str = "must be later than saleStartTime";
 
+/// What one unit costs, at most 10^12 minor units.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it only describes the `Money` of a request, which is bounded")]
+struct Price {
+    /// In the currency's minor unit (cents).
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64, example = 1999)]
+    amount: i64,
+    /// ISO 4217.
+    #[schema(example = "USD", pattern = "^[A-Z]{3}$")]
+    currency: String,
+}
+
 /// A new product.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(rename_all = "camelCase")]
@@ -32,11 +44,13 @@ pub struct CreateProductRequest {
     #[schema(max_length = 5000, example = "One run, numbered.")]
     pub description: Option<String>,
     /// A picture of it, http(s).
-    #[schema(max_length = 2048, example = "https://shop.example/sneaker.jpg")]
+    #[schema(max_length = 2048, pattern = "^https?://", example = "https://shop.example/sneaker.jpg")]
     pub image_url: Option<String>,
     /// What one unit costs.
+    #[schema(value_type = Price)]
     pub price: Money,
     /// What one unit costs outside the sale.
+    #[schema(value_type = Option<Price>)]
     pub original_price: Option<Money>,
     /// Units to sell.
     #[schema(minimum = 0, maximum = 1_000_000_000, example = 100)]
@@ -94,26 +108,28 @@ impl FromFields for CreateProductRequest {
 #[schema(rename_all = "camelCase")]
 pub struct ChangeProductRequest {
     /// What is sold.
-    #[schema(min_length = 1, max_length = 200, example = "Limited sneaker, second run")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 200, example = "Limited sneaker, second run")]
     pub name: Option<String>,
     /// Told about it.
     #[schema(value_type = Option<String>, max_length = 5000)]
     pub description: Option<Option<String>>,
     /// A picture of it, http(s).
-    #[schema(value_type = Option<String>, max_length = 2048)]
+    #[schema(value_type = Option<String>, max_length = 2048, pattern = "^https?://")]
     pub image_url: Option<Option<String>>,
     /// What one unit costs.
+    #[schema(value_type = Price, required = false)]
     pub price: Option<Money>,
     /// What one unit costs outside the sale.
-    #[schema(value_type = Option<Money>)]
+    #[schema(value_type = Option<Price>)]
     pub original_price: Option<Option<Money>>,
     /// The first moment of the sale.
+    #[schema(value_type = Timestamp, required = false)]
     pub sale_start_time: Option<Timestamp>,
     /// The first moment after the sale; later than `saleStartTime`.
-    #[schema(example = "2099-12-31T00:00:00.000Z")]
+    #[schema(value_type = Timestamp, required = false, example = "2099-12-31T00:00:00.000Z")]
     pub sale_end_time: Option<Timestamp>,
     /// Units that one buyer may have.
-    #[schema(minimum = 1, maximum = 1000, example = 2)]
+    #[schema(value_type = i64, required = false, minimum = 1, maximum = 1000, example = 2)]
     pub purchase_limit: Option<i64>,
 }
 

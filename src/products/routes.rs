@@ -31,10 +31,10 @@ pub fn router() -> OpenApiRouter<AppState> {
 #[utoipa::path(
     get, path = "/products", tag = "products", operation_id = "listProducts",
     params(
-        ("status" = Option<String>, Query, description = "Only those whose sale stands so: `upcoming`, `live`, `sold_out` or `ended`", example = "live"),
-        ("search" = Option<String>, Query, description = "Only those whose name has every one of these words, case ignored; at most 200 characters and 10 different words", example = "sneaker"),
-        ("limit" = Option<i64>, Query, description = "Items on the page: 1 to 200, 50 without it", example = 50),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+        ("status" = inline(Option<Status>), Query, description = "Only those whose sale stands so: `upcoming`, `live`, `sold_out` or `ended`", example = "live"),
+        ("search" = Option<String>, Query, max_length = 200, description = "Only those whose name has every one of these words, case ignored; at most 200 characters and 10 different words", example = "sneaker"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
+        ("cursor" = Option<String>, Query, min_length = 1, max_length = 500, description = "The `nextCursor` of the page before"),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the list that you have"),
     ),
     responses(
@@ -166,15 +166,24 @@ async fn change_product(
 /// Delete a product of which nothing was sold
 #[utoipa::path(
     delete, path = "/products/{id}", tag = "products", operation_id = "deleteProduct",
-    params(("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1")),
+    params(
+        ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
+        ("If-Match" = Option<String>, Header, description = "Only this version", example = "\"1-upcoming\""),
+    ),
     responses((status = NO_CONTENT, description = "It is gone")),
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
-        "forbidden", "product_not_found", "product_has_sales", "overloaded", "database_unavailable", "outcome_unknown",
+        "forbidden", "product_not_found", "product_has_sales", "version_conflict", "overloaded", "database_unavailable",
+        "outcome_unknown",
     ]))),
 )]
-async fn delete_product(State(app): State<AppState>, _: Admin, id: PathId) -> Result<StatusCode> {
-    app.catalogue().delete(id.or(Error::ProductNotFound)?).await?;
+async fn delete_product(
+    State(app): State<AppState>,
+    _: Admin,
+    id: PathId,
+    headers: HeaderMap,
+) -> Result<StatusCode> {
+    app.catalogue().delete(id.or(Error::ProductNotFound)?, if_match(&headers)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -206,22 +206,26 @@ impl Catalogue {
             .await
     }
 
-    /// Deletes a product of which nothing was sold.
+    /// Deletes a product of which nothing was sold; if `if_match` names versions, only one of those.
     ///
     /// # Errors
-    /// `product_has_sales`, `product_not_found`, and those of a write.
-    pub async fn delete(&self, id: ObjectId) -> Result<()> {
+    /// `version_conflict`, `product_has_sales`, `product_not_found`, and those of a write.
+    pub async fn delete(&self, id: ObjectId, if_match: IfMatch) -> Result<()> {
         let store = self.store.clone();
         self.store
             .write(async move {
-                let unsold = doc! { "_id": id, "sold": 0 };
+                let mut unsold = doc! { "_id": id, "sold": 0 };
+                if let IfMatch::Versions(versions) = &if_match {
+                    unsold.insert("version", doc! { "$in": versions });
+                }
                 let result = store.products.delete_one(unsold).await;
-                let deleted = result.map_err(|error| failure::of_write(&error))?.deleted_count == 1;
-                if deleted {
+                if result.map_err(|error| failure::of_write(&error))?.deleted_count == 1 {
                     return Ok(());
                 }
-                read(&store, id).await?;
-                Err(Error::ProductHasSales)
+                match read(&store, id).await?.sold {
+                    0 => Err(Error::VersionConflict),
+                    _ => Err(Error::ProductHasSales),
+                }
             })
             .await
     }

@@ -82,7 +82,9 @@ impl From<&Purchase> for PurchaseView {
 
 /// A name as everybody may see it: the first name and the initial of the last, never an e-mail address.
 pub fn public_name(name: &str) -> String {
-    let mut words = name.split_whitespace().filter(|word| !word.contains('@'));
+    // A token's name comes from outside: an address is none, and neither is what shows no letter or digit.
+    let is_name = |word: &&str| !word.contains('@') && word.chars().any(char::is_alphanumeric);
+    let mut words = name.split_whitespace().filter(is_name);
     let Some(first) = words.next() else { return "Anonymous".into() };
     match words.next_back().and_then(|last| last.chars().next()) {
         Some(initial) => format!("{first} {}.", initial.to_uppercase()),
@@ -104,6 +106,7 @@ mod tests {
             ("ada@shop.example", "Anonymous"),
             ("Ada ada@shop.example", "Ada"),
             ("", "Anonymous"),
+            ("\u{200b} \u{202e}", "Anonymous"),
         ] {
             assert_eq!(public_name(name), expected);
         }

@@ -64,7 +64,7 @@ impl FromFields for PurchaseRequest {
 /// Send an `Idempotency-Key` and you can repeat the request safely, whatever happened to the first answer.
 #[utoipa::path(
     post, path = "/products/purchase", tag = "purchases", operation_id = "purchase",
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, one for each purchase that you want", example = "8e03978e-40d5-43e8-bc93-6894a57f9324")),
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters, one for each purchase that you want", example = "8e03978e-40d5-43e8-bc93-6894a57f9324")),
     request_body = PurchaseRequest,
     responses((status = CREATED, description = "It is yours", body = PurchaseView, headers(
         ("Location" = String, description = "Where the purchase is"),
@@ -112,8 +112,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
 #[utoipa::path(
     get, path = "/purchases", tag = "purchases", operation_id = "listPurchases",
     params(
-        ("limit" = Option<i64>, Query, description = "Items on the page: 1 to 200, 50 without it", example = 50),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
+        ("cursor" = Option<String>, Query, min_length = 1, max_length = 500, description = "The `nextCursor` of the page before"),
     ),
     responses((status = OK, description = "A page of purchases", body = Page<PurchaseView>)),
     security(("bearer" = [])),

@@ -102,6 +102,10 @@ impl Verdict {
         self.expect(purchases <= bought + in_doubt, || {
             format!("{purchases} purchases are there, only {bought} were told that they bought")
         });
+        let definite = events.iter().any(|event| event.kind.is_definite());
+        self.expect(definite, || {
+            "nobody got a definite answer: is this the right server, with these settings?".into()
+        });
         let unexpected = count(Kind::Unexpected);
         self.expect(unexpected == 0, || format!("{unexpected} answers are none that the contract has"));
         let told_sold_out = count(Kind::SoldOut) > 0;
@@ -148,5 +152,7 @@ mod tests {
         // Sold out before everything was sold; an answer that nobody promised.
         check(1, &[Kind::Bought, Kind::SoldOut], 1);
         check(1, &[Kind::Bought, Kind::Unexpected], 1);
+        // A server that is not there keeps no promise.
+        check(0, &[Kind::Broken, Kind::Broken], 1);
     }
 }

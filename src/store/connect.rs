@@ -22,32 +22,27 @@ const AUTHENTICATION_CODES: [i32; 3] = [13, 18, 8_000];
 /// Why the database cannot be used, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The connection string cannot be read. The driver's word may quote a part of the password, so it is not shown.
+    /// The connection string cannot be used, though it can be read: its host names cannot be resolved.
     #[error(
-        "MONGO_URI is no valid connection string. It looks like mongodb://user:password@host:27017/flashsale?replicaSet=rs0\n\
-         In the user and the password, each of : / ? # [ ] @ and % has to be percent-encoded (@ is %40)"
+        "the hosts of MONGO_URI cannot be found: are their names right, and does this machine's name service work?"
     )]
     Uri,
     /// No writable server answered.
     #[error(
-        "no MongoDB primary answers at {hosts} within {}s\nIs it running, is the address right, and is the replica set initiated (rs.initiate())? ({cause})",
+        "no MongoDB primary answers at {hosts} within {}s\nIs it running, is the address right, and is the replica set initiated (rs.initiate())?",
         FIRST_ANSWER_MS_MAX / 1000
     )]
     Unreachable {
         /// The addresses that were tried.
         hosts: String,
-        /// The driver's word.
-        cause: mongodb::error::Error,
     },
     /// Wrong user or password, or too few rights.
     #[error(
-        "MongoDB at {hosts} refuses the user or the password of MONGO_URI, or the user lacks the readWrite role: {cause}"
+        "MongoDB at {hosts} refuses the user or the password of MONGO_URI, or the user lacks the readWrite role"
     )]
     Authentication {
         /// The addresses that were tried.
         hosts: String,
-        /// The driver's word.
-        cause: mongodb::error::Error,
     },
     /// No transactions.
     #[error(
@@ -151,13 +146,15 @@ async fn run(
 }
 
 fn explain(cause: mongodb::error::Error, hosts: &str) -> ConnectError {
+    // The driver tells much, and little that helps.
+    tracing::debug!("the database at {hosts}: {cause}");
     let hosts = hosts.to_owned();
     match cause.kind.as_ref() {
-        ErrorKind::Authentication { .. } => ConnectError::Authentication { hosts, cause },
+        ErrorKind::Authentication { .. } => ConnectError::Authentication { hosts },
         ErrorKind::Command(error) if AUTHENTICATION_CODES.contains(&error.code) => {
-            ConnectError::Authentication { hosts, cause }
+            ConnectError::Authentication { hosts }
         }
-        ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) => ConnectError::Unreachable { hosts, cause },
+        ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) => ConnectError::Unreachable { hosts },
         _ => ConnectError::Schema(cause),
     }
 }

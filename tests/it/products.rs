@@ -174,7 +174,10 @@ async fn a_product_goes_only_unsold() {
     let shop = Shop::open().await;
     let admin = shop.admin();
     let (unsold, sold) = (shop.sell(&sneaker()).await, shop.sell(&sneaker()).await);
-    admin.delete(&format!("/products/{unsold}")).await.expect(204);
+    let stale = [("If-Match", "\"999\"")];
+    let path = format!("/products/{unsold}");
+    admin.send(reqwest::Method::DELETE, &path, None, &stale).await.problem(412, "version_conflict");
+    admin.delete(&path).await.expect(204);
     admin.delete(&format!("/products/{unsold}")).await.problem(404, "product_not_found");
     shop.visitor().get(&format!("/products/{unsold}")).await.problem(404, "product_not_found");
     shop.buyer().purchase(&unsold).await.problem(404, "product_not_found");

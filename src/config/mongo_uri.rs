@@ -1,0 +1,63 @@
+//! What is wrong with a connection string, said without a word of its user and password.
+
+use mongodb::options::ConnectionString;
+
+/// Tells what is wrong with `uri`. The driver's own message may quote a part of the password, so none of it is used.
+///
+/// # Errors
+/// One sentence.
+pub fn check(uri: &str) -> Result<(), String> {
+    let is_valid = |uri: &str| ConnectionString::parse(uri).is_ok();
+    if is_valid(uri) {
+        return Ok(());
+    }
+    let (base, options) = uri.split_once('?').unwrap_or((uri, ""));
+    if is_valid(base) {
+        let with_slash = if base.splitn(4, '/').count() == 4 { base.to_owned() } else { format!("{base}/") };
+        let is_wrong = |option: &&str| !is_valid(&format!("{with_slash}?{option}"));
+        let names: Vec<_> = options
+            .split('&')
+            .filter(is_wrong)
+            .map(|option| option.split('=').next().unwrap_or(option))
+            .collect();
+        return Err(match names.as_slice() {
+            [] => "MONGO_URI has options that do not go together".into(),
+            names => {
+                format!("MONGO_URI has options that are unknown or have no valid value: {}", names.join(", "))
+            }
+        });
+    }
+    let without_path = base.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+    if is_valid(&without_path) {
+        return Err("MONGO_URI has a path that is no name of a database".into());
+    }
+    Err("MONGO_URI is no connection string like mongodb://user:password@host:27017/flashsale?replicaSet=rs0; in the user \
+         and the password, each of : / ? # [ ] @ and % has to be percent-encoded (@ is %40)"
+        .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(uri: &str, part: &str) {
+        let problem = check(uri).unwrap_err();
+        assert!(problem.contains(part), "{uri}: {problem}");
+        assert!(!problem.contains("hunter2"), "{problem}");
+    }
+
+    #[test]
+    fn a_problem_is_named_and_the_password_is_not() {
+        for good in [
+            "mongodb://localhost",
+            "mongodb://app:hunter2@a.example:27017,b.example/shop?replicaSet=rs0&tls=true",
+            "mongodb+srv://app:hunter2@cluster.example/shop",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        says("mongodb://app:hunter2@a.example/shop?directConnection=maybe&tls=true", ": directConnection");
+        says("mongodb://app:hunter2@a.example/a%20name", "name of a database");
+        says("mongodb://app:hun/hunter2@a.example/shop", "percent-encoded");
+        says("localhost:27017", "connection string");
+    }
+}
