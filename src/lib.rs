@@ -6,6 +6,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+pub mod command_line;
 pub mod config;
 pub mod server;
 

@@ -1,9 +1,10 @@
-//! The command line: reads the settings, runs the server, ends it on Ctrl-C or SIGTERM.
+//! The program: parses the command line, reads the settings, runs the server, ends it on Ctrl-C or SIGTERM.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
+use flash_sale::command_line::{Command, CommandLine};
 use flash_sale::config::Config;
 use flash_sale::server::Server;
 use flash_sale::signals::Signals;
@@ -13,37 +14,6 @@ use flash_sale::{logging, rehearse, welcome};
 /// makes them wait for each other, a fifth of the server's time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Sells limited stock to a crowd that arrives in the same second.
-///
-/// Without any settings the server runs a MongoDB of its own, makes up an admin, and prints how to try it.
-#[derive(Parser)]
-#[command(version, after_help = AFTER_HELP)]
-struct CommandLine {
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-const AFTER_HELP: &str = "\
-Settings (environment or .env), with their defaults:
-  PORT=3000, HOST=127.0.0.1   where to listen
-  MONGO_URI                   the database; unset: a MongoDB of its own
-  JWT_SECRET                  signs the tokens, 32 bytes or more; required with MONGO_URI
-  ADMIN_EMAIL, ADMIN_PASSWORD the first admin, made if there is no such user
-  DATA_DIR=.data              the data of the MongoDB of its own
-  MONGOD                      the program for it; unset: the one in PATH, or one that is fetched
-  CORS_ORIGINS                origins whose pages may call, with commas, or *
-  LOG_FORMAT=text             text or json
-  RUST_LOG=info               what is logged
-
-Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings.";
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run the server (the default).
-    Serve,
-    Rehearse(rehearse::Arguments),
-}
 
 #[tokio::main]
 async fn main() -> ExitCode {

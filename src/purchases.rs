@@ -12,3 +12,4 @@ pub mod model;
 pub mod routes;
 pub mod service;
 pub mod settle;
+pub mod waiting;

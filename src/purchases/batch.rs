@@ -8,9 +8,9 @@ use mongodb::bson::doc;
 use tokio::time::Instant;
 
 use super::knowledge::Knowledge;
-use super::lanes::Waiting;
 use super::model::{Purchase, public_name};
 use super::settle::{Outcome, Refusal, Request, Settlement};
+use super::waiting::Waiting;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::Store;

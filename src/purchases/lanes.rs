@@ -1,16 +1,16 @@
 //! The lanes of this process: which product has one, and how a purchase gets into it and its reply out.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::batch::Receipt;
 use super::lane::Lane;
 use super::settle::Request;
+use super::waiting::{self, Waiting};
 use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -37,49 +37,6 @@ pub struct Registry {
     tasks: TaskTracker,
 }
 
-/// A purchase in a lane's queue.
-pub struct Waiting {
-    /// What is wanted.
-    pub request: Request,
-    /// The buyer's display name.
-    pub name: String,
-    /// What the purchase will be called if it is made.
-    pub purchase_id: Id,
-    reply: oneshot::Sender<Result<Receipt>>,
-    ticket: Arc<Ticket>,
-}
-
-/// Who got hold of a waiting purchase first: the lane, to make it, or its client, to give up.
-#[derive(Default)]
-struct Ticket(AtomicBool);
-
-impl Ticket {
-    fn take(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
-    }
-}
-
-impl Waiting {
-    /// Takes the purchase out of its client's hands. False when the client has given up: then nothing may happen.
-    pub fn take(&self) -> bool {
-        self.ticket.take()
-    }
-
-    /// Tells the client. One that has hung up since finds the purchase among its own.
-    pub fn reply(self, reply: Result<Receipt>) {
-        drop(self.reply.send(reply));
-    }
-}
-
-/// Gives up when the client's future is dropped.
-struct GiveUp(Arc<Ticket>);
-
-impl Drop for GiveUp {
-    fn drop(&mut self) {
-        self.0.take();
-    }
-}
-
 impl Lanes {
     /// No lanes yet.
     pub fn new(store: Store, limits: &Limits) -> Self {
@@ -101,29 +58,10 @@ impl Lanes {
     /// # Errors
     /// What the contract lists for `POST /products/purchase`.
     pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
-        let (reply, mut replied) = oneshot::channel();
-        let ticket = Arc::new(Ticket::default());
-        let purchase_id = Id::new();
-        let waiting = Waiting { request, name, purchase_id, reply, ticket: ticket.clone() };
-        let _give_up = GiveUp(ticket.clone());
+        let (waiting, pending) = waiting::pair(request, name);
         let deadline = Instant::now() + Limits::milliseconds(self.registry.limits.queue_wait_ms_max);
         self.registry.enqueue(product_id, waiting)?;
-        let reply = match tokio::time::timeout_at(deadline, &mut replied).await {
-            Ok(reply) => reply,
-            Err(_) if ticket.take() => {
-                return Err(Error::Overloaded {
-                    detail: "The purchase waited too long; nothing was bought.",
-                });
-            }
-            // It was taken: the lane replies within the time of a batch.
-            Err(_) => replied.await,
-        };
-        match reply {
-            Ok(reply) => reply,
-            // The lane has panicked: before it took this purchase, or after, perhaps in the middle of a commit.
-            Err(_) if ticket.take() => Err(Error::Internal),
-            Err(_) => Err(Error::OutcomeUnknown { purchase_id: Some(purchase_id) }),
-        }
+        pending.reply(deadline).await
     }
 
     /// Takes no more purchases and waits until all lanes have served theirs.

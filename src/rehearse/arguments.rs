@@ -4,10 +4,7 @@ use std::path::PathBuf;
 
 use super::RehearsalError;
 
-/// Rehearse a sale: a crowd buys marked products, which are removed afterwards.
-///
-/// The settings (MONGO_URI, JWT_SECRET or DATA_DIR) have to be those of the server: they are what the buyers' tokens are
-/// signed with, and where the outcome is read back.
+/// The options of `rehearse`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// The running server to rehearse against, like http://127.0.0.1:3000; without it one is started for the rehearsal

@@ -9,8 +9,6 @@ use crate::error::Error;
 
 /// A unique index was violated (MongoDB's error table).
 const DUPLICATE_KEY: i32 = 11_000;
-/// A document did not pass its collection's validator.
-const DOCUMENT_VALIDATION_FAILURE: i32 = 121;
 
 /// The answer to a read that failed.
 pub fn of_read(error: &DatabaseError) -> Error {
@@ -76,11 +74,6 @@ pub fn is_duplicate_key(error: &DatabaseError) -> bool {
         ErrorKind::Command(error) => error.code == DUPLICATE_KEY,
         _ => false,
     }
-}
-
-/// Whether a collection's validator refused the write.
-pub fn is_validation_failure(error: &DatabaseError) -> bool {
-    code_of(error) == Some(DOCUMENT_VALIDATION_FAILURE)
 }
 
 /// Whether the whole transaction may be run again, since nothing of it has happened.

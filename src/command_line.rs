@@ -1,0 +1,42 @@
+//! What can be typed after `flash-sale`, and what `--help` says.
+
+use clap::{Parser, Subcommand};
+
+use crate::rehearse::Arguments;
+
+/// Sells limited stock to a crowd that arrives in the same second.
+///
+/// Without any settings the server runs a MongoDB of its own, makes up an admin, and prints how to try it.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub struct CommandLine {
+    /// What to do; without one, run the server.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const AFTER_HELP: &str = "\
+Settings (environment or .env), with their defaults:
+  PORT=3000, HOST=127.0.0.1   where to listen
+  MONGO_URI                   the database; unset: a MongoDB of its own
+  JWT_SECRET                  signs the tokens, 32 bytes or more; required with MONGO_URI
+  ADMIN_EMAIL, ADMIN_PASSWORD the first admin, made if there is no such user
+  DATA_DIR=.data              the data of the MongoDB of its own
+  MONGOD                      the program for it; unset: the one in PATH, or one that is fetched
+  CORS_ORIGINS                origins whose pages may call, with commas, or *
+  LOG_FORMAT=text             text or json
+  RUST_LOG=info               what is logged
+
+Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings.";
+
+/// What the program can do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the server (the default).
+    Serve,
+    /// Rehearse a sale: a crowd buys marked products, which are removed afterwards.
+    ///
+    /// The settings (MONGO_URI, JWT_SECRET or DATA_DIR) have to be those of the server: they are what the buyers' tokens
+    /// are signed with, and where the outcome is read back.
+    Rehearse(Arguments),
+}
