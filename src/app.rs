@@ -19,13 +19,14 @@ use crate::http::page::PageRequest;
 use crate::http::rendered::Rendered;
 use crate::http::{discard, request_id};
 use crate::id::Id;
+use crate::metrics::Metrics;
 use crate::products::service::{Catalogue, ProductCursor, ProductFilter};
 use crate::purchases::lanes::Lanes;
 use crate::purchases::service::PurchaseCursor;
 use crate::store::Store;
 use crate::store::pulse::Pulse;
 use crate::store::shared_read::SharedReads;
-use crate::{auth, leaderboard, openapi, products, purchases, status};
+use crate::{auth, leaderboard, metrics, openapi, products, purchases, status};
 
 /// What every handler gets.
 pub type AppState = Arc<App>;
@@ -39,6 +40,7 @@ pub struct App {
     accounts: Accounts,
     catalogue: Catalogue,
     lanes: Lanes,
+    metrics: Arc<Metrics>,
     product_reads: SharedReads<Id, Rendered>,
     list_reads: SharedReads<(ProductFilter, PageRequest<ProductCursor>), Rendered>,
     leaderboard_reads: SharedReads<(Option<Id>, PageRequest<PurchaseCursor>), Rendered>,
@@ -57,10 +59,12 @@ impl App {
         tokens: Tokens,
         shutdown: CancellationToken,
     ) -> Result<Self> {
+        let metrics = Arc::new(Metrics::default());
         Ok(Self {
             accounts: Accounts::new(store.clone(), &limits)?,
             catalogue: Catalogue::new(store.clone(), &limits),
-            lanes: Lanes::new(store.clone(), &limits),
+            lanes: Lanes::new(store.clone(), &limits, metrics.clone()),
+            metrics,
             product_reads: SharedReads::new(store.clone()),
             list_reads: SharedReads::new(store.clone()),
             leaderboard_reads: SharedReads::new(store.clone()),
@@ -107,6 +111,11 @@ impl App {
         &self.lanes
     }
 
+    /// The counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// `GET /products/{id}`, by its id.
     pub fn product_reads(&self) -> &SharedReads<Id, Rendered> {
         &self.product_reads
@@ -142,6 +151,7 @@ pub fn router(app: AppState, cors_origins: &CorsOrigins) -> Router {
         .merge(purchases::routes::router())
         .merge(leaderboard::router())
         .merge(status::router())
+        .merge(metrics::router())
         .split_for_parts();
     let router = routes
         .merge(openapi::router(document))
@@ -155,7 +165,7 @@ pub fn router(app: AppState, cors_origins: &CorsOrigins) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.layer(middleware::from_fn(request_id::layer)).with_state(app)
+    router.layer(middleware::from_fn_with_state(app.clone(), request_id::layer)).with_state(app)
 }
 
 /// None when no page of another origin may call: then there is nothing to tell a browser.

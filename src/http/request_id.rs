@@ -1,12 +1,14 @@
 //! The outermost layer: every response carries `X-Request-Id`, and every error leaves as problem+json.
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::app::AppState;
 use crate::error::{Error, PROBLEM_JSON, Problem};
+use crate::metrics::StatusLabel;
 
 /// Carries the request's id both ways.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -14,7 +16,7 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARACTERS_MAX: usize = 128;
 
 /// Gives the request its id and writes it into the response; turns an error into its problem+json body.
-pub async fn layer(request: Request, next: Next) -> Response {
+pub async fn layer(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let id = sane_id(request.headers()).unwrap_or_else(new_id);
     let method = request.method().clone();
     let uri = request.uri().clone();
@@ -27,6 +29,8 @@ pub async fn layer(request: Request, next: Next) -> Response {
             tracing::error!(request_id, "{method} {path} was answered with 500, request {request_id}");
         }
     }
+    let status = response.status().as_u16();
+    app.metrics().answers.get_or_create(&StatusLabel { status }).inc();
     response.headers_mut().insert(X_REQUEST_ID, id);
     // What is JSON stays JSON, whatever a browser would make of its content.
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

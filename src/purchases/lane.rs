@@ -93,9 +93,12 @@ impl Lane {
         if waiting.is_empty() {
             return;
         }
+        let start = Instant::now();
         let time = Limits::milliseconds(self.registry.limits.batch_ms_max);
-        let mut batch = Batch::new(self.product_id, waiting, Instant::now() + time);
+        self.registry.metrics.batch_purchases.observe(waiting.len() as f64);
+        let mut batch = Batch::new(self.product_id, waiting, start + time);
         let (replies, in_doubt) = self.decide(&mut batch).await;
+        self.registry.metrics.batch_seconds.observe(start.elapsed().as_secs_f64());
         batch.reply(replies);
         if !in_doubt.is_empty() {
             self.find_out(in_doubt).await;
@@ -247,11 +250,13 @@ impl Lane {
                 Ok(Attempt::Settled(replies))
             }
             CommitOutcome::Stale => {
+                registry.metrics.count_retry("stale");
                 self.knowledge = Some(knowledge);
                 self.is_stale = true;
                 Ok(Attempt::Again(RIVALS))
             }
             CommitOutcome::Duplicate => {
+                registry.metrics.count_retry("duplicate");
                 // One of the keys is another product's, used since it was looked for; if not, something is not as it
                 // was known: start over.
                 if batch.check_keys_again(store, &knowledge).await? == KeyCheck::Found {
@@ -267,12 +272,14 @@ impl Lane {
             CommitOutcome::Transient(error) => {
                 self.knowledge = Some(knowledge);
                 if failure::is_unavailable(&error) {
+                    registry.metrics.count_retry("unavailable");
                     tracing::warn!(
                         "product {}: the database was lost in a transaction: {error}",
                         self.product_id
                     );
                     return Ok(Attempt::Again(Error::DatabaseUnavailable));
                 }
+                registry.metrics.count_retry("conflict");
                 tracing::debug!("product {}: a transaction is run again: {error}", self.product_id);
                 Ok(Attempt::Again(RIVALS))
             }
@@ -282,6 +289,7 @@ impl Lane {
                 Err(Error::DatabaseUnavailable)
             }
             CommitOutcome::Unknown => {
+                registry.metrics.commits_in_doubt.inc();
                 tracing::error!(
                     "product {}: the outcome of {} purchases is unknown",
                     self.product_id,

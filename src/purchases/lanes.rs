@@ -14,6 +14,7 @@ use super::waiting::{self, Waiting};
 use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 /// The handle that routes use.
@@ -27,6 +28,8 @@ pub struct Registry {
     pub store: Store,
     /// The limits.
     pub limits: Limits,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// This server, for the turns that servers take at a product.
     pub server: Id,
     /// The turns to commit.
@@ -39,10 +42,11 @@ pub struct Registry {
 
 impl Lanes {
     /// No lanes yet.
-    pub fn new(store: Store, limits: &Limits) -> Self {
+    pub fn new(store: Store, limits: &Limits, metrics: Arc<Metrics>) -> Self {
         let registry = Registry {
             store,
             limits: limits.clone(),
+            metrics,
             server: Id::new(),
             commits: Semaphore::new(limits.commits_in_flight_max),
             queues: Mutex::new(Some(HashMap::new())),
@@ -60,8 +64,16 @@ impl Lanes {
     pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
         let (waiting, pending) = waiting::pair(request, name);
         let deadline = Instant::now() + Limits::milliseconds(self.registry.limits.queue_wait_ms_max);
-        self.registry.enqueue(product_id, waiting)?;
-        pending.reply(deadline).await
+        let reply = match self.registry.enqueue(product_id, waiting) {
+            Ok(()) => pending.reply(deadline).await,
+            Err(error) => Err(error),
+        };
+        self.registry.metrics.count_purchase(match &reply {
+            Ok(Receipt { replayed: true, .. }) => "replayed",
+            Ok(_) => "bought",
+            Err(error) => error.code().name(),
+        });
+        reply
     }
 
     /// Takes no more purchases and waits until all lanes have served theirs.
@@ -93,6 +105,7 @@ impl Registry {
                 let (sender, receiver) = mpsc::channel(self.limits.lane_queue_purchases_max);
                 self.tasks.spawn(Lane::new(product_id, receiver, self.clone()).run());
                 queues.insert(product_id, sender.clone());
+                self.metrics.lanes.set(i64::try_from(queues.len()).unwrap_or(i64::MAX));
                 sender
             }
         };
@@ -109,6 +122,7 @@ impl Registry {
         }
         if let Some(queues) = queues.as_mut() {
             queues.remove(&product_id);
+            self.metrics.lanes.set(i64::try_from(queues.len()).unwrap_or(i64::MAX));
         }
         true
     }

@@ -51,16 +51,17 @@ impl Pulse {
         Timestamp::from_milliseconds(sample.database_time.milliseconds().saturating_add(elapsed))
     }
 
+    /// The time since the database has last proved that it commits.
+    pub fn age(&self) -> Duration {
+        self.sample().received.elapsed()
+    }
+
     /// Whether the database commits.
     ///
     /// # Errors
     /// `database_unavailable` when it has not for a while.
     pub fn check(&self) -> Result<(), Error> {
-        if self.sample().received.elapsed() <= self.age_max {
-            Ok(())
-        } else {
-            Err(Error::DatabaseUnavailable)
-        }
+        if self.age() <= self.age_max { Ok(()) } else { Err(Error::DatabaseUnavailable) }
     }
 
     fn sample(&self) -> Sample {

@@ -13,6 +13,7 @@ mod errors;
 mod faults;
 mod idempotency;
 mod leaderboard;
+mod metrics;
 mod openapi;
 mod process;
 mod products;

@@ -1,0 +1,127 @@
+//! `/metrics`: what the person on call watches, in the OpenMetrics text that Prometheus scrapes.
+
+use std::sync::atomic::AtomicU64;
+
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, header};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::AppState;
+use crate::error::{Error, Result};
+
+/// The media type of OpenMetrics text.
+const OPENMETRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(metrics))
+}
+
+/// The counts of one server.
+pub struct Metrics {
+    registry: Registry,
+    /// Answers by status.
+    pub answers: Family<StatusLabel, Counter>,
+    /// Purchases that were asked for, by what became of them: `bought`, `replayed`, or a problem's code.
+    pub purchases: Family<OutcomeLabel, Counter>,
+    /// Purchases in one batch.
+    pub batch_purchases: Histogram,
+    /// The time from a batch's first look to its replies, in seconds.
+    pub batch_seconds: Histogram,
+    /// Tries of a batch that had to be repeated, by what was in the way.
+    pub retries: Family<RetryLabel, Counter>,
+    /// Commits that got no answer.
+    pub commits_in_doubt: Counter,
+    /// Products that have a lane.
+    pub lanes: Gauge,
+    /// The age of the last proof that the database commits, in seconds.
+    pulse_age: Gauge<f64, AtomicU64>,
+}
+
+/// Of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StatusLabel {
+    /// The HTTP status.
+    pub status: u16,
+}
+
+/// Of a purchase.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// `bought`, `replayed`, or a problem's code.
+    pub outcome: &'static str,
+}
+
+/// Of a try.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RetryLabel {
+    /// `stale`: the product had changed; `conflict`: another transaction had it; `duplicate`: a unique index refused;
+    /// `unavailable`: the database was lost.
+    pub reason: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("flash_sale"),
+            answers: Family::default(),
+            purchases: Family::default(),
+            batch_purchases: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            batch_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
+            retries: Family::default(),
+            commits_in_doubt: Counter::default(),
+            lanes: Gauge::default(),
+            pulse_age: Gauge::default(),
+        };
+        metrics.registered()
+    }
+}
+
+impl Metrics {
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register("http_answers", "Answers by status", self.answers.clone());
+        registry.register("purchases", "Purchases asked for, by what became of them", self.purchases.clone());
+        registry.register("batch_purchases", "Purchases in one batch", self.batch_purchases.clone());
+        let what = "From a batch's first look to its replies";
+        registry.register_with_unit("batch", what, Unit::Seconds, self.batch_seconds.clone());
+        registry.register("batch_retries", "Tries of a batch that had to be repeated", self.retries.clone());
+        registry.register("commits_in_doubt", "Commits that got no answer", self.commits_in_doubt.clone());
+        registry.register("lanes", "Products that have a lane", self.lanes.clone());
+        let what = "Age of the last proof that the database commits";
+        registry.register_with_unit("pulse_age", what, Unit::Seconds, self.pulse_age.clone());
+        self
+    }
+
+    /// Counts what became of a purchase.
+    pub fn count_purchase(&self, outcome: &'static str) {
+        self.purchases.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts a try that has to be repeated.
+    pub fn count_retry(&self, reason: &'static str) {
+        self.retries.get_or_create(&RetryLabel { reason }).inc();
+    }
+}
+
+/// What to watch, for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", tag = "status", operation_id = "metrics",
+    responses((status = OK, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),
+)]
+async fn metrics(State(app): State<AppState>) -> Result<([(HeaderName, HeaderValue); 1], String)> {
+    let metrics = app.metrics();
+    metrics.pulse_age.set(app.pulse().age().as_secs_f64());
+    let mut text = String::new();
+    encode(&mut text, &metrics.registry).map_err(|_| Error::Internal)?;
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text))
+}
