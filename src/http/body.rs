@@ -53,15 +53,25 @@ async fn read(body: HttpBody, limits: &Limits) -> Result<bytes::Bytes> {
     let body_bytes_max = limits.body_bytes_max;
     let Ok(result) = tokio::time::timeout(patience, Limited::new(body, body_bytes_max).collect()).await
     else {
-        return Err(Error::MalformedJson { detail: "The body did not arrive in time.".into() });
+        return Err(too_slow());
     };
     match result {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
             Err(Error::PayloadTooLarge { body_bytes_max })
         }
-        Err(_) => Err(Error::MalformedJson { detail: "The body did not arrive completely.".into() }),
+        Err(_) => Err(incomplete()),
     }
+}
+
+/// A body whose client took too long to send it.
+pub fn too_slow() -> Error {
+    Error::MalformedJson { detail: "The body did not arrive in time.".into() }
+}
+
+/// A body that broke off.
+pub fn incomplete() -> Error {
+    Error::MalformedJson { detail: "The body did not arrive completely.".into() }
 }
 
 fn malformed(error: serde_json::Error) -> Error {

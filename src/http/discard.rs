@@ -1,7 +1,8 @@
 //! The innermost layer: reads, and throws away, what a refused request still sends; and answers a handler's panic.
 //!
 //! Most clients send their whole body before they read the answer. If the server answered early (too large, no token,
-//! no such path) and closed the connection on the rest, they would see a broken connection instead of the answer.
+//! no such path) and closed the connection on the rest, they would see a broken connection instead of the answer, or
+//! find out with their next request that the connection is gone.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -20,8 +21,9 @@ use http_body_util::BodyExt;
 use crate::app::{App, AppState};
 use crate::config::Limits;
 use crate::error::Error;
+use crate::http::body;
 
-/// A body up to this size, in bytes, is on its way before any answer could be: there is nothing to wait for.
+/// A body up to this size, in bytes, is read before the handler runs, which costs less than sharing it.
 const SMALL_BYTES_MAX: u64 = 8 * 1024;
 
 /// Lets the handler have the body, and reads what it leaves, within bounds.
@@ -34,16 +36,21 @@ pub async fn layer(State(app): State<AppState>, request: Request, next: Next) ->
 async fn answer(app: &App, request: Request, next: Next) -> Response {
     // A client that asks before it sends will not send what was refused.
     let asks = request.headers().contains_key(header::EXPECT);
-    let is_small =
-        http_body::Body::size_hint(request.body()).upper().is_some_and(|bytes| bytes <= SMALL_BYTES_MAX);
-    if asks || is_small {
+    if asks || http_body::Body::is_end_stream(request.body()) {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let body = Shared(Arc::new(Mutex::new(body)));
-    let response = next.run(Request::from_parts(parts, Body::new(body.clone()))).await;
     let limits = app.limits();
     let patience = Limits::milliseconds(limits.body_read_ms_max);
+    if http_body::Body::size_hint(&body).upper().is_some_and(|bytes| bytes <= SMALL_BYTES_MAX) {
+        return match tokio::time::timeout(patience, body.collect()).await {
+            Ok(Ok(body)) => next.run(Request::from_parts(parts, Body::from(body.to_bytes()))).await,
+            Ok(Err(_)) => body::incomplete().into_response(),
+            Err(_) => body::too_slow().into_response(),
+        };
+    }
+    let body = Shared(Arc::new(Mutex::new(body)));
+    let response = next.run(Request::from_parts(parts, Body::new(body.clone()))).await;
     if tokio::time::timeout(patience, discard(body, limits.discarded_bytes_max)).await.is_err() {
         tracing::debug!("a refused body was too slow to be read to its end");
     }

@@ -84,6 +84,31 @@ async fn bodies_that_are_too_large() {
     shop.close().await;
 }
 
+/// Many clients send the head and the body in two packets. A refusal that needs only the head must not cost them the
+/// connection, which they keep for the next request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_keeps_the_connection() {
+    let shop = Shop::open().await;
+    let mut connection = RawConnection::open(shop.visitor().host()).await;
+    for (path, status) in
+        [("/products", "401"), ("/nope", "404"), ("/products/purchase", "401"), ("/time", "405")]
+    {
+        for body in ["{}".to_owned(), "x".repeat(40_000)] {
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            connection.send(head.as_bytes()).await;
+            // The server has seen the head by itself: another connection has been answered meanwhile.
+            shop.visitor().get("/time").await.expect(200);
+            connection.send(body.as_bytes()).await;
+            let answer = connection.read_answer().await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+        }
+    }
+    shop.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_never_ends_is_not_waited_for() {
     let limits = Limits { body_read_ms_max: 100, header_read_ms_max: 100, ..Limits::default() };

@@ -16,6 +16,27 @@ impl RawConnection {
         self.0.flush().await.unwrap();
     }
 
+    /// Reads one answer with a body, and keeps the connection. Nothing when the server has closed it.
+    pub async fn read_answer(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let length = text
+                .lines()
+                .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok());
+            let is_complete =
+                |length| text.split_once("\r\n\r\n").is_some_and(|(_, body)| body.len() >= length);
+            if length.is_some_and(is_complete) {
+                return text;
+            }
+            match self.0.read(&mut buffer).await {
+                Ok(count @ 1..) => bytes.extend_from_slice(&buffer[..count]),
+                Ok(_) | Err(_) => return text,
+            }
+        }
+    }
+
     /// Reads until the server closes the connection; what came before a reset counts.
     pub async fn read_to_end(mut self) -> String {
         let mut bytes = Vec::new();
