@@ -78,10 +78,14 @@ impl Shop {
         self.servers.push(Server::start(config).await.unwrap_or_else(|error| panic!("{error}")));
     }
 
-    /// Stops all servers in order.
+    /// Stops all servers in order. On somebody's replica set nothing is left behind; our own goes as a whole.
     pub async fn close(self) {
+        let database = self.database().await;
         for server in self.servers {
             server.stop().await;
+        }
+        if std::env::var_os("TEST_MONGO_URI").is_some() {
+            database.drop().await.unwrap();
         }
     }
 
