@@ -101,7 +101,8 @@ async fn beat(store: &Store, server: ObjectId, write_max: Duration) -> Result<Sa
     let servers = store.database.collection::<Document>(schema::SERVERS);
     let touch = store.spawn(async move {
         servers
-            .find_one_and_update(doc! { "_id": server }, doc! { "$currentDate": { "seenAt": true } })
+            // `$$NOW`, not `$currentDate`: the same clock that the sale windows are judged by.
+            .find_one_and_update(doc! { "_id": server }, vec![doc! { "$set": { "seenAt": "$$NOW" } }])
             .upsert(true)
             .return_document(ReturnDocument::After)
             .await
