@@ -16,17 +16,19 @@ use crate::auth::tokens::Tokens;
 use crate::config::{CorsOrigins, Limits};
 use crate::error::{Error, Result};
 use crate::http::page::PageRequest;
-use crate::http::rendered::Rendered;
 use crate::http::{discard, request_id};
 use crate::id::Id;
+use crate::live::feed::{self, Feed, FeedTask};
+use crate::live::rooms::Rooms;
+use crate::live::watchers::Watchers;
 use crate::metrics::Metrics;
 use crate::products::service::{Catalogue, ProductCursor, ProductFilter};
 use crate::purchases::lanes::Lanes;
 use crate::purchases::service::PurchaseCursor;
 use crate::store::Store;
+use crate::store::crowd_read::CrowdReads;
 use crate::store::pulse::Pulse;
-use crate::store::shared_read::SharedReads;
-use crate::{auth, leaderboard, metrics, openapi, products, purchases, status};
+use crate::{auth, leaderboard, live, metrics, openapi, products, purchases, status};
 
 /// What every handler gets.
 pub type AppState = Arc<App>;
@@ -38,12 +40,16 @@ pub struct App {
     pulse: Pulse,
     tokens: Tokens,
     accounts: Accounts,
-    catalogue: Catalogue,
+    catalogue: Arc<Catalogue>,
+    feed: Feed,
+    rooms: Rooms,
+    watchers: Watchers,
+    cors_origins: CorsOrigins,
     lanes: Lanes,
     metrics: Arc<Metrics>,
-    product_reads: SharedReads<Id, Rendered>,
-    list_reads: SharedReads<(ProductFilter, PageRequest<ProductCursor>), Rendered>,
-    leaderboard_reads: SharedReads<(Option<Id>, PageRequest<PurchaseCursor>), Rendered>,
+    product_reads: CrowdReads<Id, ()>,
+    list_reads: CrowdReads<(ProductFilter, PageRequest<ProductCursor>), products::reads::PageBasis>,
+    leaderboard_reads: CrowdReads<(Option<Id>, PageRequest<PurchaseCursor>), leaderboard::PageBasis>,
     shutdown: CancellationToken,
 }
 
@@ -57,23 +63,40 @@ impl App {
         store: Store,
         pulse: Pulse,
         tokens: Tokens,
+        cors_origins: CorsOrigins,
         shutdown: CancellationToken,
-    ) -> Result<Self> {
+    ) -> Result<(Self, FeedTask)> {
         let metrics = Arc::new(Metrics::default());
-        Ok(Self {
+        let catalogue = Arc::new(Catalogue::new(store.clone(), &limits));
+        let (feed, feed_task) =
+            feed::new(store.clone(), catalogue.clone(), pulse.clone(), metrics.clone(), &limits);
+        let app = Self {
             accounts: Accounts::new(store.clone(), &limits)?,
-            catalogue: Catalogue::new(store.clone(), &limits),
-            lanes: Lanes::new(store.clone(), &limits, metrics.clone()),
+            lanes: Lanes::new(store.clone(), &limits, catalogue.clone(), metrics.clone()),
+            rooms: Rooms::new(
+                store.clone(),
+                catalogue.clone(),
+                pulse.clone(),
+                feed.clone(),
+                metrics.clone(),
+                &limits,
+                shutdown.clone(),
+            ),
+            watchers: Watchers::new(&limits, metrics.clone()),
+            cors_origins,
+            catalogue,
+            feed,
             metrics,
-            product_reads: SharedReads::new(store.clone()),
-            list_reads: SharedReads::new(store.clone()),
-            leaderboard_reads: SharedReads::new(store.clone()),
+            product_reads: CrowdReads::new(store.clone(), &limits),
+            list_reads: CrowdReads::new(store.clone(), &limits),
+            leaderboard_reads: CrowdReads::new(store.clone(), &limits),
             limits,
             store,
             pulse,
             tokens,
             shutdown,
-        })
+        };
+        Ok((app, feed_task))
     }
 
     /// What the server takes at the most.
@@ -102,8 +125,13 @@ impl App {
     }
 
     /// The products.
-    pub fn catalogue(&self) -> &Catalogue {
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
         &self.catalogue
+    }
+
+    /// What other servers do.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     /// Where purchases are made.
@@ -117,18 +145,42 @@ impl App {
     }
 
     /// `GET /products/{id}`, by its id.
-    pub fn product_reads(&self) -> &SharedReads<Id, Rendered> {
+    pub fn product_reads(&self) -> &CrowdReads<Id, ()> {
         &self.product_reads
     }
 
     /// `GET /products`, by what is asked for.
-    pub fn list_reads(&self) -> &SharedReads<(ProductFilter, PageRequest<ProductCursor>), Rendered> {
+    pub fn list_reads(
+        &self,
+    ) -> &CrowdReads<(ProductFilter, PageRequest<ProductCursor>), products::reads::PageBasis> {
         &self.list_reads
     }
 
     /// `GET /leaderboard`, by the product and the page.
-    pub fn leaderboard_reads(&self) -> &SharedReads<(Option<Id>, PageRequest<PurchaseCursor>), Rendered> {
+    pub fn leaderboard_reads(
+        &self,
+    ) -> &CrowdReads<(Option<Id>, PageRequest<PurchaseCursor>), leaderboard::PageBasis> {
         &self.leaderboard_reads
+    }
+
+    /// What is told to watchers.
+    pub fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    /// Who watches.
+    pub fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
+    /// Which pages of other origins may call.
+    pub fn cors_origins(&self) -> &CorsOrigins {
+        &self.cors_origins
+    }
+
+    /// Resolves when the server shuts down.
+    pub async fn closing(&self) {
+        self.shutdown.cancelled().await;
     }
 
     /// Whether new requests are welcome.
@@ -144,16 +196,18 @@ impl App {
 }
 
 /// All routes, and what stands around each of them.
-pub fn router(app: AppState, cors_origins: &CorsOrigins) -> Router {
+pub fn router(app: AppState) -> Router {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(auth::routes::router())
         .merge(products::routes::router())
         .merge(purchases::routes::router())
         .merge(leaderboard::router())
+        .merge(live::events::router())
         .merge(status::router())
         .merge(metrics::router())
         .split_for_parts();
     let router = routes
+        .merge(live::socket::router())
         .merge(openapi::router(document))
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
         .fallback(|| async {
@@ -161,7 +215,7 @@ pub fn router(app: AppState, cors_origins: &CorsOrigins) -> Router {
         })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .layer(middleware::from_fn_with_state(app.clone(), discard::layer));
-    let router = match cors(cors_origins) {
+    let router = match cors(app.cors_origins()) {
         Some(cors) => router.layer(cors),
         None => router,
     };

@@ -158,7 +158,7 @@ impl Config {
             log_filter: reader
                 .parsed("RUST_LOG", "a list like `info,flash_sale=debug`")
                 .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO)),
-            limits: Limits::default(),
+            limits: reader.limits(),
         };
         if reader.problems.is_empty() { Ok(config) } else { Err(ConfigError(reader.problems)) }
     }
@@ -279,6 +279,17 @@ impl<'a> Reader<'a> {
             }
         }
         CorsOrigins::List(origins)
+    }
+
+    fn limits(&mut self) -> Limits {
+        let default = Limits::default();
+        let name = "WATCHERS_PER_ADDRESS_MAX";
+        let watchers =
+            self.parsed(name, "a number of clients, at least 1").unwrap_or(default.watchers_per_address_max);
+        if watchers == 0 {
+            self.problem(format!("{name} is 0, but it has to be at least 1"));
+        }
+        Limits { watchers_per_address_max: watchers, ..default }
     }
 
     fn log_format(&mut self) -> LogFormat {

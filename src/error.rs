@@ -36,6 +36,7 @@ pub enum Error {
     TokenExpired,
     InvalidCredentials,
     Forbidden,
+    ForeignOrigin,
     EmailTaken,
     ProductNotFound,
     PurchaseNotFound,
@@ -94,7 +95,7 @@ codes! {
     Unauthenticated "unauthenticated" UNAUTHORIZED "A valid token is needed";
     TokenExpired "token_expired" UNAUTHORIZED "The token has expired";
     InvalidCredentials "invalid_credentials" UNAUTHORIZED "The e-mail address or the password is wrong";
-    Forbidden "forbidden" FORBIDDEN "Only an admin may do this";
+    Forbidden "forbidden" FORBIDDEN "This is not allowed";
     EmailTaken "email_taken" CONFLICT "This e-mail address already has an account";
     ProductNotFound "product_not_found" NOT_FOUND "There is no such product";
     PurchaseNotFound "purchase_not_found" NOT_FOUND "There is no such purchase";
@@ -139,7 +140,7 @@ impl Error {
             Self::Unauthenticated { .. } => Code::Unauthenticated,
             Self::TokenExpired => Code::TokenExpired,
             Self::InvalidCredentials => Code::InvalidCredentials,
-            Self::Forbidden => Code::Forbidden,
+            Self::Forbidden | Self::ForeignOrigin => Code::Forbidden,
             Self::EmailTaken => Code::EmailTaken,
             Self::ProductNotFound => Code::ProductNotFound,
             Self::PurchaseNotFound => Code::PurchaseNotFound,
@@ -179,6 +180,7 @@ impl Error {
             Self::MethodNotAllowed => "The header `Allow` lists the methods that are.".into(),
             Self::TokenExpired => "Log in again to get a new token.".into(),
             Self::InvalidCredentials => "Check both; the address is compared without case.".into(),
+            Self::ForeignOrigin => "Pages of this origin may not connect; CORS_ORIGINS lists those that may.".into(),
             Self::Forbidden => "This token's role is `customer`; it takes `admin`.".into(),
             Self::EmailTaken => "Log in with it, or register another address.".into(),
             Self::ProductNotFound => "No product has this id.".into(),

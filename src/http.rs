@@ -8,5 +8,6 @@ pub mod discard;
 pub mod fields;
 pub mod page;
 pub mod path;
+pub mod peer;
 pub mod rendered;
 pub mod request_id;

@@ -12,8 +12,10 @@ use crate::error::Result;
 use crate::http::page::{Page, PageRequest, Query};
 use crate::http::rendered::Rendered;
 use crate::id::Id;
+use crate::products::cache::ProductCache;
 use crate::purchases::model::Purchase;
 use crate::purchases::service::{self, Order, PurchaseCursor, Selection};
+use crate::store::crowd_read::Reading;
 use crate::timestamp::Timestamp;
 
 /// The routes of this file.
@@ -47,6 +49,21 @@ pub struct LeaderboardItem {
     pub purchased_at: Timestamp,
 }
 
+impl LeaderboardItem {
+    /// The purchase, which is the `rank`-th, of the product of this name.
+    pub fn of(purchase: Purchase, rank: i64, product_name: String) -> Self {
+        Self {
+            rank,
+            sequence: purchase.sequence,
+            product_id: purchase.product_id.to_hex(),
+            product_name,
+            buyer: purchase.buyer,
+            quantity: purchase.quantity,
+            purchased_at: purchase.purchased_at.into(),
+        }
+    }
+}
+
 /// Who bought, oldest purchase first
 #[utoipa::path(
     get, path = "/leaderboard", tag = "leaderboard", operation_id = "leaderboard",
@@ -68,15 +85,51 @@ async fn leaderboard(State(app): State<AppState>, headers: HeaderMap, mut query:
     });
     let page = query.page::<PurchaseCursor>();
     query.finish()?;
-    let key = (product, page.clone());
+    let remembered = |reading: &Reading<PageBasis>| {
+        let holds = app.feed().is_live() && reading.basis.holds(app.catalogue().cache());
+        holds.then(|| reading.answer.clone())
+    };
     let read = {
         let app = app.clone();
-        move || {
-            let (app, page) = (app.clone(), page.clone());
-            async move { Rendered::digested(&read_page(&app, product, &page).await?) }
+        move |(product, page): (Option<Id>, PageRequest<PurchaseCursor>)| {
+            let app = app.clone();
+            async move {
+                let structure = app.catalogue().cache().structure();
+                let page = read_page(&app, product, &page).await?;
+                Ok(Reading {
+                    answer: Rendered::digested(&page)?,
+                    basis: PageBasis::of(&page, product, structure),
+                })
+            }
         }
     };
-    Ok(app.leaderboard_reads().get(key, read).await?.answer(&headers))
+    Ok(app.leaderboard_reads().get((product, page), remembered, read).await?.answer(&headers))
+}
+
+/// What a page of the leaderboard stands on.
+pub struct PageBasis {
+    /// A full page stays as it is: purchases are never changed, and new ones come after it.
+    is_full: bool,
+    /// The product whose leaderboard it is, and the number of its last purchase on the page.
+    last: Option<(Id, i64)>,
+    /// The cache's count when it was read: the names of products may change.
+    structure: u64,
+}
+
+impl PageBasis {
+    fn of(page: &Page<LeaderboardItem>, product: Option<Id>, structure: u64) -> Self {
+        Self {
+            is_full: page.next_cursor.is_some(),
+            last: product.zip(page.items.last().map(|item| item.sequence)),
+            structure,
+        }
+    }
+
+    fn holds(&self, cache: &ProductCache) -> bool {
+        let has_all =
+            |(id, sequence)| cache.current(id).is_some_and(|product| product.purchase_count == sequence);
+        self.structure == cache.structure() && (self.is_full || self.last.is_some_and(has_all))
+    }
 }
 
 async fn read_page(
@@ -94,13 +147,8 @@ async fn read_page(
     ids.sort_unstable();
     ids.dedup();
     let names = if ids.is_empty() { Default::default() } else { app.catalogue().names(ids).await? };
-    Ok(ranked.map(|(rank, purchase)| LeaderboardItem {
-        rank,
-        sequence: purchase.sequence,
-        product_name: names.get(&purchase.product_id).cloned().unwrap_or_default(),
-        product_id: purchase.product_id.to_hex(),
-        buyer: purchase.buyer,
-        quantity: purchase.quantity,
-        purchased_at: purchase.purchased_at.into(),
+    Ok(ranked.map(|(rank, purchase)| {
+        let product_name = names.get(&purchase.product_id).cloned().unwrap_or_default();
+        LeaderboardItem::of(purchase, rank, product_name)
     }))
 }

@@ -15,6 +15,7 @@ pub mod http;
 
 pub mod auth;
 pub mod leaderboard;
+pub mod live;
 pub mod metrics;
 pub mod products;
 pub mod purchases;

@@ -43,6 +43,14 @@ pub struct Metrics {
     pub commits_in_doubt: Counter,
     /// Products that have a lane.
     pub lanes: Gauge,
+    /// 1 while the change stream tells what other servers do.
+    pub feed_is_live: Gauge,
+    /// How far the change stream was behind at the last pulse, in seconds.
+    pub feed_lag: Gauge<f64, AtomicU64>,
+    /// Clients that watch.
+    pub watchers: Gauge,
+    /// Messages sent to watchers, by their event.
+    pub watcher_messages: Family<EventLabel, Counter>,
     /// The age of the last proof that the database commits, in seconds.
     pulse_age: Gauge<f64, AtomicU64>,
 }
@@ -59,6 +67,13 @@ pub struct StatusLabel {
 pub struct OutcomeLabel {
     /// `bought`, `replayed`, or a problem's code.
     pub outcome: &'static str,
+}
+
+/// Of a message to a watcher.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EventLabel {
+    /// The event's name.
+    pub event: &'static str,
 }
 
 /// Of a try.
@@ -80,6 +95,10 @@ impl Default for Metrics {
             retries: Family::default(),
             commits_in_doubt: Counter::default(),
             lanes: Gauge::default(),
+            feed_is_live: Gauge::default(),
+            feed_lag: Gauge::default(),
+            watchers: Gauge::default(),
+            watcher_messages: Family::default(),
             pulse_age: Gauge::default(),
         };
         metrics.registered()
@@ -97,6 +116,12 @@ impl Metrics {
         registry.register("batch_retries", "Tries of a batch that had to be repeated", self.retries.clone());
         registry.register("commits_in_doubt", "Commits that got no answer", self.commits_in_doubt.clone());
         registry.register("lanes", "Products that have a lane", self.lanes.clone());
+        let what = "1 while the change stream tells what other servers do";
+        registry.register("feed_is_live", what, self.feed_is_live.clone());
+        let what = "How far the change stream was behind at the last pulse";
+        registry.register_with_unit("feed_lag", what, Unit::Seconds, self.feed_lag.clone());
+        registry.register("watchers", "Clients that watch", self.watchers.clone());
+        registry.register("watcher_messages", "Messages sent to watchers", self.watcher_messages.clone());
         let what = "Age of the last proof that the database commits";
         registry.register_with_unit("pulse_age", what, Unit::Seconds, self.pulse_age.clone());
         self

@@ -20,6 +20,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::app::AppState;
 use crate::error::{Code, FieldError};
 use crate::http::rendered::Rendered;
+use crate::live::message::{Stale, Stock};
 
 /// Where a handler keeps its codes, before they become responses.
 const CODES_EXTENSION: &str = "x-problem-codes";
@@ -75,13 +76,14 @@ struct Problem {
         license(name = "MIT", identifier = "MIT"),
     ),
     paths(document, page),
-    components(schemas(Problem, FieldError)),
+    components(schemas(Problem, FieldError, Stock, Stale)),
     servers((url = "/", description = "This server")),
     tags(
         (name = "auth", description = "Accounts and tokens"),
         (name = "products", description = "What is sold"),
         (name = "purchases", description = "Buying, and what one has bought"),
         (name = "leaderboard", description = "Who bought"),
+        (name = "live", description = "Stock and sales as they happen; over WebSocket too, see docs/asyncapi.yaml"),
         (name = "status", description = "The server itself"),
     ),
 )]

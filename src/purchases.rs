@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod buyers;
 pub mod commit;
+pub mod gate;
 pub mod knowledge;
 pub mod lane;
 pub mod lanes;

@@ -18,6 +18,9 @@ use crate::store::Store;
 use crate::store::connect::{ConnectError, DATABASE_NAME_DEFAULT};
 use crate::store::pulse::Pulse;
 
+/// How long the start waits for the change stream, in milliseconds; it goes on without.
+const FEED_OPENING_MS_MAX: u64 = 1_000;
+
 /// A running server. Stop it with `stop`.
 pub struct Server {
     address: SocketAddr,
@@ -27,7 +30,8 @@ pub struct Server {
     mongo: Option<EmbeddedMongo>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
-    pulse_shutdown: CancellationToken,
+    background_shutdown: CancellationToken,
+    feed: JoinHandle<()>,
     pulse: JoinHandle<()>,
 }
 
@@ -96,20 +100,25 @@ impl Server {
         let (pulse, pulse_task) = Pulse::start(&store, &limits).await.map_err(StartError::Write)?;
         let shutdown = CancellationToken::new();
         let tokens = Tokens::new(secret, &limits);
-        let app =
-            App::new(limits.clone(), store, pulse, tokens, shutdown.clone()).map_err(StartError::Write)?;
+        let (app, feed_task) =
+            App::new(limits.clone(), store, pulse, tokens, config.cors_origins, shutdown.clone())
+                .map_err(StartError::Write)?;
         let app = Arc::new(app);
+        // Both go on while open requests end: they ask whether the database commits, and what others have sold.
+        let background_shutdown = CancellationToken::new();
+        let stop_on_failure = background_shutdown.clone().drop_guard();
+        let feed = tokio::spawn(feed_task.run(background_shutdown.clone()));
+        let pulse = tokio::spawn(pulse_task.run(background_shutdown.clone()));
+        app.feed().opened(Limits::milliseconds(FEED_OPENING_MS_MAX)).await;
         let (first_admin, admin_email) =
             admin(&app, config.admin, is_embedded).await.map_err(StartError::Write)?;
-        let router = app::router(app.clone(), &config.cors_origins);
+        let router = app::router(app.clone());
         tracing::info!("listening on http://{address}");
         let serving = {
             let shutdown = shutdown.clone();
             tokio::spawn(async move { accept::serve(listener, router, &limits, shutdown).await })
         };
-        // It goes on while open requests end: they ask it whether the database commits.
-        let pulse_shutdown = CancellationToken::new();
-        let pulse = tokio::spawn(pulse_task.run(pulse_shutdown.clone()));
+        stop_on_failure.disarm();
         Ok(Self {
             address,
             first_admin,
@@ -118,7 +127,8 @@ impl Server {
             mongo: None,
             shutdown,
             serving,
-            pulse_shutdown,
+            background_shutdown,
+            feed,
             pulse,
         })
     }
@@ -152,10 +162,14 @@ impl Server {
         self.shutdown.cancel();
         let patience = Limits::milliseconds(self.app.limits().shutdown_ms_max);
         join("the accept loop", self.serving).await;
+        if tokio::time::timeout(patience, self.app.rooms().close()).await.is_err() {
+            tracing::warn!("watchers were still connected at shutdown");
+        }
         if tokio::time::timeout(patience, self.app.lanes().close()).await.is_err() {
             tracing::warn!("purchases were still under way at shutdown");
         }
-        self.pulse_shutdown.cancel();
+        self.background_shutdown.cancel();
+        join("the feed", self.feed).await;
         join("the pulse", self.pulse).await;
         self.app.store().close(patience).await;
         if let Some(mongo) = self.mongo {

@@ -18,7 +18,9 @@ use crate::error::{Error, Result};
 use crate::products::model::Product;
 use crate::purchases::model::Purchase;
 
+pub mod budget;
 pub mod connect;
+pub mod crowd_read;
 pub mod failure;
 pub mod pulse;
 pub mod schema;
@@ -35,7 +37,8 @@ pub struct Store {
     pub products: Collection<Product>,
     /// Purchases, one document each.
     pub purchases: Collection<Purchase>,
-    database: Database,
+    /// All of it, for the change stream.
+    pub database: Database,
     reads: Arc<Semaphore>,
     sale_reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,

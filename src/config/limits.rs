@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The limits of one server process. They are no settings: the defaults are meant for every deployment,
-/// and tests lower them to see what happens beyond.
+/// The limits of one server process. They are no settings, but for one that depends on what stands in front of the server:
+/// the defaults are meant for every deployment, and tests lower them to see what happens beyond.
 #[derive(Debug, Clone)]
 pub struct Limits {
     // -- connections and requests
@@ -56,6 +56,16 @@ pub struct Limits {
     pub read_ms_max: u64,
     /// The time a single write takes before its outcome counts as unknown.
     pub write_ms_max: u64,
+    /// Products that are kept in memory.
+    pub cached_products_max: usize,
+    /// Different questions (a product, a page) whose last answer is remembered, of each kind.
+    pub remembered_reads_max: u64,
+    /// The time without anybody asking it again after which an answer is forgotten.
+    pub remembered_read_idle_seconds_max: u64,
+    /// The times at once that the same question reaches the database before memory may answer it.
+    pub database_reads_burst: u32,
+    /// How often the same question reaches the database under a crowd.
+    pub database_reads_per_second: u32,
     /// How often the server makes sure that a write would be committed now, and reads the database's clock.
     pub pulse_interval_ms: u64,
     /// The age of the last successful pulse at which the database counts as unavailable.
@@ -96,6 +106,47 @@ pub struct Limits {
     pub catch_up_purchases_max: usize,
     /// The time without a purchase after which a lane retires.
     pub lane_idle_ms_max: u64,
+    /// Refusals of one product at once that are judged by the database before memory may refuse.
+    pub refusals_checked_burst: u32,
+    /// Refusals of one product that are judged by the database under a crowd.
+    pub refusals_checked_per_second: u32,
+
+    // -- the change stream and its watchers
+    /// The silence of the change stream after which it counts as lost; each server's pulse is heard on it.
+    pub feed_silence_ms_max: u64,
+    /// How far behind the change stream may be before it counts as lost.
+    pub feed_lag_ms_max: u64,
+    /// The pause before a lost change stream is opened again.
+    pub feed_retry_ms: u64,
+    /// Clients that watch at once, over Server-Sent Events and WebSocket together.
+    pub watchers_max: usize,
+    /// Clients of one address (or one IPv6 /64) that watch at once: `WATCHERS_PER_ADDRESS_MAX`.
+    pub watchers_per_address_max: usize,
+    /// Products that one WebSocket may watch.
+    pub socket_subscriptions_max: usize,
+    /// A message from a WebSocket client.
+    pub socket_message_bytes_max: usize,
+    /// Messages at once from a WebSocket client.
+    pub socket_messages_burst: u32,
+    /// Messages a second from a WebSocket client; one that sends more is cut off.
+    pub socket_messages_per_second: u32,
+    /// The time that a WebSocket client may take to receive a message before it is cut off.
+    pub socket_send_ms_max: u64,
+    /// How often a WebSocket is pinged, and a stream without news gets a sign of life.
+    pub heartbeat_ms: u64,
+    /// The shortest time between two changes of the same product as a watcher sees it; what happens between is
+    /// coalesced to the newest.
+    pub stock_interval_ms_min: u64,
+    /// Messages about stock that one server sends in a second; with more watchers than that allows, each gets fewer.
+    pub stock_messages_per_second_max: usize,
+    /// Purchases of one watched product that are kept for those who fall behind a little.
+    pub kept_purchases_max: usize,
+    /// Purchases that a returning watcher may have missed; beyond it, it has to read the leaderboard.
+    pub missed_purchases_max: i64,
+    /// Purchases that are read from the database at once for watchers.
+    pub watched_purchases_read_max: usize,
+    /// The shortest delay before a client connects again after a shutdown; the longest is three times that.
+    pub reconnect_ms_min: u64,
 }
 
 impl Default for Limits {
@@ -125,6 +176,11 @@ impl Default for Limits {
             turn_wait_ms_max: 1_000,
             read_ms_max: 3_000,
             write_ms_max: 5_000,
+            cached_products_max: 10_000,
+            remembered_reads_max: 256,
+            remembered_read_idle_seconds_max: 60,
+            database_reads_burst: 100,
+            database_reads_per_second: 4,
             pulse_interval_ms: 1_000,
             pulse_age_ms_max: 3_500,
 
@@ -145,6 +201,26 @@ impl Default for Limits {
             lane_buyers_max: 200_000,
             catch_up_purchases_max: 10_000,
             lane_idle_ms_max: 60_000,
+            refusals_checked_burst: 100,
+            refusals_checked_per_second: 20,
+
+            feed_silence_ms_max: 3_500,
+            feed_lag_ms_max: 2_000,
+            feed_retry_ms: 250,
+            watchers_max: 20_000,
+            watchers_per_address_max: 1_000,
+            socket_subscriptions_max: 50,
+            socket_message_bytes_max: 8 * 1024,
+            socket_messages_burst: 50,
+            socket_messages_per_second: 10,
+            socket_send_ms_max: 10_000,
+            heartbeat_ms: 15_000,
+            stock_interval_ms_min: 50,
+            stock_messages_per_second_max: 10_000,
+            kept_purchases_max: 4_096,
+            missed_purchases_max: 10_000,
+            watched_purchases_read_max: 1_000,
+            reconnect_ms_min: 1_000,
         }
     }
 }

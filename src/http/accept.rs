@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::peer::PeerAddress;
 use crate::config::Limits;
 
 /// How long the loop rests when the process has no file descriptor left for a connection.
@@ -33,13 +34,13 @@ pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, shutd
             () = shutdown.cancelled() => break,
             place = places.clone().acquire_owned() => place,
         };
-        let stream = tokio::select! {
+        let (stream, address) = tokio::select! {
             () = shutdown.cancelled() => break,
-            stream = accept(&listener) => stream,
+            accepted = accept(&listener) => accepted,
         };
         let (builder, router, shutdown) = (builder.clone(), router.clone(), shutdown.clone());
         connections.spawn(async move {
-            serve_connection(stream, send_ms_max, &builder, router, shutdown).await;
+            serve_connection(stream, address, send_ms_max, &builder, router, shutdown).await;
             drop(place);
         });
     }
@@ -61,10 +62,10 @@ fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, PeerAddress) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok((stream, address)) => return (stream, PeerAddress(address.ip())),
             // The client gave up before we came to it: nobody is waiting.
             Err(error) if is_connection_error(&error) => {}
             Err(error) => {
@@ -94,6 +95,7 @@ fn bound_sending(stream: &TcpStream, send_ms_max: u32) {
 
 async fn serve_connection(
     stream: TcpStream,
+    address: PeerAddress,
     send_ms_max: u32,
     builder: &http1::Builder,
     router: Router,
@@ -104,7 +106,11 @@ async fn serve_connection(
         tracing::debug!("cannot set TCP_NODELAY: {error}");
     }
     bound_sending(&stream, send_ms_max);
-    let service = router.map_request(|request: hyper::Request<hyper::body::Incoming>| request.map(Body::new));
+    let service = router.map_request(move |request: hyper::Request<hyper::body::Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(address);
+        request
+    });
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = pin!(connection.with_upgrades());
     let result = tokio::select! {

@@ -24,7 +24,7 @@ impl From<&Money> for Bson {
 
 /// The document in `products`. Its invariants, which the collection's validator repeats:
 /// `stock >= 0` and `stock + sold = total_stock`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Product {
     /// The id.
@@ -166,15 +166,15 @@ pub struct ProductView {
 
 impl ProductView {
     /// The product as it stands at `now`, a moment of the database's clock.
-    pub fn of(product: Product, now: Timestamp) -> Self {
+    pub fn of(product: &Product, now: Timestamp) -> Self {
         Self {
             status: product.status(now),
             id: product.id.to_hex(),
-            name: product.name,
-            description: product.description,
-            image_url: product.image_url,
-            price: product.price,
-            original_price: product.original_price,
+            name: product.name.clone(),
+            description: product.description.clone(),
+            image_url: product.image_url.clone(),
+            price: product.price.clone(),
+            original_price: product.original_price.clone(),
             stock: product.stock,
             sold: product.sold,
             total_stock: product.total_stock,

@@ -1,5 +1,7 @@
 //! `/products`: the catalogue for everybody, and its upkeep for admins.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -7,17 +9,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::model::{Product, ProductView, Status};
+use super::reads;
 use super::request::{ChangeProductRequest, CreateProductRequest, RestockRequest};
 use super::service::{ProductCursor, ProductFilter};
 use crate::app::AppState;
 use crate::auth::current_user::Admin;
 use crate::error::{Error, Result};
 use crate::http::body::Body;
-use crate::http::conditional::{if_match, version_tag};
+use crate::http::conditional::if_match;
 use crate::http::page::{Page, Query};
 use crate::http::path::PathId;
-use crate::http::rendered::Rendered;
-use crate::timestamp::Timestamp;
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -72,19 +73,7 @@ async fn list_products(
     let page = query.page::<ProductCursor>();
     query.finish()?;
     let filter = ProductFilter { status, words: words.unwrap_or_default() };
-    let key = (filter.clone(), page.clone());
-    let read = {
-        let app = app.clone();
-        move || {
-            let (app, filter, page) = (app.clone(), filter.clone(), page.clone());
-            async move {
-                let now = app.pulse().database_time();
-                let products = app.catalogue().list(&filter, &page, now).await?;
-                Rendered::digested(&products.map(|product| ProductView::of(product, now)))
-            }
-        }
-    };
-    Ok(app.list_reads().get(key, read).await?.answer(&headers))
+    Ok(reads::list(&app, filter, page).await?.answer(&headers))
 }
 
 /// Put a product on sale
@@ -123,15 +112,7 @@ async fn create_product(
     extensions(("x-problem-codes" = json!(["product_not_found", "overloaded", "database_unavailable"]))),
 )]
 async fn get_product(State(app): State<AppState>, id: PathId, headers: HeaderMap) -> Result<Response> {
-    let id = id.or(Error::ProductNotFound)?;
-    let read = {
-        let app = app.clone();
-        move || {
-            let app = app.clone();
-            async move { rendered(app.catalogue().find(id).await?, app.pulse().database_time()) }
-        }
-    };
-    Ok(app.product_reads().get(id, read).await?.answer(&headers))
+    Ok(reads::product(&app, id.or(Error::ProductNotFound)?).await?.answer(&headers))
 }
 
 /// Change a product
@@ -208,19 +189,9 @@ async fn restock_product(
     whole(&app, StatusCode::OK, product)
 }
 
-/// A purchase changes the version, and time alone changes the status: the tag has both.
-fn tag_of(product: &Product, now: Timestamp) -> HeaderValue {
-    version_tag(product.version, product.status(now).name())
-}
-
-fn rendered(product: Product, now: Timestamp) -> Result<Rendered> {
-    let tag = tag_of(&product, now);
-    Rendered::tagged(&ProductView::of(product, now), tag)
-}
-
 /// The product after a change.
-fn whole(app: &AppState, status: StatusCode, product: Product) -> Result<Response> {
-    let mut response = rendered(product, app.pulse().database_time())?.answer(&HeaderMap::new());
+fn whole(app: &AppState, status: StatusCode, product: Arc<Product>) -> Result<Response> {
+    let mut response = reads::rendered(&product, app.pulse().database_time())?.answer(&HeaderMap::new());
     *response.status_mut() = status;
     Ok(response)
 }

@@ -1,5 +1,8 @@
 //! The products in the database: finding, making, changing.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId};
 use mongodb::options::ReturnDocument;
 use serde::{Deserialize, Serialize};
@@ -7,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use futures_util::TryStreamExt;
 use tokio::sync::Semaphore;
 
+use super::cache::ProductCache;
 use super::model::{Product, Status};
 use super::request::{ChangeProductRequest, CreateProductRequest, END_BEFORE_START, STOCK_MAX};
 use crate::config::Limits;
@@ -20,9 +24,13 @@ use crate::timestamp::Timestamp;
 /// How often a change of any version (`If-Match: *`) is tried again when the sale's times changed meanwhile.
 const CHANGE_TRIES_MAX: usize = 5;
 
-/// The products.
+/// How often a product is read for the memory while it changes faster than it is read.
+const REFRESH_TRIES_MAX: usize = 10;
+
+/// The products: in the database, and those of them that are in memory.
 pub struct Catalogue {
     store: Store,
+    cache: ProductCache,
     searches: Semaphore,
 }
 
@@ -45,7 +53,34 @@ pub struct ProductCursor {
 impl Catalogue {
     /// The products in `store`.
     pub fn new(store: Store, limits: &Limits) -> Self {
-        Self { store, searches: Semaphore::new(limits.searches_in_flight_max) }
+        Self {
+            store,
+            cache: ProductCache::new(limits),
+            searches: Semaphore::new(limits.searches_in_flight_max),
+        }
+    }
+
+    /// Those in memory.
+    pub fn cache(&self) -> &ProductCache {
+        &self.cache
+    }
+
+    /// Reads a product into memory, in a task of its own, unless somebody does already.
+    pub fn refresh(self: &Arc<Self>, id: ObjectId) {
+        let Some(entry) = self.cache.entry(id) else { return };
+        if !entry.begin_reading() {
+            return;
+        }
+        let catalogue = self.clone();
+        self.store.spawn(async move {
+            for _ in 0..REFRESH_TRIES_MAX {
+                // A failure is logged where it happens; whoever needs the product reads it.
+                if catalogue.find(id).await.is_err() || entry.current().is_some() {
+                    break;
+                }
+            }
+            entry.end_reading();
+        });
     }
 
     /// A page of the products by the start of their sale, as they stand at `now`.
@@ -57,7 +92,8 @@ impl Catalogue {
         filter: &ProductFilter,
         page: &PageRequest<ProductCursor>,
         now: Timestamp,
-    ) -> Result<Page<Product>> {
+    ) -> Result<Page<Arc<Product>>> {
+        let began = Instant::now();
         let _turn = match filter.words.is_empty() {
             true => None,
             false => Some(
@@ -92,20 +128,28 @@ impl Catalogue {
                 products.try_collect::<Vec<_>>().await
             })
             .await?;
-        Ok(Page::of(products, page.limit, |product| ProductCursor {
+        let page = Page::of(products, page.limit, |product| ProductCursor {
             start: product.sale_start_time.timestamp_millis(),
             id: product.id,
-        }))
+        });
+        Ok(page.map(|product| self.cache.offer(product, began)))
     }
 
     /// The product with this id.
     ///
     /// # Errors
     /// `product_not_found`, and those of a read.
-    pub async fn find(&self, id: ObjectId) -> Result<Product> {
+    pub async fn find(&self, id: ObjectId) -> Result<Arc<Product>> {
+        let began = Instant::now();
         let product =
             self.store.read(async { self.store.products.find_one(doc! { "_id": id }).await }).await?;
-        product.ok_or(Error::ProductNotFound)
+        match product {
+            Some(product) => Ok(self.cache.offer(product, began)),
+            None => {
+                self.cache.forget(id);
+                Err(Error::ProductNotFound)
+            }
+        }
     }
 
     /// The names of these products.
@@ -135,7 +179,8 @@ impl Catalogue {
     ///
     /// # Errors
     /// Those of a write.
-    pub async fn create(&self, request: CreateProductRequest, now: Timestamp) -> Result<Product> {
+    pub async fn create(&self, request: CreateProductRequest, now: Timestamp) -> Result<Arc<Product>> {
+        let began = Instant::now();
         let product = Product {
             id: ObjectId::new(),
             name_folded: request.name.to_lowercase(),
@@ -156,12 +201,15 @@ impl Catalogue {
             updated_at: now.into(),
         };
         let products = self.store.products.clone();
-        self.store
+        let product = self
+            .store
             .write(async move {
                 products.insert_one(&product).await.map_err(|error| failure::of_write(&error))?;
                 Ok(product)
             })
-            .await
+            .await?;
+        self.cache.created();
+        Ok(self.cache.offer(product, began))
     }
 
     /// Changes a product, if its version is one of those that `if_match` names.
@@ -174,21 +222,26 @@ impl Catalogue {
         id: ObjectId,
         if_match: IfMatch,
         request: ChangeProductRequest,
-    ) -> Result<Product> {
+    ) -> Result<Arc<Product>> {
+        let began = Instant::now();
         if if_match == IfMatch::Missing {
             return Err(Error::PreconditionRequired);
         }
         let store = self.store.clone();
-        self.store.write(async move { change(&store, id, &if_match, &request).await }).await
+        let product = self.store.write(async move { change(&store, id, &if_match, &request).await }).await?;
+        self.cache.mark(id, product.version);
+        Ok(self.cache.offer(product, began))
     }
 
     /// Adds stock.
     ///
     /// # Errors
     /// `product_not_found`, `validation_failed` when the stock would pass its bound, and those of a write.
-    pub async fn restock(&self, id: ObjectId, quantity: i64) -> Result<Product> {
+    pub async fn restock(&self, id: ObjectId, quantity: i64) -> Result<Arc<Product>> {
+        let began = Instant::now();
         let store = self.store.clone();
-        self.store
+        let product = self
+            .store
             .write(async move {
                 let room = doc! { "_id": id, "totalStock": { "$lte": STOCK_MAX - quantity } };
                 let change = doc! {
@@ -203,7 +256,8 @@ impl Catalogue {
                     }
                 }
             })
-            .await
+            .await?;
+        Ok(self.cache.offer(product, began))
     }
 
     /// Deletes a product of which nothing was sold; if `if_match` names versions, only one of those.
@@ -227,7 +281,9 @@ impl Catalogue {
                     _ => Err(Error::ProductHasSales),
                 }
             })
-            .await
+            .await?;
+        self.cache.deleted(id);
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use super::settle::{Sale, Window};
 use crate::config::Limits;
 use crate::error::Result;
 use crate::id::Id;
+use crate::products::cache::StockChange;
 use crate::products::model::Money;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
@@ -45,6 +46,17 @@ impl SaleState {
         doc! {
             "_id": 0, "stock": 1, "purchaseCount": 1, "purchaseLimit": 1, "price": 1, "saleStartTime": 1,
             "saleEndTime": 1, "version": 1, "updatedAt": 1,
+        }
+    }
+
+    /// What a purchase has changed, for the products in memory.
+    pub fn stock_change(&self) -> StockChange {
+        StockChange {
+            version: self.version,
+            stock: self.stock,
+            total_stock: None,
+            purchase_count: Some(self.purchase_count),
+            updated_at: self.updated_at,
         }
     }
 

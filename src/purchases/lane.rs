@@ -159,6 +159,12 @@ impl Lane {
         let mut is_current = false;
         let mut has_passed_barrier = false;
         let mut knowledge = self.knowledge.take();
+        if let Some(known) = &knowledge
+            && registry.catalogue.cache().version_told(self.product_id) > known.state.version
+        {
+            // The change stream was faster than the failure of a transaction would be.
+            self.is_stale = true;
+        }
         loop {
             if knowledge.is_none() || self.is_stale {
                 let Some(reading) = read_sale(store, self.product_id).await? else {
@@ -244,6 +250,7 @@ impl Lane {
             CommitOutcome::Committed { state, purchases } => {
                 let purchases = knowledge.record(purchases);
                 knowledge.now = state.updated_at;
+                registry.catalogue.cache().advance(self.product_id, state.stock_change());
                 knowledge.state = state;
                 let replies = batch.replies(&settlement, &knowledge, &purchases, &replayed);
                 self.knowledge = Some(knowledge);

@@ -15,6 +15,7 @@ use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::metrics::Metrics;
+use crate::products::service::Catalogue;
 use crate::store::Store;
 
 /// The handle that routes use.
@@ -28,6 +29,8 @@ pub struct Registry {
     pub store: Store,
     /// The limits.
     pub limits: Limits,
+    /// The products, to tell of what was bought, and to hear of what others bought.
+    pub catalogue: Arc<Catalogue>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// This server, for the turns that servers take at a product.
@@ -42,10 +45,11 @@ pub struct Registry {
 
 impl Lanes {
     /// No lanes yet.
-    pub fn new(store: Store, limits: &Limits, metrics: Arc<Metrics>) -> Self {
+    pub fn new(store: Store, limits: &Limits, catalogue: Arc<Catalogue>, metrics: Arc<Metrics>) -> Self {
         let registry = Registry {
             store,
             limits: limits.clone(),
+            catalogue,
             metrics,
             server: Id::new(),
             commits: Semaphore::new(limits.commits_in_flight_max),

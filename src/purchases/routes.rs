@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::gate;
 use super::model::PurchaseView;
 use super::service::{self, PurchaseCursor, Selection};
 use super::settle::Request;
@@ -84,6 +85,11 @@ async fn purchase(
 ) -> Result<Response> {
     let key = idempotency_key(&headers)?;
     app.pulse().check()?;
+    if key.is_none() && app.feed().is_live() {
+        let now = app.pulse().database_time();
+        gate::check(app.catalogue(), request.product_id, now)
+            .inspect_err(|refusal| app.metrics().count_purchase(refusal.code().name()))?;
+    }
     let wish = Request { user: user.id, quantity: request.quantity, key, key_used_elsewhere: false };
     let receipt = app.lanes().purchase(request.product_id, wish, user.name).await?;
     let location = HeaderValue::from_str(&format!("/purchases/{}", receipt.purchase.id.to_hex()));

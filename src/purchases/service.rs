@@ -121,6 +121,21 @@ pub async fn list(
         .await
 }
 
+/// The first purchases of a product after the one with the number `after`, in order.
+///
+/// # Errors
+/// Those of a read.
+pub async fn following(store: &Store, product: Id, after: i64, count_max: usize) -> Result<Vec<Purchase>> {
+    let query = doc! { "productId": product, "sequence": { "$gt": after } };
+    let limit = i64::try_from(count_max).unwrap_or(i64::MAX);
+    store
+        .read(async {
+            let purchases = store.purchases.find(query).sort(doc! { "sequence": 1 }).limit(limit);
+            purchases.batch_size(BATCH_ITEMS).max_time(store.read_max()).await?.try_collect().await
+        })
+        .await
+}
+
 /// A page of a user's purchases, or of everybody's, newest first.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ impl<K: Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static> SharedRea
     ///
     /// # Errors
     /// Those of `read`; `internal` when it panics.
-    pub async fn get<F>(&self, key: K, read: impl Fn() -> F + Send + 'static) -> Result<V>
+    pub async fn get<F>(&self, key: K, read: impl Fn(K) -> F + Send + 'static) -> Result<V>
     where
         F: Future<Output = Result<V>> + Send,
     {
@@ -63,10 +63,10 @@ struct Reading<K: Hash + Eq, V> {
     key: K,
 }
 
-impl<K: Hash + Eq, V: Clone> Reading<K, V> {
-    async fn run<F: Future<Output = Result<V>>>(self, read: impl Fn() -> F) {
+impl<K: Hash + Eq + Clone, V: Clone> Reading<K, V> {
+    async fn run<F: Future<Output = Result<V>>>(self, read: impl Fn(K) -> F) {
         while let Some(waiting) = self.next() {
-            let result = read().await;
+            let result = read(self.key.clone()).await;
             for sender in waiting {
                 // Whoever has hung up needs no answer.
                 drop(sender.send(result.clone()));

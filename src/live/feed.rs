@@ -1,0 +1,311 @@
+//! The feed: one change stream for this process, over the products of the database. It tells what other servers sold and
+//! what their admins changed, to the memory (`products::cache`), and through it to the gate, the lanes and the watchers.
+//!
+//! Purchases are not in it. Every purchase changes its product, whose `purchaseCount` tells how many there are; whoever
+//! watches them reads those after the last one he has, which the sequence makes exact (`live::room`). A stream of all
+//! purchases would carry each of them to every server, watched or not.
+//!
+//! The servers' pulses are in it: one a second at least, so that silence means that the stream is lost, and their age how
+//! far it is behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use mongodb::bson::{DateTime, Document, doc};
+use mongodb::change_stream::ChangeStream;
+use mongodb::change_stream::event::ResumeToken;
+use mongodb::error::{Error, ErrorKind};
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Limits;
+use crate::id::Id;
+use crate::metrics::Metrics;
+use crate::products::cache::StockChange;
+use crate::products::service::Catalogue;
+use crate::store::pulse::Pulse;
+use crate::store::{Store, schema};
+use crate::timestamp::Timestamp;
+
+/// MongoDB's error codes for a stream that cannot be taken up where it broke off: the token is unknown, the history is
+/// lost, the stream is not resumable.
+const LOST_CODES: [i32; 3] = [260, 280, 286];
+/// The fields that purchases, restocks, turns and barriers change.
+const STOCK_FIELDS: [&str; 8] =
+    ["stock", "sold", "totalStock", "purchaseCount", "version", "updatedAt", "turn", "barrier"];
+
+/// Whether the feed tells what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedState {
+    /// It does.
+    Live,
+    /// Changes may be missing since this moment of the database's clock.
+    Stale(Timestamp),
+}
+
+/// The feed as others see it; clones share it.
+#[derive(Clone)]
+pub struct Feed {
+    state: watch::Receiver<FeedState>,
+}
+
+impl Feed {
+    /// Whether it tells what happens.
+    pub fn state(&self) -> FeedState {
+        *self.state.borrow()
+    }
+
+    /// Whether memory can be relied on.
+    pub fn is_live(&self) -> bool {
+        self.state() == FeedState::Live
+    }
+
+    /// Its state, and every change of that.
+    pub fn watch(&self) -> watch::Receiver<FeedState> {
+        self.state.clone()
+    }
+
+    /// Waits until it is live, for at most `patience`.
+    pub async fn opened(&self, patience: Duration) {
+        let mut state = self.state.clone();
+        // Not in time: then it is opened later, and nobody relies on it until then.
+        drop(timeout(patience, state.wait_for(|state| *state == FeedState::Live)).await);
+    }
+}
+
+/// One change, as the stream tells it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Change {
+    operation_type: String,
+    ns: Option<Namespace>,
+    document_key: Option<Key>,
+    update_description: Option<Update>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Namespace {
+    coll: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Key {
+    #[serde(rename = "_id")]
+    id: Id,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Update {
+    updated_fields: Document,
+}
+
+/// The task that follows the stream.
+pub struct FeedTask {
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    pulse: Pulse,
+    metrics: Arc<Metrics>,
+    state: watch::Sender<FeedState>,
+    /// Where to go on; none when that is not known, so that everything has to be read anew.
+    token: Option<ResumeToken>,
+    /// The database's time at the last pulse that was heard.
+    heard: Timestamp,
+    silence_max: Duration,
+    lag_ms_max: i64,
+    retry: Duration,
+}
+
+/// A feed that is not open yet, and the task that opens it.
+pub fn new(
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    pulse: Pulse,
+    metrics: Arc<Metrics>,
+    limits: &Limits,
+) -> (Feed, FeedTask) {
+    let heard = pulse.database_time();
+    let (state, receiver) = watch::channel(FeedState::Stale(heard));
+    let task = FeedTask {
+        store,
+        catalogue,
+        pulse,
+        metrics,
+        state,
+        token: None,
+        heard,
+        silence_max: Limits::milliseconds(limits.feed_silence_ms_max),
+        lag_ms_max: i64::try_from(limits.feed_lag_ms_max).unwrap_or(i64::MAX),
+        retry: Limits::milliseconds(limits.feed_retry_ms),
+    };
+    (Feed { state: receiver }, task)
+}
+
+impl FeedTask {
+    /// Follows the stream, and opens it again whenever it is lost, until `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        // Nothing is written here: the stream may be dropped at any moment.
+        shutdown.run_until_cancelled(self.follow_for_ever()).await;
+    }
+
+    async fn follow_for_ever(&mut self) {
+        loop {
+            let error = match timeout(self.silence_max, self.open()).await {
+                Ok(Ok(stream)) => self.follow(stream).await,
+                Ok(Err(error)) => Some(error),
+                Err(_) => None,
+            };
+            self.lost();
+            match &error {
+                Some(error) if is_history_lost(error) => {
+                    tracing::warn!("the change stream cannot be taken up again; reading anew: {error}");
+                    self.token = None;
+                }
+                Some(error) => tracing::warn!("the change stream broke off: {error}"),
+                None => tracing::warn!("the change stream is silent"),
+            }
+            tokio::time::sleep(self.retry).await;
+        }
+    }
+
+    async fn open(&mut self) -> Result<ChangeStream<Change>, Error> {
+        let pipeline = [
+            doc! { "$match": {
+                "ns.coll": { "$in": [schema::PRODUCTS, schema::SERVERS] },
+                "operationType": { "$in": ["insert", "update", "replace", "delete"] },
+            } },
+            doc! { "$project": {
+                "operationType": 1, "ns": 1, "documentKey": 1, "updateDescription.updatedFields": 1,
+            } },
+        ];
+        let stream = self.store.database.watch().pipeline(pipeline).resume_after(self.token.clone()).await?;
+        let stream = stream.with_type::<Change>();
+        if self.token.is_none() {
+            // From here on every change is heard; what was known before may have missed some.
+            for id in self.catalogue.cache().distrust() {
+                self.catalogue.refresh(id);
+            }
+            self.token = stream.resume_token();
+            self.set_live();
+        }
+        Ok(stream)
+    }
+
+    /// Follows the stream to its end. None when it has fallen silent.
+    async fn follow(&mut self, mut stream: ChangeStream<Change>) -> Option<Error> {
+        loop {
+            match timeout(self.silence_max, stream.next()).await {
+                Ok(Some(Ok(change))) => {
+                    self.apply(&change);
+                    self.token = stream.resume_token();
+                }
+                Ok(Some(Err(error))) => return Some(error),
+                // The database was dropped or renamed.
+                Ok(None) => {
+                    self.token = None;
+                    return None;
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn apply(&mut self, change: &Change) {
+        let collection = change.ns.as_ref().and_then(|namespace| namespace.coll.as_deref());
+        let fields = change.update_description.as_ref().map(|update| &update.updated_fields);
+        let Some(key) = &change.document_key else { return };
+        match (collection, change.operation_type.as_str(), fields) {
+            (Some(schema::SERVERS), _, fields) => {
+                if let Some(seen_at) = fields.and_then(|fields| fields.get_datetime("seenAt").ok()) {
+                    self.hear(*seen_at);
+                }
+            }
+            (_, "insert", _) => self.catalogue.cache().created(),
+            (_, "delete", _) => self.catalogue.cache().deleted(key.id),
+            (_, "update", Some(fields)) => self.update(key.id, fields),
+            // Replaced as a whole, by somebody's script.
+            _ => self.read_anew(key.id),
+        }
+    }
+
+    fn update(&self, id: Id, fields: &Document) {
+        let is_stock = |name: &str| {
+            STOCK_FIELDS.iter().any(|field| {
+                name.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        };
+        let is_stock = fields.keys().all(|name| is_stock(name));
+        let Ok(version) = fields.get_i64("version") else {
+            // A turn or a barrier, which nobody sees; or somebody's script.
+            if !is_stock {
+                self.read_anew(id);
+            }
+            return;
+        };
+        if !is_stock || !fields.contains_key("stock") {
+            return self.read(id, version);
+        }
+        let change = StockChange {
+            version,
+            stock: fields.get_i64("stock").unwrap_or_default(),
+            total_stock: fields.get_i64("totalStock").ok(),
+            purchase_count: fields.get_i64("purchaseCount").ok(),
+            updated_at: fields.get_datetime("updatedAt").copied().unwrap_or(DateTime::now()),
+        };
+        if self.catalogue.cache().advance(id, change) {
+            self.catalogue.refresh(id);
+        }
+    }
+
+    /// Has the product read, whatever its version, if it is in memory.
+    fn read_anew(&self, id: Id) {
+        if self.catalogue.cache().distrust_one(id) {
+            self.catalogue.refresh(id);
+        }
+    }
+
+    /// Has the product read, if it is in memory.
+    fn read(&self, id: Id, version: i64) {
+        if self.catalogue.cache().mark(id, version) {
+            self.catalogue.refresh(id);
+        }
+    }
+
+    /// Takes note of a pulse: how late it comes is how far the stream is behind.
+    fn hear(&mut self, seen_at: DateTime) {
+        self.heard = seen_at.into();
+        let lag_ms = (self.pulse.database_time().milliseconds() - self.heard.milliseconds()).max(0);
+        self.metrics.feed_lag.set(lag_ms as f64 / 1_000.0);
+        if lag_ms <= self.lag_ms_max {
+            self.set_live();
+        } else {
+            self.lost();
+        }
+    }
+
+    fn set_live(&self) {
+        if self.state.send_if_modified(|state| std::mem::replace(state, FeedState::Live) != FeedState::Live) {
+            tracing::info!("the change stream is live");
+        }
+        self.metrics.feed_is_live.set(1);
+    }
+
+    fn lost(&self) {
+        let since = self.heard;
+        self.state.send_if_modified(|state| {
+            let was_live = *state == FeedState::Live;
+            if was_live {
+                *state = FeedState::Stale(since);
+            }
+            was_live
+        });
+        self.metrics.feed_is_live.set(0);
+    }
+}
+
+fn is_history_lost(error: &Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Command(error) if LOST_CODES.contains(&error.code))
+}

@@ -1,0 +1,113 @@
+//! What a watcher is sent: written once, for both transports, and shared by all who get it.
+
+use axum::body::Bytes;
+use axum::extract::ws::Utf8Bytes;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::error::{Error, Problem};
+use crate::id::Id;
+use crate::timestamp::Timestamp;
+
+/// One event.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its name.
+    pub event: &'static str,
+    /// With the id's line in front.
+    sse: Bytes,
+    /// Where that line ends.
+    sse_id_bytes: usize,
+    /// The WebSocket message.
+    pub text: Utf8Bytes,
+}
+
+/// What can still be bought, and what was.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = StockEvent)]
+pub struct Stock {
+    /// Of which product.
+    #[schema(example = "65f1c0ffee65f1c0ffee65f1")]
+    pub product_id: String,
+    /// Units that can still be bought.
+    #[schema(minimum = 0, example = 93)]
+    pub stock: i64,
+    /// Units that were bought.
+    #[schema(minimum = 0, example = 7)]
+    pub sold: i64,
+    /// The product's version.
+    #[schema(minimum = 1, example = 8)]
+    pub version: i64,
+}
+
+/// The server has lost touch with the database.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+#[schema(as = StaleEvent)]
+pub struct Stale {
+    /// Since when, by the database's clock.
+    pub since: Timestamp,
+}
+
+impl Message {
+    /// Writes `data`. The `id` is the number of the product's purchases that this event comes after.
+    pub fn new(event: &'static str, id: i64, data: &impl Serialize) -> Self {
+        // Data of our own types, whose keys are strings: it can be written.
+        let data = serde_json::to_string(data).unwrap_or_default();
+        let id_line = format!("id: {id}\n");
+        Self {
+            event,
+            sse: format!("{id_line}event: {event}\ndata: {data}\n\n").into(),
+            sse_id_bytes: id_line.len(),
+            text: format!("{{\"event\":\"{event}\",\"id\":{id},\"data\":{data}}}").into(),
+        }
+    }
+
+    /// The answer to a message that cannot be followed, as a whole or for one product.
+    pub fn error(error: &Error, about: Option<Id>) -> Utf8Bytes {
+        let Problem(members) = Problem::from(error);
+        let detail = match error {
+            Error::ValidationFailed { errors } => {
+                let each = errors.iter().map(|error| format!("{} {}", error.field, error.message));
+                format!("{}.", each.collect::<Vec<_>>().join("; "))
+            }
+            _ => members["detail"].as_str().unwrap_or_default().to_owned(),
+        };
+        let detail = about.map_or(detail.clone(), |id| format!("{id}: {detail}"));
+        json!({ "event": "error", "data": { "code": members["code"], "detail": detail } }).to_string().into()
+    }
+
+    /// The frame of a Server-Sent Event.
+    pub fn sse(&self) -> Bytes {
+        self.sse.clone()
+    }
+
+    /// The same without an id: a client that reconnects after it goes on where it was before it.
+    pub fn sse_without_id(&self) -> Bytes {
+        self.sse.slice(self.sse_id_bytes..)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_event_for_both_transports() {
+        let stale = Stale { since: Timestamp::from_milliseconds(0) };
+        let message = Message::new("stale", 7, &stale);
+        let data = "{\"since\":\"1970-01-01T00:00:00.000Z\"}";
+        assert_eq!(message.sse(), format!("id: 7\nevent: stale\ndata: {data}\n\n"));
+        assert_eq!(message.sse_without_id(), format!("event: stale\ndata: {data}\n\n"));
+        assert_eq!(message.text.as_str(), format!("{{\"event\":\"stale\",\"id\":7,\"data\":{data}}}"));
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong() {
+        let text = Message::error(&Error::invalid("subscribe", "must be a list"), None);
+        assert_eq!(
+            text.as_str(),
+            r#"{"data":{"code":"validation_failed","detail":"subscribe must be a list."},"event":"error"}"#
+        );
+    }
+}

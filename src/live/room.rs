@@ -1,0 +1,281 @@
+//! A room: the watchers of one product on this server, and the task that makes news for them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::feed::FeedState;
+use super::message::{Message, Stale, Stock};
+use super::rooms::Shared;
+use super::tail::Tail;
+use crate::id::Id;
+use crate::products::cache::Entry;
+use crate::products::model::{Product, ProductView, Status};
+
+/// The watchers of a room are told in so many groups, one after the other: all at once would keep everything else from
+/// running for as long as it takes.
+const GROUPS: usize = 16;
+/// Up to so many watchers are told at once.
+const TOLD_AT_ONCE_MAX: usize = 200;
+
+/// The watchers of one product.
+pub struct Room {
+    /// The product.
+    pub product_id: Id,
+    /// What is known of it.
+    pub entry: Arc<Entry>,
+    /// Its newest purchases.
+    pub tail: Tail,
+    groups: [watch::Sender<Arc<News>>; GROUPS],
+    watchers: AtomicUsize,
+    purchase_watchers: AtomicUsize,
+    /// Somebody wants purchases, or the last one has left.
+    woken: Notify,
+}
+
+/// What there is to tell at one moment.
+#[derive(Debug)]
+pub struct News {
+    /// The product.
+    pub product: Arc<Product>,
+    /// Where its sale stands.
+    pub status: Status,
+    /// Counts the changes of the product that are more than its stock.
+    pub edition: u64,
+    /// The whole product.
+    pub whole: Message,
+    /// Its stock.
+    pub stock: Message,
+    /// There while what is told may be old.
+    pub stale: Option<Message>,
+    /// The number of the last purchase in the tail; 0 when nobody wants purchases.
+    pub purchases_through: i64,
+    /// Counts the signs of life.
+    pub beat: u64,
+    /// There is nothing more to tell.
+    pub end: Option<End>,
+}
+
+/// Why nothing more is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The product was deleted.
+    Deleted,
+    /// The server shuts down.
+    Shutdown,
+}
+
+/// A watcher's seat, given back when it is dropped.
+pub struct Seat {
+    /// The room.
+    pub room: Arc<Room>,
+    shared: Arc<Shared>,
+    wants_purchases: bool,
+}
+
+impl Room {
+    /// A room without watchers.
+    pub fn new(entry: Arc<Entry>, tail: Tail, news: News) -> Self {
+        let news = Arc::new(news);
+        Self {
+            product_id: news.product.id,
+            entry,
+            tail,
+            groups: std::array::from_fn(|_| watch::Sender::new(news.clone())),
+            watchers: AtomicUsize::new(0),
+            purchase_watchers: AtomicUsize::new(0),
+            woken: Notify::new(),
+        }
+    }
+
+    /// Takes a seat, and hears the news from now on.
+    pub fn sit(
+        self: &Arc<Self>,
+        shared: Arc<Shared>,
+        wants_purchases: bool,
+    ) -> (Seat, watch::Receiver<Arc<News>>) {
+        let number = self.watchers.fetch_add(1, Ordering::AcqRel);
+        shared.watchers.fetch_add(1, Ordering::Relaxed);
+        if wants_purchases && self.purchase_watchers.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.woken.notify_one();
+        }
+        let receiver = self.groups[number % GROUPS].subscribe();
+        (Seat { room: self.clone(), shared, wants_purchases }, receiver)
+    }
+
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.watchers.load(Ordering::Acquire) == 0
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.shared.watchers.fetch_sub(1, Ordering::Relaxed);
+        if self.wants_purchases {
+            self.room.purchase_watchers.fetch_sub(1, Ordering::AcqRel);
+        }
+        if self.room.watchers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.room.woken.notify_one();
+        }
+    }
+}
+
+impl News {
+    /// What there is to tell of `product` to begin with.
+    pub fn first(product: Arc<Product>, shared: &Shared) -> Self {
+        Self::of(product, 1, None, shared)
+    }
+
+    fn of(product: Arc<Product>, edition: u64, stale: Option<Message>, shared: &Shared) -> Self {
+        let now = shared.pulse.database_time();
+        let id = product.purchase_count;
+        let stock = Stock {
+            product_id: product.id.to_hex(),
+            stock: product.stock,
+            sold: product.sold,
+            version: product.version,
+        };
+        Self {
+            status: product.status(now),
+            edition,
+            whole: Message::new("product", id, &ProductView::of(&product, now)),
+            stock: Message::new("stock", id, &stock),
+            stale,
+            purchases_through: 0,
+            beat: 0,
+            end: None,
+            product,
+        }
+    }
+}
+
+/// The task of a room.
+pub struct RoomTask {
+    room: Arc<Room>,
+    shared: Arc<Shared>,
+    last: Arc<News>,
+    told_at: Instant,
+    has_tail: bool,
+}
+
+impl RoomTask {
+    /// The task of a new room.
+    pub fn new(room: Arc<Room>, shared: Arc<Shared>) -> Self {
+        let last = room.groups[0].borrow().clone();
+        Self { room, shared, last, told_at: Instant::now(), has_tail: false }
+    }
+
+    /// Tells the news until nobody is left, the product is deleted, or the server shuts down.
+    pub async fn run(mut self) {
+        let (mut known, mut feed) = (self.room.entry.watch(), self.shared.feed.watch());
+        let shutdown = self.shared.shutdown.clone();
+        while self.last.end.is_none() {
+            let wake = self.told_at + self.time_without_news();
+            tokio::select! {
+                // Whoever holds the senders outlives this task.
+                _ = known.changed() => {}
+                _ = feed.changed() => {}
+                () = self.room.woken.notified() => {}
+                () = sleep_until(wake) => {}
+                () = shutdown.cancelled() => {}
+            }
+            if self.room.is_empty() && self.shared.close_if_empty(&self.room) {
+                return;
+            }
+            let due = self.told_at + self.shared.interval();
+            tokio::select! {
+                () = sleep_until(due) => {}
+                () = shutdown.cancelled() => {}
+            }
+            // What happens from here on is told the next time.
+            known.mark_unchanged();
+            feed.mark_unchanged();
+            let news = self.news().await;
+            self.tell(news).await;
+        }
+        self.shared.close(&self.room);
+    }
+
+    /// The time until there is something to tell even if nothing happens: a sign of life, or the sale's start or end.
+    fn time_without_news(&self) -> Duration {
+        let (product, now) = (&self.last.product, self.shared.pulse.database_time().milliseconds());
+        let moments =
+            [product.sale_start_time, product.sale_end_time].map(|moment| moment.timestamp_millis());
+        let next = moments.into_iter().find(|moment| now < *moment);
+        let until = next.map(|moment| Duration::from_millis(u64::try_from(moment - now).unwrap_or(0)));
+        until.map_or(self.shared.heartbeat, |until| until.min(self.shared.heartbeat))
+    }
+
+    async fn news(&mut self) -> News {
+        let state = self.shared.feed.state();
+        let known = self.room.entry.current();
+        let product = known.clone().unwrap_or_else(|| self.last.product.clone());
+        // After lost history the feed is live at once, but what it has missed still has to be read.
+        let is_good = state == FeedState::Live && known.is_some();
+        if known.is_none() && !self.room.entry.is_deleted() {
+            self.shared.catalogue.refresh(self.room.product_id);
+        }
+        let stale = match (is_good, state) {
+            (true, _) => None,
+            (false, FeedState::Stale(since)) => {
+                let message = Message::new("stale", product.purchase_count, &Stale { since });
+                Some(self.last.stale.clone().unwrap_or(message))
+            }
+            (false, FeedState::Live) => self.last.stale.clone(),
+        };
+        let has_recovered = self.last.stale.is_some() && stale.is_none();
+        let mut news = News::of(product, self.last.edition, stale, &self.shared);
+        if has_recovered || news.status != self.last.status || is_changed(&self.last.product, &news.product) {
+            news.edition += 1;
+        }
+        news.purchases_through = self.purchases_through(&news.product).await;
+        news.beat = self.last.beat + u64::from(self.told_at.elapsed() >= self.shared.heartbeat);
+        news.end = match self.room.entry.is_deleted() {
+            true => Some(End::Deleted),
+            false => self.shared.shutdown.is_cancelled().then_some(End::Shutdown),
+        };
+        news
+    }
+
+    async fn purchases_through(&mut self, product: &Product) -> i64 {
+        if self.room.purchase_watchers.load(Ordering::Acquire) == 0 {
+            self.has_tail = false;
+            return 0;
+        }
+        if !self.has_tail {
+            self.has_tail = true;
+            self.room.tail.begin(product.purchase_count);
+        }
+        self.room.tail.catch_up(&self.shared.store, product).await
+    }
+
+    async fn tell(&mut self, news: News) {
+        self.last = Arc::new(news);
+        self.told_at = Instant::now();
+        let is_crowd = self.room.watchers.load(Ordering::Acquire) > TOLD_AT_ONCE_MAX;
+        let pause = self.shared.interval() / u32::try_from(GROUPS).unwrap_or(1);
+        for (number, group) in (1..).zip(&self.room.groups) {
+            group.send_replace(self.last.clone());
+            if is_crowd && self.last.end.is_none() {
+                sleep_until(self.told_at + pause * number).await;
+            }
+        }
+    }
+}
+
+/// Whether more than the stock has changed.
+fn is_changed(before: &Product, now: &Product) -> bool {
+    let as_now = Product {
+        stock: now.stock,
+        sold: now.sold,
+        purchase_count: now.purchase_count,
+        version: now.version,
+        updated_at: now.updated_at,
+        ..before.clone()
+    };
+    as_now != *now
+}

@@ -1,0 +1,177 @@
+//! The rooms of this server: one for each product that somebody watches.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::feed::Feed;
+use super::room::{News, Room, RoomTask};
+use super::subscription::Subscription;
+use super::tail::Tail;
+use crate::config::Limits;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::metrics::Metrics;
+use crate::products::service::Catalogue;
+use crate::store::Store;
+use crate::store::pulse::Pulse;
+
+/// Reads at once for watchers who have fallen behind what their room keeps.
+const LATE_READS_MAX: usize = 4;
+
+/// The handle that routes use.
+pub struct Rooms {
+    shared: Arc<Shared>,
+}
+
+/// What all rooms share.
+pub struct Shared {
+    /// The database.
+    pub store: Store,
+    /// The products.
+    pub catalogue: Arc<Catalogue>,
+    /// The database's clock.
+    pub pulse: Pulse,
+    /// Whether what is told is good.
+    pub feed: Feed,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Ends everything.
+    pub shutdown: CancellationToken,
+    /// Seats taken, in all rooms.
+    pub watchers: AtomicUsize,
+    /// The turns to read for those who have fallen behind.
+    pub late_reads: Semaphore,
+    /// The limits.
+    pub limits: Limits,
+    /// How often there is a sign of life.
+    pub heartbeat: Duration,
+    rooms: Mutex<HashMap<Id, Arc<Room>>>,
+    tasks: TaskTracker,
+}
+
+impl Rooms {
+    /// No rooms yet.
+    pub fn new(
+        store: Store,
+        catalogue: Arc<Catalogue>,
+        pulse: Pulse,
+        feed: Feed,
+        metrics: Arc<Metrics>,
+        limits: &Limits,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let shared = Shared {
+            store,
+            catalogue,
+            pulse,
+            feed,
+            metrics,
+            shutdown,
+            watchers: AtomicUsize::new(0),
+            late_reads: Semaphore::new(LATE_READS_MAX),
+            limits: limits.clone(),
+            heartbeat: Limits::milliseconds(limits.heartbeat_ms),
+            rooms: Mutex::default(),
+            tasks: TaskTracker::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Watches a product; with `purchases`, also those after the number given, or from now on.
+    ///
+    /// # Errors
+    /// `product_not_found`, `validation_failed` when too many purchases were missed, `overloaded`, and those of a read.
+    pub async fn watch(&self, product_id: Id, purchases: Option<Option<i64>>) -> Result<Subscription> {
+        let shared = &self.shared;
+        let room = match shared.find(product_id) {
+            Some(room) => room,
+            None => shared.open(product_id).await?,
+        };
+        Subscription::new(room, shared.clone(), purchases)
+    }
+
+    /// The number of milliseconds that a client should wait before it connects again, different for each.
+    pub fn reconnect_ms(&self) -> u64 {
+        let min = self.shared.limits.reconnect_ms_min;
+        rand::rng().random_range(min..=min * 3)
+    }
+
+    /// Runs a task that serves a watcher, which shutdown waits for.
+    pub fn track<F: Future<Output = ()>>(&self, task: F) -> impl Future<Output = ()> + use<F> {
+        self.shared.tasks.track_future(task)
+    }
+
+    /// Waits until every room has closed and every watcher was told so.
+    pub async fn close(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Id, Arc<Room>>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, product_id: Id) -> Option<Arc<Room>> {
+        self.lock().get(&product_id).cloned()
+    }
+
+    async fn open(self: &Arc<Self>, product_id: Id) -> Result<Arc<Room>> {
+        const FULL: Error = Error::Overloaded { detail: "Too many products are being watched." };
+        // The entry first: what happens while the product is read is noted in it.
+        let entry = self.catalogue.cache().entry(product_id).ok_or(FULL)?;
+        // As long as somebody listens, the entry stays in memory.
+        let _stay = entry.watch();
+        let product = self.catalogue.find(product_id).await?;
+        let mut rooms = self.lock();
+        if self.shutdown.is_cancelled() {
+            return Err(Error::Overloaded { detail: "The server is shutting down." });
+        }
+        if let Some(room) = rooms.get(&product_id) {
+            return Ok(room.clone());
+        }
+        let tail = Tail::new(self.limits.kept_purchases_max, self.limits.watched_purchases_read_max);
+        let room = Arc::new(Room::new(entry, tail, News::first(product, self)));
+        rooms.insert(product_id, room.clone());
+        self.tasks.spawn(RoomTask::new(room.clone(), self.clone()).run());
+        Ok(room)
+    }
+
+    /// Takes the room away if nobody is in it. False when somebody has come meanwhile.
+    pub fn close_if_empty(&self, room: &Arc<Room>) -> bool {
+        let mut rooms = self.lock();
+        // Whoever has got hold of the room but has no seat yet counts too: the map, the task, and nobody else.
+        let is_empty = room.is_empty() && Arc::strong_count(room) <= 2;
+        if is_empty {
+            remove(&mut rooms, room);
+        }
+        is_empty
+    }
+
+    /// Takes the room away.
+    pub fn close(&self, room: &Arc<Room>) {
+        remove(&mut self.lock(), room);
+    }
+
+    /// The shortest time between two changes of a product as its watchers see them: longer when there are many of them.
+    pub fn interval(&self) -> Duration {
+        let watchers = self.watchers.load(Ordering::Relaxed);
+        let needed_ms = watchers * 1_000 / self.limits.stock_messages_per_second_max.max(1);
+        let needed_ms = u64::try_from(needed_ms).unwrap_or(u64::MAX);
+        Limits::milliseconds(needed_ms.max(self.limits.stock_interval_ms_min))
+    }
+}
+
+fn remove(rooms: &mut HashMap<Id, Arc<Room>>, room: &Arc<Room>) {
+    if rooms.get(&room.product_id).is_some_and(|found| Arc::ptr_eq(found, room)) {
+        rooms.remove(&room.product_id);
+    }
+}

@@ -1,0 +1,242 @@
+//! `GET /live`: the events of many products over one WebSocket. The messages both ways are described in
+//! `docs/asyncapi.yaml`.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message as Frame, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use axum::routing::get;
+use futures_util::future::{pending, select_all};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+use super::message::Message;
+use super::request::SocketRequest;
+use super::room::End;
+use super::subscription::{Next, Subscription};
+use super::watchers::Place;
+use crate::app::AppState;
+use crate::config::{CorsOrigins, Limits};
+use crate::error::{Error, Result};
+use crate::http::peer::PeerAddress;
+use crate::id::Id;
+use crate::store::budget::Budget;
+
+/// The buffer that each socket reads into, in bytes: what clients send is small.
+const READ_BUFFER_BYTES: usize = 2 * 1024;
+/// What is written goes out at once, so nothing is gathered; a message that is being sent has to fit.
+const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// The routes of this file. They are no part of the OpenAPI document, which has no words for WebSocket messages.
+pub fn router() -> Router<AppState> {
+    Router::new().route("/live", get(live))
+}
+
+async fn live(
+    State(app): State<AppState>,
+    Extension(address): Extension<PeerAddress>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response> {
+    let upgrade = upgrade.map_err(|_| Error::invalid("Upgrade", "must be websocket, version 13"))?;
+    check_origin(&headers, app.cors_origins())?;
+    app.check_open()?;
+    let place = app.watchers().enter(address)?;
+    let message_bytes_max = app.limits().socket_message_bytes_max;
+    let upgrade = upgrade
+        .max_message_size(message_bytes_max)
+        .max_frame_size(message_bytes_max)
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
+    Ok(upgrade.on_upgrade(move |socket| {
+        let task = Socket::new(app.clone(), socket, place).run();
+        app.rooms().track(task)
+    }))
+}
+
+/// A page of another origin may only connect if it is on the list. Other clients than browsers send no origin.
+fn check_origin(headers: &HeaderMap, allowed: &CorsOrigins) -> Result<()> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().unwrap_or_default();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_own = origin.split_once("://").is_some_and(|(_, authority)| authority == host);
+    let is_allowed = match allowed {
+        CorsOrigins::Any => true,
+        CorsOrigins::List(origins) => origins.iter().any(|allowed| allowed == origin),
+    };
+    if is_own || is_allowed { Ok(()) } else { Err(Error::ForeignOrigin) }
+}
+
+/// One client.
+struct Socket {
+    app: AppState,
+    socket: WebSocket,
+    subscriptions: Vec<Subscription>,
+    messages: Budget,
+    send_max: Duration,
+    _place: Place,
+}
+
+/// The connection is to be closed, with this code and reason; none when it is gone already.
+struct Close(Option<CloseFrame>);
+
+impl Close {
+    fn because(code: u16, reason: impl Into<Utf8Bytes>) -> Self {
+        Self(Some(CloseFrame { code, reason: reason.into() }))
+    }
+}
+
+impl Socket {
+    fn new(app: AppState, socket: WebSocket, place: Place) -> Self {
+        let limits = app.limits();
+        Self {
+            messages: Budget::new(limits.socket_messages_burst, limits.socket_messages_per_second),
+            send_max: Limits::milliseconds(limits.socket_send_ms_max),
+            subscriptions: Vec::new(),
+            _place: place,
+            socket,
+            app,
+        }
+    }
+
+    async fn run(mut self) {
+        let Close(frame) = self.serve().await;
+        if let Some(frame) = frame {
+            // It may be gone, or too slow: then it learns nothing.
+            drop(timeout(self.send_max, self.socket.send(Frame::Close(Some(frame)))).await);
+        }
+    }
+
+    async fn serve(&mut self) -> Close {
+        let app = self.app.clone();
+        let heartbeat = Limits::milliseconds(app.limits().heartbeat_ms);
+        let mut pings = interval_at(Instant::now() + heartbeat, heartbeat);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                frame = self.socket.recv() => match frame {
+                    Some(Ok(frame)) => self.receive(frame).await,
+                    Some(Err(error)) => Err(refused(&error)),
+                    None => Err(Close(None)),
+                },
+                (next, index) = next(&mut self.subscriptions) => self.tell(next, index).await,
+                _ = pings.tick() => self.send([Frame::Ping(axum::body::Bytes::new())]).await,
+                () = app.closing() => Err(self.goodbye()),
+            };
+            if let Err(close) = step {
+                return close;
+            }
+        }
+    }
+
+    async fn receive(&mut self, frame: Frame) -> Result<(), Close> {
+        let text = match frame {
+            Frame::Text(text) => text,
+            Frame::Ping(_) | Frame::Pong(_) => Utf8Bytes::default(),
+            Frame::Binary(_) => {
+                self.count_message().await?;
+                return self.error(&Error::invalid("message", "must be text"), None).await;
+            }
+            Frame::Close(_) => return Err(Close(None)),
+        };
+        self.count_message().await?;
+        if text.is_empty() {
+            return Ok(());
+        }
+        let request = match SocketRequest::parse(&text, self.app.limits().socket_subscriptions_max) {
+            Ok(request) => request,
+            Err(error) => return self.error(&error, None).await,
+        };
+        self.subscriptions.retain(|subscription| !request.unsubscribe.contains(&subscription.product_id()));
+        for id in request.subscribe.iter().copied() {
+            if let Err(error) = self.subscribe(id, &request).await {
+                self.error(&error, Some(id)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that sends faster than anybody could read is cut off.
+    async fn count_message(&mut self) -> Result<(), Close> {
+        if self.messages.take() {
+            return Ok(());
+        }
+        self.error(&Error::RateLimited { retry_after_seconds: 1 }, None).await?;
+        Err(Close::because(close_code::POLICY, "too many messages"))
+    }
+
+    async fn subscribe(&mut self, id: Id, request: &SocketRequest) -> Result<()> {
+        // Whoever asks again begins again.
+        self.subscriptions.retain(|subscription| subscription.product_id() != id);
+        let subscriptions_max = self.app.limits().socket_subscriptions_max;
+        if self.subscriptions.len() >= subscriptions_max {
+            let message = format!("is one product too many: a connection can watch {subscriptions_max}");
+            return Err(Error::invalid("subscribe", message));
+        }
+        let purchases = request.wants_purchases.then_some(request.after);
+        let subscription = self.app.rooms().watch(id, purchases).await?;
+        self.subscriptions.push(subscription);
+        Ok(())
+    }
+
+    async fn tell(&mut self, next: Next, index: usize) -> Result<(), Close> {
+        match next {
+            Next::Messages(messages) => {
+                self.send(messages.into_iter().map(|outgoing| Frame::Text(outgoing.message.text))).await
+            }
+            // Sockets have pings.
+            Next::Beat => Ok(()),
+            Next::End(End::Shutdown) => Err(self.goodbye()),
+            Next::End(End::Deleted) => {
+                let id = self.subscriptions.swap_remove(index).product_id();
+                self.error(&Error::ProductNotFound, Some(id)).await
+            }
+        }
+    }
+
+    async fn error(&mut self, error: &Error, about: Option<Id>) -> Result<(), Close> {
+        self.send([Frame::Text(Message::error(error, about))]).await
+    }
+
+    /// A client that does not take what it is sent is cut off.
+    async fn send(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), Close> {
+        let send_max = self.send_max;
+        for frame in frames {
+            match timeout(send_max, self.socket.send(frame)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Close(None)),
+                Err(_) => return Err(Close::because(close_code::POLICY, "too slow")),
+            }
+        }
+        Ok(())
+    }
+
+    fn goodbye(&self) -> Close {
+        let reconnect_ms = self.app.rooms().reconnect_ms();
+        Close::because(close_code::RESTART, format!("connect again in {reconnect_ms} ms"))
+    }
+}
+
+/// The first of the subscriptions that has something to tell, and its index.
+async fn next(subscriptions: &mut [Subscription]) -> (Next, usize) {
+    if subscriptions.is_empty() {
+        return pending().await;
+    }
+    let (next, index, _) =
+        select_all(subscriptions.iter_mut().map(|subscription| Box::pin(subscription.next()))).await;
+    (next, index)
+}
+
+/// What cannot be read: too large, or no WebSocket message.
+fn refused(error: &axum::Error) -> Close {
+    use std::error::Error as _;
+    let too_large = error.source().is_some_and(|cause| cause.to_string().contains("too"));
+    match too_large {
+        true => Close::because(close_code::SIZE, "a message is too large"),
+        false => Close(None),
+    }
+}

@@ -1,0 +1,189 @@
+//! What one watcher of one product was told, and what it is to be told next.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use tokio::sync::watch;
+
+use super::message::Message;
+use super::room::{End, News, Room, Seat};
+use super::rooms::Shared;
+use super::tail;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::metrics::EventLabel;
+
+/// Purchases that one watcher is sent at once, before others have their turn.
+const PURCHASES_AT_ONCE_MAX: usize = 200;
+
+/// One watcher of one product.
+pub struct Subscription {
+    seat: Seat,
+    shared: Arc<Shared>,
+    news: watch::Receiver<Arc<News>>,
+    /// The number of the last purchase that the watcher was told of; none when it wants no purchases.
+    sequence: Option<i64>,
+    has_begun: bool,
+    /// What it was told last.
+    edition: u64,
+    version: i64,
+    is_stale: bool,
+    beat: u64,
+}
+
+/// What comes next.
+pub enum Next {
+    /// These messages, in order.
+    Messages(Vec<Outgoing>),
+    /// A sign of life.
+    Beat,
+    /// Nothing more.
+    End(End),
+}
+
+/// A message to one watcher.
+pub struct Outgoing {
+    /// What everybody gets.
+    pub message: Message,
+    /// Purchases before it are still to come.
+    is_early: bool,
+}
+
+impl Outgoing {
+    /// The frame of a Server-Sent Event.
+    pub fn sse(&self) -> Bytes {
+        if self.is_early { self.message.sse_without_id() } else { self.message.sse() }
+    }
+}
+
+impl Subscription {
+    /// Takes a seat.
+    ///
+    /// # Errors
+    /// `validation_failed` when too many purchases were missed.
+    pub fn new(room: Arc<Room>, shared: Arc<Shared>, purchases: Option<Option<i64>>) -> Result<Self> {
+        let (seat, news) = room.sit(shared.clone(), purchases.is_some());
+        let count = news.borrow().product.purchase_count;
+        let sequence = purchases.map(|after| after.unwrap_or(count));
+        let missed_max = shared.limits.missed_purchases_max;
+        if sequence.is_some_and(|after| count - after > missed_max) {
+            return Err(Error::invalid(
+                "after",
+                format!(
+                    "is more than {missed_max} purchases ago: read them with GET /leaderboard, and watch without it"
+                ),
+            ));
+        }
+        Ok(Self {
+            seat,
+            shared,
+            news,
+            sequence,
+            has_begun: false,
+            edition: 0,
+            version: 0,
+            is_stale: false,
+            beat: 0,
+        })
+    }
+
+    /// The product.
+    pub fn product_id(&self) -> Id {
+        self.seat.room.product_id
+    }
+
+    /// What the watcher is to be told next. Dropping this future loses nothing.
+    pub async fn next(&mut self) -> Next {
+        loop {
+            let news = self.news.borrow_and_update().clone();
+            if !self.has_begun {
+                return self.begin(&news);
+            }
+            if let Some(end) = news.end {
+                return Next::End(end);
+            }
+            let messages = self.messages(&news).await;
+            if !messages.is_empty() {
+                return Next::Messages(messages);
+            }
+            if news.beat != self.beat {
+                self.beat = news.beat;
+                return Next::Beat;
+            }
+            if self.news.changed().await.is_err() {
+                return Next::End(End::Shutdown);
+            }
+        }
+    }
+
+    /// The first message: the product as it is at this moment.
+    fn begin(&mut self, news: &News) -> Next {
+        self.has_begun = true;
+        let newest = self.seat.room.entry.current().filter(|product| product.version > news.product.version);
+        let (product, message) = match newest {
+            Some(product) => {
+                let news = News::first(product.clone(), &self.shared);
+                (product, news.whole)
+            }
+            None => (news.product.clone(), news.whole.clone()),
+        };
+        self.edition = news.edition;
+        self.version = product.version;
+        self.beat = news.beat;
+        let is_early = self.sequence.is_some_and(|sequence| sequence != product.purchase_count);
+        let mut messages = vec![self.count(message, is_early)];
+        if let Some(stale) = &news.stale {
+            self.is_stale = true;
+            messages.push(self.count(stale.clone(), true));
+        }
+        Next::Messages(messages)
+    }
+
+    async fn messages(&mut self, news: &News) -> Vec<Outgoing> {
+        let purchases = self.purchases(news).await;
+        // From here on nothing waits, so that what is noted as told is told.
+        let mut messages = Vec::new();
+        if news.stale.is_some() != self.is_stale {
+            self.is_stale = news.stale.is_some();
+            messages.extend(news.stale.clone().map(|stale| self.count(stale, true)));
+        }
+        let is_behind = purchases.len() == PURCHASES_AT_ONCE_MAX;
+        if let Some(sequence) = &mut self.sequence {
+            *sequence += i64::try_from(purchases.len()).unwrap_or_default();
+        }
+        messages.extend(purchases.into_iter().map(|purchase| self.count(purchase, false)));
+        if is_behind {
+            // The stock comes after the purchases that it counts.
+            return messages;
+        }
+        let is_early = self.sequence.is_some_and(|sequence| sequence != news.product.purchase_count);
+        if news.edition != self.edition {
+            messages.push(self.count(news.whole.clone(), is_early));
+        } else if news.product.version > self.version {
+            messages.push(self.count(news.stock.clone(), is_early));
+        }
+        self.edition = news.edition;
+        self.version = self.version.max(news.product.version);
+        messages
+    }
+
+    /// The next purchases: from the room's tail, or, for one who has fallen behind that, from the database.
+    async fn purchases(&self, news: &News) -> Vec<Message> {
+        let Some(after) = self.sequence.filter(|after| *after < news.purchases_through) else {
+            return Vec::new();
+        };
+        if let Some(purchases) = self.seat.room.tail.after(after, PURCHASES_AT_ONCE_MAX) {
+            return purchases;
+        }
+        let Ok(_turn) = self.shared.late_reads.acquire().await else { return Vec::new() };
+        // A failure is logged where it happens; the next news try again.
+        let read = tail::read(&self.shared.store, &news.product, after, PURCHASES_AT_ONCE_MAX);
+        read.await.unwrap_or_default()
+    }
+
+    fn count(&self, message: Message, is_early: bool) -> Outgoing {
+        let label = EventLabel { event: message.event };
+        self.shared.metrics.watcher_messages.get_or_create(&label).inc();
+        Outgoing { message, is_early }
+    }
+}

@@ -1,0 +1,117 @@
+//! How many clients watch: in total, and from one address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::Limits;
+use crate::error::{Error, Result};
+use crate::http::peer::PeerAddress;
+use crate::metrics::Metrics;
+
+/// The delay after which one who was refused may try again, in seconds: others leave all the time.
+const RETRY_AFTER_SECONDS: u64 = 5;
+
+/// The clients that watch.
+#[derive(Clone)]
+pub struct Watchers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    count: Mutex<Count>,
+    total_max: usize,
+    per_address_max: usize,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct Count {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// A watcher's place, given back when it is dropped.
+pub struct Place {
+    shared: Arc<Shared>,
+    address: IpAddr,
+}
+
+impl Watchers {
+    /// Nobody yet.
+    pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
+        let (total_max, per_address_max) = (limits.watchers_max, limits.watchers_per_address_max);
+        Self { shared: Arc::new(Shared { count: Mutex::default(), total_max, per_address_max, metrics }) }
+    }
+
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// `overloaded` when all are taken, `rate_limited` when this address has its share.
+    pub fn enter(&self, PeerAddress(address): PeerAddress) -> Result<Place> {
+        let address = network(address);
+        let mut count = self.shared.lock();
+        if count.total >= self.shared.total_max {
+            return Err(Error::Overloaded { detail: "Too many clients are watching." });
+        }
+        let of_address = count.by_address.entry(address).or_default();
+        if *of_address >= self.shared.per_address_max {
+            return Err(Error::RateLimited { retry_after_seconds: RETRY_AFTER_SECONDS });
+        }
+        *of_address += 1;
+        count.total += 1;
+        self.shared.metrics.watchers.inc();
+        Ok(Place { shared: self.shared.clone(), address })
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut count = self.shared.lock();
+        count.total -= 1;
+        if let Some(of_address) = count.by_address.get_mut(&self.address) {
+            *of_address -= 1;
+            if *of_address == 0 {
+                count.by_address.remove(&self.address);
+            }
+        }
+        self.shared.metrics.watchers.dec();
+    }
+}
+
+/// A home has a whole /64 of IPv6 addresses: it counts as one.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> PeerAddress {
+        PeerAddress(text.parse().unwrap())
+    }
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let limits = Limits { watchers_max: 3, watchers_per_address_max: 2, ..Limits::default() };
+        let watchers = Watchers::new(&limits, Arc::default());
+        let first = watchers.enter(address("192.0.2.1")).unwrap();
+        let _second = watchers.enter(address("::ffff:192.0.2.1")).unwrap();
+        assert!(matches!(watchers.enter(address("192.0.2.1")), Err(Error::RateLimited { .. })));
+        let _third = watchers.enter(address("2001:db8::1")).unwrap();
+        assert!(matches!(watchers.enter(address("2001:db8::2")), Err(Error::Overloaded { .. })));
+        drop(first);
+        let _fourth = watchers.enter(address("2001:db8::2")).unwrap();
+        assert!(matches!(watchers.enter(address("2001:db8::3")), Err(Error::Overloaded { .. })));
+    }
+}

@@ -1,0 +1,316 @@
+//! The products that this process keeps in memory, each at the newest version that it has heard of: from its own purchases
+//! and changes, from what it has read, and from the change stream (`live::feed`), which tells what other servers do.
+//!
+//! Memory alone never sells anything. It answers a crowd's reads, refuses what cannot be had, and feeds the watchers.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use mongodb::bson::DateTime;
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use super::model::{Product, Status};
+use crate::config::Limits;
+use crate::error::Result;
+use crate::http::rendered::Rendered;
+use crate::id::Id;
+use crate::store::budget::Budget;
+
+/// The products in memory.
+pub struct ProductCache {
+    entries: RwLock<HashMap<Id, Arc<Entry>>>,
+    products_max: usize,
+    refusals_checked: (u32, u32),
+    /// Counts every change of any product here.
+    generation: AtomicU64,
+    /// Counts the changes that are more than a purchase or a restock: which products there are, what they are called.
+    structure: AtomicU64,
+}
+
+/// One product in memory.
+pub struct Entry {
+    /// What is known of it; watchers wait for its changes.
+    known: watch::Sender<Known>,
+    /// The newest version that anybody has told of.
+    version_told: AtomicI64,
+    times: Mutex<Times>,
+    /// Somebody reads it already.
+    is_being_read: AtomicBool,
+    rendered: Mutex<Option<(i64, Status, Rendered)>>,
+    /// Refusals that go to the lane all the same, so that they are judged by the database.
+    pub refusals: Budget,
+}
+
+struct Times {
+    /// What was read before this moment may lack a change that nobody noted here.
+    since: Instant,
+    /// When it was last asked for.
+    used: Instant,
+}
+
+/// What is known of a product.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The newest version that was seen whole.
+    pub product: Option<Arc<Product>>,
+    /// It was deleted.
+    pub is_deleted: bool,
+}
+
+/// What a purchase or a restock changes of a product.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StockChange {
+    /// The version that the change made.
+    pub version: i64,
+    /// Units left.
+    pub stock: i64,
+    /// Units there ever were; as before without it.
+    pub total_stock: Option<i64>,
+    /// Purchases so far; as before without it.
+    pub purchase_count: Option<i64>,
+    /// When.
+    pub updated_at: DateTime,
+}
+
+impl ProductCache {
+    /// Nothing in memory yet.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            entries: RwLock::default(),
+            products_max: limits.cached_products_max,
+            refusals_checked: (limits.refusals_checked_burst, limits.refusals_checked_per_second),
+            generation: AtomicU64::new(0),
+            structure: AtomicU64::new(0),
+        }
+    }
+
+    /// The product's entry, if there is one.
+    pub fn find(&self, id: Id) -> Option<Arc<Entry>> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.get(&id).cloned()
+    }
+
+    /// The product's entry, made if there is none; none when the memory is full of products that are in use.
+    pub fn entry(&self, id: Id) -> Option<Arc<Entry>> {
+        if let Some(entry) = self.find(id) {
+            lock(&entry.times).used = Instant::now();
+            return Some(entry);
+        }
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= self.products_max {
+            make_room(&mut entries);
+        }
+        if entries.len() >= self.products_max {
+            return None;
+        }
+        let (burst, per_second) = self.refusals_checked;
+        Some(entries.entry(id).or_insert_with(|| Arc::new(Entry::new(burst, per_second))).clone())
+    }
+
+    /// The newest version of the product, if it is in memory whole.
+    pub fn current(&self, id: Id) -> Option<Arc<Product>> {
+        self.find(id)?.current()
+    }
+
+    /// The newest version of the product that anybody has told of; 0 when nobody has.
+    pub fn version_told(&self, id: Id) -> i64 {
+        self.find(id).map_or(0, |entry| entry.version_told.load(Ordering::Relaxed))
+    }
+
+    /// Takes a product as it was read or written by an operation that began at `began`, and gives the newest version.
+    pub fn offer(&self, product: Product, began: Instant) -> Arc<Product> {
+        let product = Arc::new(product);
+        let Some(entry) = self.entry(product.id) else { return product };
+        entry.version_told.fetch_max(product.version, Ordering::Relaxed);
+        if lock(&entry.times).since <= began {
+            self.modify(&entry, |known| {
+                let is_new = known.product.as_ref().is_none_or(|known| known.version < product.version);
+                if is_new {
+                    *known = Known { product: Some(product.clone()), is_deleted: false };
+                }
+                is_new
+            });
+        }
+        entry.current().filter(|known| known.version > product.version).unwrap_or(product)
+    }
+
+    /// Takes a change of the stock. True when the product has to be read, since something before it is missing.
+    pub fn advance(&self, id: Id, change: StockChange) -> bool {
+        let Some(entry) = self.find(id) else { return false };
+        entry.version_told.fetch_max(change.version, Ordering::Relaxed);
+        self.modify(&entry, |known| {
+            let Some(product) = &known.product else { return false };
+            let follows = product.version + 1 == change.version;
+            if follows {
+                known.product = Some(Arc::new(change.of(product)));
+            }
+            follows
+        });
+        entry.current().is_none()
+    }
+
+    /// Notes that a product has changed in a way that only reading it can tell. True when it is in memory.
+    pub fn mark(&self, id: Id, version: i64) -> bool {
+        self.structure.fetch_add(1, Ordering::Release);
+        let Some(entry) = self.find(id) else { return false };
+        entry.version_told.fetch_max(version, Ordering::Relaxed);
+        entry.current().is_none()
+    }
+
+    /// Notes that a product was made.
+    pub fn created(&self) {
+        self.structure.fetch_add(1, Ordering::Release);
+    }
+
+    /// Notes that a product was deleted.
+    pub fn deleted(&self, id: Id) {
+        self.structure.fetch_add(1, Ordering::Release);
+        self.forget(id);
+    }
+
+    /// Forgets a product that is not there.
+    pub fn forget(&self, id: Id) {
+        let entry = self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(entry) = entry {
+            self.modify(&entry, |known| {
+                *known = Known { product: None, is_deleted: true };
+                true
+            });
+        }
+    }
+
+    /// Trusts nothing any more: changes may have been missed. Gives the products that somebody watches, which have to be
+    /// read again.
+    pub fn distrust(&self) -> Vec<Id> {
+        self.structure.fetch_add(1, Ordering::Release);
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|_, entry| entry.known.receiver_count() > 0);
+        for entry in entries.values() {
+            self.clear(entry);
+        }
+        entries.keys().copied().collect()
+    }
+
+    /// The same for one product. False when it is not in memory.
+    pub fn distrust_one(&self, id: Id) -> bool {
+        self.structure.fetch_add(1, Ordering::Release);
+        let entry = self.find(id);
+        entry.inspect(|entry| self.clear(entry)).is_some()
+    }
+
+    fn clear(&self, entry: &Entry) {
+        lock(&entry.times).since = Instant::now();
+        entry.version_told.store(0, Ordering::Relaxed);
+        self.modify(entry, |known| known.product.take().is_some());
+    }
+
+    /// Counts every change of any product here.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Counts the changes that are more than a purchase or a restock.
+    pub fn structure(&self) -> u64 {
+        self.structure.load(Ordering::Acquire)
+    }
+
+    fn modify(&self, entry: &Entry, change: impl FnOnce(&mut Known) -> bool) {
+        if entry.known.send_if_modified(change) {
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+    }
+}
+
+/// Drops the half of the products that was not used for the longest time, but for those that somebody watches.
+fn make_room(entries: &mut HashMap<Id, Arc<Entry>>) {
+    let mut used: Vec<Instant> = entries.values().map(|entry| lock(&entry.times).used).collect();
+    used.sort_unstable();
+    let Some(median) = used.get(used.len() / 2).copied() else { return };
+    entries.retain(|_, entry| entry.known.receiver_count() > 0 || lock(&entry.times).used > median);
+}
+
+impl Entry {
+    fn new(refusals_burst: u32, refusals_per_second: u32) -> Self {
+        let now = Instant::now();
+        Self {
+            known: watch::Sender::default(),
+            version_told: AtomicI64::new(0),
+            times: Mutex::new(Times { since: now, used: now }),
+            is_being_read: AtomicBool::new(false),
+            rendered: Mutex::default(),
+            refusals: Budget::new(refusals_burst, refusals_per_second),
+        }
+    }
+
+    /// The newest version, if it is here whole.
+    pub fn current(&self) -> Option<Arc<Product>> {
+        let known = self.known.borrow();
+        let product = known.product.as_ref()?;
+        (product.version >= self.version_told.load(Ordering::Relaxed)).then(|| product.clone())
+    }
+
+    /// Whether it was deleted.
+    pub fn is_deleted(&self) -> bool {
+        self.known.borrow().is_deleted
+    }
+
+    /// What is known of the product, and every change of that from now on.
+    pub fn watch(&self) -> watch::Receiver<Known> {
+        self.known.subscribe()
+    }
+
+    /// Whether the caller is the one to read the product now; it has to say when it has ended.
+    pub fn begin_reading(&self) -> bool {
+        !self.is_being_read.swap(true, Ordering::AcqRel)
+    }
+
+    /// Lets the next one read.
+    pub fn end_reading(&self) {
+        self.is_being_read.store(false, Ordering::Release);
+    }
+
+    /// The product as the API shows it, written once for each version and status.
+    ///
+    /// # Errors
+    /// Those of `render`.
+    pub fn rendered(
+        &self,
+        product: &Product,
+        status: Status,
+        render: impl FnOnce() -> Result<Rendered>,
+    ) -> Result<Rendered> {
+        let mut rendered = lock(&self.rendered);
+        if let Some((version, of_status, rendered)) = &*rendered
+            && (*version, *of_status) == (product.version, status)
+        {
+            return Ok(rendered.clone());
+        }
+        let new = render()?;
+        *rendered = Some((product.version, status, new.clone()));
+        Ok(new)
+    }
+}
+
+impl StockChange {
+    /// The product after this change of it.
+    fn of(&self, product: &Product) -> Product {
+        let total_stock = self.total_stock.unwrap_or(product.total_stock);
+        Product {
+            stock: self.stock,
+            sold: total_stock - self.stock,
+            total_stock,
+            purchase_count: self.purchase_count.unwrap_or(product.purchase_count),
+            version: self.version,
+            updated_at: self.updated_at,
+            ..product.clone()
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
