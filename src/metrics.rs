@@ -45,7 +45,7 @@ pub struct Metrics {
     pub lanes: Gauge,
     /// 1 while the change stream tells what other servers do.
     pub feed_is_live: Gauge,
-    /// How far the change stream was behind at the last pulse, in seconds.
+    /// How far the change stream was behind when it last answered, in seconds.
     pub feed_lag: Gauge<f64, AtomicU64>,
     /// Clients that watch.
     pub watchers: Gauge,
@@ -118,7 +118,7 @@ impl Metrics {
         registry.register("lanes", "Products that have a lane", self.lanes.clone());
         let what = "1 while the change stream tells what other servers do";
         registry.register("feed_is_live", what, self.feed_is_live.clone());
-        let what = "How far the change stream was behind at the last pulse";
+        let what = "How far the change stream was behind when it last answered";
         registry.register_with_unit("feed_lag", what, Unit::Seconds, self.feed_lag.clone());
         registry.register("watchers", "Clients that watch", self.watchers.clone());
         registry.register("watcher_messages", "Messages sent to watchers", self.watcher_messages.clone());

@@ -112,7 +112,9 @@ pub struct Limits {
     pub refusals_checked_per_second: u32,
 
     // -- the change stream and its watchers
-    /// The silence of the change stream after which it counts as lost; each server's pulse is heard on it.
+    /// How often the change stream answers at least, if only that nothing has changed.
+    pub feed_answer_ms_max: u64,
+    /// The silence of the change stream after which it counts as lost.
     pub feed_silence_ms_max: u64,
     /// How far behind the change stream may be before it counts as lost.
     pub feed_lag_ms_max: u64,
@@ -204,6 +206,7 @@ impl Default for Limits {
             refusals_checked_burst: 100,
             refusals_checked_per_second: 20,
 
+            feed_answer_ms_max: 500,
             feed_silence_ms_max: 3_500,
             feed_lag_ms_max: 2_000,
             feed_retry_ms: 250,

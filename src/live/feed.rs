@@ -5,13 +5,13 @@
 //! watches them reads those after the last one he has, which the sequence makes exact (`live::room`). A stream of all
 //! purchases would carry each of them to every server, watched or not.
 //!
-//! The servers' pulses are in it: one a second at least, so that silence means that the stream is lost, and their age how
-//! far it is behind.
+//! It is a stream of one collection: of a whole database, MongoDB would look at the names of everything in its log, each
+//! purchase included, which takes a tenth of its time. Each of its answers, empty ones too, proves that nothing was missed until
+//! then; so silence means that the stream is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::products::cache::StockChange;
 use crate::products::service::Catalogue;
 use crate::store::pulse::Pulse;
-use crate::store::{Store, schema};
+use crate::store::Store;
 use crate::timestamp::Timestamp;
 
 /// MongoDB's error codes for a stream that cannot be taken up where it broke off: the token is unknown, the history is
@@ -81,14 +81,10 @@ impl Feed {
 #[serde(rename_all = "camelCase")]
 struct Change {
     operation_type: String,
-    ns: Option<Namespace>,
     document_key: Option<Key>,
     update_description: Option<Update>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Namespace {
-    coll: Option<String>,
+    /// When it was made, by the clock of the database's primary.
+    wall_time: Option<DateTime>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,8 +108,9 @@ pub struct FeedTask {
     state: watch::Sender<FeedState>,
     /// Where to go on; none when that is not known, so that everything has to be read anew.
     token: Option<ResumeToken>,
-    /// The database's time at the last pulse that was heard.
+    /// The database's time up to which everything was heard.
     heard: Timestamp,
+    answer_max: Duration,
     silence_max: Duration,
     lag_ms_max: i64,
     retry: Duration,
@@ -137,6 +134,7 @@ pub fn new(
         state,
         token: None,
         heard,
+        answer_max: Limits::milliseconds(limits.feed_answer_ms_max),
         silence_max: Limits::milliseconds(limits.feed_silence_ms_max),
         lag_ms_max: i64::try_from(limits.feed_lag_ms_max).unwrap_or(i64::MAX),
         retry: Limits::milliseconds(limits.feed_retry_ms),
@@ -173,15 +171,19 @@ impl FeedTask {
 
     async fn open(&mut self) -> Result<ChangeStream<Change>, Error> {
         let pipeline = [
-            doc! { "$match": {
-                "ns.coll": { "$in": [schema::PRODUCTS, schema::SERVERS] },
-                "operationType": { "$in": ["insert", "update", "replace", "delete"] },
-            } },
+            doc! { "$match": { "operationType": { "$in": ["insert", "update", "replace", "delete"] } } },
             doc! { "$project": {
-                "operationType": 1, "ns": 1, "documentKey": 1, "updateDescription.updatedFields": 1,
+                "operationType": 1, "documentKey": 1, "updateDescription.updatedFields": 1, "wallTime": 1,
             } },
         ];
-        let stream = self.store.database.watch().pipeline(pipeline).resume_after(self.token.clone()).await?;
+        let stream = self
+            .store
+            .products
+            .watch()
+            .pipeline(pipeline)
+            .resume_after(self.token.clone())
+            .max_await_time(self.answer_max)
+            .await?;
         let stream = stream.with_type::<Change>();
         if self.token.is_none() {
             // From here on every change is heard; what was known before may have missed some.
@@ -197,37 +199,34 @@ impl FeedTask {
     /// Follows the stream to its end. None when it has fallen silent.
     async fn follow(&mut self, mut stream: ChangeStream<Change>) -> Option<Error> {
         loop {
-            match timeout(self.silence_max, stream.next()).await {
-                Ok(Some(Ok(change))) => {
-                    self.apply(&change);
-                    self.token = stream.resume_token();
-                }
-                Ok(Some(Err(error))) => return Some(error),
-                // The database was dropped or renamed.
-                Ok(None) => {
+            match timeout(self.silence_max, stream.next_if_any()).await {
+                Ok(Ok(Some(change))) => self.apply(&change),
+                // Nothing has happened until now.
+                Ok(Ok(None)) if stream.is_alive() => self.hear(self.pulse.database_time()),
+                // The collection was dropped or renamed.
+                Ok(Ok(None)) => {
                     self.token = None;
                     return None;
                 }
+                Ok(Err(error)) => return Some(error),
                 Err(_) => return None,
             }
+            self.token = stream.resume_token();
         }
     }
 
     fn apply(&mut self, change: &Change) {
-        let collection = change.ns.as_ref().and_then(|namespace| namespace.coll.as_deref());
+        if let Some(wall_time) = change.wall_time {
+            self.hear(wall_time.into());
+        }
+        let Some(Key { id }) = change.document_key else { return };
         let fields = change.update_description.as_ref().map(|update| &update.updated_fields);
-        let Some(key) = &change.document_key else { return };
-        match (collection, change.operation_type.as_str(), fields) {
-            (Some(schema::SERVERS), _, fields) => {
-                if let Some(seen_at) = fields.and_then(|fields| fields.get_datetime("seenAt").ok()) {
-                    self.hear(*seen_at);
-                }
-            }
-            (_, "insert", _) => self.catalogue.cache().created(),
-            (_, "delete", _) => self.catalogue.cache().deleted(key.id),
-            (_, "update", Some(fields)) => self.update(key.id, fields),
+        match (change.operation_type.as_str(), fields) {
+            ("insert", _) => self.catalogue.cache().created(),
+            ("delete", _) => self.catalogue.cache().deleted(id),
+            ("update", Some(fields)) => self.update(id, fields),
             // Replaced as a whole, by somebody's script.
-            _ => self.read_anew(key.id),
+            _ => self.read_anew(id),
         }
     }
 
@@ -274,9 +273,9 @@ impl FeedTask {
         }
     }
 
-    /// Takes note of a pulse: how late it comes is how far the stream is behind.
-    fn hear(&mut self, seen_at: DateTime) {
-        self.heard = seen_at.into();
+    /// Takes note that everything until `moment` was heard: how long ago that was is how far the stream is behind.
+    fn hear(&mut self, moment: Timestamp) {
+        self.heard = moment;
         let lag_ms = (self.pulse.database_time().milliseconds() - self.heard.milliseconds()).max(0);
         self.metrics.feed_lag.set(lag_ms as f64 / 1_000.0);
         if lag_ms <= self.lag_ms_max {
