@@ -138,19 +138,22 @@ impl ProductCache {
         entry.current().filter(|known| known.version > product.version).unwrap_or(product)
     }
 
-    /// Takes a change of the stock. True when the product has to be read, since something before it is missing.
+    /// Takes a change of the stock. True when something before it is missing, or the product was not
+    /// read yet.
     pub fn advance(&self, id: Id, change: StockChange) -> bool {
         let Some(entry) = self.find(id) else { return false };
         entry.version_told.fetch_max(change.version, Ordering::Relaxed);
+        let mut has_gap = true;
         self.modify(&entry, |known| {
             let Some(product) = &known.product else { return false };
+            has_gap = product.version + 1 < change.version;
             let follows = product.version + 1 == change.version;
             if follows {
                 known.product = Some(Arc::new(change.of(product)));
             }
             follows
         });
-        entry.current().is_none()
+        has_gap
     }
 
     /// Notes that a product has changed in a way that only reading it can tell. True when it is in memory.
@@ -251,6 +254,11 @@ impl Entry {
         let known = self.known.borrow();
         let product = known.product.as_ref()?;
         (product.version >= self.version_told.load(Ordering::Relaxed)).then(|| product.clone())
+    }
+
+    /// Whether any version of it is here.
+    pub fn is_read(&self) -> bool {
+        self.known.borrow().product.is_some()
     }
 
     /// Whether it was deleted.

@@ -23,14 +23,13 @@ const START_MARGIN_MS: i64 = 1_000;
 /// # Errors
 /// `sale_not_started`, `sale_ended`, `sold_out`.
 pub fn check(catalogue: &Arc<Catalogue>, product_id: Id, now: Timestamp) -> Result<()> {
-    let Some(entry) = catalogue.cache().find(product_id) else {
+    let entry = catalogue.cache().find(product_id);
+    let Some(entry) = entry.filter(|entry| entry.is_read()) else {
         catalogue.refresh(product_id);
         return Ok(());
     };
-    let Some(product) = entry.current() else {
-        catalogue.refresh(product_id);
-        return Ok(());
-    };
+    // None while another server's change is on its way here.
+    let Some(product) = entry.current() else { return Ok(()) };
     let start = Timestamp::from(product.sale_start_time);
     let end = Timestamp::from(product.sale_end_time);
     let refusal = if now.milliseconds() + START_MARGIN_MS < start.milliseconds() {

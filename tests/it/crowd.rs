@@ -11,7 +11,14 @@ const BUYERS: usize = 2_000;
 
 /// Servers that wait for a slow machine: who is refused for want of speed is not what is tested here.
 fn patient() -> Limits {
-    Limits { queue_wait_ms_max: 60_000, batch_ms_max: 60_000, ..Limits::default() }
+    Limits {
+        queue_wait_ms_max: 60_000,
+        batch_ms_max: 60_000,
+        read_ms_max: 60_000,
+        turn_wait_ms_max: 60_000,
+        pulse_age_ms_max: 60_000,
+        ..Limits::default()
+    }
 }
 
 fn count(answers: &[Answer], code: &str) -> usize {
