@@ -1,13 +1,17 @@
 //! The application: everything that handlers share, built once, and the one list of routes.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware;
-use axum::response::Redirect;
+use axum::response::{Redirect, Response};
 use axum::routing::get;
+use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
+use tower::util::option_layer;
+use tower::{Layer, Service, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -195,8 +199,23 @@ impl App {
     }
 }
 
-/// All routes, and what stands around each of them.
-pub fn router(app: AppState) -> Router {
+/// The whole application as one service: the routes, and what stands around all of them. The layers are plain functions
+/// rather than layers of the router, which would box and clone each of them for every request.
+pub fn service(
+    app: AppState,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+    let routes = routes(app.clone());
+    let cors = cors(app.cors_origins());
+    let discarding = {
+        let app = app.clone();
+        service_fn(move |request| discard::layer(app.clone(), request, routes.clone()))
+    };
+    let inner = option_layer(cors).layer(discarding);
+    service_fn(move |request| request_id::layer(app.clone(), request, inner.clone()))
+}
+
+fn routes(app: AppState) -> Router {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(auth::routes::router())
         .merge(products::routes::router())
@@ -206,7 +225,7 @@ pub fn router(app: AppState) -> Router {
         .merge(status::router())
         .merge(metrics::router())
         .split_for_parts();
-    let router = routes
+    routes
         .merge(live::socket::router())
         .merge(openapi::router(document))
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
@@ -214,12 +233,7 @@ pub fn router(app: AppState) -> Router {
             Error::NotFound { detail: "No route has this path; GET /docs lists them all." }
         })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
-        .layer(middleware::from_fn_with_state(app.clone(), discard::layer));
-    let router = match cors(app.cors_origins()) {
-        Some(cors) => router.layer(cors),
-        None => router,
-    };
-    router.layer(middleware::from_fn_with_state(app.clone(), request_id::layer)).with_state(app)
+        .with_state(app)
 }
 
 /// None when no page of another origin may call: then there is nothing to tell a browser.

@@ -112,11 +112,11 @@ impl Server {
         app.feed().opened(Limits::milliseconds(FEED_OPENING_MS_MAX)).await;
         let (first_admin, admin_email) =
             admin(&app, config.admin, is_embedded).await.map_err(StartError::Write)?;
-        let router = app::router(app.clone());
+        let service = app::service(app.clone());
         tracing::info!("listening on http://{address}");
         let serving = {
             let shutdown = shutdown.clone();
-            tokio::spawn(async move { accept::serve(listener, router, &limits, shutdown).await })
+            tokio::spawn(async move { accept::serve(listener, service, &limits, shutdown).await })
         };
         stop_on_failure.disarm();
         Ok(Self {

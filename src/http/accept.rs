@@ -1,21 +1,23 @@
 //! The accept loop. `axum::serve` sets neither a time limit for a request's head nor TCP_NODELAY, and bounds neither
 //! headers nor connections; so the loop is our own, over the same hyper.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
+use tower::Service;
 
 use super::peer::PeerAddress;
 use crate::config::Limits;
@@ -23,8 +25,13 @@ use crate::config::Limits;
 /// How long the loop rests when the process has no file descriptor left for a connection.
 const ACCEPT_RETRY_MS: u64 = 50;
 
-/// Serves `router` on `listener` until `shutdown`; then lets open requests finish, for at most `shutdown_ms_max`.
-pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, shutdown: CancellationToken) {
+/// Serves `service`, which is always ready, on `listener` until `shutdown`; then lets open requests finish, for at most
+/// `shutdown_ms_max`.
+pub async fn serve<S>(listener: TcpListener, service: S, limits: &Limits, shutdown: CancellationToken)
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let connections = TaskTracker::new();
     let builder = builder(limits);
@@ -38,9 +45,10 @@ pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, shutd
             () = shutdown.cancelled() => break,
             accepted = accept(&listener) => accepted,
         };
-        let (builder, router, shutdown) = (builder.clone(), router.clone(), shutdown.clone());
+        let (builder, service, shutdown) = (builder.clone(), service.clone(), shutdown.clone());
         connections.spawn(async move {
-            serve_connection(stream, address, send_ms_max, &builder, router, shutdown).await;
+            bound_sending(&stream, send_ms_max);
+            serve_connection(stream, address, &builder, service, shutdown).await;
             drop(place);
         });
     }
@@ -93,25 +101,25 @@ fn bound_sending(stream: &TcpStream, send_ms_max: u32) {
     let _ = (stream, send_ms_max);
 }
 
-async fn serve_connection(
+async fn serve_connection<S>(
     stream: TcpStream,
     address: PeerAddress,
-    send_ms_max: u32,
     builder: &http1::Builder,
-    router: Router,
+    service: S,
     shutdown: CancellationToken,
-) {
+) where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     // An answer is one small write; waiting for more to send would cost a delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("cannot set TCP_NODELAY: {error}");
     }
-    bound_sending(&stream, send_ms_max);
-    let service = router.map_request(move |request: hyper::Request<hyper::body::Incoming>| {
-        let mut request = request.map(Body::new);
+    let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(address);
-        request
+        service.clone().call(request)
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection.with_upgrades());
     let result = tokio::select! {
         result = connection.as_mut() => result,

@@ -1,22 +1,25 @@
-//! The innermost layer: reads, and throws away, what a refused request still sends; and answers a handler's panic.
+//! The inner layer around the routes: reads, and throws away, what a refused request still sends; and answers a handler's panic.
 //!
 //! Most clients send their whole body before they read the answer. If the server answered early (too large, no token,
 //! no such path) and closed the connection on the rest, they would see a broken connection instead of the answer, or
 //! find out with their next request that the connection is gone.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tower::Service;
 
 use crate::app::{App, AppState};
 use crate::config::Limits;
@@ -27,33 +30,42 @@ use crate::http::body;
 const SMALL_BYTES_MAX: u64 = 8 * 1024;
 
 /// Lets the handler have the body, and reads what it leaves, within bounds.
-pub async fn layer(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let answer = AssertUnwindSafe(answer(&app, request, next)).catch_unwind();
+pub async fn layer(
+    app: AppState,
+    request: Request<Incoming>,
+    routes: Router,
+) -> Result<Response, Infallible> {
+    let answer = AssertUnwindSafe(answer(&app, request, routes)).catch_unwind();
     // The cause is in the log, where the panic hook has put it.
-    answer.await.unwrap_or_else(|_| Error::Internal.into_response())
+    Ok(answer.await.unwrap_or_else(|_| Error::Internal.into_response()))
 }
 
-async fn answer(app: &App, request: Request, next: Next) -> Response {
+async fn answer(app: &App, request: Request<Incoming>, routes: Router) -> Response {
     // A client that asks before it sends will not send what was refused.
     let asks = request.headers().contains_key(header::EXPECT);
     if asks || http_body::Body::is_end_stream(request.body()) {
-        return next.run(request).await;
+        return call(routes, request.map(Body::new)).await;
     }
     let (parts, body) = request.into_parts();
     let limits = app.limits();
     let patience = Limits::milliseconds(limits.body_read_ms_max);
     if http_body::Body::size_hint(&body).upper().is_some_and(|bytes| bytes <= SMALL_BYTES_MAX) {
         return match tokio::time::timeout(patience, body.collect()).await {
-            Ok(Ok(body)) => next.run(Request::from_parts(parts, Body::from(body.to_bytes()))).await,
+            Ok(Ok(body)) => call(routes, Request::from_parts(parts, Body::from(body.to_bytes()))).await,
             Ok(Err(_)) => body::incomplete().into_response(),
             Err(_) => body::too_slow().into_response(),
         };
     }
-    let body = Shared(Arc::new(Mutex::new(body)));
-    let response = next.run(Request::from_parts(parts, Body::new(body.clone()))).await;
+    let body = Shared(Arc::new(Mutex::new(Body::new(body))));
+    let response = call(routes, Request::from_parts(parts, Body::new(body.clone()))).await;
     if tokio::time::timeout(patience, discard(body, limits.discarded_bytes_max)).await.is_err() {
         tracing::debug!("a refused body was too slow to be read to its end");
     }
+    response
+}
+
+async fn call(mut routes: Router, request: Request) -> Response {
+    let Ok(response) = routes.call(request).await;
     response
 }
 

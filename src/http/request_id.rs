@@ -1,10 +1,13 @@
 //! The outermost layer: every response carries `X-Request-Id`, and every error leaves as problem+json.
 
+use std::convert::Infallible;
+
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use tower::Service;
 
 use crate::app::AppState;
 use crate::error::{Error, PROBLEM_JSON, Problem};
@@ -16,11 +19,14 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARACTERS_MAX: usize = 128;
 
 /// Gives the request its id and writes it into the response; turns an error into its problem+json body.
-pub async fn layer(State(app): State<AppState>, request: Request, next: Next) -> Response {
+pub async fn layer<S>(app: AppState, request: Request<Incoming>, mut inner: S) -> Result<Response, Infallible>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
     let id = sane_id(request.headers()).unwrap_or_else(new_id);
     let method = request.method().clone();
     let uri = request.uri().clone();
-    let mut response = next.run(request).await;
+    let Ok(mut response) = inner.call(request).await;
     if response.status().is_client_error() || response.status().is_server_error() {
         response = into_problem(response, &id);
         if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
@@ -34,7 +40,7 @@ pub async fn layer(State(app): State<AppState>, request: Request, next: Next) ->
     response.headers_mut().insert(X_REQUEST_ID, id);
     // What is JSON stays JSON, whatever a browser would make of its content.
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    Ok(response)
 }
 
 /// The client's id, if it sent exactly one that is short and made of characters that are safe in logs and headers.

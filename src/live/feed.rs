@@ -26,8 +26,8 @@ use crate::id::Id;
 use crate::metrics::Metrics;
 use crate::products::cache::StockChange;
 use crate::products::service::Catalogue;
-use crate::store::pulse::Pulse;
 use crate::store::Store;
+use crate::store::pulse::Pulse;
 use crate::timestamp::Timestamp;
 
 /// MongoDB's error codes for a stream that cannot be taken up where it broke off: the token is unknown, the history is

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -80,10 +81,9 @@ impl FromFields for PurchaseRequest {
 async fn purchase(
     State(app): State<AppState>,
     user: CurrentUser,
-    headers: HeaderMap,
+    IdempotencyKey(key): IdempotencyKey,
     Body(request): Body<PurchaseRequest>,
 ) -> Result<Response> {
-    let key = idempotency_key(&headers)?;
     app.pulse().check()?;
     if key.is_none() && app.feed().is_live() {
         let now = app.pulse().database_time();
@@ -102,15 +102,24 @@ async fn purchase(
     })
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
-    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let valid = values.next().is_none()
-        && (1..=IDEMPOTENCY_KEY_CHARACTERS_MAX).contains(&value.len())
-        && value.as_bytes().iter().all(u8::is_ascii_graphic);
-    match value.to_str() {
-        Ok(key) if valid => Ok(Some(key.into())),
-        _ => Err(Error::invalid("Idempotency-Key", "must be one key of 1 to 255 visible ASCII characters")),
+/// The header `Idempotency-Key`, if there is one. Refuses with `validation_failed`.
+struct IdempotencyKey(Option<Arc<str>>);
+
+impl FromRequestParts<AppState> for IdempotencyKey {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self> {
+        let mut values = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(value) = values.next() else { return Ok(Self(None)) };
+        let valid = values.next().is_none()
+            && (1..=IDEMPOTENCY_KEY_CHARACTERS_MAX).contains(&value.len())
+            && value.as_bytes().iter().all(u8::is_ascii_graphic);
+        match value.to_str() {
+            Ok(key) if valid => Ok(Self(Some(key.into()))),
+            _ => {
+                Err(Error::invalid("Idempotency-Key", "must be one key of 1 to 255 visible ASCII characters"))
+            }
+        }
     }
 }
 
