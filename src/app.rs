@@ -5,8 +5,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware;
-use axum::response::Redirect;
-use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
@@ -26,7 +24,7 @@ use crate::purchases::service::PurchaseCursor;
 use crate::store::Store;
 use crate::store::pulse::Pulse;
 use crate::store::shared_read::SharedReads;
-use crate::{auth, leaderboard, metrics, openapi, products, purchases, status};
+use crate::{auth, leaderboard, metrics, openapi, products, purchases, status, storefront};
 
 /// What every handler gets.
 pub type AppState = Arc<App>;
@@ -155,7 +153,7 @@ pub fn router(app: AppState, cors_origins: &CorsOrigins) -> Router {
         .split_for_parts();
     let router = routes
         .merge(openapi::router(document))
-        .route("/", get(|| async { Redirect::temporary("/docs/") }))
+        .merge(storefront::router())
         .fallback(|| async {
             Error::NotFound { detail: "No route has this path; GET /docs lists them all." }
         })
