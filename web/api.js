@@ -61,6 +61,22 @@ export function loginIsOver(error) {
   return error instanceof Problem && (error.code === 'token_expired' || error.code === 'unauthenticated');
 }
 
+// Reading waits for its turn: when a crowd arrives, the server sends some of it away for a second.
+const READ_ATTEMPTS = 4;
+
+async function read(path, options) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await request('GET', path, options);
+    } catch (error) {
+      if (error.status !== 503 || attempt === READ_ATTEMPTS) throw error;
+      const wait = (error.retryAfter ?? 1000) * (0.5 + attempt * Math.random());
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      options.signal?.throwIfAborted();
+    }
+  }
+}
+
 // Answers that may be asked for again with If-None-Match; the oldest goes first.
 const KEPT_MAX = 60;
 const kept = new Map();
@@ -68,7 +84,7 @@ const kept = new Map();
 /// GET of something public. When the server says that it has not changed, gives what it was, with `changed: false`.
 export async function get(path, { signal } = {}) {
   const known = kept.get(path);
-  const answer = await request('GET', path, { signal, headers: known ? { 'If-None-Match': known.etag } : {} });
+  const answer = await read(path, { signal, headers: known ? { 'If-None-Match': known.etag } : {} });
   if (answer.status === 304 && known) return { ...known, changed: false };
   kept.delete(path);
   if (answer.etag) {

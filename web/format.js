@@ -91,6 +91,7 @@ export function clockTime(instant) {
 /// The visitor's time zone, by name and offset.
 export function timeZone(instant = Date.now()) {
   const name = new Intl.DateTimeFormat().resolvedOptions().timeZone ?? 'local time';
+  if (name === 'UTC') return name;
   const minutes = -new Date(instant).getTimezoneOffset();
   const two = (value) => String(Math.floor(Math.abs(value))).padStart(2, '0');
   return `${name}, UTC${minutes < 0 ? '−' : '+'}${two(minutes / 60)}:${two(minutes % 60)}`;

@@ -77,7 +77,8 @@ async function send({ productId, quantity, key }) {
     const { data, headers } = await request('POST', '/products/purchase', {
       body: { productId, quantity }, headers: { 'Idempotency-Key': key },
     });
-    own.add(data.id);
+    own.add(`${data.productId} ${data.sequence}`);
+    for (const fn of ownListeners) fn();
     return { outcome: 'bought', purchase: data, replayed: headers.get('Idempotent-Replayed') === 'true' };
   } catch (error) {
     return judge(error);
@@ -118,9 +119,16 @@ function sleep(milliseconds) {
 }
 
 const own = new Set();
-/// Whether this purchase was made on this page.
-export function isOwn(purchaseId) {
-  return own.has(purchaseId);
+const ownListeners = new Set();
+/// Whether this purchase of a product was made on this page.
+export function isOwn(productId, sequence) {
+  return own.has(`${productId} ${sequence}`);
+}
+
+/// Calls `fn` after a purchase on this page.
+export function onBought(fn, signal) {
+  ownListeners.add(fn);
+  signal.addEventListener('abort', () => ownListeners.delete(fn), { once: true });
 }
 
 // An order that is on its way is kept with its key: after a reload, or a crash of the browser's tab, sending it once

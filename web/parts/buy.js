@@ -13,12 +13,15 @@ import { field } from './fields.js';
 const LABELS = { live: 'Buy now', upcoming: 'Not open yet', sold_out: 'Sold out', ended: 'Sale ended' };
 // In the last hour the button itself counts down: that is where everybody looks.
 const COUNT_DOWN_MS = 3_600_000;
+// The shop may answer within the time of a double click, whose second half is not another wish.
+const REST_MS = 1_000;
 
 /// A buy box for `product()`, which may change at any time; `update()` after it has. The compact one buys a single unit.
 export function buyBox(product, signal, { compact = false } = {}) {
   // What was sent and is not settled; the next press sends it again instead of buying once more.
   let order = null;
   let busy = false;
+  let restUntil = 0;
   let status = 'upcoming';
 
   const label = h('span', {});
@@ -61,7 +64,7 @@ export function buyBox(product, signal, { compact = false } = {}) {
   }
 
   async function press() {
-    if (busy) return;
+    if (busy || performance.now() < restUntil) return;
     if (!order) {
       if (status !== 'live') return say('refused', whyNot(product(), status));
       if (quantity && !quantity.element.hidden && !quantity.control.reportValidity()) return;
@@ -73,7 +76,6 @@ export function buyBox(product, signal, { compact = false } = {}) {
   async function carryOut() {
     busy = true;
     update();
-    say('busy', order.unsure ? 'Not sure yet: checking…' : 'Buying…');
     try {
       await settle();
     } finally {
@@ -84,9 +86,10 @@ export function buyBox(product, signal, { compact = false } = {}) {
 
   /// Until it is bought, refused or left open; a login on the way is part of it.
   async function settle() {
-    let reason = 'Log in, and the purchase goes on.';
+    let reason = 'Log in or register, and the purchase goes on.';
     for (;;) {
       const id = session.user()?.id;
+      if (!id) say('busy', 'Log in to go on.');
       if (!(await ensureLogin(reason))) {
         if (!order.unsure) order = null;
         return say('refused', order ? 'Log in to see whether it was bought.' : 'Nothing was bought: log in to buy.');
@@ -94,6 +97,7 @@ export function buyBox(product, signal, { compact = false } = {}) {
       // Keys belong to an account: what one has left open, another cannot settle.
       if (order.unsure && id && session.user().id !== id) order = purchases.newOrder(order.productId, order.quantity);
       if (button.isConnected && document.activeElement === document.body) button.focus();
+      say('busy', order.unsure ? 'Not sure yet: checking…' : 'Buying…');
       const result = await purchases.buy(order, (unsure) => {
         say('busy', unsure ? 'Not sure yet: checking…' : 'The shop is very busy. Trying again…');
       });
@@ -108,6 +112,7 @@ export function buyBox(product, signal, { compact = false } = {}) {
         ' Check again, it will not be bought twice.');
     }
     order = null;
+    restUntil = performance.now() + REST_MS;
     if (kind === 'failed') return say('refused', 'Nothing was bought. ', inWords(error));
     if (kind === 'refused') return say('refused', refusal(problem));
     if (quantity) quantity.control.value = 1;

@@ -1,7 +1,7 @@
 // What stands around every view: the navigation, the account menu, and how fresh the figures are.
 
 import { announce } from '../announce.js';
-import { h, setAttribute, setText } from '../dom.js';
+import { h, setAttribute, setText, unseen } from '../dom.js';
 import * as live from '../live.js';
 import * as router from '../router.js';
 import * as session from '../session.js';
@@ -44,9 +44,9 @@ function drawAccount() {
     session.isAdmin() ? h('a', { href: '#/admin', onclick: () => menu.hidePopover() }, 'Manage sales') : null,
     h('button', { type: 'button', onclick: () => { session.end(); announce('Logged out.'); router.go('/'); } }, 'Log out'));
   const button = h('button', {
-    type: 'button', class: 'button button-account', popovertarget: 'account-menu', 'aria-label': `Account: ${user.name}`,
-  }, h('span', { class: 'avatar', 'aria-hidden': 'true' }, [...user.name][0].toUpperCase()),
-  h('span', { class: 'account-name', 'aria-hidden': 'true' }, user.name));
+    type: 'button', class: 'button button-account', popovertarget: 'account-menu',
+  }, h('span', { class: 'avatar', 'aria-hidden': 'true', 'data-letter': [...user.name][0].toUpperCase() }),
+  unseen('Account: '), h('span', { class: 'account-name' }, user.name));
   root.replaceChildren(button, menu);
 }
 

@@ -5,6 +5,7 @@ import { get, inWords, pathOf } from '../api.js';
 import { h, setText, uniqueId, whenOver } from '../dom.js';
 import { number, preciseTime } from '../format.js';
 import * as live from '../live.js';
+import { isOwn, onBought } from '../purchase.js';
 
 const ROWS = 50;
 // To show the newest, the list is read to its end, for it can only be read from its start; so far at most.
@@ -169,9 +170,12 @@ export function leaderboard(productId, { newest, sold }, signal) {
     shown.forEach((item, index) => {
       const row = present.get(String(item.sequence)) ?? makeRow(item, arrivals);
       if (rows.children[index] !== row) rows.insertBefore(row, rows.children[index] ?? null);
+      if (isOwn(productId, item.sequence)) markOwn(row);
     });
   }
 
+  // The news of it may be faster than the answer.
+  onBought(draw, signal);
   draw();
   load();
   return {
@@ -185,6 +189,12 @@ export function leaderboard(productId, { newest, sold }, signal) {
       draw();
     },
   };
+}
+
+function markOwn(row) {
+  if (row.hasAttribute('data-own')) return;
+  row.setAttribute('data-own', '');
+  row.querySelector('.board-buyer').append(h('span', { class: 'board-you' }, ' (you)'));
 }
 
 function makeRow({ sequence, rank, buyer, quantity, purchasedAt }, arrives) {

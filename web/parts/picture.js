@@ -45,11 +45,11 @@ function placeholder(id, name) {
   const random = generator(id);
   const pick = (count) => Math.floor(random() * count);
   const [ground, figure, accent] = PALETTES[pick(PALETTES.length)];
-  return svg('svg', { viewBox: '0 0 400 300', preserveAspectRatio: 'xMidYMid slice', 'aria-hidden': 'true', focusable: 'false' },
+  return svg('svg', { viewBox: '0 0 400 300', preserveAspectRatio: 'xMinYMax slice', 'aria-hidden': 'true', focusable: 'false' },
     svg('rect', { width: 400, height: 300, fill: ground }),
     [rings, bands, arches, dots][pick(4)](random, figure, accent),
     svg('text', {
-      x: 28, y: 268, fill: '#fff', 'font-size': 92, 'font-weight': 800, 'letter-spacing': -3, 'font-family': 'inherit',
+      x: 26, y: 272, fill: '#fff', 'font-size': 84, 'font-weight': 800, 'letter-spacing': -3, 'font-family': 'inherit',
     }, initials(name)));
 }
 
@@ -79,7 +79,7 @@ function arches(random, figure, accent) {
 function dots(random, figure, accent) {
   const lit = Math.floor(random() * 20);
   return Array.from({ length: 20 }, (_, index) => svg('circle', {
-    cx: 160 + (index % 5) * 54, cy: 34 + Math.floor(index / 5) * 54, r: index === lit ? 24 : 9 + random() * 9,
+    cx: 172 + (index % 5) * 54, cy: 30 + Math.floor(index / 5) * 54, r: index === lit ? 24 : 9 + random() * 9,
     fill: index === lit ? accent : figure,
   }));
 }

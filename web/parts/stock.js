@@ -33,7 +33,7 @@ export function stockBar(label = 'Stock') {
 }
 
 function leftInWords(stock, status) {
-  if (status === 'ended') return stock === 0 ? 'Sold out' : `${number(stock)} were left`;
+  if (status === 'ended') return stock === 0 ? 'Sold out' : `${number(stock)} ${stock === 1 ? 'was' : 'were'} left`;
   if (stock === 0) return 'None left';
   return status === 'upcoming' ? `${number(stock)} available` : `${number(stock)} left`;
 }

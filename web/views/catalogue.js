@@ -23,6 +23,8 @@ const GROUPS = [
   { name: 'upcoming', title: 'Opening soon', lists: ['upcoming'] },
   { name: 'ended', title: 'Ended', lists: ['ended'] },
 ];
+// A search looks at every product, whatever their status, and the server does few at a time: one is enough for all groups.
+const ANY = 'any';
 const groupOf = (status) => (status === 'sold_out' ? 'live' : status);
 
 /// The view.
@@ -69,7 +71,8 @@ export function catalogue(page) {
 
   function change(newShow, newSearch) {
     if (newShow === show && newSearch === search) return;
-    const reread = newSearch !== search;
+    // What one list shows is not what two show together.
+    const reread = newSearch !== search || (search && newShow !== show);
     [show, search] = [newShow, newSearch];
     const parameters = new URLSearchParams();
     if (show !== 'all') parameters.set('show', show);
@@ -79,23 +82,24 @@ export function catalogue(page) {
     load();
   }
 
+  const listsOf = (group) => (search && show === 'all' ? [ANY] : group.lists);
   const shownGroups = () => GROUPS.filter(({ name }) => show === 'all' || show === name);
 
   async function readList(status, cursor = null, limit = PAGE) {
-    const { data } = await get(pathOf('/products', { status, search, limit, cursor }), { signal });
+    const { data } = await get(pathOf('/products', { status: status === ANY ? null : status, search, limit, cursor }), { signal });
     data.items.forEach(store.put);
     return { ids: data.items.map(({ id }) => id), cursor: data.nextCursor };
   }
 
   /// Reads what the filters ask for; lists that have been read are read anew, as far as they were.
   async function readAll() {
-    const asked = search;
-    const statuses = shownGroups().flatMap((group) => group.lists);
+    const asked = `${show} ${search}`;
+    const statuses = [...new Set(shownGroups().flatMap(listsOf))];
     const read = await Promise.all(statuses.map((status) => {
       const length = lists.get(status)?.ids.length ?? 0;
       return readList(status, null, Math.min(LIMIT_MAX, Math.max(PAGE, length)));
     }));
-    if (asked !== search) return;
+    if (asked !== `${show} ${search}`) return;
     statuses.forEach((status, index) => {
       const longer = lists.get(status);
       // More than one request can bring anew: the rest stays as it was.
@@ -124,7 +128,7 @@ export function catalogue(page) {
 
   async function showMore(group, button) {
     setAttribute(button, 'aria-disabled', 'true');
-    for (const status of group.lists) {
+    for (const status of listsOf(group)) {
       const known = lists.get(status);
       if (!known?.cursor) continue;
       try {
@@ -199,7 +203,7 @@ export function catalogue(page) {
 
   let layout = '';
   function draw() {
-    const nothingRead = shownGroups().every((group) => group.lists.every((status) => !lists.has(status)));
+    const nothingRead = shownGroups().every((group) => listsOf(group).every((status) => !lists.has(status)));
     layout = '';
     if (nothingRead) {
       dropCards(new Set());
@@ -226,7 +230,7 @@ export function catalogue(page) {
         const item = cardOf(product);
         if (list.children[index] !== item) list.insertBefore(item, list.children[index] ?? null);
       });
-      more.parentElement.hidden = !group.lists.some((status) => lists.get(status)?.cursor);
+      more.parentElement.hidden = !listsOf(group).some((status) => lists.get(status)?.cursor);
       more.removeAttribute('aria-disabled');
       if (products.length > 0) shown.push(element);
     }

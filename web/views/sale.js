@@ -65,7 +65,7 @@ function saleFields(product) {
       { hint: 'http or https. Without one, a picture is drawn.' }),
     make('price', 'Price', money, { ...priceAttributes(product?.price), required: true }),
     currency,
-    make('originalPrice', 'Price outside the sale', money, priceAttributes(product?.originalPrice), { hint: 'In the same currency.' }),
+    make('originalPrice', 'Usual price', money, priceAttributes(product?.originalPrice), { hint: 'Shown struck through.' }),
     product ? null : make('stock', 'Stock', (control) => Number(control.value), { type: 'number', required: true, min: 0, max: 1_000_000_000, step: 1, value: 100, inputmode: 'numeric' }),
     make('purchaseLimit', 'Limit per person', (control) => Number(control.value), { type: 'number', required: true, min: 1, max: 1000, step: 1, value: product?.purchaseLimit ?? 1, inputmode: 'numeric' }),
     instantField('saleStartTime', 'Opens', start),
@@ -186,8 +186,8 @@ function saleForm(product, etag) {
       const others = Object.keys(changed).filter((name) => !same(data[name], base[name]));
       const before = base;
       [base, tag] = [data, newTag];
-      if (others.length > 0) return tellConflict(others);
       refreshUntouched(before, changed);
+      if (others.length > 0) return tellConflict(others);
       if (conflicts >= CONFLICTS_MAX) {
         return setText(problem, 'It is selling so fast that the change came too late each time. Save again.');
       }
