@@ -25,9 +25,9 @@ export class Unreachable extends Error {
 const TIMEOUT_MS = 15_000;
 
 /// Sends a request. Gives `{status, data, etag, headers}`; throws `Problem` or `Unreachable`.
-/// An aborted `signal` throws its `AbortError`.
-export async function request(method, path, { body, headers = {}, signal, timeout = TIMEOUT_MS } = {}) {
-  const token = session.current()?.token;
+/// An aborted `signal` throws its `AbortError`. An `anonymous` request carries no token: it needs none.
+export async function request(method, path, { body, headers = {}, signal, timeout = TIMEOUT_MS, anonymous = false } = {}) {
+  const token = anonymous ? null : session.current()?.token;
   const all = { Accept: 'application/json', ...headers };
   if (token) all.Authorization = `Bearer ${token}`;
   if (body !== undefined) all['Content-Type'] = 'application/json';
@@ -50,7 +50,7 @@ export async function request(method, path, { body, headers = {}, signal, timeou
   if (!response.ok && response.status !== 304) {
     const problem = new Problem(response.status, data ?? {}, response.headers);
     // Only if it is still this token: another tab may have logged in meanwhile.
-    if (loginIsOver(problem) && session.current()?.token === token) session.end();
+    if (token && loginIsOver(problem) && session.current()?.token === token) session.end();
     throw problem;
   }
   return { status: response.status, data, etag: response.headers.get('ETag'), headers: response.headers };
@@ -84,7 +84,7 @@ const kept = new Map();
 /// GET of something public. When the server says that it has not changed, gives what it was, with `changed: false`.
 export async function get(path, { signal } = {}) {
   const known = kept.get(path);
-  const answer = await read(path, { signal, headers: known ? { 'If-None-Match': known.etag } : {} });
+  const answer = await read(path, { signal, anonymous: true, headers: known ? { 'If-None-Match': known.etag } : {} });
   if (answer.status === 304 && known) return { ...known, changed: false };
   kept.delete(path);
   if (answer.etag) {

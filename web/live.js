@@ -107,7 +107,7 @@ function connect() {
     stale = false;
     retries = 0;
     told = new Map();
-    if (performance.now() - lostAt > GAP_MS_MAX) sequences.clear();
+    if (lostAt > 0 && performance.now() - lostAt > GAP_MS_MAX) sequences.clear();
     tell();
     // What changed while there was no socket, a new product above all.
     if (lostAt > 0) refresh();
@@ -116,10 +116,12 @@ function connect() {
   own.onmessage = ({ data }) => receive(data);
   own.onclose = () => {
     if (socket !== own) return;
-    if (open) lostAt = performance.now();
     socket = null;
-    open = false;
-    scheduleRefresh();
+    if (open) {
+      open = false;
+      lostAt = performance.now();
+      scheduleRefresh();
+    }
     update();
     // Everybody lost the server in the same moment; the jitter spreads their return.
     const wait = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** retries) * (0.5 + Math.random());

@@ -98,7 +98,7 @@ function accountForm(mode, email, done) {
     setText(problem, '');
     try {
       const body = Object.fromEntries(fields.map(({ name, control }) => [name, control.value]));
-      const { data } = await request('POST', MODES[mode].path, { body });
+      const { data } = await request('POST', MODES[mode].path, { body, anonymous: true });
       session.begin(data);
       announce(`Logged in as ${data.user.name}.`);
       done();

@@ -15,6 +15,8 @@ export function card(first, signal) {
   const image = picture();
   const pill = statusPill();
   const price = priceTag();
+  // Shown only where there is room for it.
+  const text = h('p', { class: 'card-text' });
   const stock = stockBar(`Stock of ${first.name}`);
   const timer = countdown(() => product, signal);
   const buy = buyBox(() => product, signal, { compact: true });
@@ -23,7 +25,7 @@ export function card(first, signal) {
     h('div', { class: 'card-picture' }, image.element, pill.element),
     h('div', { class: 'card-body' },
       h('h3', { class: 'card-name' }, link),
-      price.element, stock.element,
+      price.element, text, stock.element,
       h('div', { class: 'card-foot' }, timer.element, buy.element)));
 
   function update() {
@@ -33,6 +35,7 @@ export function card(first, signal) {
     image.update(product);
     pill.update(status);
     price.update(product);
+    setText(text, product.description ?? '');
     stock.update(product, status);
   }
 

@@ -15,6 +15,8 @@ import { failure, notice, skeleton } from '../parts/states.js';
 const PAGE = 24;
 const LIMIT_MAX = 200;
 const SEARCH_AFTER_MS = 250;
+// So long a card stays where it is although its sale has opened or ended: at the opening it is just about to be pressed.
+const STAY_MS = 20_000;
 
 // The list is asked for by status, since it comes by the start of the sale: the first page of all of it would be the
 // sales of years ago. Whoever sold out while the sale runs stands with those that are live.
@@ -37,6 +39,9 @@ export function catalogue(page) {
   /// status -> {ids, cursor}: what has been read of that list.
   let lists = new Map();
   const cards = new Map();
+  /// id -> {group, late, since}: where each product was put, and whether it was sold out by then.
+  const placed = new Map();
+  const onScreen = new Set();
   let loading = null;
   let failed = null;
 
@@ -74,6 +79,7 @@ export function catalogue(page) {
     // What one list shows is not what two show together.
     const reread = newSearch !== search || (search && newShow !== show);
     [show, search] = [newShow, newSearch];
+    placed.clear();
     const parameters = new URLSearchParams();
     if (show !== 'all') parameters.set('show', show);
     if (search) parameters.set('q', search);
@@ -145,15 +151,31 @@ export function catalogue(page) {
     return new Set([...lists.values()].flatMap(({ ids }) => ids));
   }
 
-  /// group -> products, by the server's clock and not by the list they were read from: time moves them.
+  /// The group of a product by the server's clock, and not by the list it was read from: time moves it. But not from
+  /// under the visitor's finger.
+  function place(product) {
+    const group = groupOf(clock.statusOf(product));
+    const before = placed.get(product.id);
+    if (before && before.group !== group) {
+      const element = cards.get(product.id)?.element;
+      before.since ??= performance.now();
+      const inUse = element?.matches(':hover, :focus-within') || performance.now() - before.since < STAY_MS;
+      if (inUse && onScreen.has(product.id)) return before.group;
+    }
+    if (before?.group !== group) placed.set(product.id, { group, late: product.stock === 0 });
+    return group;
+  }
+
+  /// group -> products
   function grouped() {
     const groups = new Map(GROUPS.map(({ name }) => [name, []]));
     for (const id of shownIds()) {
       const product = store.find(id);
-      if (product) groups.get(groupOf(clock.statusOf(product))).push(product);
+      if (product) groups.get(place(product)).push(product);
     }
     const start = (product) => Date.parse(product.saleStartTime);
-    groups.get('live').sort((a, b) => (a.stock === 0) - (b.stock === 0) || Date.parse(a.saleEndTime) - Date.parse(b.saleEndTime));
+    const late = ({ id }) => (placed.get(id).late ? 1 : 0);
+    groups.get('live').sort((a, b) => late(a) - late(b) || Date.parse(a.saleEndTime) - Date.parse(b.saleEndTime));
     groups.get('upcoming').sort((a, b) => start(a) - start(b));
     groups.get('ended').sort((a, b) => Date.parse(b.saleEndTime) - Date.parse(a.saleEndTime));
     return groups;
@@ -162,8 +184,11 @@ export function catalogue(page) {
   // Only what is on the screen is followed: that is what the visitor sees, and a socket carries only so many.
   const observer = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
-      if (isIntersecting) live.follow(target.dataset.productId);
-      else live.unfollow(target.dataset.productId);
+      const id = target.dataset.productId;
+      if (isIntersecting) onScreen.add(id);
+      else onScreen.delete(id);
+      if (isIntersecting) live.follow(id);
+      else live.unfollow(id);
     }
   }, { rootMargin: '100px' });
   signal.addEventListener('abort', () => {
@@ -185,6 +210,7 @@ export function catalogue(page) {
     for (const [id, { element, scope }] of cards) {
       if (kept.has(id)) continue;
       observer.unobserve(element.firstElementChild);
+      onScreen.delete(id);
       live.unfollow(id);
       scope.abort();
       element.remove();
@@ -245,7 +271,7 @@ export function catalogue(page) {
   function nothing() {
     if (search) {
       return notice({
-        title: 'Nothing found', text: `No sale has “${search}” in its name.`,
+        title: 'Nothing found', text: `No ${show === 'all' ? '' : `${show} `}sale has “${search}” in its name.`,
         action: h('button', { type: 'button', class: 'button', onclick: () => { searchField.value = ''; searchField.focus(); change(show, ''); } }, 'Clear the search'),
       });
     }

@@ -52,10 +52,9 @@ export function product(page) {
     if (shown) return;
     shown = true;
     const focused = document.activeElement?.tagName === 'H1';
-    const details = productDetails(first, page);
-    const status = clock.statusOf(first);
-    board = leaderboard(id, { newest: status === 'live', sold: first.sold }, signal);
-    root.replaceChildren(back, details.element, board.element);
+    board = leaderboard(id, { newest: clock.statusOf(first) === 'live', sold: first.sold }, signal);
+    const details = productDetails(first, board.element, page);
+    root.replaceChildren(back, details.element);
     if (focused) root.querySelector('h1').focus({ preventScroll: true });
     store.watch(id, (newer) => (newer ? details.update(newer) : gone()), signal);
   }
@@ -78,7 +77,7 @@ export function product(page) {
   if (!live.isLive()) get(`/products/${id}`, { signal }).then(({ data }) => store.put(data), () => {});
 }
 
-function productDetails(first, page) {
+function productDetails(first, board, page) {
   const { signal } = page;
   let current = first;
   const image = picture({ eager: true });
@@ -104,7 +103,8 @@ function productDetails(first, page) {
         h('div', {}, h('dt', {}, 'Opens'), opens),
         h('div', {}, h('dt', {}, 'Ends'), ends),
         h('div', {}, h('dt', {}, 'Your time zone'), h('dd', {}, timeZone()))),
-      manage));
+      manage),
+    board);
 
   const sayStock = throttled(STOCK_SAID_EVERY_MS, signal);
   let saidStock = first.stock;
