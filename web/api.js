@@ -121,6 +121,7 @@ export function inWords(error) {
     case 'rate_limited': return `Too many attempts. Try again in ${Math.ceil((error.retryAfter ?? 1000) / 1000)} s.`;
     case 'overloaded': return 'The shop is very busy at the moment. Try again shortly.';
     case 'database_unavailable': return 'The shop has lost touch with its database. Nothing was changed; try again shortly.';
+    case 'outcome_unknown': return 'The shop itself cannot tell yet what became of it.';
     case 'internal': return `Something went wrong in the shop (request ${error.body.instance}).`;
     case 'forbidden': return 'Only an admin may do this.';
     case 'token_expired': return 'Your login has expired. Log in again.';

@@ -5,7 +5,7 @@ import { Problem, Unreachable, loginIsOver, request } from './api.js';
 import * as clock from './clock.js';
 import * as session from './session.js';
 
-const ATTEMPTS_MAX = 8;
+const ATTEMPTS_MAX = 15;
 const GIVE_UP_MS = 45_000;
 const PAUSE_MS_MIN = 400;
 const PAUSE_MS_MAX = 8_000;

@@ -75,9 +75,12 @@ function render(routes, focus) {
     if (link.getAttribute('href') === `#${path}`) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
-  view(page);
+  const viewing = view(page);
+  if (!focus) return;
   // A screen reader has to hear that it is another page, and the keyboard has to start at its top.
-  if (focus) (main.querySelector('h1') ?? main).focus({ preventScroll: true });
+  const heading = () => main.querySelector('h1');
+  (heading() ?? main).focus({ preventScroll: true });
+  if (!heading()) Promise.resolve(viewing).then(() => { if (!page.signal.aborted) heading()?.focus({ preventScroll: true }); });
 }
 
 function missing(page) {

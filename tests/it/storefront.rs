@@ -138,8 +138,10 @@ fn references(file: &str, text: &str) -> Vec<String> {
         return Vec::new();
     }
     let directory = file.rsplit_once('/').map_or("", |(directory, _)| directory);
-    let imports = quoted(" from '", '\'').into_iter().filter(|import| import.starts_with('.'));
+    let imports = [quoted(" from '", '\''), quoted("import('", '\'')].concat();
     imports
+        .into_iter()
+        .filter(|import| import.starts_with('.'))
         .map(|import| match (import.strip_prefix("./"), import.strip_prefix("../")) {
             (Some(sibling), _) if directory.is_empty() => format!("/assets/{sibling}"),
             (Some(sibling), _) => format!("/assets/{directory}/{sibling}"),

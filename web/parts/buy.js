@@ -108,8 +108,7 @@ export function buyBox(product, signal, { compact = false } = {}) {
 
   function tell({ outcome: kind, purchase, problem, error }) {
     if (kind === 'unsure') {
-      return say('unsure', 'It is not certain yet whether this was bought: ', inWords(error),
-        ' Check again, it will not be bought twice.');
+      return say('unsure', `It is not certain yet whether this was bought. ${inWords(error)} Check again: it will not be bought twice.`);
     }
     order = null;
     restUntil = performance.now() + REST_MS;
