@@ -46,6 +46,7 @@ files! {
     "parts/confirm.js",
     "parts/countdown.js",
     "parts/fields.js",
+    "parts/groups.js",
     "parts/header.js",
     "parts/labels.js",
     "parts/leaderboard.js",

@@ -108,7 +108,8 @@ export function buyBox(product, signal, { compact = false } = {}) {
 
   function tell({ outcome: kind, purchase, problem, error }) {
     if (kind === 'unsure') {
-      return say('unsure', `It is not certain yet whether this was bought. ${inWords(error)} Check again: it will not be bought twice.`);
+      return say('unsure', 'It is not certain yet whether this was bought. ', inWords(error),
+        ' Check again: it will not be bought twice.');
     }
     order = null;
     restUntil = performance.now() + REST_MS;
@@ -141,7 +142,8 @@ function whyNot(product, status) {
   const start = Date.parse(product.saleStartTime);
   if (status === 'upcoming') {
     const left = start - clock.now();
-    return left < 60_000 ? `The sale starts in ${Math.max(1, Math.ceil(left / 1000))} s.` : `The sale starts on ${dateTime(start)}.`;
+    if (left >= 60_000) return `The sale starts on ${dateTime(start)}.`;
+    return `The sale starts in ${Math.max(1, Math.ceil(left / 1000))} s.`;
   }
   if (status === 'ended') return `The sale ended on ${dateTime(product.saleEndTime)}.`;
   return 'Sold out. If more comes in, this button wakes up by itself.';
@@ -151,12 +153,16 @@ function refusal(problem) {
   const { remaining, limit, purchased, saleStartTime, saleEndTime, errors } = problem.body;
   switch (problem.code) {
     case 'sold_out': return 'Sold out: nothing was bought.';
-    case 'insufficient_stock': return `Only ${number(remaining)} left, so nothing was bought. Choose ${number(remaining)} or fewer.`;
+    case 'insufficient_stock':
+      return `Only ${number(remaining)} left, so nothing was bought. Choose ${number(remaining)} or fewer.`;
     case 'purchase_limit_reached':
       return `Nothing more was bought: one person may have ${number(limit)}, and you have ${number(purchased)}.`;
     case 'sale_not_started': return whyNot({ saleStartTime }, 'upcoming');
     case 'sale_ended': return whyNot({ saleEndTime }, 'ended');
-    case 'validation_failed': return `Nothing was bought: ${(errors ?? []).map(({ field: name, message }) => `${name} ${message}`).join('; ')}.`;
+    case 'validation_failed': {
+      const reasons = (errors ?? []).map(({ field: name, message }) => `${name} ${message}`);
+      return `Nothing was bought: ${reasons.join('; ')}.`;
+    }
     default: return `Nothing was bought. ${inWords(problem)}`;
   }
 }

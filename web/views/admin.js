@@ -168,7 +168,9 @@ function row(first, rates, signal) {
   }
 
   async function endNow() {
-    const sure = await confirm({ title: `End “${product.name}” now?`, text: 'Nobody can buy any more. What was bought stays bought.', yes: 'End now' });
+    const sure = await confirm({
+      title: `End “${product.name}” now?`, text: 'Nobody can buy any more. What was bought stays bought.', yes: 'End now',
+    });
     if (!sure) return;
     // Whatever version it has by now: it is the sale that ends, not what was read of it.
     const { data } = await asAdmin('PATCH', `/products/${id}`, {
@@ -179,7 +181,9 @@ function row(first, rates, signal) {
   }
 
   async function removeIt() {
-    const sure = await confirm({ title: `Delete “${product.name}”?`, text: 'It disappears from the shop. This cannot be undone.', yes: 'Delete' });
+    const sure = await confirm({
+      title: `Delete “${product.name}”?`, text: 'It disappears from the shop. This cannot be undone.', yes: 'Delete',
+    });
     if (!sure) return;
     await asAdmin('DELETE', `/products/${id}`);
     store.remove(id);
@@ -235,9 +239,10 @@ export function restock(product) {
     sending = true;
     setText(problem, '');
     try {
-      const { data } = await asAdmin('POST', `/products/${product.id}/restock`, { body: { quantity: Number(quantity.control.value) } });
+      const units = Number(quantity.control.value);
+      const { data } = await asAdmin('POST', `/products/${product.id}/restock`, { body: { quantity: units } });
       store.put(data);
-      announce(`${count(Number(quantity.control.value), 'unit')} added: ${number(data.stock)} left.`);
+      announce(`${count(units, 'unit')} added: ${number(data.stock)} left.`);
       dialog.close();
     } catch (error) {
       const errors = error.body?.errors;

@@ -10,24 +10,14 @@ import * as session from '../session.js';
 import * as store from '../store.js';
 import { openAccount } from '../parts/account.js';
 import { card } from '../parts/card.js';
+import { GROUPS, places } from '../parts/groups.js';
 import { failure, notice, skeleton } from '../parts/states.js';
 
 const PAGE = 24;
 const LIMIT_MAX = 200;
 const SEARCH_AFTER_MS = 250;
-// So long a card stays where it is although its sale has opened or ended: at the opening it is just about to be pressed.
-const STAY_MS = 20_000;
-
-// The list is asked for by status, since it comes by the start of the sale: the first page of all of it would be the
-// sales of years ago. Whoever sold out while the sale runs stands with those that are live.
-const GROUPS = [
-  { name: 'live', title: 'Live now', lists: ['live', 'sold_out'] },
-  { name: 'upcoming', title: 'Opening soon', lists: ['upcoming'] },
-  { name: 'ended', title: 'Ended', lists: ['ended'] },
-];
 // A search looks at every product, whatever their status, and the server does few at a time: one is enough for all groups.
 const ANY = 'any';
-const groupOf = (status) => (status === 'sold_out' ? 'live' : status);
 
 /// The view.
 export function catalogue(page) {
@@ -39,9 +29,8 @@ export function catalogue(page) {
   /// status -> {ids, cursor}: what has been read of that list.
   let lists = new Map();
   const cards = new Map();
-  /// id -> {group, late, since}: where each product was put, and whether it was sold out by then.
-  const placed = new Map();
   const onScreen = new Set();
+  const placed = places((id) => onScreen.has(id), (id) => cards.get(id)?.element.matches(':hover, :focus-within'));
   let loading = null;
   let failed = null;
 
@@ -151,36 +140,6 @@ export function catalogue(page) {
     return new Set([...lists.values()].flatMap(({ ids }) => ids));
   }
 
-  /// The group of a product by the server's clock, and not by the list it was read from: time moves it. But not from
-  /// under the visitor's finger.
-  function place(product) {
-    const group = groupOf(clock.statusOf(product));
-    const before = placed.get(product.id);
-    if (before && before.group !== group) {
-      const element = cards.get(product.id)?.element;
-      before.since ??= performance.now();
-      const inUse = element?.matches(':hover, :focus-within') || performance.now() - before.since < STAY_MS;
-      if (inUse && onScreen.has(product.id)) return before.group;
-    }
-    if (before?.group !== group) placed.set(product.id, { group, late: product.stock === 0 });
-    return group;
-  }
-
-  /// group -> products
-  function grouped() {
-    const groups = new Map(GROUPS.map(({ name }) => [name, []]));
-    for (const id of shownIds()) {
-      const product = store.find(id);
-      if (product) groups.get(place(product)).push(product);
-    }
-    const start = (product) => Date.parse(product.saleStartTime);
-    const late = ({ id }) => (placed.get(id).late ? 1 : 0);
-    groups.get('live').sort((a, b) => late(a) - late(b) || Date.parse(a.saleEndTime) - Date.parse(b.saleEndTime));
-    groups.get('upcoming').sort((a, b) => start(a) - start(b));
-    groups.get('ended').sort((a, b) => Date.parse(b.saleEndTime) - Date.parse(a.saleEndTime));
-    return groups;
-  }
-
   // Only what is on the screen is followed: that is what the visitor sees, and a socket carries only so many.
   const observer = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
@@ -242,7 +201,7 @@ export function catalogue(page) {
 
   /// Puts every card where it belongs; the cards that stay are not made anew.
   function arrange() {
-    const groups = grouped();
+    const groups = placed.arrange([...shownIds()].map(store.find).filter(Boolean));
     const next = shownGroups().map(({ name }) => `${name}:${groups.get(name).map(({ id }) => id).join()}`).join(';');
     if (next === layout) return;
     layout = next;
@@ -268,17 +227,30 @@ export function catalogue(page) {
     }
   }
 
+  function clearSearch() {
+    searchField.value = '';
+    // What was pressed is about to be gone, and the focus with it.
+    searchField.focus();
+    change(show, '');
+  }
+
+  function showAll() {
+    const all = root.querySelector('input[value=all]');
+    all.focus();
+    all.click();
+  }
+
   function nothing() {
     if (search) {
       return notice({
         title: 'Nothing found', text: `No ${show === 'all' ? '' : `${show} `}sale has “${search}” in its name.`,
-        action: h('button', { type: 'button', class: 'button', onclick: () => { searchField.value = ''; searchField.focus(); change(show, ''); } }, 'Clear the search'),
+        action: h('button', { type: 'button', class: 'button', onclick: clearSearch }, 'Clear the search'),
       });
     }
     if (show !== 'all') {
       return notice({
         title: `No ${show} sales`, text: 'There may be others.',
-        action: h('button', { type: 'button', class: 'button', onclick: () => root.querySelector('input[value=all]').click() }, 'Show all sales'),
+        action: h('button', { type: 'button', class: 'button', onclick: showAll }, 'Show all sales'),
       });
     }
     if (session.isAdmin()) {

@@ -46,28 +46,35 @@ function saleFields(product) {
   const currency = field({
     name: 'price.currency', label: 'Currency', hint: 'Three letters, ISO 4217.',
     attributes: {
-      type: 'text', required: true, pattern: '[A-Z]{3}', maxlength: 3, size: 4, value: product?.price.currency ?? 'USD', list: 'currencies',
-      autocomplete: 'off', spellcheck: 'false',
+      type: 'text', required: true, pattern: '[A-Z]{3}', maxlength: 3, list: 'currencies', autocomplete: 'off', spellcheck: 'false',
+      value: product?.price.currency ?? 'USD',
     },
   });
   const money = (control) => {
     const amount = textToAmount(control.value, currency.control.value);
     return amount === null ? null : { amount, currency: currency.control.value };
   };
+  const whole = (control) => Number(control.value);
   const make = (name, label, read, attributes, more = {}) => ({ ...field({ name, label, attributes, ...more }), read });
-  const priceAttributes = (value) => ({ type: 'text', inputmode: 'decimal', autocomplete: 'off', value: value ? amountToText(value.amount, value.currency) : '' });
+  const amount = (value) => ({
+    type: 'text', inputmode: 'decimal', autocomplete: 'off', value: value ? amountToText(value.amount, value.currency) : '',
+  });
+  const units = (min, max, value) => ({ type: 'number', required: true, min, max, step: 1, value, inputmode: 'numeric' });
   const description = h('textarea', { rows: 4, maxlength: 5000 });
   description.value = product?.description ?? '';
   const fields = [
-    make('name', 'Name', (control) => control.value.trim(), { type: 'text', required: true, maxlength: 200, value: product?.name ?? '' }),
+    make('name', 'Name', (control) => control.value.trim(),
+      { type: 'text', required: true, maxlength: 200, value: product?.name ?? '' }),
     make('description', 'Description', text, {}, { input: description }),
-    make('imageUrl', 'Address of a picture', text, { type: 'url', pattern: 'https?://.+', maxlength: 2048, value: product?.imageUrl ?? '', placeholder: 'https://' },
+    make('imageUrl', 'Address of a picture', text,
+      { type: 'url', pattern: 'https?://.+', maxlength: 2048, value: product?.imageUrl ?? '', placeholder: 'https://' },
       { hint: 'http or https. Without one, a picture is drawn.' }),
-    make('price', 'Price', money, { ...priceAttributes(product?.price), required: true }),
+    make('price', 'Price', money, { ...amount(product?.price), required: true }),
     currency,
-    make('originalPrice', 'Usual price', money, priceAttributes(product?.originalPrice), { hint: 'Shown struck through.' }),
-    product ? null : make('stock', 'Stock', (control) => Number(control.value), { type: 'number', required: true, min: 0, max: 1_000_000_000, step: 1, value: 100, inputmode: 'numeric' }),
-    make('purchaseLimit', 'Limit per person', (control) => Number(control.value), { type: 'number', required: true, min: 1, max: 1000, step: 1, value: product?.purchaseLimit ?? 1, inputmode: 'numeric' }),
+    make('originalPrice', 'Usual price', money, amount(product?.originalPrice), { hint: 'Shown struck through.' }),
+    // The stock of a sale that there is grows by restocking only.
+    product ? null : make('stock', 'Stock', whole, units(0, 1_000_000_000, 100)),
+    make('purchaseLimit', 'Limit per person', whole, units(1, 1000, product?.purchaseLimit ?? 1)),
     instantField('saleStartTime', 'Opens', start),
     instantField('saleEndTime', 'Ends', end),
   ];
@@ -77,8 +84,11 @@ function saleFields(product) {
 /// A moment, entered in the visitor's time zone, shown in UTC too: a sale is for people in all zones.
 function instantField(name, label, value) {
   const shown = h('p', { class: 'field-instant' });
-  // The tenths that a field cannot show would be lost by touching it; so it has them.
-  const one = field({ name, label, attributes: { type: 'datetime-local', required: true, step: value.endsWith('.000Z') ? 1 : 0.001, value: toLocal(value) }, extra: shown });
+  // Milliseconds that a field does not show would be lost by touching it.
+  const step = value.endsWith('.000Z') ? 1 : 0.001;
+  const one = field({
+    name, label, extra: shown, attributes: { type: 'datetime-local', required: true, step, value: toLocal(value) },
+  });
   const read = (control) => {
     const date = new Date(control.value);
     return Number.isNaN(date.getTime()) ? null : date.toISOString();
@@ -128,7 +138,9 @@ function saleForm(product, etag) {
     for (const name of ['price', 'originalPrice']) {
       if (entered[name] === null && byName(name).control.value.trim()) errors.push({ field: name, message });
     }
-    if (entered.saleEndTime <= entered.saleStartTime) errors.push({ field: 'saleEndTime', message: 'must be later than the opening' });
+    if (entered.saleEndTime <= entered.saleStartTime) {
+      errors.push({ field: 'saleEndTime', message: 'must be later than the opening' });
+    }
     return errors;
   }
 
