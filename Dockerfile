@@ -13,6 +13,7 @@ RUN mkdir src \
     && rm -r src
 
 # Cargo goes by the time of a file, and a checkout may be older than the empty program above.
+COPY web web
 COPY src src
 RUN touch src/lib.rs src/main.rs \
     && cargo build --release --locked

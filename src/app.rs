@@ -6,8 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::response::{Redirect, Response};
-use axum::routing::get;
+use axum::response::Response;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tower::util::option_layer;
@@ -32,7 +31,7 @@ use crate::purchases::service::PurchaseCursor;
 use crate::store::Store;
 use crate::store::crowd_read::CrowdReads;
 use crate::store::pulse::Pulse;
-use crate::{auth, leaderboard, live, metrics, openapi, products, purchases, status};
+use crate::{auth, leaderboard, live, metrics, openapi, products, purchases, status, storefront};
 
 /// What every handler gets.
 pub type AppState = Arc<App>;
@@ -228,7 +227,7 @@ fn routes(app: AppState) -> Router {
     routes
         .merge(live::socket::router())
         .merge(openapi::router(document))
-        .route("/", get(|| async { Redirect::temporary("/docs/") }))
+        .merge(storefront::router())
         .fallback(|| async {
             Error::NotFound { detail: "No route has this path; GET /docs lists them all." }
         })

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod products;
 pub mod purchases;
 pub mod status;
+pub mod storefront;
 
 pub mod store;
 

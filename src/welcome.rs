@@ -7,7 +7,7 @@ use crate::server::Server;
 /// The greeting, with three commands that can be pasted into a shell.
 pub fn text(server: &Server) -> String {
     let url = url(server);
-    let mut text = format!("\nflash-sale is ready at {url} (the API and a page to try it: {url}/docs/)\n");
+    let mut text = format!("\nflash-sale is ready at {url} (the shop; a page to try the API: {url}/docs/)\n");
     if let Some(admin) = server.first_admin() {
         let (email, password) = (&admin.email, admin.password.reveal());
         write!(

@@ -20,4 +20,5 @@ mod products;
 mod purchases;
 mod rehearsal;
 mod rivals;
+mod storefront;
 mod window;

@@ -1,0 +1,132 @@
+// Talks to the server: JSON in and out, and two kinds of failure. A `Problem` is an answer of the server (RFC 9457),
+// with a `code` to decide by; `Unreachable` is the lack of one, and tells nothing about what the server did.
+
+import * as session from './session.js';
+
+/// An error that the server has answered.
+export class Problem extends Error {
+  constructor(status, body, headers) {
+    super(body.detail || body.title || `The server answered ${status}.`);
+    this.status = status;
+    this.code = body.code ?? '';
+    this.body = body;
+    const seconds = Number(headers.get('Retry-After'));
+    this.retryAfter = Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : null;
+  }
+}
+
+/// No answer came: no network, no server, or not in time.
+export class Unreachable extends Error {
+  constructor() {
+    super('The shop cannot be reached.');
+  }
+}
+
+const TIMEOUT_MS = 15_000;
+
+/// Sends a request. Gives `{status, data, etag, headers}`; throws `Problem` or `Unreachable`.
+/// An aborted `signal` throws its `AbortError`. An `anonymous` request carries no token: it needs none.
+export async function request(method, path, { body, headers = {}, signal, timeout = TIMEOUT_MS, anonymous = false } = {}) {
+  const token = anonymous ? null : session.current()?.token;
+  const all = { Accept: 'application/json', ...headers };
+  if (token) all.Authorization = `Bearer ${token}`;
+  if (body !== undefined) all['Content-Type'] = 'application/json';
+  const patience = AbortSignal.timeout(timeout);
+  let response;
+  let text;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: all,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+    });
+    text = await response.text();
+  } catch {
+    signal?.throwIfAborted();
+    throw new Unreachable();
+  }
+  const data = parse(text);
+  if (!response.ok && response.status !== 304) {
+    const problem = new Problem(response.status, data ?? {}, response.headers);
+    // Only if it is still this token: another tab may have logged in meanwhile.
+    if (token && loginIsOver(problem) && session.current()?.token === token) session.end();
+    throw problem;
+  }
+  return { status: response.status, data, etag: response.headers.get('ETag'), headers: response.headers };
+}
+
+/// Whether the server does not take the token (any more); wrong credentials are another 401.
+export function loginIsOver(error) {
+  return error instanceof Problem && (error.code === 'token_expired' || error.code === 'unauthenticated');
+}
+
+// Reading waits for its turn: when a crowd arrives, the server sends some of it away for a second.
+const READ_ATTEMPTS = 4;
+
+async function read(path, options) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await request('GET', path, options);
+    } catch (error) {
+      if (error.status !== 503 || attempt === READ_ATTEMPTS) throw error;
+      const wait = (error.retryAfter ?? 1000) * (0.5 + attempt * Math.random());
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      options.signal?.throwIfAborted();
+    }
+  }
+}
+
+// Answers that may be asked for again with If-None-Match; the oldest goes first.
+const KEPT_MAX = 60;
+const kept = new Map();
+
+/// GET of something public. When the server says that it has not changed, gives what it was, with `changed: false`.
+export async function get(path, { signal } = {}) {
+  const known = kept.get(path);
+  const answer = await read(path, { signal, anonymous: true, headers: known ? { 'If-None-Match': known.etag } : {} });
+  if (answer.status === 304 && known) return { ...known, changed: false };
+  kept.delete(path);
+  if (answer.etag) {
+    kept.set(path, { data: answer.data, etag: answer.etag });
+    if (kept.size > KEPT_MAX) kept.delete(kept.keys().next().value);
+  }
+  return { data: answer.data, etag: answer.etag, changed: true };
+}
+
+/// Puts a path and its query together, leaving out what is empty.
+export function pathOf(path, query) {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== null && value !== undefined && value !== '') parameters.set(name, value);
+  }
+  const text = parameters.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+function parse(text) {
+  try {
+    return text ? JSON.parse(text) : null;
+  } catch {
+    // A proxy's page, perhaps: the status is all there is.
+    return null;
+  }
+}
+
+/// A failure in a sentence for people.
+export function inWords(error) {
+  if (error instanceof Unreachable) return 'The shop cannot be reached. Check your connection.';
+  if (!(error instanceof Problem)) return 'Something went wrong on this page.';
+  switch (error.code) {
+    case 'rate_limited': return `Too many attempts. Try again in ${Math.ceil((error.retryAfter ?? 1000) / 1000)} s.`;
+    case 'overloaded': return 'The shop is very busy at the moment. Try again shortly.';
+    case 'database_unavailable': return 'The shop has lost touch with its database. Nothing was changed; try again shortly.';
+    case 'outcome_unknown': return 'The shop itself cannot tell yet what became of it.';
+    case 'internal': return `Something went wrong in the shop (request ${error.body.instance}).`;
+    case 'forbidden': return 'Only an admin may do this.';
+    case 'token_expired': return 'Your login has expired. Log in again.';
+    case 'unauthenticated': return 'Log in to go on.';
+    case 'product_not_found': return 'This sale does not exist (any more).';
+    default: return error.message;
+  }
+}

@@ -1,0 +1,118 @@
+// Money, numbers, times and durations in words.
+
+// The page's texts are English, so the formats are too: those of the visitor's kind of English, if it is one.
+const LOCALE = navigator.languages?.find((language) => /^en\b/i.test(language)) ?? 'en-GB';
+
+// Decimal places by ISO 4217, which the API counts in. Not what the browser would say: its figures follow cash habits
+// (no cents in Belgrade), and would be wrong by a factor of a hundred for a dozen currencies.
+const DIGITS = new Map();
+for (const [digits, codes] of [
+  [0, 'BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF'],
+  [3, 'BHD IQD JOD KWD LYD OMR TND'],
+  [4, 'CLF UYW'],
+]) {
+  for (const code of codes.split(' ')) DIGITS.set(code, digits);
+}
+
+/// Decimal places of a currency.
+export function currencyDigits(currency) {
+  return DIGITS.get(currency) ?? 2;
+}
+
+const moneyFormats = new Map();
+/// `{amount, currency}` as people read it.
+export function money({ amount, currency }) {
+  const digits = currencyDigits(currency);
+  if (!moneyFormats.has(currency)) {
+    moneyFormats.set(currency, new Intl.NumberFormat(LOCALE, {
+      style: 'currency', currency, minimumFractionDigits: digits, maximumFractionDigits: digits,
+    }));
+  }
+  return moneyFormats.get(currency).format(amount / 10 ** digits);
+}
+
+/// An amount in minor units as it is typed into a field: 1999 USD is `19.99`.
+export function amountToText(amount, currency) {
+  const digits = currencyDigits(currency);
+  const text = String(amount).padStart(digits + 1, '0');
+  return digits === 0 ? text : `${text.slice(0, -digits)}.${text.slice(-digits)}`;
+}
+
+/// The reverse, digit by digit: floating point has no place in money. `null` when it is no amount of this currency.
+export function textToAmount(text, currency) {
+  const match = /^(\d+)(?:[.,](\d+))?$/.exec(text.trim());
+  const digits = currencyDigits(currency);
+  const fraction = match?.[2] ?? '';
+  if (!match || fraction.length > digits) return null;
+  return Number(match[1] + fraction.padEnd(digits, '0'));
+}
+
+/// How much is saved, as a whole percentage; `null` if nothing is, or if it cannot be said.
+export function discount(price, original) {
+  if (!original || original.currency !== price.currency || original.amount <= price.amount) return null;
+  // Rounded down: a shop does not promise more than it gives.
+  return Math.floor((100 * (original.amount - price.amount)) / original.amount) || null;
+}
+
+const numbers = new Intl.NumberFormat(LOCALE);
+/// A count.
+export function number(value) {
+  return numbers.format(value);
+}
+
+/// A count and its unit.
+export function count(value, one, many = `${one}s`) {
+  return `${number(value)} ${value === 1 ? one : many}`;
+}
+
+const dateTimes = new Intl.DateTimeFormat(LOCALE, { dateStyle: 'medium', timeStyle: 'short' });
+const preciseTimes = new Intl.DateTimeFormat(LOCALE, {
+  hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, hourCycle: 'h23',
+});
+const clockTimes = new Intl.DateTimeFormat(LOCALE, {
+  hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23',
+});
+
+/// A date and a time in the visitor's zone. `instant` is anything that `Date` takes.
+export function dateTime(instant) {
+  return dateTimes.format(new Date(instant));
+}
+
+/// A time with milliseconds: at a sale they make the order.
+export function preciseTime(instant) {
+  return preciseTimes.format(new Date(instant));
+}
+
+/// A time of day.
+export function clockTime(instant) {
+  return clockTimes.format(new Date(instant));
+}
+
+/// The visitor's time zone, by name and offset.
+export function timeZone(instant = Date.now()) {
+  const name = new Intl.DateTimeFormat().resolvedOptions().timeZone ?? 'local time';
+  if (name === 'UTC') return name;
+  const minutes = -new Date(instant).getTimezoneOffset();
+  const two = (value) => String(Math.floor(Math.abs(value))).padStart(2, '0');
+  return `${name}, UTC${minutes < 0 ? '−' : '+'}${two(minutes / 60)}:${two(minutes % 60)}`;
+}
+
+/// A duration as the parts of a countdown. Rounded up: it shows zero when it is over, not a second before.
+export function countdownParts(milliseconds) {
+  const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
+  return {
+    days: Math.floor(seconds / 86_400),
+    hours: Math.floor(seconds / 3600) % 24,
+    minutes: Math.floor(seconds / 60) % 60,
+    seconds: seconds % 60,
+  };
+}
+
+/// A duration in words, coarse: what a screen reader should say of a countdown.
+export function inWords(milliseconds) {
+  const { days, hours, minutes, seconds } = countdownParts(milliseconds);
+  if (days > 0) return hours > 0 ? `${count(days, 'day')} ${count(hours, 'hour')}` : count(days, 'day');
+  if (hours > 0) return minutes > 0 ? `${count(hours, 'hour')} ${count(minutes, 'minute')}` : count(hours, 'hour');
+  if (minutes > 0) return count(minutes, 'minute');
+  return count(seconds, 'second');
+}

@@ -1,0 +1,36 @@
+// Puts the page together and starts it.
+
+import { Unreachable } from './api.js';
+import * as clock from './clock.js';
+import * as live from './live.js';
+import * as header from './parts/header.js';
+import * as router from './router.js';
+import { failure } from './parts/states.js';
+import { catalogue } from './views/catalogue.js';
+import { product } from './views/product.js';
+
+/// A view whose files are fetched when it is first shown: a crowd that comes to buy need not load the admin's.
+function later(load, name) {
+  return async (page) => {
+    let views;
+    try {
+      views = await load();
+    } catch {
+      if (!page.signal.aborted) page.root.append(failure(new Unreachable(), page.again, 'h1'));
+      return;
+    }
+    if (!page.signal.aborted) views[name](page);
+  };
+}
+
+clock.start();
+header.start();
+router.start([
+  [/^\/$/, catalogue],
+  [/^\/products\/([0-9a-f]{24})$/i, product],
+  [/^\/purchases$/, later(() => import('./views/purchases.js'), 'purchases')],
+  [/^\/admin$/, later(() => import('./views/admin.js'), 'admin')],
+  [/^\/admin\/new$/, later(() => import('./views/sale.js'), 'sale')],
+  [/^\/admin\/([0-9a-f]{24})$/i, later(() => import('./views/sale.js'), 'sale')],
+]);
+live.start();

@@ -1,0 +1,122 @@
+// Logging in and registering, in a dialog over whatever the visitor is doing, so that it can go on afterwards.
+
+import { Problem, inWords, request } from '../api.js';
+import { announce } from '../announce.js';
+import { h, setText, uniqueId } from '../dom.js';
+import * as session from '../session.js';
+import { field, showErrors } from './fields.js';
+
+const MODES = {
+  login: {
+    title: 'Log in', button: 'Log in', path: '/auth/login', other: 'register',
+    question: 'No account yet?', otherLabel: 'Register',
+  },
+  register: {
+    title: 'Register', button: 'Create account', path: '/auth/register', other: 'login',
+    question: 'You have an account?', otherLabel: 'Log in',
+  },
+};
+
+let opened = null;
+
+/// Resolves to whether somebody is logged in: at once, or when the dialog has been closed. `reason` says why to log in.
+export function ensureLogin(reason) {
+  const expires = Date.parse(session.current()?.expiresAt ?? 0);
+  // By the visitor's clock, which may be wrong: so this spares a request, and the server has the last word.
+  if (session.current() && !(expires < Date.now() - 60_000)) return Promise.resolve(true);
+  return openAccount('login', reason);
+}
+
+/// Opens the dialog. Resolves when it is closed, to whether somebody is logged in.
+export function openAccount(mode = 'login', reason = '') {
+  opened ??= dialog(mode, reason).finally(() => { opened = null; });
+  return opened;
+}
+
+function dialog(mode, reason) {
+  const titleId = uniqueId('account');
+  const title = h('h2', { class: 'dialog-title', id: titleId });
+  const body = h('div', {});
+  const close = h('button', { type: 'button', class: 'dialog-close', 'aria-label': 'Close', onclick: () => element.close() }, '×');
+  const element = h('dialog', { class: 'dialog dialog-account', 'aria-labelledby': titleId },
+    h('div', { class: 'dialog-head' }, title, close),
+    reason ? h('p', { class: 'dialog-reason' }, reason) : null, body);
+
+  let email = '';
+  function show(next) {
+    const texts = MODES[next];
+    setText(title, texts.title);
+    const form = accountForm(next, email, () => element.close());
+    const other = h('button', { type: 'button', class: 'link-button', onclick: () => {
+      email = form.querySelector('[name=email]').value;
+      show(texts.other);
+    } }, texts.otherLabel);
+    body.replaceChildren(form, h('p', { class: 'dialog-other' }, texts.question, ' ', other));
+    if (element.open) form.querySelector('input').focus();
+  }
+  show(mode);
+
+  document.body.append(element);
+  element.showModal();
+  body.querySelector('input').focus();
+  return new Promise((resolve) => {
+    element.addEventListener('close', () => {
+      element.remove();
+      resolve(session.current() !== null);
+    });
+  });
+}
+
+function accountForm(mode, email, done) {
+  const registers = mode === 'register';
+  const fields = [];
+  if (registers) {
+    fields.push(field({
+      name: 'name', label: 'Name', hint: 'Others see your first name and an initial when you buy.',
+      attributes: { type: 'text', required: true, maxlength: 80, autocomplete: 'name' },
+    }));
+  }
+  fields.push(field({
+    name: 'email', label: 'E-mail',
+    attributes: { type: 'email', required: true, maxlength: 254, autocomplete: 'username', value: email, inputmode: 'email' },
+  }));
+  fields.push(field({
+    name: 'password', label: 'Password', hint: registers ? 'At least 12 characters.' : null,
+    attributes: {
+      type: 'password', required: true, maxlength: 128, minlength: registers ? 12 : 1,
+      autocomplete: registers ? 'new-password' : 'current-password',
+    },
+  }));
+  const problem = h('p', { class: 'form-problem', role: 'alert' });
+  const button = h('button', { class: 'button button-primary button-wide' }, MODES[mode].button);
+  const form = h('form', { class: 'form', onsubmit: submit }, fields.map((one) => one.element), problem, button);
+
+  async function submit(event) {
+    event.preventDefault();
+    if (button.getAttribute('aria-disabled') === 'true') return;
+    button.setAttribute('aria-disabled', 'true');
+    setText(problem, '');
+    try {
+      const body = Object.fromEntries(fields.map(({ name, control }) => [name, control.value]));
+      const { data } = await request('POST', MODES[mode].path, { body, anonymous: true });
+      session.begin(data);
+      announce(`Logged in as ${data.user.name}.`);
+      done();
+    } catch (error) {
+      setText(problem, explain(error, fields));
+    } finally {
+      button.removeAttribute('aria-disabled');
+    }
+  }
+  return form;
+}
+
+function explain(error, fields) {
+  if (!(error instanceof Problem)) return inWords(error);
+  switch (error.code) {
+    case 'validation_failed': return showErrors(fields, error.body.errors ?? []);
+    case 'invalid_credentials': return 'The e-mail address or the password is wrong.';
+    case 'email_taken': return showErrors(fields, [{ field: 'email', message: 'already has an account: log in with it' }]);
+    default: return inWords(error);
+  }
+}

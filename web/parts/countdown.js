@@ -1,0 +1,47 @@
+// The time until a sale opens or closes, by the server's clock.
+
+import * as clock from '../clock.js';
+import { h, setAttribute, setText } from '../dom.js';
+import { countdownParts, dateTime, inWords } from '../format.js';
+
+const SOON_MS = 60_000;
+
+/// A countdown for `product()`, which may change at any time. It is no live region: it would never be silent.
+export function countdown(product, signal, { large = false } = {}) {
+  const label = h('span', { class: 'countdown-label' });
+  const digits = h('span', { class: 'countdown-digits', 'aria-hidden': 'true' });
+  const words = h('span', { class: 'unseen' });
+  const time = h('span', { class: 'countdown-time', role: 'timer' }, digits, words);
+  const element = h('p', { class: large ? 'countdown countdown-large' : 'countdown' }, label, ' ', time);
+
+  function update() {
+    const { saleStartTime, saleEndTime } = product();
+    const moment = clock.now();
+    const start = Date.parse(saleStartTime);
+    const end = Date.parse(saleEndTime);
+    setAttribute(element, 'data-soon', start > moment && start - moment <= SOON_MS ? '' : null);
+    setAttribute(element, 'data-over', end <= moment ? '' : null);
+    if (end <= moment) {
+      setText(label, 'Ended');
+      setText(digits, dateTime(end));
+      setText(words, dateTime(end));
+      return;
+    }
+    const left = (start > moment ? start : end) - moment;
+    setText(label, start > moment ? 'Opens in' : 'Ends in');
+    setText(digits, asDigits(left));
+    setText(words, inWords(left));
+  }
+
+  clock.onTick(update, signal);
+  return { element, update };
+}
+
+/// `2 d 03:14:09`; days only when there are some, hours always, so that the width does not change at a full hour.
+export function asDigits(milliseconds) {
+  const { days, hours, minutes, seconds } = countdownParts(milliseconds);
+  // Nobody waits for the seconds of a year.
+  if (days >= 100) return `${days} days`;
+  const two = (value) => String(value).padStart(2, '0');
+  return `${days > 0 ? `${days} d ` : ''}${two(hours)}:${two(minutes)}:${two(seconds)}`;
+}

@@ -1,0 +1,166 @@
+// Buys. One press is one purchase, however often it has to be sent: all attempts carry the same Idempotency-Key, and
+// the server answers a repeated one with the first purchase. So whatever gets lost on the way is simply sent again.
+
+import { Problem, Unreachable, loginIsOver, request } from './api.js';
+import * as clock from './clock.js';
+import * as session from './session.js';
+
+const ATTEMPTS_MAX = 15;
+const GIVE_UP_MS = 45_000;
+const PAUSE_MS_MIN = 400;
+const PAUSE_MS_MAX = 8_000;
+// The opening may be seen here a moment before the server sees it; that much is worth waiting out.
+const EARLY_MS_MAX = 3_000;
+const REFUSED_AGAIN_MS = 1_500;
+const PENDING = 'flash-sale.pending';
+
+/// A key of 122 random bits. `crypto.randomUUID` is there only on https and localhost.
+export function newKey() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/// A press of the button: what is bought, and the key that makes it one purchase.
+export function newOrder(productId, quantity) {
+  return { productId, quantity, key: newKey() };
+}
+
+/// Sends the order until there is an answer. `onWait(unsure)` is called when an attempt has failed and the next one is
+/// waited for: `unsure` is false as long as it is certain that nothing was bought.
+///
+/// Gives one of
+/// `{outcome: 'bought', purchase, replayed}`, `{outcome: 'refused', problem}`, `{outcome: 'login'}` (nothing was bought,
+/// the login is over), `{outcome: 'unsure', error}` (it may have been bought; the same order can be sent again), and
+/// `{outcome: 'failed', error}` (nothing was bought).
+export async function buy(order, onWait = () => {}) {
+  const deadline = performance.now() + GIVE_UP_MS;
+  // Set once an attempt may have reached the till without our hearing of it.
+  let unsure = order.unsure ?? false;
+  let refusedBefore = false;
+  remember(order);
+  for (let attempt = 1; ; attempt += 1) {
+    const result = await send(order);
+    if (result.outcome === 'refused' && unsure && !refusedBefore) {
+      // Had it been bought, the key would have brought that purchase back; unless the lost attempt is still on its way,
+      // at another server. A second refusal a little later settles it.
+      refusedBefore = true;
+      await sleep(REFUSED_AGAIN_MS);
+      continue;
+    }
+    if (result.outcome !== 'again') {
+      // A lapsed login is no judgement of the order: it stays as open as it was.
+      const open = unsure && (result.outcome === 'login' || result.outcome === 'failed');
+      if (!open) forget(order);
+      return open && result.outcome === 'failed' ? { ...result, outcome: 'unsure' } : result;
+    }
+    unsure ||= result.unsure;
+    if (unsure && !order.unsure) {
+      order.unsure = true;
+      remember(order);
+    }
+    const pause = result.wait ?? backOff(attempt);
+    if (attempt >= ATTEMPTS_MAX || performance.now() + pause > deadline) {
+      if (unsure) return { outcome: 'unsure', error: result.error };
+      forget(order);
+      return result.error.code === 'sale_not_started'
+        ? { outcome: 'refused', problem: result.error }
+        : { outcome: 'failed', error: result.error };
+    }
+    onWait(unsure);
+    await sleep(pause);
+  }
+}
+
+async function send({ productId, quantity, key }) {
+  try {
+    const { data, headers } = await request('POST', '/products/purchase', {
+      body: { productId, quantity }, headers: { 'Idempotency-Key': key },
+    });
+    own.add(`${data.productId} ${data.sequence}`);
+    for (const fn of ownListeners) fn();
+    return { outcome: 'bought', purchase: data, replayed: headers.get('Idempotent-Replayed') === 'true' };
+  } catch (error) {
+    return judge(error);
+  }
+}
+
+/// What a failed attempt means.
+function judge(error) {
+  if (error instanceof Unreachable) return { outcome: 'again', unsure: true, error };
+  if (!(error instanceof Problem)) return { outcome: 'failed', error };
+  if (loginIsOver(error)) return { outcome: 'login' };
+  // Later than asked for, never earlier, and not all of us at once.
+  const wait = error.retryAfter === null ? null : error.retryAfter * (1 + Math.random() / 2);
+  switch (error.code) {
+    case 'outcome_unknown': return { outcome: 'again', unsure: true, wait, error };
+    case 'overloaded':
+    case 'database_unavailable':
+    case 'rate_limited': return { outcome: 'again', unsure: false, wait, error };
+    case 'sale_not_started': {
+      const early = Date.parse(error.body.saleStartTime) - clock.now();
+      // Not the server's Retry-After, which counts whole seconds: at an opening that is too long.
+      if (early <= EARLY_MS_MAX) return { outcome: 'again', unsure: false, wait: Math.max(100, early + 50), error };
+      return { outcome: 'refused', problem: error };
+    }
+  }
+  // A server's or a proxy's failure: nobody knows how far it came.
+  if (error.status >= 500) return { outcome: 'again', unsure: true, wait, error };
+  if (error.status === 429) return { outcome: 'again', unsure: false, wait, error };
+  return { outcome: 'refused', problem: error };
+}
+
+function backOff(attempt) {
+  return Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** attempt) * (0.5 + Math.random() / 2);
+}
+
+function sleep(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+const own = new Set();
+const ownListeners = new Set();
+/// Whether this purchase of a product was made on this page.
+export function isOwn(productId, sequence) {
+  return own.has(`${productId} ${sequence}`);
+}
+
+/// Calls `fn` after a purchase on this page.
+export function onBought(fn, signal) {
+  ownListeners.add(fn);
+  signal.addEventListener('abort', () => ownListeners.delete(fn), { once: true });
+}
+
+// An order that is on its way is kept with its key: after a reload, or a crash of the browser's tab, sending it once
+// more tells what became of it. Without the key it could only be bought a second time.
+function pending() {
+  try {
+    return JSON.parse(sessionStorage.getItem(PENDING)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function keep(orders) {
+  try {
+    sessionStorage.setItem(PENDING, JSON.stringify(orders));
+  } catch {
+    // Then it lasts as long as the page.
+  }
+}
+
+function remember(order) {
+  keep({ ...pending(), [order.productId]: { ...order, userId: session.user()?.id } });
+}
+
+function forget(order) {
+  const orders = pending();
+  delete orders[order.productId];
+  keep(orders);
+}
+
+/// The order of this product that this account was waiting for when the page went away, or null.
+export function unfinished(productId) {
+  const order = pending()[productId];
+  return order && order.userId === session.user()?.id ? { ...order, unsure: true } : null;
+}

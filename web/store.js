@@ -1,0 +1,65 @@
+// The products that the page knows, each in its newest version, whichever way it came (a list, one by one, live).
+
+const products = new Map();
+const watchers = new Map();
+const everyone = new Set();
+const changed = new Set();
+let frame;
+
+/// The product, or undefined.
+export function find(id) {
+  return products.get(id);
+}
+
+/// Takes a whole product. An older version than the one that is known is ignored: answers overtake each other.
+export function put(product) {
+  const known = products.get(product.id);
+  if (known && known.version >= product.version) return known;
+  products.set(product.id, product);
+  mark(product.id);
+  return product;
+}
+
+/// Takes the figures of a live event.
+export function putStock({ productId, stock, sold, version }) {
+  const known = products.get(productId);
+  if (!known || known.version >= version) return;
+  products.set(productId, { ...known, stock, sold, totalStock: stock + sold, version });
+  mark(productId);
+}
+
+/// Forgets a product that is gone.
+export function remove(id) {
+  products.delete(id);
+  mark(id);
+}
+
+/// Calls `fn(product)` after changes of one product; with undefined when it is gone.
+export function watch(id, fn, signal) {
+  if (!watchers.has(id)) watchers.set(id, new Set());
+  watchers.get(id).add(fn);
+  signal.addEventListener('abort', () => {
+    watchers.get(id)?.delete(fn);
+    if (watchers.get(id)?.size === 0) watchers.delete(id);
+  }, { once: true });
+}
+
+/// Calls `fn(ids)` after changes of any products.
+export function watchAll(fn, signal) {
+  everyone.add(fn);
+  signal.addEventListener('abort', () => everyone.delete(fn), { once: true });
+}
+
+// A hundred events may come between two frames; the page is changed once for all of them, when it is drawn.
+function mark(id) {
+  changed.add(id);
+  frame ??= requestAnimationFrame(() => {
+    frame = undefined;
+    const ids = [...changed];
+    changed.clear();
+    for (const one of ids) {
+      for (const fn of [...(watchers.get(one) ?? [])]) fn(products.get(one));
+    }
+    for (const fn of [...everyone]) fn(ids);
+  });
+}

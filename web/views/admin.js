@@ -1,0 +1,266 @@
+// The sales as their keeper sees them: how fast each one sells, and what can be done about it.
+
+import { get, inWords, loginIsOver, pathOf, request } from '../api.js';
+import { announce } from '../announce.js';
+import * as clock from '../clock.js';
+import { h, setAttribute, setText, uniqueId } from '../dom.js';
+import { count, dateTime, number } from '../format.js';
+import * as live from '../live.js';
+import { watchRates } from '../rates.js';
+import * as session from '../session.js';
+import * as store from '../store.js';
+import { ensureLogin, openAccount } from '../parts/account.js';
+import { confirm } from '../parts/confirm.js';
+import { countdown } from '../parts/countdown.js';
+import { field, showErrors } from '../parts/fields.js';
+import { statusPill } from '../parts/labels.js';
+import { sparkline } from '../parts/sparkline.js';
+import { failure, notice, skeleton } from '../parts/states.js';
+import { stockBar } from '../parts/stock.js';
+
+const STATUSES = ['live', 'sold_out', 'upcoming', 'ended'];
+const PAGE = 100;
+
+/// Whether the visitor may be here; otherwise shows the way in.
+export function admitAdmin({ root, setTitle, signal }, again) {
+  // Whoever is in stays in, with all that they have typed, even if their login lapses meanwhile.
+  if (session.isAdmin()) return true;
+  session.onChange(again, signal);
+  setTitle('Admin');
+  root.append(notice({
+    heading: 'h1', title: 'For admins only',
+    text: session.user() ? 'Your account may buy, but not change the sales.' : 'Log in with an admin’s account.',
+    action: session.user() ? null
+      : h('button', { type: 'button', class: 'button button-primary', onclick: () => openAccount('login') }, 'Log in'),
+  }));
+  return false;
+}
+
+/// Sends an admin's request; asks to log in again if that is all that is missing.
+export async function asAdmin(method, path, options) {
+  try {
+    return await request(method, path, options);
+  } catch (error) {
+    if (!loginIsOver(error) || !(await ensureLogin('Your login has expired. Log in again, and the change is made.'))) throw error;
+    return request(method, path, options);
+  }
+}
+
+/// The view.
+export function admin(page) {
+  const { root, signal } = page;
+  if (!admitAdmin(page, page.again)) return;
+  page.setTitle('Manage sales');
+  const body = h('div', {});
+  root.append(
+    h('div', { class: 'page-head' },
+      h('h1', { tabindex: '-1' }, 'Manage sales'),
+      h('a', { class: 'button button-primary', href: '#/admin/new' }, 'New sale')),
+    body);
+
+  const list = h('ul', { class: 'keep-list' });
+  const more = h('button', { type: 'button', class: 'button', onclick: () => read(true) }, 'Show more');
+  const rows = new Map();
+  const cursors = new Map();
+  const rates = watchRates(signal);
+
+  /// The first page of each status, or with `further` the next one.
+  async function read(further = false) {
+    for (const status of STATUSES) {
+      if (further && !cursors.get(status)) continue;
+      const cursor = further ? cursors.get(status) : null;
+      const { data } = await get(pathOf('/products', { status, limit: PAGE, cursor }), { signal });
+      data.items.forEach(store.put);
+      for (const { id } of data.items) addRow(id);
+      if (further || !cursors.has(status)) cursors.set(status, data.nextCursor);
+    }
+    draw();
+  }
+
+  function addRow(id) {
+    if (rows.has(id)) return;
+    const scope = new AbortController();
+    rows.set(id, { scope, ...row(store.find(id), rates, AbortSignal.any([signal, scope.signal])) });
+  }
+
+  function draw() {
+    for (const [id, { scope, element }] of rows) {
+      if (store.find(id)) continue;
+      scope.abort();
+      element.remove();
+      rows.delete(id);
+    }
+    if (rows.size === 0) {
+      body.replaceChildren(notice({
+        title: 'No sales yet', text: 'Create the first one: a name, a price, some stock, and when it opens.',
+        action: h('a', { class: 'button button-primary', href: '#/admin/new' }, 'Create a sale'),
+      }));
+      return;
+    }
+    const order = (product) => [STATUSES.indexOf(clock.statusOf(product)), Date.parse(product.saleStartTime)];
+    const sorted = [...rows].map(([id, { element }]) => ({ element, order: order(store.find(id)) }))
+      .sort((a, b) => a.order[0] - b.order[0] || a.order[1] - b.order[1]);
+    sorted.forEach(({ element }, index) => {
+      if (list.children[index] !== element) list.insertBefore(element, list.children[index] ?? null);
+    });
+    const unread = [...cursors.values()].some(Boolean);
+    if (!list.isConnected) body.replaceChildren(list, h('p', { class: 'group-more' }, more));
+    more.parentElement.hidden = !unread;
+    followRunning();
+  }
+
+  /// The rates of the sales that run, and of those that will.
+  let followed = new Set();
+  function followRunning() {
+    const running = [...rows.keys()].filter((id) => clock.statusOf(store.find(id)) !== 'ended').slice(0, 50);
+    for (const id of followed) if (!running.includes(id)) live.unfollow(id);
+    for (const id of running) if (!followed.has(id)) live.follow(id);
+    followed = new Set(running);
+  }
+  signal.addEventListener('abort', () => followed.forEach(live.unfollow), { once: true });
+
+  async function load() {
+    body.replaceChildren(skeleton('rows', 5, 'Loading the sales'));
+    try {
+      await read();
+    } catch (error) {
+      if (!signal.aborted) body.replaceChildren(failure(error, load));
+    }
+  }
+  store.watchAll((ids) => { if (list.isConnected && ids.some((id) => rows.has(id))) draw(); }, signal);
+  live.setRefresh(() => read(), signal);
+  load();
+}
+
+function row(first, rates, signal) {
+  let product = first;
+  const { id } = first;
+  const pill = statusPill();
+  const name = h('a', { href: `#/products/${id}` });
+  const stock = stockBar(`Stock of ${first.name}`);
+  const timer = countdown(() => product, signal);
+  const spark = sparkline();
+  const rate = h('b', {});
+  const rateBox = h('p', { class: 'rate' }, spark.element, h('span', { class: 'rate-text' }, rate, ' sold/s'));
+  const problem = h('p', { class: 'form-problem', role: 'alert' });
+  const act = (label, fn, kind = '') => h('button', {
+    type: 'button', class: `button button-small ${kind}`, 'aria-label': `${label}: ${first.name}`, onclick: run(fn),
+  }, label);
+  const end = act('End now', endNow);
+  const remove = act('Delete', removeIt, 'button-danger-quiet');
+  const element = h('li', { class: 'keep', 'data-product-id': id },
+    h('div', { class: 'keep-what' }, pill.element, h('h2', { class: 'keep-name' }, name), timer.element),
+    stock.element, rateBox,
+    h('div', { class: 'keep-actions' },
+      h('a', { class: 'button button-small', href: `#/admin/${id}`, 'aria-label': `Edit: ${first.name}` }, 'Edit'),
+      act('Restock', () => restock(product)), end, remove),
+    problem);
+
+  function run(fn) {
+    return async () => {
+      setText(problem, '');
+      try {
+        await fn();
+      } catch (error) {
+        setText(problem, inWords(error));
+      }
+    };
+  }
+
+  async function endNow() {
+    const sure = await confirm({
+      title: `End “${product.name}” now?`, text: 'Nobody can buy any more. What was bought stays bought.', yes: 'End now',
+    });
+    if (!sure) return;
+    // Whatever version it has by now: it is the sale that ends, not what was read of it.
+    const { data } = await asAdmin('PATCH', `/products/${id}`, {
+      body: { saleEndTime: new Date(clock.now()).toISOString() }, headers: { 'If-Match': '*' },
+    });
+    store.put(data);
+    announce(`${data.name} has ended.`);
+  }
+
+  async function removeIt() {
+    const sure = await confirm({
+      title: `Delete “${product.name}”?`, text: 'It disappears from the shop. This cannot be undone.', yes: 'Delete',
+    });
+    if (!sure) return;
+    await asAdmin('DELETE', `/products/${id}`);
+    store.remove(id);
+    announce(`${product.name} is deleted.`);
+  }
+
+  function update() {
+    const status = clock.statusOf(product);
+    setAttribute(element, 'data-status', status);
+    pill.update(status);
+    setText(name, product.name);
+    stock.update(product, status);
+    end.hidden = status !== 'live' && status !== 'sold_out';
+    remove.hidden = product.sold > 0;
+    // What has ended has no speed.
+    const running = status === 'live' || status === 'sold_out';
+    setAttribute(rateBox, 'data-idle', running ? null : '');
+    setText(rate, number(Math.round(rates.rate(id) * 10) / 10));
+    if (running) spark.update(rates.history(id));
+  }
+
+  rates.sample(id);
+  clock.onTick(update, signal);
+  store.watch(id, (newer) => {
+    if (!newer) return;
+    product = newer;
+    update();
+    timer.update();
+  }, signal);
+  return { element };
+}
+
+/// Asks how much to add, and adds it. Resolves when the dialog is closed.
+export function restock(product) {
+  const titleId = uniqueId('restock');
+  const quantity = field({
+    name: 'quantity', label: 'Units to add', hint: 'From 1 to 1,000.',
+    attributes: { type: 'number', required: true, min: 1, max: 1000, step: 1, inputmode: 'numeric' },
+  });
+  const problem = h('p', { class: 'form-problem', role: 'alert' });
+  const form = h('form', { class: 'form', onsubmit: submit }, quantity.element, problem,
+    h('div', { class: 'dialog-actions' },
+      h('button', { type: 'button', class: 'button', onclick: () => dialog.close() }, 'Cancel'),
+      h('button', { class: 'button button-primary' }, 'Add')));
+  const dialog = h('dialog', { class: 'dialog', 'aria-labelledby': titleId },
+    h('h2', { class: 'dialog-title', id: titleId }, `Restock “${product.name}”`), form);
+  let sending = false;
+
+  async function submit(event) {
+    event.preventDefault();
+    // It is not idempotent: a double press would add twice.
+    if (sending) return;
+    sending = true;
+    setText(problem, '');
+    try {
+      const units = Number(quantity.control.value);
+      const { data } = await asAdmin('POST', `/products/${product.id}/restock`, { body: { quantity: units } });
+      store.put(data);
+      announce(`${count(units, 'unit')} added: ${number(data.stock)} left.`);
+      dialog.close();
+    } catch (error) {
+      const errors = error.body?.errors;
+      setText(problem, errors ? showErrors([quantity], errors) : `${inWords(error)} Look at the stock before you try again.`);
+    } finally {
+      sending = false;
+    }
+  }
+
+  document.body.append(dialog);
+  dialog.showModal();
+  quantity.control.focus();
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => { dialog.remove(); resolve(); });
+  });
+}
+
+/// A moment as an admin should read it: here and in UTC.
+export function instantInWords(instant) {
+  return `${dateTime(instant)} here, ${new Date(instant).toISOString().replace('.000Z', 'Z')} in UTC`;
+}

@@ -1,0 +1,140 @@
+// One sale: all about it, the button, and who was quick enough.
+
+import { Problem, get } from '../api.js';
+import { throttled } from '../announce.js';
+import * as clock from '../clock.js';
+import { h, setAttribute, setText } from '../dom.js';
+import { count, dateTime, number, timeZone } from '../format.js';
+import * as live from '../live.js';
+import * as session from '../session.js';
+import * as store from '../store.js';
+import { buyBox } from '../parts/buy.js';
+import { countdown } from '../parts/countdown.js';
+import { priceTag, statusPill } from '../parts/labels.js';
+import { leaderboard } from '../parts/leaderboard.js';
+import { picture } from '../parts/picture.js';
+import { failure, notice, skeleton } from '../parts/states.js';
+import { stockBar } from '../parts/stock.js';
+
+// A screen reader hears of the stock no more often.
+const STOCK_SAID_EVERY_MS = 20_000;
+
+/// The view.
+export function product(page) {
+  const { root, parameters: [id], signal } = page;
+  let board = null;
+  let shown = false;
+
+  const back = h('p', { class: 'back' }, h('a', { href: '#/' }, '← All sales'));
+
+  async function load() {
+    root.replaceChildren(back, h('h1', { class: 'unseen', tabindex: '-1' }, 'Sale'), skeleton('product', 4, 'Loading the sale'));
+    try {
+      store.put((await get(`/products/${id}`, { signal })).data);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof Problem && error.status === 404) return gone();
+      // What is known from the list is better than nothing.
+      if (!store.find(id)) return root.replaceChildren(back, failure(error, load, 'h1'));
+    }
+    if (!signal.aborted) show(store.find(id));
+  }
+
+  function gone() {
+    page.setTitle('Not found');
+    root.replaceChildren(back, notice({
+      heading: 'h1', title: 'This sale does not exist', text: 'The address is wrong, or the sale was removed.',
+      action: h('a', { class: 'button', href: '#/' }, 'See all sales'),
+    }));
+  }
+
+  function show(first) {
+    if (shown) return;
+    shown = true;
+    const focused = document.activeElement?.tagName === 'H1';
+    board = leaderboard(id, { newest: clock.statusOf(first) === 'live', sold: first.sold }, signal);
+    const details = productDetails(first, board.element, page);
+    root.replaceChildren(back, details.element);
+    if (focused) root.querySelector('h1').focus({ preventScroll: true });
+    store.watch(id, (newer) => (newer ? details.update(newer) : gone()), signal);
+  }
+
+  live.follow(id, {}, signal);
+  live.setRefresh(async () => {
+    try {
+      store.put((await get(`/products/${id}`, { signal })).data);
+    } catch (error) {
+      if (error instanceof Problem && error.status === 404) return store.remove(id);
+      throw error;
+    }
+    await board?.refresh();
+  }, signal);
+  // What the list has shown is there at once; the rest follows.
+  page.setTitle(store.find(id)?.name ?? 'Sale');
+  if (!store.find(id)) return load();
+  show(store.find(id));
+  // With a socket the newest figures come by themselves.
+  if (!live.isLive()) get(`/products/${id}`, { signal }).then(({ data }) => store.put(data), () => {});
+}
+
+function productDetails(first, board, page) {
+  const { signal } = page;
+  let current = first;
+  const image = picture({ eager: true });
+  const pill = statusPill();
+  const name = h('h1', { class: 'product-name', tabindex: '-1' });
+  const price = priceTag();
+  const timer = countdown(() => current, signal, { large: true });
+  const stock = stockBar();
+  const buy = buyBox(() => current, signal);
+  const description = h('p', { class: 'product-text' });
+  const limit = h('dd', {});
+  const opens = h('dd', {});
+  const ends = h('dd', {});
+  const manage = h('p', { class: 'product-manage' }, h('a', { class: 'button button-small', href: `#/admin/${first.id}` }, 'Manage this sale'));
+  const element = h('article', { class: 'product', 'data-product-id': first.id },
+    h('div', { class: 'product-picture' }, image.element),
+    h('div', { class: 'product-main' },
+      h('div', { class: 'product-head' }, pill.element, name, price.element),
+      h('div', { class: 'product-panel' }, timer.element, stock.element, buy.element),
+      description,
+      h('dl', { class: 'facts' },
+        h('div', {}, h('dt', {}, 'Limit per person'), limit),
+        h('div', {}, h('dt', {}, 'Opens'), opens),
+        h('div', {}, h('dt', {}, 'Ends'), ends),
+        h('div', {}, h('dt', {}, 'Your time zone'), h('dd', {}, timeZone()))),
+      manage),
+    board);
+
+  const sayStock = throttled(STOCK_SAID_EVERY_MS, signal);
+  let saidStock = first.stock;
+
+  function update(newer = current) {
+    const left = newer.stock;
+    if (left !== saidStock) {
+      saidStock = left;
+      sayStock(left === 0 ? 'Sold out.' : `${number(left)} left.`);
+    }
+    current = newer;
+    const status = clock.statusOf(current);
+    setAttribute(element, 'data-status', status);
+    page.setTitle(current.name);
+    image.update(current);
+    pill.update(status);
+    setText(name, current.name);
+    price.update(current);
+    timer.update();
+    stock.update(current, status);
+    buy.update();
+    setText(description, current.description ?? '');
+    description.hidden = !current.description;
+    setText(limit, count(current.purchaseLimit, 'unit'));
+    setText(opens, dateTime(current.saleStartTime));
+    setText(ends, dateTime(current.saleEndTime));
+    manage.hidden = !session.isAdmin();
+  }
+
+  clock.onTick(() => update(), signal);
+  session.onChange(() => update(), signal);
+  return { element, update };
+}
