@@ -1,14 +1,14 @@
 //! The products in the database: finding, making, changing.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId};
 use mongodb::options::ReturnDocument;
 use serde::{Deserialize, Serialize};
 
 use futures_util::TryStreamExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::cache::ProductCache;
 use super::model::{Product, Status};
@@ -32,6 +32,7 @@ pub struct Catalogue {
     store: Store,
     cache: ProductCache,
     searches: Semaphore,
+    search_wait_max: Duration,
 }
 
 /// Which products to list.
@@ -57,6 +58,7 @@ impl Catalogue {
             store,
             cache: ProductCache::new(limits),
             searches: Semaphore::new(limits.searches_in_flight_max),
+            search_wait_max: Limits::milliseconds(limits.turn_wait_ms_max),
         }
     }
 
@@ -96,11 +98,7 @@ impl Catalogue {
         let began = Instant::now();
         let _turn = match filter.words.is_empty() {
             true => None,
-            false => Some(
-                self.searches
-                    .try_acquire()
-                    .map_err(|_| Error::Overloaded { detail: "Too many searches at once." })?,
-            ),
+            false => Some(self.search_turn().await?),
         };
         let mut conditions: Vec<Document> = Vec::new();
         conditions.extend(filter.status.map(|status| status_condition(status, now)));
@@ -133,6 +131,14 @@ impl Catalogue {
             id: product.id,
         });
         Ok(page.map(|product| self.cache.offer(product, began)))
+    }
+
+    /// A search looks at every product: only a few at a time, while the others wait.
+    async fn search_turn(&self) -> Result<SemaphorePermit<'_>> {
+        match tokio::time::timeout(self.search_wait_max, self.searches.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Error::Overloaded { detail: "Too many searches at once." }),
+        }
     }
 
     /// The product with this id.
