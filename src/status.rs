@@ -32,6 +32,11 @@ pub struct Health {
     /// `live` or `ready`.
     #[schema(example = "ready")]
     pub status: &'static str,
+    /// With `ready`: `live`, or `stale` while the server has lost touch with what other servers do. Purchases commit all the
+    /// same; what is told to watchers may be old.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "live")]
+    pub feed: Option<&'static str>,
 }
 
 /// The clock that decides sale windows
@@ -49,7 +54,7 @@ async fn time(State(app): State<AppState>) -> ([(HeaderName, HeaderValue); 1], J
     responses((status = OK, description = "It does", body = Health)),
 )]
 async fn live() -> ([(HeaderName, HeaderValue); 1], Json<Health>) {
-    (NO_STORE, Json(Health { status: "live" }))
+    (NO_STORE, Json(Health { status: "live", feed: None }))
 }
 
 /// Whether a purchase could commit now
@@ -64,5 +69,6 @@ async fn live() -> ([(HeaderName, HeaderValue); 1], Json<Health>) {
 async fn ready(State(app): State<AppState>) -> Result<([(HeaderName, HeaderValue); 1], Json<Health>)> {
     app.check_open()?;
     app.pulse().check()?;
-    Ok((NO_STORE, Json(Health { status: "ready" })))
+    let feed = if app.feed().is_live() { "live" } else { "stale" };
+    Ok((NO_STORE, Json(Health { status: "ready", feed: Some(feed) })))
 }
