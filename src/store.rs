@@ -19,6 +19,7 @@ use crate::products::model::Product;
 use crate::purchases::model::Purchase;
 
 pub mod budget;
+pub mod clock;
 pub mod connect;
 pub mod crowd_read;
 pub mod failure;

@@ -1,32 +1,53 @@
 //! Hashing passwords with argon2id, at a bounded rate: a storm of logins may wait, but it may not starve the sale.
+//!
+//! The hashes are made by threads of their own, of which there are few, and which the system lets run after everything
+//! else that wants to (Linux): a purchase never waits for a hash that takes 20 ms.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use crate::config::{Limits, Secret};
 use crate::error::{Error, Result};
 
-/// Hashes and verifies, a few at a time, on threads that may block.
+/// How far behind the sale the hashing threads stand: a tenth of the time of a core that both want.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Hashes and verifies, a few at a time. The threads end when it is dropped.
 pub struct Passwords {
-    in_flight: Arc<Semaphore>,
-    waiting: Semaphore,
+    jobs: SyncSender<Job>,
+    wait_max: Duration,
     dummy_hash: Arc<str>,
 }
 
 impl Passwords {
-    /// Makes the hash that unknown users are compared with, which takes as long as any other.
+    /// Starts the threads, and makes the hash that unknown users are compared with, which takes as long as any other.
     ///
     /// # Errors
-    /// `internal`, when the system has no random numbers.
+    /// `internal`, when the system has no random numbers or no threads.
     pub fn new(limits: &Limits) -> Result<Self> {
+        let (sender, receiver) = sync_channel(limits.password_hashes_waiting_max);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..limits.password_hashes_in_flight_max {
+            let receiver = receiver.clone();
+            let thread = thread::Builder::new().name("passwords".into());
+            thread.spawn(move || work(&receiver)).map_err(|error| {
+                tracing::error!("no thread for passwords can be started: {error}");
+                Error::Internal
+            })?;
+        }
         Ok(Self {
-            in_flight: Arc::new(Semaphore::new(limits.password_hashes_in_flight_max)),
-            waiting: Semaphore::new(
-                limits.password_hashes_in_flight_max + limits.password_hashes_waiting_max,
-            ),
+            jobs: sender,
+            wait_max: Limits::milliseconds(limits.password_hash_wait_ms_max),
             dummy_hash: hash(&Secret::new("the password of nobody"))?.into(),
         })
     }
@@ -57,16 +78,32 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let (sender, receiver) = oneshot::channel();
+        let job = move || {
+            // Whoever has hung up meanwhile needs no answer.
+            if !sender.is_closed() {
+                drop(sender.send(work()));
+            }
+        };
         const OVERLOADED: Error =
             Error::Overloaded { detail: "Too many logins and registrations are waiting." };
-        let _waiting = self.waiting.try_acquire().map_err(|_| OVERLOADED)?;
-        let turn = self.in_flight.clone().acquire_owned().await.map_err(|_| OVERLOADED)?;
-        let work = tokio::task::spawn_blocking(move || {
-            // The turn ends with the work, not with the client's patience.
-            let _turn = turn;
-            work()
-        });
-        work.await.map_err(|_| Error::Internal)
+        self.jobs.try_send(Box::new(job)).map_err(|_| OVERLOADED)?;
+        let answer = tokio::time::timeout(self.wait_max, receiver).await.map_err(|_| OVERLOADED)?;
+        answer.map_err(|_| Error::Internal)
+    }
+}
+
+/// One thread: takes a job after the other until nobody can give it any.
+fn work(jobs: &Mutex<Receiver<Job>>) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::debug!("passwords are hashed at the usual priority: {error}");
+    }
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        // The cause is in the log, where the panic hook has put it; the client's channel tells that there is no answer.
+        drop(catch_unwind(AssertUnwindSafe(job)));
     }
 }
 

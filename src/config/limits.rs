@@ -78,6 +78,8 @@ pub struct Limits {
     pub password_hashes_in_flight_max: usize,
     /// Requests that wait for their password to be hashed; beyond it they are refused as overload.
     pub password_hashes_waiting_max: usize,
+    /// The time that a request waits for its password to be hashed before it is refused as overload.
+    pub password_hash_wait_ms_max: u64,
     /// Wrong passwords for one account within the window; beyond it that account's logins are refused.
     pub login_failures_max: u32,
     /// The window in which wrong passwords are counted.
@@ -88,6 +90,9 @@ pub struct Limits {
     // -- purchases
     /// Products that have a lane at once.
     pub lanes_max: usize,
+    /// Purchase requests under way at once, whatever the product; beyond it they are refused as overload before anything of
+    /// them is read.
+    pub purchases_in_flight_max: usize,
     /// Purchases that wait in one lane; beyond it they are refused as overload.
     pub lane_queue_purchases_max: usize,
     /// The time a purchase waits in its lane before it is refused as overload.
@@ -190,11 +195,13 @@ impl Default for Limits {
             // At most half of the machine: the other half sells.
             password_hashes_in_flight_max: cores().div_ceil(2),
             password_hashes_waiting_max: 200,
+            password_hash_wait_ms_max: 10_000,
             login_failures_max: 10,
             login_failure_window_seconds: 60,
             login_failure_accounts_max: 10_000,
 
             lanes_max: 4_096,
+            purchases_in_flight_max: 12_000,
             lane_queue_purchases_max: 10_000,
             queue_wait_ms_max: 2_000,
             batch_purchases_max: 1_000,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -20,6 +20,7 @@ use crate::store::Store;
 
 /// The handle that routes use.
 pub struct Lanes {
+    admissions: Arc<Semaphore>,
     registry: Arc<Registry>,
 }
 
@@ -56,7 +57,15 @@ impl Lanes {
             queues: Mutex::new(Some(HashMap::new())),
             tasks: TaskTracker::new(),
         };
-        Self { registry: Arc::new(registry) }
+        Self {
+            admissions: Arc::new(Semaphore::new(limits.purchases_in_flight_max)),
+            registry: Arc::new(registry),
+        }
+    }
+
+    /// Lets one more purchase request be under way; none when there are too many.
+    pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
+        self.admissions.clone().try_acquire_owned().ok()
     }
 
     /// Buys: puts the request into its product's lane and waits for the reply.

@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -80,6 +81,7 @@ impl FromFields for PurchaseRequest {
 )]
 async fn purchase(
     State(app): State<AppState>,
+    _admission: Admission,
     user: CurrentUser,
     IdempotencyKey(key): IdempotencyKey,
     Body(request): Body<PurchaseRequest>,
@@ -100,6 +102,27 @@ async fn purchase(
         Some(replayed) => (StatusCode::CREATED, location, replayed, view).into_response(),
         None => (StatusCode::CREATED, location, view).into_response(),
     })
+}
+
+/// One of the purchase requests that may be under way at once. It is taken before the token is looked at, so that a refusal
+/// under overload costs next to nothing. Refuses with `overloaded`.
+struct Admission {
+    _place: OwnedSemaphorePermit,
+}
+
+impl FromRequestParts<AppState> for Admission {
+    type Rejection = Error;
+
+    async fn from_request_parts(_: &mut Parts, app: &AppState) -> Result<Self> {
+        match app.lanes().admit() {
+            Some(place) => Ok(Self { _place: place }),
+            None => {
+                let refusal = Error::Overloaded { detail: "Too many purchases are under way." };
+                app.metrics().count_purchase(refusal.code().name());
+                Err(refusal)
+            }
+        }
+    }
 }
 
 /// The header `Idempotency-Key`, if there is one. Refuses with `validation_failed`.

@@ -1,7 +1,7 @@
 //! The pulse: one small majority write a second. It proves that a purchase could commit now, which is what readiness
 //! promises, and it brings back the database's clock, which decides the sale windows.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use mongodb::bson::oid::ObjectId;
@@ -9,6 +9,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 use tokio_util::sync::CancellationToken;
 
+use super::clock::Clock;
 use super::{Store, schema};
 use crate::config::Limits;
 use crate::error::Error;
@@ -23,7 +24,14 @@ pub struct Pulse {
 
 #[derive(Clone, Copy)]
 struct Sample {
+    clock: Clock,
+    received: Instant,
+}
+
+/// One answer.
+struct Beat {
     database_time: Timestamp,
+    sent: Instant,
     received: Instant,
 }
 
@@ -35,20 +43,19 @@ impl Pulse {
     pub async fn start(store: &Store, limits: &Limits) -> Result<(Self, PulseTask), Error> {
         let server = ObjectId::new();
         let write_max = Limits::milliseconds(limits.write_ms_max);
-        let sample = beat(store, server, write_max).await?;
+        let beat = beat(store, server, write_max).await?;
+        let clock = Clock::new(beat.database_time, beat.received);
         let pulse = Self {
-            sample: Arc::new(RwLock::new(sample)),
+            sample: Arc::new(RwLock::new(Sample { clock, received: beat.received })),
             age_max: Limits::milliseconds(limits.pulse_age_ms_max),
         };
         let interval = Limits::milliseconds(limits.pulse_interval_ms);
         Ok((pulse.clone(), PulseTask { pulse, store: store.clone(), server, interval, write_max }))
     }
 
-    /// The database's clock, never ahead of it: behind it by at most the time that one answer takes.
+    /// The database's clock, never ahead of it: behind it by as much as the quickest answer took, at the most.
     pub fn database_time(&self) -> Timestamp {
-        let sample = self.sample();
-        let elapsed = i64::try_from(sample.received.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_milliseconds(sample.database_time.milliseconds().saturating_add(elapsed))
+        self.sample().clock.time_at(Instant::now())
     }
 
     /// The time since the database has last proved that it commits.
@@ -65,7 +72,7 @@ impl Pulse {
     }
 
     fn sample(&self) -> Sample {
-        *self.sample.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.sample.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,15 +96,17 @@ impl PulseTask {
                 _ = ticks.tick() => {}
             }
             // A failure is logged where it happens; `check` sees that no sample came.
-            if let Ok(sample) = beat(&self.store, self.server, self.write_max).await {
-                *self.pulse.sample.write().unwrap_or_else(std::sync::PoisonError::into_inner) = sample;
+            if let Ok(beat) = beat(&self.store, self.server, self.write_max).await {
+                let mut sample = self.pulse.sample.write().unwrap_or_else(PoisonError::into_inner);
+                sample.clock.learn(beat.database_time, beat.sent, beat.received);
+                sample.received = beat.received;
             }
         }
     }
 }
 
 /// Not through `Store::write`: the pulse shall not wait its turn behind the writes that it reports on.
-async fn beat(store: &Store, server: ObjectId, write_max: Duration) -> Result<Sample, Error> {
+async fn beat(store: &Store, server: ObjectId, write_max: Duration) -> Result<Beat, Error> {
     let servers = store.database.collection::<Document>(schema::SERVERS);
     let touch = store.spawn(async move {
         servers
@@ -108,11 +117,12 @@ async fn beat(store: &Store, server: ObjectId, write_max: Duration) -> Result<Sa
             .await
             .map_err(|error| super::failure::of_read(&error))
     });
+    let sent = Instant::now();
     let touched = match tokio::time::timeout(write_max, touch).await {
         Ok(Ok(touched)) => touched?,
         Ok(Err(_)) | Err(_) => return Err(super::failure::too_slow("the pulse")),
     };
     let seen_at: DateTime =
         touched.and_then(|server| server.get_datetime("seenAt").ok().copied()).ok_or(Error::Internal)?;
-    Ok(Sample { database_time: seen_at.into(), received: Instant::now() })
+    Ok(Beat { database_time: seen_at.into(), sent, received: Instant::now() })
 }
