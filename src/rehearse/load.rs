@@ -1,10 +1,12 @@
 //! Sends the crowd's requests: as fast as the answers come (closed loop), or on time whatever comes back (open loop).
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +16,9 @@ use super::wire::{Answer, Connection, Kind};
 
 /// How long one answer is waited for; a server of ours answers long before.
 const ANSWER_SECONDS_MAX: u64 = 30;
+/// Connections that are being opened at once: fewer than a listener's backlog, beyond which the kernel makes them wait for
+/// seconds.
+const OPENING_MAX: usize = 100;
 /// How long a connection may take to open; a server that is full lets it wait for ever.
 const OPEN_SECONDS_MAX: u64 = 5;
 /// The pause before a broken connection is opened again.
@@ -26,6 +31,8 @@ pub struct Event {
     pub at: Duration,
     /// From then until the answer was read: in an open loop, waiting for a free connection counts.
     pub latency: Duration,
+    /// The part of it before the request was sent: every connection was busy, or this machine was.
+    pub waited: Duration,
     /// The answer.
     pub kind: Kind,
     /// Its HTTP status; 0 when there was no answer.
@@ -54,13 +61,9 @@ impl Load {
     /// Opens the connections, before any request is due. Those that the server has no place for are left out.
     pub async fn open(self) -> Ready {
         let limit = Duration::from_secs(OPEN_SECONDS_MAX);
-        let mut opening = JoinSet::new();
-        for _ in 0..self.connections {
-            opening.spawn(tokio::time::timeout(limit, Connection::open(self.address)));
-        }
-        let opened = opening.join_all().await;
-        let mut connections: Vec<_> =
-            opened.into_iter().filter_map(Result::ok).filter_map(Result::ok).map(Some).collect();
+        let opening = (0..self.connections).map(|_| tokio::time::timeout(limit, open(self.address)));
+        let opened: Vec<_> = stream::iter(opening).buffer_unordered(OPENING_MAX).collect().await;
+        let mut connections: Vec<_> = opened.into_iter().flatten().flatten().map(Some).collect();
         if connections.is_empty() {
             // Somebody has to find out, request by request, that nobody answers.
             connections.resize_with(self.connections, || None);
@@ -125,8 +128,9 @@ impl Load {
                 tokio::time::sleep(Duration::from_millis(RECONNECT_MS)).await;
                 connection = Connection::open(self.address).await.ok();
             }
+            let waited = intended.elapsed();
             let Answer { status, kind } = exchange(&mut connection, request).await;
-            let event = Event { at: intended - start, latency: intended.elapsed(), kind, status };
+            let event = Event { at: intended - start, latency: intended.elapsed(), waited, kind, status };
             self.live.record(&event);
             events.push(event);
         }
@@ -137,6 +141,14 @@ impl Load {
         let index = if self.repeats { index.checked_rem(self.requests.len())? } else { index };
         self.requests.get(index).map(AsRef::as_ref)
     }
+}
+
+/// Opens a connection and uses it once, whatever the answer: before that, it may still wait in the listener's backlog.
+async fn open(address: SocketAddr) -> io::Result<Connection> {
+    let mut connection = Connection::open(address).await?;
+    let request = format!("GET /health/live HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    connection.exchange(request.as_bytes()).await?;
+    Ok(connection)
 }
 
 async fn exchange(connection: &mut Option<Connection>, request: &[u8]) -> Answer {
