@@ -15,7 +15,7 @@ use crate::target::Target;
 /// Connections from one address: there are some 28,000 ports, and others use some.
 const CONNECTIONS_PER_ADDRESS: usize = 20_000;
 /// Connections that are being opened at once: fewer than a listener's backlog.
-const OPENING_MAX: usize = 200;
+const OPENING_MAX: usize = 100;
 /// More than the head of any answer.
 const BUFFER_BYTES: usize = 4096;
 

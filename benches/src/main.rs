@@ -13,6 +13,7 @@ mod figures;
 mod process;
 mod target;
 
+mod arrival;
 mod buyers;
 mod crowd;
 mod logins;
@@ -57,6 +58,8 @@ enum Command {
     BareDriver(bare_driver::Arguments),
     /// Sends requests to any of the servers, in a closed or an open loop
     Crowd(crowd::Arguments),
+    /// Everybody connects and buys in the same moment
+    Arrival(arrival::Arguments),
     /// Logs in, with right and wrong passwords, at a constant rate
     Logins(logins::Arguments),
     /// Fills a database with stored purchases
@@ -96,6 +99,7 @@ async fn run(command: Command) -> Outcome {
         Command::UnboundedServer(arguments) => rivals::unbounded::run(arguments).await,
         Command::BareDriver(arguments) => bare_driver::run(arguments).await,
         Command::Crowd(arguments) => crowd::run(arguments).await,
+        Command::Arrival(arguments) => arrival::run(arguments).await,
         Command::Logins(arguments) => logins::run(arguments).await,
         Command::History(arguments) => history::run(arguments).await,
         Command::IdleConnections(arguments) => idle_connections::run(arguments).await,

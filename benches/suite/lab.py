@@ -104,9 +104,13 @@ class Lab:
             raise Failed(f"flash-sale-benches {arguments[0]} failed; its own words are above")
         return json.loads(done.stdout)
 
+    def start(self, *arguments):
+        """Starts a subcommand that goes on beside others."""
+        return Process(self.name(arguments[0]), [self.bench_program, *arguments], self.scratch)
+
     def start_bench(self, *arguments):
-        """Starts a subcommand that tells in a first line when it is ready; that line comes with it."""
-        process = Process(self.name(arguments[0]), [self.bench_program, *arguments], self.scratch)
+        """The same for one that tells in a first line when it is ready; that line comes with it."""
+        process = self.start(*arguments)
         return process, process.wait_for_line(json_line)
 
     def crowd(self, *servers, **options):

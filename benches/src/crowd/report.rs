@@ -43,8 +43,11 @@ pub struct Answers {
     kind: String,
     status: u16,
     per_second: f64,
+    /// From the moment when the request was to be sent.
     #[serde(flatten)]
     latencies: Latencies,
+    /// From the moment when it was sent: without the time in which the crowd itself was too slow.
+    since_sent: Option<Latencies>,
 }
 
 /// One second of a phase.
@@ -106,15 +109,17 @@ fn is_turned_away(event: &Event) -> bool {
 }
 
 fn answers(events: &[Event], seconds: f64) -> Vec<Answers> {
-    let mut kinds: BTreeMap<(u16, Kind), Vec<Duration>> = BTreeMap::new();
+    let mut kinds: BTreeMap<(u16, Kind), (Vec<Duration>, Vec<Duration>)> = BTreeMap::new();
     for event in events {
-        kinds.entry((event.status, event.kind)).or_default().push(event.latency);
+        let (latencies, since_sent) = kinds.entry((event.status, event.kind)).or_default();
+        latencies.push(event.latency);
+        since_sent.push(event.latency.saturating_sub(event.waited));
     }
-    let summed = kinds.into_iter().filter_map(|((status, kind), latencies)| {
-        let latencies = Latencies::of(latencies)?;
+    let summed = kinds.into_iter().filter_map(|((status, kind), (latencies, since_sent))| {
+        let (latencies, since_sent) = (Latencies::of(latencies)?, Latencies::of(since_sent));
         // `Kind` is about purchases: of anything else the status tells enough.
         let kind = if kind == Kind::Unexpected { status.to_string() } else { kind.name().to_owned() };
-        Some(Answers { kind, status, per_second: latencies.count as f64 / seconds, latencies })
+        Some(Answers { kind, status, per_second: latencies.count as f64 / seconds, latencies, since_sent })
     });
     summed.collect()
 }

@@ -17,7 +17,7 @@ use crate::process::resident_kibibytes;
 use crate::target::Target;
 
 /// Connections that are being opened at once: fewer than a listener's backlog.
-const OPENING_MAX: usize = 200;
+const OPENING_MAX: usize = 100;
 
 /// The options of `watchers`.
 #[derive(Debug, clap::Args)]
