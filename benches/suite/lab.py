@@ -3,6 +3,7 @@
 import http.client
 import itertools
 import json
+import os
 import secrets
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import urllib.parse
 from contextlib import contextmanager
 from pathlib import Path
 
-from .processes import Failed, Process, free_port, json_line
+from .processes import Failed, Process, free_port, json_line, pinned
 
 READY = "flash-sale is ready at "
 
@@ -47,9 +48,22 @@ class Lab:
         self.bench_program = options.target / "release" / "flash-sale-benches"
         self.secret = secrets.token_urlsafe(48)
         self.numbers = itertools.count(1)
+        self.server_cores = self.client_cores = None
 
     def seconds(self, usual, quick):
         return quick if self.options.quick else usual
+
+    @contextmanager
+    def apart(self):
+        """Servers on one half of the cores, crowds on the other: an overload of the servers does not slow the crowd."""
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) > 1:
+            half = len(cores) // 2
+            self.server_cores, self.client_cores = set(cores[:half]), set(cores[half:])
+        try:
+            yield
+        finally:
+            self.server_cores = self.client_cores = None
 
     # -- servers
 
@@ -57,7 +71,7 @@ class Lab:
     def mongod(self):
         directory = Path(tempfile.mkdtemp(prefix="mongod-", dir=self.scratch))
         command = [self.bench_program, "mongod", "--data-dir", directory]
-        with Process(self.name("mongod"), command, self.scratch) as process:
+        with Process(self.name("mongod"), command, self.scratch, cores=self.server_cores) as process:
             told = process.wait_for_line(json_line)
             yield Mongod(process, told["uri"], told["pid"])
         shutil.rmtree(directory, ignore_errors=True)
@@ -67,7 +81,8 @@ class Lab:
         """The product as anybody would run it, with a MongoDB of one's own."""
         database = database or self.name("shop")
         settings = {"PORT": "0", "MONGO_URI": mongod.uri(database), "JWT_SECRET": self.secret, "RUST_LOG": "warn"}
-        with Process(self.name("flash-sale"), [self.product_program], self.scratch, settings) as process:
+        with Process(self.name("flash-sale"), [self.product_program], self.scratch, settings,
+                     self.server_cores) as process:
             url = process.wait_for_line(lambda line: READY in line and line.split(READY)[1].split()[0])
             yield Server(process, url)
 
@@ -75,7 +90,7 @@ class Lab:
     def rival(self, kind, *arguments):
         """A server of the bench program."""
         command = [self.bench_program, kind, "--secret", self.secret, *arguments]
-        with Process(self.name(kind), command, self.scratch) as process:
+        with Process(self.name(kind), command, self.scratch, cores=self.server_cores) as process:
             yield Server(process, process.wait_for_line(json_line)["url"])
 
     @contextmanager
@@ -99,14 +114,16 @@ class Lab:
     def bench(self, *arguments):
         """Runs a subcommand of the bench program to its end; its result."""
         command = [str(self.bench_program), *map(str, arguments)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, cwd=self.scratch, text=True, check=False)
+        done = subprocess.run(command, stdout=subprocess.PIPE, cwd=self.scratch, text=True, check=False,
+                              preexec_fn=pinned(self.client_cores))
         if done.returncode != 0:
             raise Failed(f"flash-sale-benches {arguments[0]} failed; its own words are above")
         return json.loads(done.stdout)
 
     def start(self, *arguments):
         """Starts a subcommand that goes on beside others."""
-        return Process(self.name(arguments[0]), [self.bench_program, *arguments], self.scratch)
+        return Process(self.name(arguments[0]), [self.bench_program, *arguments], self.scratch,
+                       cores=self.client_cores)
 
     def start_bench(self, *arguments):
         """The same for one that tells in a first line when it is ready; that line comes with it."""

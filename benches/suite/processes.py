@@ -10,6 +10,8 @@ import threading
 
 START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 30
+# More than there are ports of one address.
+FILES_WANTED = 40_000
 
 
 class Failed(Exception):
@@ -17,9 +19,16 @@ class Failed(Exception):
 
 
 def raise_file_limit():
-    """Each connection is a file; the children inherit the limit."""
+    """Each connection is a file; the children inherit the limit. How many there may be, now."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        # Only root may have more than it was given.
+        hard = max(hard, FILES_WANTED)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def free_port():
@@ -28,17 +37,23 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def pinned(cores):
+    """What keeps a child, with all its threads, on these cores."""
+    return (lambda: os.sched_setaffinity(0, cores)) if cores else None
+
+
 class Process:
     """A program that runs until `stop`. Its standard error goes to a log."""
 
-    def __init__(self, name, command, log_directory, environment=None, directory=None):
+    def __init__(self, name, command, log_directory, environment=None, cores=None):
         self.name = name
         self.log = log_directory / f"{name}.log"
         settings = {key: os.environ[key] for key in ("PATH", "HOME", "MONGOD") if key in os.environ}
         with open(self.log, "ab") as log:
             self.child = subprocess.Popen(
                 [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                env={**settings, **(environment or {})}, cwd=directory or log_directory, text=True)
+                env={**settings, **(environment or {})}, cwd=log_directory, text=True,
+                preexec_fn=pinned(cores))
 
     @property
     def pid(self):
