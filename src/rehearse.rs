@@ -23,12 +23,12 @@ use stage::Stage;
 mod arguments;
 
 mod crowd;
-mod load;
+pub mod load;
 mod stage;
-mod wire;
+pub mod wire;
 
 mod plot;
-mod progress;
+pub mod progress;
 mod report;
 mod usage;
 mod verdict;
@@ -81,12 +81,13 @@ async fn perform(
         connections: arguments.connections,
         rate: arguments.rate,
         requests: Arc::new(crowd.requests),
+        repeats: false,
         live: live.clone(),
         stop: stop.clone(),
     };
     let before = stage.usage();
     let display = tokio::spawn(progress::show(live, load.requests.len(), stop.clone()));
-    let run = tokio::spawn(load.run());
+    let run = tokio::spawn(load.open().await.run());
     let limit = Duration::from_secs(arguments.duration);
     tokio::select! {
         () = tokio::time::sleep(limit) => {}

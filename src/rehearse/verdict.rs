@@ -133,7 +133,13 @@ mod tests {
 
     fn check(purchases: u64, answers: &[Kind], broken: usize) {
         let arguments = CommandLine::parse_from(["rehearse", "--stock", "3"]).arguments;
-        let event = |kind: &Kind| Event { at: Duration::ZERO, latency: Duration::ZERO, kind: *kind };
+        let event = |kind: &Kind| Event {
+            at: Duration::ZERO,
+            latency: Duration::ZERO,
+            waited: Duration::ZERO,
+            kind: *kind,
+            status: 0,
+        };
         let events: Vec<_> = answers.iter().map(event).collect();
         let mut verdict = Verdict { purchases, broken: Vec::new() };
         verdict.judge_answers(&arguments, &events);

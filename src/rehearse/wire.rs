@@ -84,6 +84,15 @@ impl Kind {
     }
 }
 
+/// An answer, as far as it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// What it means.
+    pub kind: Kind,
+}
+
 /// A connection that is kept open.
 pub struct Connection {
     stream: TcpStream,
@@ -105,15 +114,15 @@ impl Connection {
     ///
     /// # Errors
     /// The connection broke, or what came is no HTTP.
-    pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Kind> {
+    pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         loop {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if let Some(kind) = parse(&self.buffer)? {
-                return Ok(kind);
+            if let Some(answer) = parse(&self.buffer)? {
+                return Ok(answer);
             }
             if self.buffer.len() > ANSWER_BYTES_MAX {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is too long"));
@@ -123,18 +132,21 @@ impl Connection {
 }
 
 /// What a complete answer means; none while something is missing.
-fn parse(bytes: &[u8]) -> io::Result<Option<Kind>> {
+fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let status = response.parse(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let httparse::Status::Complete(head) = status else { return Ok(None) };
     let header = |name: &str| response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+    let status = response.code.unwrap_or_default();
     let length = header("content-length")
         .and_then(|header| std::str::from_utf8(header.value).ok()?.parse::<usize>().ok())
+        // These have no body, whatever their headers say (RFC 9112, 6.3).
+        .or_else(|| matches!(status, 204 | 304).then_some(0))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an answer without a length"))?;
     let Some(body) = bytes.get(head..head.saturating_add(length)) else { return Ok(None) };
     let replayed = header("idempotent-replayed").is_some();
-    Ok(Some(Kind::of(response.code.unwrap_or_default(), replayed, body)))
+    Ok(Some(Answer { status, kind: Kind::of(status, replayed, body) }))
 }
 
 #[cfg(test)]
@@ -147,9 +159,11 @@ mod tests {
         for end in 0..answer.len() {
             assert_eq!(parse(&answer[..end]).unwrap(), None, "{end}");
         }
-        assert_eq!(parse(answer).unwrap(), Some(Kind::SoldOut));
+        assert_eq!(parse(answer).unwrap(), Some(Answer { status: 409, kind: Kind::SoldOut }));
         let replay = b"HTTP/1.1 201 Created\r\nIdempotent-Replayed: true\r\nContent-Length: 0\r\n\r\n";
-        assert_eq!(parse(replay).unwrap(), Some(Kind::Replayed));
+        assert_eq!(parse(replay).unwrap(), Some(Answer { status: 201, kind: Kind::Replayed }));
+        let unchanged = b"HTTP/1.1 304 Not Modified\r\nETag: \"7\"\r\n\r\n";
+        assert_eq!(parse(unchanged).unwrap().map(|answer| answer.status), Some(304));
         assert!(parse(b"SSH-2.0-OpenSSH\r\n\r\n").is_err());
     }
 }

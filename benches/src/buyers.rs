@@ -1,0 +1,77 @@
+//! Buyers: tokens, minted with the server's secret as any identity provider would.
+
+use std::num::NonZero;
+use std::thread;
+
+use flash_sale::auth::tokens::Tokens;
+use flash_sale::auth::user::{Role, User};
+use flash_sale::config::{Limits, Secret};
+use flash_sale::id::Id;
+use mongodb::bson::DateTime;
+
+use crate::Outcome;
+
+/// The options of `token`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// What the server signs tokens with
+    #[arg(long)]
+    secret: String,
+    /// The token of an admin
+    #[arg(long)]
+    admin: bool,
+    /// The user's id; made up without it
+    #[arg(long)]
+    user: Option<Id>,
+}
+
+/// Prints a token.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let role = if arguments.admin { Role::Admin } else { Role::Customer };
+    println!(
+        "{}",
+        token(&signer(&arguments.secret), arguments.user.unwrap_or_default(), role, "Bench Mark")?
+    );
+    Ok(())
+}
+
+/// Signs and verifies as the product does.
+pub fn signer(secret: &str) -> Tokens {
+    Tokens::new(&Secret::new(secret), &Limits::default())
+}
+
+/// The tokens of `count` buyers, all of them `user` if there is one.
+pub fn tokens(secret: &str, count: usize, user: Option<Id>) -> Outcome<Vec<String>> {
+    let signer = signer(secret);
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let numbers: Vec<usize> = (0..count).collect();
+    let mint = |numbers: &[usize]| -> Outcome<Vec<String>> {
+        let of = |number| {
+            token(&signer, user.unwrap_or_default(), Role::Customer, &format!("Bench Buyer {number}"))
+        };
+        numbers.iter().map(of).collect()
+    };
+    thread::scope(|scope| {
+        let minting: Vec<_> = numbers
+            .chunks(count.div_ceil(threads).max(1))
+            .map(|numbers| scope.spawn(move || mint(numbers)))
+            .collect();
+        let mut tokens = Vec::with_capacity(count);
+        for minted in minting {
+            tokens.extend(minted.join().map_err(|_| "minting tokens failed")??);
+        }
+        Ok(tokens)
+    })
+}
+
+fn token(signer: &Tokens, id: Id, role: Role, name: &str) -> Outcome<String> {
+    let user = User {
+        id,
+        name: name.to_owned(),
+        email: String::new(),
+        password_hash: String::new(),
+        role,
+        created_at: DateTime::now(),
+    };
+    Ok(signer.sign(&user).map_err(|error| error.code().title())?.token)
+}

@@ -1,0 +1,124 @@
+//! `crowd`: sends requests to any of the servers with the generator of `flash-sale rehearse`, so that the product and
+//! its rivals are measured alike.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flash_sale::rehearse::load::{Event, Load, Ready};
+use flash_sale::rehearse::progress::{self, Live};
+use serde::Serialize;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::Outcome;
+
+pub use arguments::Arguments;
+pub use phase::Phase;
+pub use report::Report;
+
+mod arguments;
+mod phase;
+mod report;
+mod requests;
+
+use requests::Requests;
+
+/// The results, one for each phase.
+#[derive(Debug, Serialize)]
+pub struct Reports {
+    /// In the order of the phases.
+    pub phases: Vec<Report>,
+}
+
+/// Sends the crowd and prints what it got.
+pub async fn run(arguments: Arguments) -> Outcome {
+    let phases = arguments.phases()?;
+    let requests = requests::prepare(&arguments, &phases)?;
+    // All connections first, so that one phase follows on the other at once.
+    let mut prepared = Vec::new();
+    for (phase, requests) in phases.into_iter().zip(requests) {
+        prepared.push(Prepared::open(&arguments, phase, requests).await);
+    }
+    let mut running = Vec::new();
+    for phase in prepared {
+        running.push(phase.run().await?);
+    }
+    let mut reports = Reports { phases: Vec::new() };
+    for phase in running {
+        reports.phases.push(phase.report(arguments.goodput_ms).await?);
+    }
+    println!("{:#}", serde_json::to_value(reports)?);
+    Ok(())
+}
+
+/// A phase with its connections open.
+struct Prepared {
+    phase: Phase,
+    loads: Vec<Ready>,
+    pool: Option<usize>,
+    live: Arc<Live>,
+    stop: CancellationToken,
+    /// Each load's own.
+    ends: Vec<CancellationToken>,
+}
+
+/// A phase that has sent all it will send; the last answers may still come.
+struct Running {
+    phase: Phase,
+    opened: usize,
+    pool: Option<usize>,
+    loads: Vec<JoinHandle<Vec<Event>>>,
+}
+
+impl Prepared {
+    /// Spreads the phase evenly over the servers, and opens its connections to them.
+    async fn open(arguments: &Arguments, phase: Phase, requests: Vec<Requests>) -> Self {
+        let servers = arguments.urls.len();
+        let (live, stop) = (Arc::new(Live::default()), CancellationToken::new());
+        let repeats = !arguments.once;
+        let pool = arguments.once.then(|| requests.iter().map(Vec::len).sum());
+        let (mut loads, mut ends) = (Vec::new(), Vec::new());
+        for (target, requests) in arguments.urls.iter().zip(requests) {
+            // Its own: one server's share may be sent before another's.
+            let end = stop.child_token();
+            ends.push(end.clone());
+            let load = Load {
+                address: target.address,
+                connections: phase.connections.div_ceil(servers),
+                rate: phase.rate.map(|rate| rate / servers as f64),
+                requests: Arc::new(requests),
+                repeats,
+                live: live.clone(),
+                stop: end,
+            };
+            loads.push(load.open().await);
+        }
+        Self { phase, loads, pool, live, stop, ends }
+    }
+
+    /// Sends for as long as the phase lasts, or until all is sent.
+    async fn run(self) -> Outcome<Running> {
+        let opened = self.loads.iter().map(Ready::connections).sum();
+        let expected = self.pool.unwrap_or_else(|| self.phase.offered().unwrap_or_default());
+        let display = tokio::spawn(progress::show(self.live, expected, self.stop.clone()));
+        let loads = self.loads.into_iter().map(|load| tokio::spawn(load.run())).collect();
+        let all_sent = futures_util::future::join_all(self.ends.iter().map(CancellationToken::cancelled));
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs_f64(self.phase.seconds)) => {}
+            _ = all_sent => {}
+        }
+        self.stop.cancel();
+        display.await?;
+        Ok(Running { phase: self.phase, opened, pool: self.pool, loads })
+    }
+}
+
+impl Running {
+    async fn report(self, goodput_ms: u64) -> Outcome<Report> {
+        let mut events = Vec::new();
+        for load in self.loads {
+            events.extend(load.await?);
+        }
+        Ok(Report::new(&self.phase, self.opened, self.pool, &events, goodput_ms))
+    }
+}

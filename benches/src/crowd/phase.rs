@@ -1,0 +1,56 @@
+//! A time in which the crowd behaves in one way.
+
+use std::str::FromStr;
+
+/// A part of the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Phase {
+    /// Requests a second; none for a closed loop.
+    pub rate: Option<f64>,
+    /// How long.
+    pub seconds: f64,
+    /// Connections of its own.
+    pub connections: usize,
+}
+
+impl Phase {
+    /// The requests that are to be sent; none in a closed loop, where the answers decide.
+    pub fn offered(&self) -> Option<usize> {
+        self.rate.map(|rate| (rate * self.seconds) as usize)
+    }
+}
+
+impl FromStr for Phase {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const FORM: &str = "it has to be RATE:SECONDS or RATE:SECONDS:CONNECTIONS";
+        let mut parts = text.split(':');
+        let mut number = || parts.next().and_then(|part| part.parse::<f64>().ok());
+        let (Some(rate), Some(seconds)) = (number(), number()) else { return Err(FORM.into()) };
+        let connections = match parts.next() {
+            Some(connections) => connections.parse().map_err(|_| FORM)?,
+            None => 0,
+        };
+        match parts.next() {
+            None => Ok(Self { rate: Some(rate), seconds, connections }),
+            Some(_) => Err(FORM.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_is_read() {
+        let phase = |connections| Phase { rate: Some(2.5), seconds: 4.0, connections };
+        assert_eq!("2.5:4".parse(), Ok(phase(0)));
+        assert_eq!("2.5:4:100".parse(), Ok(phase(100)));
+        assert_eq!(phase(0).offered(), Some(10));
+        for wrong in ["", "1", "1:x", "1:2:x", "1:2:3:4"] {
+            assert!(wrong.parse::<Phase>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The requests, written beforehand: sending one costs next to nothing.
+
+use super::arguments::Arguments;
+use super::phase::Phase;
+use crate::{Outcome, buyers};
+
+/// The requests to one server, in order.
+pub type Requests = Vec<Box<[u8]>>;
+
+/// The requests of each phase, for each server. Buyers who send once are shared out by how much each phase sends.
+pub fn prepare(arguments: &Arguments, phases: &[Phase]) -> Outcome<Vec<Vec<Requests>>> {
+    let tokens = buyers::tokens(&arguments.secret, arguments.tokens, arguments.user)?;
+    let bodies: Vec<String> = match &arguments.bodies {
+        Some(path) => std::fs::read_to_string(path)?.lines().map(str::to_owned).collect(),
+        None => vec![arguments.body.clone()],
+    };
+    if bodies.is_empty() {
+        return Err("--bodies is empty".into());
+    }
+    if !arguments.once || tokens.is_empty() {
+        // The servers' shares begin at different buyers.
+        return Ok(phases.iter().map(|_| share(arguments, &bodies, &tokens)).collect());
+    }
+    let weights: Vec<f64> = phases.iter().map(|phase| phase.rate.unwrap_or(1.0) * phase.seconds).collect();
+    let total: f64 = weights.iter().sum();
+    let mut rest = tokens.as_slice();
+    let mut prepared = Vec::new();
+    for weight in weights {
+        let count = (weight / total * tokens.len() as f64) as usize;
+        let (own, others) = rest.split_at(count.min(rest.len()));
+        prepared.push(share(arguments, &bodies, own));
+        rest = others;
+    }
+    Ok(prepared)
+}
+
+/// The requests with these tokens, dealt out to the servers.
+fn share(arguments: &Arguments, bodies: &[String], tokens: &[String]) -> Vec<Requests> {
+    let servers = arguments.urls.len();
+    let with = |server: usize, token: Option<(usize, &String)>| {
+        let mut headers = String::new();
+        let body = &bodies[token.map_or(0, |(number, _)| number % bodies.len())];
+        if let Some((number, token)) = token {
+            headers.push_str(&format!("Authorization: Bearer {token}\r\n"));
+            if arguments.keys {
+                headers.push_str(&format!("Idempotency-Key: bench-{number}\r\n"));
+            }
+        }
+        if let Some(tag) = &arguments.if_none_match {
+            headers.push_str(&format!("If-None-Match: {tag}\r\n"));
+        }
+        arguments.urls[server].request(&arguments.method, &arguments.path, &headers, body)
+    };
+    (0..servers)
+        .map(|server| match tokens {
+            [] => vec![with(server, None)],
+            _ => {
+                let own = tokens.iter().enumerate().skip(server).step_by(servers);
+                own.map(|token| with(server, Some(token))).collect()
+            }
+        })
+        .collect()
+}

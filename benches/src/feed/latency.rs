@@ -1,0 +1,62 @@
+//! `feed-latency`: how long after a purchase its watchers know of it, best on another server than the one that sold.
+//!
+//! It counts from `purchasedAt`, the moment in which the database took the unit from the stock, before the commit: the
+//! time since the buyer's answer is shorter. Both clocks have to be the same machine's.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use flash_sale::timestamp::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::stream::Events;
+use crate::Outcome;
+use crate::figures::Latencies;
+use crate::target::Target;
+
+/// The options of `feed-latency`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The server that is watched
+    #[arg(long)]
+    url: Target,
+    /// The product
+    #[arg(long)]
+    product: String,
+    /// How long, in seconds
+    #[arg(long, default_value_t = 10.0)]
+    duration: f64,
+}
+
+/// The part of the event's data that is looked at.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Bought {
+    sequence: i64,
+    purchased_at: Timestamp,
+}
+
+/// Tells that it watches in a first line on standard output, then what it saw.
+pub async fn run(arguments: Arguments) -> Outcome {
+    let mut events = Events::open(&arguments.url, &arguments.product, "?include=purchases").await?;
+    println!("{}", json!({ "watching": 1 }));
+    std::io::stdout().flush()?;
+    let end = Instant::now() + Duration::from_secs_f64(arguments.duration);
+    let (mut latencies, mut gaps, mut last) = (Vec::new(), 0_i64, None);
+    while let Ok(event) = tokio::time::timeout_at(end.into(), events.next()).await {
+        let event = event?.ok_or("the server ended the stream")?;
+        let now = Timestamp::now_here();
+        if event.name != "purchase" {
+            continue;
+        }
+        let bought: Bought = serde_json::from_str(&event.data)?;
+        gaps += i64::from(last.is_some_and(|last| bought.sequence != last + 1));
+        last = Some(bought.sequence);
+        let late_ms = now.milliseconds() - bought.purchased_at.milliseconds();
+        latencies.push(Duration::from_millis(u64::try_from(late_ms).unwrap_or_default()));
+    }
+    let report = json!({ "gaps": gaps, "latencies": Latencies::of(latencies) });
+    println!("{report}");
+    Ok(())
+}

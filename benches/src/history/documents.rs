@@ -1,0 +1,75 @@
+//! Documents as the product stores them.
+
+use flash_sale::id::Id;
+use flash_sale::products::model::{Money, Product};
+use flash_sale::purchases::model::Purchase;
+use mongodb::bson::{DateTime, RawDocumentBuf, rawdoc};
+
+/// The price of everything.
+pub fn price() -> Money {
+    Money { amount: 9_900, currency: "USD".into() }
+}
+
+/// A product on sale, of which `sold` units are sold, one each, and `stock` are left.
+pub fn product(name: &str, sold: i64, stock: i64, at: DateTime) -> Product {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    Product {
+        id: Id::new(),
+        name: name.to_owned(),
+        name_folded: name.to_lowercase(),
+        description: None,
+        image_url: None,
+        price: price(),
+        original_price: None,
+        stock,
+        sold,
+        total_stock: stock + sold,
+        purchase_count: sold,
+        purchase_limit: 1,
+        sale_start_time: DateTime::from_millis(at.timestamp_millis() - DAY_MS),
+        sale_end_time: DateTime::from_millis(at.timestamp_millis() + 365 * DAY_MS),
+        version: sold + 1,
+        created_at: at,
+        updated_at: at,
+    }
+}
+
+/// A purchase, without the detour through serde: ten millions of them are written.
+pub fn raw(purchase: &Purchase) -> RawDocumentBuf {
+    rawdoc! {
+        "_id": purchase.id,
+        "productId": purchase.product_id,
+        "userId": purchase.user_id,
+        "buyer": purchase.buyer.as_str(),
+        "quantity": purchase.quantity,
+        "unitPrice": {
+            "amount": purchase.unit_price.amount,
+            "currency": purchase.unit_price.currency.as_str(),
+        },
+        "sequence": purchase.sequence,
+        "firstUnit": purchase.first_unit,
+        "purchasedAt": purchase.purchased_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raw_document_is_what_serde_writes() {
+        let purchase = Purchase {
+            id: Id::new(),
+            product_id: Id::new(),
+            user_id: Id::new(),
+            buyer: "Ada L.".into(),
+            quantity: 1,
+            unit_price: price(),
+            sequence: 7,
+            first_unit: 1,
+            purchased_at: DateTime::from_millis(1_700_000_000_123),
+            idempotency_key: None,
+        };
+        assert_eq!(mongodb::bson::serialize_to_raw_document_buf(&purchase).unwrap(), raw(&purchase));
+    }
+}

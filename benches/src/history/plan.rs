@@ -1,0 +1,177 @@
+//! Who bought what and when: computed from a purchase's number, so that it can be written in any order.
+//!
+//! Every tenth purchase is the hot product's (number 0), the others go to the other products in turn. The first purchase
+//! of each of those is the collector's, a user who owns as many purchases as anybody might; all other buyers own some ten.
+
+use flash_sale::id::Id;
+use flash_sale::products::model::Product;
+use flash_sale::purchases::model::Purchase;
+use mongodb::bson::{DateTime, RawDocumentBuf};
+
+use super::documents;
+use crate::Outcome;
+
+/// One purchase in so many is the hot product's.
+const HOT_EVERY: u64 = 10;
+/// The time between two purchases: ten millions take eleven days.
+const INTERVAL_MS: u64 = 100;
+/// What is left of each product.
+const STOCK_LEFT: i64 = 1_000_000;
+/// Set in the last eight bytes of ids, which have nothing else in common.
+const PRODUCT: u64 = 1 << 56;
+const BUYER: u64 = 2 << 56;
+const PURCHASE: u64 = 3 << 56;
+
+/// The whole history.
+pub struct Plan {
+    /// How many purchases.
+    pub purchases: u64,
+    /// Of how many products.
+    pub products: u64,
+    /// Different buyers, the collector apart.
+    buyers: u64,
+    start_ms: u64,
+    start_seconds: u32,
+}
+
+impl Plan {
+    /// A history that ends now.
+    pub fn new(purchases: u64, products: u64) -> Outcome<Self> {
+        if products < 2 || purchases < products * HOT_EVERY {
+            return Err("--products has to be at least 2, and --purchases ten times that".into());
+        }
+        let now_ms = u64::try_from(DateTime::now().timestamp_millis())?;
+        let start_ms = now_ms - purchases * INTERVAL_MS;
+        let start_seconds = u32::try_from(start_ms / 1000)?;
+        // As many as the most popular product has purchases, so that nobody has one twice.
+        let hot = purchases.div_ceil(HOT_EVERY);
+        let buyers = hot.max((purchases - hot).div_ceil(products - 1));
+        Ok(Self { purchases, products, buyers, start_ms, start_seconds })
+    }
+
+    fn id(&self, kind: u64, number: u64) -> Id {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&self.start_seconds.to_be_bytes());
+        bytes[4..].copy_from_slice(&(kind + number).to_be_bytes());
+        Id::from_bytes(bytes)
+    }
+
+    /// The id of a product.
+    pub fn product_id(&self, number: u64) -> Id {
+        self.id(PRODUCT, number)
+    }
+
+    /// The buyer of the first purchase of each product but the hot one.
+    pub fn collector(&self) -> Id {
+        self.id(BUYER, 0)
+    }
+
+    /// The collector's purchases.
+    pub fn collector_count(&self) -> u64 {
+        self.products - 1
+    }
+
+    /// The number of the collector's n-th purchase, from 0.
+    pub fn nth_of_collector(&self, nth: u64) -> u64 {
+        // Of each ten purchases the first is the hot product's.
+        nth + nth / (HOT_EVERY - 1) + 1
+    }
+
+    /// The hot product's purchases.
+    pub fn hot_count(&self) -> u64 {
+        self.purchases.div_ceil(HOT_EVERY)
+    }
+
+    /// The number of the hot product's n-th purchase, from 0.
+    pub fn nth_of_hot(&self, nth: u64) -> u64 {
+        nth * HOT_EVERY
+    }
+
+    /// The product of a purchase, and how many purchases of it came before.
+    fn place(&self, number: u64) -> (u64, u64) {
+        if number.is_multiple_of(HOT_EVERY) {
+            return (0, number / HOT_EVERY);
+        }
+        let ordinal = number - number / HOT_EVERY - 1;
+        (1 + ordinal % (self.products - 1), ordinal / (self.products - 1))
+    }
+
+    fn buyer(&self, product: u64, before: u64) -> Id {
+        if product > 0 && before == 0 {
+            return self.collector();
+        }
+        // Consecutive within a product, so different; another beginning for each product.
+        let beginning = product * (self.buyers / self.products);
+        self.id(BUYER, 1 + (beginning + before) % self.buyers)
+    }
+
+    /// A purchase by its number, from 0.
+    pub fn purchase(&self, number: u64) -> Purchase {
+        let (product, before) = self.place(number);
+        Purchase {
+            id: self.id(PURCHASE, number),
+            product_id: self.product_id(product),
+            user_id: self.buyer(product, before),
+            buyer: "Bench B.".into(),
+            quantity: 1,
+            unit_price: documents::price(),
+            sequence: signed(before + 1),
+            first_unit: 1,
+            purchased_at: DateTime::from_millis(signed(self.start_ms + number * INTERVAL_MS)),
+            idempotency_key: None,
+        }
+    }
+
+    /// The same as it is stored.
+    pub fn purchase_document(&self, number: u64) -> RawDocumentBuf {
+        documents::raw(&self.purchase(number))
+    }
+
+    /// A product with all its purchases made.
+    pub fn product(&self, number: u64) -> Product {
+        let others = self.purchases - self.hot_count();
+        let sold = match number {
+            0 => self.hot_count(),
+            _ => others / (self.products - 1) + u64::from(number <= others % (self.products - 1)),
+        };
+        let at = DateTime::from_millis(signed(self.start_ms));
+        let product = documents::product(&format!("Bench history {number}"), signed(sold), STOCK_LEFT, at);
+        Product { id: self.product_id(number), ..product }
+    }
+}
+
+/// Far from the end of either.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use super::*;
+
+    #[test]
+    fn a_history_keeps_the_products_promises() {
+        let plan = Plan::new(1_003, 7).unwrap();
+        let mut sequences: HashMap<Id, i64> = HashMap::new();
+        let mut buyers = HashSet::new();
+        let mut collected = Vec::new();
+        for number in 0..plan.purchases {
+            let purchase = plan.purchase(number);
+            let last = sequences.entry(purchase.product_id).or_default();
+            *last += 1;
+            assert_eq!(purchase.sequence, *last, "a gap at {number}");
+            assert!(buyers.insert((purchase.product_id, purchase.user_id)), "twice at {number}");
+            if purchase.user_id == plan.collector() {
+                collected.push(number);
+            }
+        }
+        for number in 0..plan.products {
+            assert_eq!(plan.product(number).purchase_count, sequences[&plan.product_id(number)], "{number}");
+        }
+        assert_eq!(plan.nth_of_hot(3), 30);
+        let expected: Vec<_> = (0..plan.collector_count()).map(|nth| plan.nth_of_collector(nth)).collect();
+        assert_eq!(collected, expected);
+    }
+}

@@ -1,0 +1,87 @@
+//! `logins`: a storm of logins, which cost the server more than anything else that anybody may ask for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flash_sale::id::Id;
+use flash_sale::rehearse::load::Load;
+use flash_sale::rehearse::progress::Live;
+use flash_sale::rehearse::wire::Connection;
+use tokio_util::sync::CancellationToken;
+
+use crate::Outcome;
+use crate::crowd::{Phase, Report};
+use crate::target::Target;
+
+/// A login that is answered later is of no use.
+const GOODPUT_MS: u64 = 2_000;
+const PASSWORD: &str = "the right one of them";
+
+/// The options of `logins`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The server
+    #[arg(long)]
+    url: Target,
+    /// Logins a second; every other one has a wrong password
+    #[arg(long, default_value_t = 200.0)]
+    rate: f64,
+    /// How long, in seconds
+    #[arg(long, default_value_t = 10.0)]
+    duration: f64,
+    /// Connections that are open at once
+    #[arg(long, default_value_t = 256)]
+    connections: usize,
+    /// Accounts that are registered for it
+    #[arg(long, default_value_t = 10)]
+    accounts: usize,
+}
+
+/// Registers accounts, then logs in at a constant rate.
+pub async fn run(arguments: Arguments) -> Outcome {
+    let target = &arguments.url;
+    // Each run has accounts of its own.
+    let run = Id::new();
+    let address = |account: usize| format!("bench-{account}@{run}.example");
+    let mut connection = Connection::open(target.address).await?;
+    for account in 0..arguments.accounts {
+        let (email, name) = (address(account), "Bench Mark");
+        let body = format!(r#"{{"name":"{name}","email":"{email}","password":"{PASSWORD}"}}"#);
+        let answer = connection.exchange(&target.request("POST", "/auth/register", "", &body)).await?;
+        if answer.status != 201 {
+            return Err(format!("an account was not registered: status {}", answer.status).into());
+        }
+    }
+    let phase =
+        Phase { rate: Some(arguments.rate), seconds: arguments.duration, connections: arguments.connections };
+    let count = phase.offered().unwrap_or_default();
+    let login = |number: usize| {
+        // A wrong password for an address that nobody has costs as much, and is never refused for its number.
+        let (account, password) = match number % 2 {
+            0 => (number / 2 % arguments.accounts.max(1), PASSWORD),
+            _ => (arguments.accounts + number, "a wrong one of them"),
+        };
+        let body = format!(r#"{{"email":"{}","password":"{password}"}}"#, address(account));
+        target.request("POST", "/auth/login", "", &body)
+    };
+    let stop = CancellationToken::new();
+    let load = Load {
+        address: target.address,
+        connections: phase.connections,
+        rate: phase.rate,
+        requests: Arc::new((0..count).map(login).collect()),
+        repeats: false,
+        live: Arc::new(Live::default()),
+        stop: stop.clone(),
+    };
+    let ready = load.open().await;
+    let opened = ready.connections();
+    let running = tokio::spawn(ready.run());
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_secs_f64(phase.seconds)) => stop.cancel(),
+        () = stop.cancelled() => {}
+    }
+    let report = Report::new(&phase, opened, Some(count), &running.await?, GOODPUT_MS);
+    println!("{:#}", serde_json::to_value(report)?);
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What flash-sale is measured with: rival servers, crowds, watchers, and a history of millions of purchases.
+//!
+//! `benches/run` puts these together into scenarios. Every subcommand tells its result as JSON on standard output.
+
+#![warn(clippy::unwrap_used)]
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod figures;
+mod process;
+mod target;
+
+mod arrival;
+mod buyers;
+mod crowd;
+mod logins;
+
+mod rivals;
+
+mod bare_driver;
+mod mongod;
+mod opcounters;
+
+mod history;
+
+mod feed;
+mod idle_connections;
+
+/// The product's allocator: servers that are compared share it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What a subcommand ends with; an error is one sentence for the person who started it.
+type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Measures flash-sale and what it is compared with.
+#[derive(Parser)]
+#[command(version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Rival: stock in Redis, one Lua script per purchase
+    RedisCounter(rivals::redis_counter::Arguments),
+    /// Rival: one MongoDB transaction per purchase, retried on conflict
+    TransactionPerRequest(rivals::transaction_per_request::Arguments),
+    /// Yardstick: checks the token and answers the same bytes every time
+    TokenOnly(rivals::token_only::Arguments),
+    /// The product without its limits, to show what they are for
+    UnboundedServer(rivals::unbounded::Arguments),
+    /// Yardstick: the statements of one purchase at a time, straight through the driver
+    BareDriver(bare_driver::Arguments),
+    /// Sends requests to any of the servers, in a closed or an open loop
+    Crowd(crowd::Arguments),
+    /// Everybody connects and buys in the same moment
+    Arrival(arrival::Arguments),
+    /// Logs in, with right and wrong passwords, at a constant rate
+    Logins(logins::Arguments),
+    /// Fills a database with stored purchases
+    History(history::Arguments),
+    /// Opens connections and holds them
+    IdleConnections(idle_connections::Arguments),
+    /// Watches a product's events on many connections, and counts them
+    Watchers(feed::watchers::Arguments),
+    /// Measures how long a purchase takes to its watcher
+    FeedLatency(feed::latency::Arguments),
+    /// Prints a token
+    Token(buyers::Arguments),
+    /// Prints how many operations a mongod has executed
+    Opcounters(opcounters::Arguments),
+    /// Runs a mongod as the product's embedded one, until it is told to end
+    Mongod(mongod::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let CommandLine { command } = CommandLine::parse();
+    process::raise_file_limit();
+    match run(command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flash-sale-benches: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Outcome {
+    match command {
+        Command::RedisCounter(arguments) => rivals::redis_counter::run(arguments).await,
+        Command::TransactionPerRequest(arguments) => rivals::transaction_per_request::run(arguments).await,
+        Command::TokenOnly(arguments) => rivals::token_only::run(arguments).await,
+        Command::UnboundedServer(arguments) => rivals::unbounded::run(arguments).await,
+        Command::BareDriver(arguments) => bare_driver::run(arguments).await,
+        Command::Crowd(arguments) => crowd::run(arguments).await,
+        Command::Arrival(arguments) => arrival::run(arguments).await,
+        Command::Logins(arguments) => logins::run(arguments).await,
+        Command::History(arguments) => history::run(arguments).await,
+        Command::IdleConnections(arguments) => idle_connections::run(arguments).await,
+        Command::Watchers(arguments) => feed::watchers::run(arguments).await,
+        Command::FeedLatency(arguments) => feed::latency::run(arguments).await,
+        Command::Token(arguments) => buyers::run(&arguments),
+        Command::Opcounters(arguments) => opcounters::run(arguments).await,
+        Command::Mongod(arguments) => mongod::run(arguments).await,
+    }
+}

@@ -1,0 +1,32 @@
+//! `mongod`: the product's embedded MongoDB without the product, for measurements that share one.
+
+use std::path::PathBuf;
+
+use flash_sale::embedded::EmbeddedMongo;
+use flash_sale::signals::Signals;
+use serde_json::json;
+
+use crate::Outcome;
+
+/// The options of `mongod`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Where it keeps its data
+    #[arg(long)]
+    data_dir: PathBuf,
+}
+
+/// Runs it until Ctrl-C or SIGTERM; tells its connection string, without a database, on standard output.
+pub async fn run(arguments: Arguments) -> Outcome {
+    let mut end = Signals::listen()?;
+    let mongo = EmbeddedMongo::start(&arguments.data_dir).await?;
+    println!("{}", json!({ "uri": mongo.uri(), "pid": mongo.process_id() }));
+    let ended = mongo.ended();
+    tokio::select! {
+        () = end.next() => {
+            mongo.stop().await;
+            Ok(())
+        }
+        reason = ended => Err(reason.into()),
+    }
+}

@@ -1,0 +1,174 @@
+//! What the product is compared with: servers with the same accept loop, allocator, tokens and answers, and another way
+//! of selling, or none.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use flash_sale::auth::current_user::CurrentUser;
+use flash_sale::auth::tokens::Tokens;
+use flash_sale::config::Limits;
+use flash_sale::error::{Error, PROBLEM_JSON, Problem};
+use flash_sale::http::accept;
+use flash_sale::id::Id;
+use flash_sale::products::model::Money;
+use flash_sale::purchases::model::PurchaseView;
+use flash_sale::signals::Signals;
+use flash_sale::timestamp::Timestamp;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Outcome, buyers};
+
+pub mod redis_counter;
+pub mod token_only;
+pub mod transaction_per_request;
+pub mod unbounded;
+
+/// What every rival sells.
+const UNIT_PRICE: i64 = 9_900;
+
+/// The options of every rival.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Common {
+    /// Where to listen; 0 takes any free port
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// What tokens are signed with
+    #[arg(long)]
+    secret: String,
+}
+
+impl Common {
+    fn verifier(&self) -> Verifier {
+        Verifier(Arc::new(buyers::signer(&self.secret)))
+    }
+}
+
+/// What tokens are verified with: the product's own.
+#[derive(Clone)]
+pub struct Verifier(Arc<Tokens>);
+
+/// The options of a rival that sells.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Sale {
+    /// The product's id
+    #[arg(long)]
+    product: Id,
+    /// Units of it
+    #[arg(long)]
+    stock: i64,
+    /// Units that one buyer may have
+    #[arg(long, default_value_t = 1)]
+    limit: i64,
+}
+
+impl Sale {
+    /// The window of the sale, a day to both sides, in milliseconds since 1970.
+    fn window_ms(&self) -> (i64, i64) {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+        let now = Timestamp::now_here().milliseconds();
+        (now - DAY_MS, now + DAY_MS)
+    }
+}
+
+/// A purchase as clients ask for it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PurchaseRequest {
+    product_id: Id,
+    #[serde(default = "one")]
+    quantity: i64,
+}
+
+fn one() -> i64 {
+    1
+}
+
+/// The buyer whom the token names: checked before the body is read, as in the product.
+pub struct Buyer(CurrentUser);
+
+impl<S: Send + Sync> FromRequestParts<S> for Buyer
+where
+    Verifier: FromRef<S>,
+{
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let refused =
+            Error::Unauthenticated { detail: "Send `Authorization: Bearer` and a token.", has_token: false };
+        let value = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = value.and_then(|value| value.strip_prefix("Bearer ")).ok_or(Refusal(refused))?;
+        Verifier::from_ref(state).0.verify(token).map(Self).map_err(Refusal)
+    }
+}
+
+/// One of the product's refusals, in the same words.
+pub struct Refusal(Error);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Problem(mut members) = Problem::from(&self.0);
+        let request_id = format!("{:032x}", rand::random::<u128>());
+        members.insert("instance".into(), request_id.into());
+        let body = serde_json::to_vec(&members).unwrap_or_default();
+        (self.0.code().status(), [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response()
+    }
+}
+
+/// A purchase in the product's words: 201, and where it is.
+fn bought(
+    id: Id,
+    buyer: &CurrentUser,
+    request: &PurchaseRequest,
+    sequence: i64,
+    purchased_at: Timestamp,
+) -> Response {
+    let price = |amount| Money { amount, currency: "USD".into() };
+    let view = PurchaseView {
+        id: id.to_hex(),
+        product_id: request.product_id.to_hex(),
+        user_id: buyer.id.to_hex(),
+        quantity: request.quantity,
+        unit_price: price(UNIT_PRICE),
+        total: price(UNIT_PRICE * request.quantity),
+        sequence,
+        purchased_at,
+    };
+    let location = HeaderValue::from_str(&format!("/purchases/{}", view.id));
+    match location {
+        Ok(location) => {
+            (StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(view)).into_response()
+        }
+        Err(_) => Refusal(Error::Internal).into_response(),
+    }
+}
+
+/// Serves until Ctrl-C or SIGTERM; tells where on standard output.
+async fn serve(port: u16, router: Router) -> Outcome {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    announce(listener.local_addr()?);
+    let mut end = Signals::listen()?;
+    let shutdown = CancellationToken::new();
+    let stopping = shutdown.clone();
+    let limits = Limits::default();
+    let serving = tokio::spawn(async move { accept::serve(listener, router, &limits, stopping).await });
+    end.next().await;
+    shutdown.cancel();
+    serving.await?;
+    Ok(())
+}
+
+fn announce(address: std::net::SocketAddr) {
+    println!("{}", serde_json::json!({ "url": format!("http://{address}"), "pid": std::process::id() }));
+}
+
+/// Why a rival answers 500, for the person who measures; its client need not know.
+fn complain(error: &dyn std::error::Error) -> Refusal {
+    eprintln!("flash-sale-benches: {error} {:?}", error.source());
+    Refusal(Error::Internal)
+}

@@ -1,0 +1,64 @@
+//! `unbounded-server`: the product with the limits on its queues, waits and connections lifted. Nobody should run it: it
+//! is there to show, under the same overload, what the limits are for.
+
+use std::collections::HashMap;
+
+use flash_sale::config::{Config, Limits};
+use flash_sale::server::Server;
+use flash_sale::signals::Signals;
+
+use super::{Common, announce};
+use crate::Outcome;
+
+/// Far more than there will ever be.
+const COUNT: usize = 100_000_000;
+/// Far longer than anybody waits: an hour.
+const MS: u64 = 60 * 60 * 1000;
+
+/// The options of `unbounded-server`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// The database, a replica set
+    #[arg(long)]
+    mongo_uri: String,
+}
+
+/// Serves until Ctrl-C or SIGTERM.
+pub async fn run(arguments: Arguments) -> Outcome {
+    let settings = [
+        ("PORT", arguments.common.port.to_string()),
+        ("MONGO_URI", arguments.mongo_uri),
+        ("JWT_SECRET", arguments.common.secret),
+    ];
+    let settings: HashMap<_, _> =
+        settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let mut config = Config::from_settings(&settings)?;
+    lift(&mut config.limits);
+    let mut end = Signals::listen()?;
+    let server = Server::start(config).await?;
+    announce(server.address());
+    end.next().await;
+    server.stop().await;
+    Ok(())
+}
+
+/// Lifts what keeps waiting short. The size of a batch stays: it is what a transaction can hold.
+fn lift(limits: &mut Limits) {
+    limits.connections_max = COUNT;
+    limits.lanes_max = COUNT;
+    limits.lane_queue_purchases_max = COUNT;
+    limits.queue_wait_ms_max = MS;
+    limits.batch_ms_max = MS;
+    limits.reads_in_flight_max = COUNT;
+    limits.sale_reads_in_flight_max = COUNT;
+    limits.searches_in_flight_max = COUNT;
+    limits.writes_in_flight_max = COUNT;
+    limits.commits_in_flight_max = COUNT;
+    limits.turn_wait_ms_max = MS;
+    limits.read_ms_max = MS;
+    limits.write_ms_max = MS;
+    limits.password_hashes_in_flight_max = COUNT;
+    limits.password_hashes_waiting_max = COUNT;
+}

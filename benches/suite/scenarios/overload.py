@@ -1,0 +1,174 @@
+"""More than it can sell: what it still does, what it says to the others, and how soon all is well again."""
+
+import json
+import statistics
+
+from ..lab import latency, per_second
+from ..results import Curve, Line, Result, Row, number
+
+FACTORS = (0.5, 1, 2, 5, 10)
+CAPACITY_CONNECTIONS = (1_000, 8_000)
+# Of the 20,000 that the server takes.
+CONNECTIONS = 16_000
+# Without limits it takes as many as come: here, as many as one address has ports for, if this user may open so many files.
+CONNECTIONS_UNBOUNDED = 26_000
+FILES_FOR_OTHERS = 500
+# After the storm: the storm's connections are still open.
+CALM_CONNECTIONS = 1_000
+BUYERS = 100_000
+STOCK = 100_000_000
+# A second is normal again when its p99 is no more than this, or twice that of the calm before.
+CALM_P99_MS = 50
+LOGINS_PER_SECOND = 200
+
+
+def hot_product(lab):
+    """Everybody wants the same."""
+    return overload(lab, "overload", "Overload, one product", products=1)
+
+
+def many_products(lab):
+    """Everybody wants something else: a transaction for each product, so the capacity is far smaller."""
+    return overload(lab, "overload-many-products", "Overload, 200 products", products=200)
+
+
+class Sale:
+    """What the crowd is told to buy. The limit is so high that the same buyers may come again and again."""
+
+    def __init__(self, lab, server, products, connections=CONNECTIONS):
+        self.lab, self.server, self.connections = lab, server, connections
+        ids = [lab.put_on_sale(server, STOCK, limit=1000) for _ in range(products)]
+        self.bodies = lab.scratch / lab.name("bodies")
+        self.bodies.write_text("".join(json.dumps({"productId": product}) + "\n" for product in ids))
+
+    def crowd(self, **options):
+        return self.lab.crowd(self.server, tokens=BUYERS, bodies=self.bodies, **options)
+
+    def capacity(self, seconds):
+        """The most that it sells in a closed loop: more buyers at once make larger batches, up to a point."""
+        self.crowd(connections=CAPACITY_CONNECTIONS[0], duration=1)
+        return max(per_second(self.crowd(connections=connections, duration=seconds)[0])
+                   for connections in CAPACITY_CONNECTIONS)
+
+    def at(self, rate, seconds):
+        return self.crowd(connections=self.connections, rate=rate, duration=seconds)[0]
+
+
+def overload(lab, name, title, products):
+    """The product, then the product without its limits, under the same multiples of its capacity."""
+    result = Result(name, title)
+    seconds = lab.seconds(6, 2)
+    factors = (0.5, 10) if lab.options.quick else FACTORS
+    found = {}
+    with lab.apart(), lab.mongod() as mongod:
+        with lab.flash_sale(mongod) as server:
+            sale = Sale(lab, server, products)
+            capacity = sale.capacity(seconds)
+            lab.show(f"{name}: capacity {number(capacity)} purchases/s")
+            found["flash-sale"] = storm(lab, name, sale, capacity, factors, seconds)
+            recovery = recover(sale, capacity, seconds)
+        with lab.rival("unbounded-server", "--mongo-uri", mongod.uri(lab.name("unbounded"))) as server:
+            connections = min(CONNECTIONS_UNBOUNDED, lab.options.files_max - FILES_FOR_OTHERS)
+            sale = Sale(lab, server, products, connections)
+            sale.capacity(1)
+            found["without limits"] = storm(lab, name, sale, capacity, factors, seconds)
+    result.raw = [{"capacity": capacity, "recovery": recovery, **{who: list(phases.values()) for who, phases in found.items()}}]
+    fill(result, capacity, found, recovery)
+    return result
+
+
+def storm(lab, name, sale, capacity, factors, seconds):
+    phases = {}
+    for factor in factors:
+        lab.show(f"{name}: {factor} × capacity")
+        phases[factor] = sale.at(capacity * factor, seconds)
+    return phases
+
+
+def recover(sale, capacity, seconds):
+    """Ten times the capacity, and half of it from one moment to the next."""
+    return sale.crowd(phase=[f"{capacity * 10:.0f}:{seconds}:{CONNECTIONS}",
+                             f"{capacity / 2:.0f}:{max(seconds, 6)}:{CALM_CONNECTIONS}"])
+
+
+def seconds_until_calm(phase, calm_p99_ms):
+    """The first second, from 1, whose requests were all answered as in calm times."""
+    limit = max(CALM_P99_MS, 2 * calm_p99_ms)
+    for second in phase["series"]:
+        if second["latencies"] and second["latencies"]["p99Ms"] <= limit and not second["turnedAway"]:
+            return second["second"] + 1
+    return len(phase["series"]) + 1
+
+
+def longest(phase):
+    return max((answer["maxMs"] for answer in phase["answers"]), default=0)
+
+
+def purchase_p99(phase):
+    return latency(phase, "bought", "p99Ms")
+
+
+def fill(result, capacity, found, recovery):
+    ours, unbounded = found["flash-sale"], found["without limits"]
+    for factor, phase in ours.items():
+        beside = unbounded[factor]
+        result.rows += [
+            Row(f"{factor} × capacity: goodput", "/s", [phase["goodPerSecond"]], [beside["goodPerSecond"]], "without limits"),
+            Row(f"{factor} × capacity: longest answer", "ms", [longest(phase)], [longest(beside)], "without limits"),
+        ]
+        refused = next((answer for answer in phase["answers"] if answer["kind"] == "overloaded"), None)
+        if refused:
+            result.rows += [
+                Row(f"{factor} × capacity: p99 of 503 since it was sent", "ms", [refused["sinceSent"]["p99Ms"]],
+                    target="<= 20"),
+                Row(f"{factor} × capacity: p99 of 503 since it was due", "ms", [refused["p99Ms"]]),
+            ]
+    calm_p99_ms = purchase_p99(ours[0.5]) or 0
+    result.rows.append(Row("from 10 × to 0.5 ×: normal again in second", "s",
+                           [seconds_until_calm(recovery[1], calm_p99_ms)], target="<= 5"))
+    result.notes.append("Servers and MongoDB ran on one half of the cores, the crowd on the other: so an overloaded server "
+                        "does not keep the crowd from sending.")
+    result.notes.append(f"capacity C, measured in a closed loop with {CAPACITY_CONNECTIONS[0]:,} or {CAPACITY_CONNECTIONS[1]:,} connections: {number(capacity)} "
+                        "purchases/s; goodput counts purchases and final refusals within 2 s, not 503")
+    for who, phases in found.items():
+        for factor, phase in phases.items():
+            kinds = ", ".join(f"{answer['count']} {answer['kind']}" for answer in phase["answers"])
+            result.notes.append(
+                f"{who} at {factor} × C: {phase['offered']:,} requests were due, {phase['sent']:,} were sent by "
+                f"{phase['connections']:,} connections ({number(phase['sent'] / phase['seconds'] / capacity)} × C): {kinds}")
+    result.curves = [
+        Curve(f"{result.name}-goodput", f"{result.title}: goodput", "load, × capacity", "good answers/s",
+              [Line(who, [(factor, phase["goodPerSecond"]) for factor, phase in phases.items()])
+               for who, phases in found.items()]),
+        Curve(f"{result.name}-latency", f"{result.title}: p99 of a purchase", "load, × capacity", "ms",
+              [Line(who, [(factor, purchase_p99(phase)) for factor, phase in phases.items()])
+               for who, phases in found.items()], logarithmic=True),
+        Curve(f"{result.name}-recovery", f"{result.title}: from 10 × to 0.5 ×", "s since the change", "p99 of all answers, ms",
+              [Line("flash-sale", [(second["second"] + 1, second["latencies"]["p99Ms"])
+                                   for second in recovery[1]["series"] if second["latencies"]])], logarithmic=True),
+    ]
+
+
+def logins(lab):
+    """A storm of logins beside a sale at half of its capacity."""
+    result = Result("logins", f"A sale at half capacity while {LOGINS_PER_SECOND} logins/s come in")
+    seconds = lab.seconds(8, 2)
+    calm, stormy, storms = [], [], []
+    with lab.mongod() as mongod, lab.flash_sale(mongod) as server:
+        sale = Sale(lab, server, 1)
+        rate = sale.capacity(seconds) / 2
+        for repeat in lab.repeats(result):
+            calm.append(sale.crowd(connections=CALM_CONNECTIONS, rate=rate, duration=seconds)[0])
+            # It lasts until the buyers are gone: theirs are the figures.
+            process = lab.start("logins", "--url", server.url, "--rate", LOGINS_PER_SECOND, "--duration", seconds + 4)
+            with process:
+                stormy.append(sale.crowd(connections=CALM_CONNECTIONS, rate=rate, duration=seconds)[0])
+                storms.append(json.loads(process.rest_of_output()))
+    for figure, name, target in (("p50Ms", "p50", None), ("p99Ms", "p99", "<= 1.2")):
+        result.rows.append(Row(f"purchase {name}", "ms", [latency(phase, "bought", figure) for phase in stormy],
+                               [latency(phase, "bought", figure) for phase in calm], "without logins", target))
+    answered = statistics.median(storm["answersPerSecond"] for storm in storms)
+    kinds = ", ".join(f"{answer['count']} {answer['kind']}" for answer in storms[-1]["answers"])
+    result.notes = [f"{number(rate)} purchases/s were due; {number(answered)} logins/s were answered: {kinds}"]
+    result.raw = [{"calm": calm, "stormy": stormy, "logins": storms}]
+    return result
