@@ -11,3 +11,4 @@ pub mod path;
 pub mod peer;
 pub mod rendered;
 pub mod request_id;
+pub mod threads;

@@ -13,6 +13,7 @@ use crate::config::{AdminCredentials, Config, Database, Limits, Secret};
 use crate::embedded::{EmbeddedError, EmbeddedMongo};
 use crate::error::Error;
 use crate::http::accept;
+use crate::http::threads::HttpThreads;
 use crate::keepsakes;
 use crate::store::Store;
 use crate::store::connect::{ConnectError, DATABASE_NAME_DEFAULT};
@@ -29,6 +30,7 @@ pub struct Server {
     app: Arc<App>,
     mongo: Option<EmbeddedMongo>,
     shutdown: CancellationToken,
+    _threads: HttpThreads,
     serving: JoinHandle<()>,
     background_shutdown: CancellationToken,
     feed: JoinHandle<()>,
@@ -113,11 +115,9 @@ impl Server {
         let (first_admin, admin_email) =
             admin(&app, config.admin, is_embedded).await.map_err(StartError::Write)?;
         let service = app::service(app.clone());
+        let (threads, serving) = HttpThreads::serve(listener, service, limits, shutdown.clone())
+            .map_err(|cause| StartError::Listen { address: address.to_string(), cause })?;
         tracing::info!("listening on http://{address}");
-        let serving = {
-            let shutdown = shutdown.clone();
-            tokio::spawn(async move { accept::serve(listener, service, &limits, shutdown).await })
-        };
         stop_on_failure.disarm();
         Ok(Self {
             address,
@@ -126,6 +126,7 @@ impl Server {
             app,
             mongo: None,
             shutdown,
+            _threads: threads,
             serving,
             background_shutdown,
             feed,
@@ -185,7 +186,7 @@ async fn join(name: &str, task: JoinHandle<()>) {
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, StartError> {
-    TcpListener::bind((config.host.as_str(), config.port)).await.map_err(|cause| listen_error(config, cause))
+    accept::listen(&config.host, config.port).await.map_err(|cause| listen_error(config, cause))
 }
 
 fn listen_advice(cause: &std::io::Error) -> &'static str {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::{Client, Collection, Database};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
@@ -46,6 +47,7 @@ pub struct Store {
     read_max: Duration,
     write_max: Duration,
     tasks: TaskTracker,
+    runtime: Handle,
 }
 
 impl Store {
@@ -63,6 +65,7 @@ impl Store {
             read_max: Limits::milliseconds(limits.read_ms_max),
             write_max: Limits::milliseconds(limits.write_ms_max),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
         }
     }
 
@@ -103,7 +106,7 @@ impl Store {
         write: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         let turn = self.turn(&self.writes).await?;
-        let task = self.tasks.spawn(async move {
+        let task = self.spawn(async move {
             let result = write.await;
             drop(turn);
             result
@@ -131,7 +134,12 @@ impl Store {
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
-        self.tasks.spawn(task)
+        self.tasks.spawn_on(task, &self.runtime)
+    }
+
+    /// Where what speaks with the database runs.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     async fn turn(&self, turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {

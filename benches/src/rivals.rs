@@ -13,13 +13,13 @@ use flash_sale::auth::tokens::Tokens;
 use flash_sale::config::Limits;
 use flash_sale::error::{Error, PROBLEM_JSON, Problem};
 use flash_sale::http::accept;
+use flash_sale::http::threads::HttpThreads;
 use flash_sale::id::Id;
 use flash_sale::products::model::Money;
 use flash_sale::purchases::model::PurchaseView;
 use flash_sale::signals::Signals;
 use flash_sale::timestamp::Timestamp;
 use serde::Deserialize;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Outcome, buyers};
@@ -150,13 +150,13 @@ fn bought(
 
 /// Serves until Ctrl-C or SIGTERM; tells where on standard output.
 async fn serve(port: u16, router: Router) -> Outcome {
-    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    let listener = accept::listen("127.0.0.1", port).await?;
     announce(listener.local_addr()?);
     let mut end = Signals::listen()?;
     let shutdown = CancellationToken::new();
     let stopping = shutdown.clone();
     let limits = Limits::default();
-    let serving = tokio::spawn(async move { accept::serve(listener, router, &limits, stopping).await });
+    let (_threads, serving) = HttpThreads::serve(listener, router, limits, stopping)?;
     end.next().await;
     shutdown.cancel();
     serving.await?;

@@ -9,7 +9,8 @@ pub struct Limits {
     // -- connections and requests
     /// Open client connections; beyond it new ones wait in the listener's backlog.
     pub connections_max: usize,
-    /// The time a client has for sending the head of a request.
+    /// The time a client has for sending the head of a request, from the end of the one before: longer than load balancers keep
+    /// an idle connection (a minute), or they would send a request into one that is being closed.
     pub header_read_ms_max: u64,
     /// The buffer of one connection, in which a request's head has to fit.
     pub header_bytes_max: usize,
@@ -160,7 +161,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 20_000,
-            header_read_ms_max: 10_000,
+            header_read_ms_max: 65_000,
             header_bytes_max: 32 * 1024,
             headers_max: 64,
             body_bytes_max: 64 * 1024,
@@ -201,7 +202,8 @@ impl Default for Limits {
             login_failure_accounts_max: 10_000,
 
             lanes_max: 4_096,
-            purchases_in_flight_max: 12_000,
+            // About a second of what one server sells.
+            purchases_in_flight_max: 10_000,
             lane_queue_purchases_max: 10_000,
             queue_wait_ms_max: 2_000,
             batch_purchases_max: 1_000,

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,8 +23,35 @@ use tower::Service;
 use super::peer::PeerAddress;
 use crate::config::Limits;
 
+/// Connections that the system takes before the loop comes to them; the system has a bound of its own. The usual 128 make a
+/// crowd that connects in the same moment wait for retransmissions, one second and more.
+const BACKLOG_CONNECTIONS: u32 = 4_096;
 /// How long the loop rests when the process has no file descriptor left for a connection.
 const ACCEPT_RETRY_MS: u64 = 50;
+
+/// Listens at the first address of `host` that can be had.
+///
+/// # Errors
+/// The system's, of the last address that was tried.
+pub async fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
+    let mut last_error = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    for address in tokio::net::lookup_host((host, port)).await? {
+        match bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last_error = error,
+        }
+    }
+    Err(last_error)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart need not wait until the connections of the last run are forgotten.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG_CONNECTIONS)
+}
 
 /// Serves `service`, which is always ready, on `listener` until `shutdown`; then lets open requests finish, for at most
 /// `shutdown_ms_max`.

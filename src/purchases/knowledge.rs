@@ -18,6 +18,10 @@ use crate::products::model::Money;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
 
+/// No transaction is open for longer, in milliseconds: MongoDB ends each after a minute (`transactionLifetimeLimitSeconds`),
+/// and who has raised that has hardly raised it tenfold.
+const OPEN_TRANSACTION_MS_MAX: i64 = 10 * 60 * 1_000;
+
 /// The part of a product that decides purchases.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -222,6 +226,12 @@ impl Knowledge {
             purchase_limit: self.state.purchase_limit,
             purchase_count: self.state.purchase_count,
         }
+    }
+
+    /// Whether the sale has ended so short a time ago that a transaction from before its end may still be open.
+    pub fn has_just_ended(&self) -> bool {
+        let since_end_ms = self.now.timestamp_millis() - self.state.sale_end_time.timestamp_millis();
+        (0..OPEN_TRANSACTION_MS_MAX).contains(&since_end_ms)
     }
 
     /// The whole seconds until the sale starts, by the clock that was read, for `Retry-After`.

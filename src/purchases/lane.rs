@@ -196,8 +196,10 @@ impl Lane {
                 continue;
             }
             // And a refusal with a key settles what became of an earlier try with it, perhaps on another server: that
-            // one must not be committed afterwards.
+            // one must not be committed afterwards. It would be committed on this very version of the product, on which
+            // it was allowed; so only if the refusal comes from the clock, which has gone on since.
             if !has_passed_barrier
+                && known.has_just_ended()
                 && (0..batch.requests.len()).any(|index| batch.has_key(index) && is_refused(index))
             {
                 self.barrier().await?;

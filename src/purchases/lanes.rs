@@ -116,7 +116,8 @@ impl Registry {
             }
             _ => {
                 let (sender, receiver) = mpsc::channel(self.limits.lane_queue_purchases_max);
-                self.tasks.spawn(Lane::new(product_id, receiver, self.clone()).run());
+                let lane = Lane::new(product_id, receiver, self.clone()).run();
+                self.tasks.spawn_on(lane, self.store.runtime());
                 queues.insert(product_id, sender.clone());
                 self.metrics.lanes.set(i64::try_from(queues.len()).unwrap_or(i64::MAX));
                 sender

@@ -47,6 +47,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
 /// Lifts what keeps waiting short. The size of a batch stays: it is what a transaction can hold.
 fn lift(limits: &mut Limits) {
     limits.connections_max = COUNT;
+    limits.purchases_in_flight_max = COUNT;
     limits.lanes_max = COUNT;
     limits.lane_queue_purchases_max = COUNT;
     limits.queue_wait_ms_max = MS;
