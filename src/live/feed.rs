@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
@@ -84,6 +84,8 @@ struct Change {
     ns: Option<Namespace>,
     document_key: Option<Key>,
     update_description: Option<Update>,
+    /// Of an insert or a replacement, what of it is asked for.
+    full_document: Option<Document>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,7 +96,7 @@ struct Namespace {
 #[derive(Debug, Deserialize)]
 struct Key {
     #[serde(rename = "_id")]
-    id: Id,
+    id: Bson,
 }
 
 #[derive(Debug, Deserialize)]
@@ -179,6 +181,8 @@ impl FeedTask {
             } },
             doc! { "$project": {
                 "operationType": 1, "ns": 1, "documentKey": 1, "updateDescription.updatedFields": 1,
+                // MongoDB tells a change of nearly all of a small document as its replacement.
+                "fullDocument.seenAt": 1,
             } },
         ];
         let stream = self.store.database.watch().pipeline(pipeline).resume_after(self.token.clone()).await?;
@@ -216,18 +220,21 @@ impl FeedTask {
     fn apply(&mut self, change: &Change) {
         let collection = change.ns.as_ref().and_then(|namespace| namespace.coll.as_deref());
         let fields = change.update_description.as_ref().map(|update| &update.updated_fields);
-        let Some(key) = &change.document_key else { return };
+        // What has another id is no document of ours: somebody's script made it.
+        let id = change.document_key.as_ref().and_then(|key| key.id.as_object_id());
+        let Some(id) = id else { return };
         match (collection, change.operation_type.as_str(), fields) {
             (Some(schema::SERVERS), _, fields) => {
-                if let Some(seen_at) = fields.and_then(|fields| fields.get_datetime("seenAt").ok()) {
+                let document = fields.or(change.full_document.as_ref());
+                if let Some(seen_at) = document.and_then(|document| document.get_datetime("seenAt").ok()) {
                     self.hear(*seen_at);
                 }
             }
             (_, "insert", _) => self.catalogue.cache().created(),
-            (_, "delete", _) => self.catalogue.cache().deleted(key.id),
-            (_, "update", Some(fields)) => self.update(key.id, fields),
+            (_, "delete", _) => self.catalogue.cache().deleted(id),
+            (_, "update", Some(fields)) => self.update(id, fields),
             // Replaced as a whole, by somebody's script.
-            _ => self.read_anew(key.id),
+            _ => self.read_anew(id),
         }
     }
 
@@ -240,7 +247,7 @@ impl FeedTask {
         let is_stock = fields.keys().all(|name| is_stock(name));
         let Ok(version) = fields.get_i64("version") else {
             // A turn or a barrier, which nobody sees; or somebody's script.
-            if !is_stock {
+            if !is_stock || fields.contains_key("stock") {
                 self.read_anew(id);
             }
             return;
