@@ -159,13 +159,12 @@ impl ProductCache {
         let Some(entry) = self.find(id) else { return false };
         entry.version_told.fetch_max(change.version, Ordering::Relaxed);
         self.modify(&entry, |known| {
-            let Some(product) = &known.product else { return false };
-            let follows = product.version + 1 == change.version;
-            if follows {
-                known.product = Some(Arc::new(change.of(product)));
+            let Some(product) = known.product.clone() else { return false };
+            if product.version + 1 == change.version {
+                known.product = Some(Arc::new(change.of(&product)));
             }
             // Watchers are woken by a gap, too: they see to it that the product is read.
-            follows || product.version < change.version
+            product.version < change.version
         });
         entry.current().is_none()
     }
