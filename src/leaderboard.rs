@@ -18,6 +18,9 @@ use crate::purchases::service::{self, Order, PurchaseCursor, Selection};
 use crate::store::crowd_read::Reading;
 use crate::timestamp::Timestamp;
 
+/// MongoDB ends a transaction after a minute; as long again for clocks that differ.
+const TRANSACTION_MS_MAX: i64 = 120_000;
+
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(leaderboard))
@@ -95,10 +98,11 @@ async fn leaderboard(State(app): State<AppState>, headers: HeaderMap, mut query:
             let app = app.clone();
             async move {
                 let structure = app.catalogue().cache().structure();
+                let now = app.pulse().database_time();
                 let page = read_page(&app, product, &page).await?;
                 Ok(Reading {
                     answer: Rendered::digested(&page)?,
-                    basis: PageBasis::of(&page, product, structure),
+                    basis: PageBasis::of(&page, product, structure, now),
                 })
             }
         }
@@ -108,8 +112,9 @@ async fn leaderboard(State(app): State<AppState>, headers: HeaderMap, mut query:
 
 /// What a page of the leaderboard stands on.
 pub struct PageBasis {
-    /// A full page stays as it is: purchases are never changed, and new ones come after it.
-    is_full: bool,
+    /// A full page of a product stays as it is: purchases are never changed, and new ones come after it. Of all products,
+    /// only a page of the past does: transactions are not committed in the order of their purchases' times.
+    is_final: bool,
     /// The product whose leaderboard it is, and the number of its last purchase on the page.
     last: Option<(Id, i64)>,
     /// The cache's count when it was read: the names of products may change.
@@ -117,9 +122,13 @@ pub struct PageBasis {
 }
 
 impl PageBasis {
-    fn of(page: &Page<LeaderboardItem>, product: Option<Id>, structure: u64) -> Self {
+    fn of(page: &Page<LeaderboardItem>, product: Option<Id>, structure: u64, now: Timestamp) -> Self {
+        let is_past = page
+            .items
+            .last()
+            .is_some_and(|last| now.milliseconds() - last.purchased_at.milliseconds() > TRANSACTION_MS_MAX);
         Self {
-            is_full: page.next_cursor.is_some(),
+            is_final: page.next_cursor.is_some() && (product.is_some() || is_past),
             last: product.zip(page.items.last().map(|item| item.sequence)),
             structure,
         }
@@ -128,7 +137,7 @@ impl PageBasis {
     fn holds(&self, cache: &ProductCache) -> bool {
         let has_all =
             |(id, sequence)| cache.current(id).is_some_and(|product| product.purchase_count == sequence);
-        self.structure == cache.structure() && (self.is_full || self.last.is_some_and(has_all))
+        self.structure == cache.structure() && (self.is_final || self.last.is_some_and(has_all))
     }
 }
 

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
@@ -90,7 +90,7 @@ struct Change {
 #[derive(Debug, Deserialize)]
 struct Key {
     #[serde(rename = "_id")]
-    id: Id,
+    id: Bson,
 }
 
 #[derive(Debug, Deserialize)]
@@ -219,7 +219,8 @@ impl FeedTask {
         if let Some(wall_time) = change.wall_time {
             self.hear(wall_time.into());
         }
-        let Some(Key { id }) = change.document_key else { return };
+        // What has another id is no document of ours: somebody's script made it.
+        let Some(id) = change.document_key.as_ref().and_then(|key| key.id.as_object_id()) else { return };
         let fields = change.update_description.as_ref().map(|update| &update.updated_fields);
         match (change.operation_type.as_str(), fields) {
             ("insert", _) => self.catalogue.cache().created(),
@@ -239,7 +240,7 @@ impl FeedTask {
         let is_stock = fields.keys().all(|name| is_stock(name));
         let Ok(version) = fields.get_i64("version") else {
             // A turn or a barrier, which nobody sees; or somebody's script.
-            if !is_stock {
+            if !is_stock || fields.contains_key("stock") {
                 self.read_anew(id);
             }
             return;

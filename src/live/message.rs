@@ -22,6 +22,9 @@ pub struct Message {
     pub text: Utf8Bytes,
 }
 
+/// Between the id and the data of a WebSocket message.
+const DATA: &str = ",\"data\":";
+
 /// What can still be bought, and what was.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -77,6 +80,12 @@ impl Message {
         json!({ "event": "error", "data": { "code": members["code"], "detail": detail } }).to_string().into()
     }
 
+    /// The WebSocket message with another id.
+    pub fn text_with_id(&self, id: i64) -> Utf8Bytes {
+        let data = self.text.find(DATA).map_or("", |start| &self.text[start..]);
+        format!("{{\"event\":\"{}\",\"id\":{id}{data}", self.event).into()
+    }
+
     /// The frame of a Server-Sent Event.
     pub fn sse(&self) -> Bytes {
         self.sse.clone()
@@ -100,6 +109,8 @@ mod tests {
         assert_eq!(message.sse(), format!("id: 7\nevent: stale\ndata: {data}\n\n"));
         assert_eq!(message.sse_without_id(), format!("event: stale\ndata: {data}\n\n"));
         assert_eq!(message.text.as_str(), format!("{{\"event\":\"stale\",\"id\":7,\"data\":{data}}}"));
+        let earlier = format!("{{\"event\":\"stale\",\"id\":5,\"data\":{data}}}");
+        assert_eq!(message.text_with_id(5).as_str(), earlier);
     }
 
     #[test]

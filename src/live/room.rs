@@ -21,6 +21,9 @@ const GROUPS: usize = 16;
 /// Up to so many watchers are told at once.
 const TOLD_AT_ONCE_MAX: usize = 200;
 
+/// The pause before what could not be read is tried again.
+const READ_RETRY: Duration = Duration::from_millis(250);
+
 /// The watchers of one product.
 pub struct Room {
     /// The product.
@@ -160,13 +163,15 @@ pub struct RoomTask {
     last: Arc<News>,
     told_at: Instant,
     has_tail: bool,
+    /// Something that is known to have happened was not read yet.
+    is_behind: bool,
 }
 
 impl RoomTask {
     /// The task of a new room.
     pub fn new(room: Arc<Room>, shared: Arc<Shared>) -> Self {
         let last = room.groups[0].borrow().clone();
-        Self { room, shared, last, told_at: Instant::now(), has_tail: false }
+        Self { room, shared, last, told_at: Instant::now(), has_tail: false, is_behind: false }
     }
 
     /// Tells the news until nobody is left, the product is deleted, or the server shuts down.
@@ -202,6 +207,9 @@ impl RoomTask {
 
     /// The time until there is something to tell even if nothing happens: a sign of life, or the sale's start or end.
     fn time_without_news(&self) -> Duration {
+        if self.is_behind {
+            return READ_RETRY;
+        }
         let (product, now) = (&self.last.product, self.shared.pulse.database_time().milliseconds());
         let moments =
             [product.sale_start_time, product.sale_end_time].map(|moment| moment.timestamp_millis());
@@ -233,6 +241,8 @@ impl RoomTask {
             news.edition += 1;
         }
         news.purchases_through = self.purchases_through(&news.product).await;
+        self.is_behind =
+            known.is_none() || (self.has_tail && news.purchases_through < news.product.purchase_count);
         news.beat = self.last.beat + u64::from(self.told_at.elapsed() >= self.shared.heartbeat);
         news.end = match self.room.entry.is_deleted() {
             true => Some(End::Deleted),

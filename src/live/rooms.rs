@@ -127,9 +127,8 @@ impl Shared {
     async fn open(self: &Arc<Self>, product_id: Id) -> Result<Arc<Room>> {
         const FULL: Error = Error::Overloaded { detail: "Too many products are being watched." };
         // The entry first: what happens while the product is read is noted in it.
-        let entry = self.catalogue.cache().entry(product_id).ok_or(FULL)?;
         // As long as somebody listens, the entry stays in memory.
-        let _stay = entry.watch();
+        let (entry, _stay) = self.catalogue.cache().watch(product_id).ok_or(FULL)?;
         let product = self.catalogue.find(product_id).await?;
         let mut rooms = self.lock();
         if self.shutdown.is_cancelled() {

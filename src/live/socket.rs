@@ -30,6 +30,12 @@ const READ_BUFFER_BYTES: usize = 2 * 1024;
 /// What is written goes out at once, so nothing is gathered; a message that is being sent has to fit.
 const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 
+/// A message that is too large is read all the same up to so many times what is allowed: what is left unread resets the
+/// connection, perhaps before its client has read why.
+const MESSAGE_READ_FACTOR: usize = 8;
+/// How long the answer to a close is waited for, in milliseconds.
+const CLOSE_MS_MAX: u64 = 1_000;
+
 /// The routes of this file. They are no part of the OpenAPI document, which has no words for WebSocket messages.
 pub fn router() -> Router<AppState> {
     Router::new().route("/live", get(live))
@@ -45,7 +51,7 @@ async fn live(
     check_origin(&headers, app.cors_origins())?;
     app.check_open()?;
     let place = app.watchers().enter(address)?;
-    let message_bytes_max = app.limits().socket_message_bytes_max;
+    let message_bytes_max = app.limits().socket_message_bytes_max * MESSAGE_READ_FACTOR;
     let upgrade = upgrade
         .max_message_size(message_bytes_max)
         .max_frame_size(message_bytes_max)
@@ -104,10 +110,18 @@ impl Socket {
     }
 
     async fn run(mut self) {
-        let Close(frame) = self.serve().await;
+        let app = self.app.clone();
+        let close = tokio::select! {
+            close = self.serve() => Some(close),
+            () = app.closing() => None,
+        };
+        let Close(frame) = close.unwrap_or_else(|| self.goodbye());
         if let Some(frame) = frame {
             // It may be gone, or too slow: then it learns nothing.
             drop(timeout(self.send_max, self.socket.send(Frame::Close(Some(frame)))).await);
+            // What it has still on the way would reset the connection, and perhaps before it has read why.
+            let answer = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+            drop(timeout(Duration::from_millis(CLOSE_MS_MAX), answer).await);
         }
     }
 
@@ -125,7 +139,6 @@ impl Socket {
                 },
                 (next, index) = next(&mut self.subscriptions) => self.tell(next, index).await,
                 _ = pings.tick() => self.send([Frame::Ping(axum::body::Bytes::new())]).await,
-                () = app.closing() => Err(self.goodbye()),
             };
             if let Err(close) = step {
                 return close;
@@ -134,9 +147,14 @@ impl Socket {
     }
 
     async fn receive(&mut self, frame: Frame) -> Result<(), Close> {
+        if let Frame::Text(_) | Frame::Binary(_) = frame
+            && frame.clone().into_data().len() > self.app.limits().socket_message_bytes_max
+        {
+            return Err(too_large());
+        }
         let text = match frame {
             Frame::Text(text) => text,
-            Frame::Ping(_) | Frame::Pong(_) => Utf8Bytes::default(),
+            Frame::Ping(_) | Frame::Pong(_) => return self.count_message().await,
             Frame::Binary(_) => {
                 self.count_message().await?;
                 return self.error(&Error::invalid("message", "must be text"), None).await;
@@ -144,9 +162,6 @@ impl Socket {
             Frame::Close(_) => return Err(Close(None)),
         };
         self.count_message().await?;
-        if text.is_empty() {
-            return Ok(());
-        }
         let request = match SocketRequest::parse(&text, self.app.limits().socket_subscriptions_max) {
             Ok(request) => request,
             Err(error) => return self.error(&error, None).await,
@@ -186,7 +201,8 @@ impl Socket {
     async fn tell(&mut self, next: Next, index: usize) -> Result<(), Close> {
         match next {
             Next::Messages(messages) => {
-                self.send(messages.into_iter().map(|outgoing| Frame::Text(outgoing.message.text))).await
+                let frames: Vec<_> = messages.iter().map(|outgoing| Frame::Text(outgoing.text())).collect();
+                self.send(frames).await
             }
             // Sockets have pings.
             Next::Beat => Ok(()),
@@ -234,9 +250,10 @@ async fn next(subscriptions: &mut [Subscription]) -> (Next, usize) {
 /// What cannot be read: too large, or no WebSocket message.
 fn refused(error: &axum::Error) -> Close {
     use std::error::Error as _;
-    let too_large = error.source().is_some_and(|cause| cause.to_string().contains("too"));
-    match too_large {
-        true => Close::because(close_code::SIZE, "a message is too large"),
-        false => Close(None),
-    }
+    let is_too_large = error.source().is_some_and(|cause| cause.to_string().contains("too"));
+    if is_too_large { too_large() } else { Close(None) }
+}
+
+fn too_large() -> Close {
+    Close::because(close_code::SIZE, "a message is too large")
 }

@@ -1,9 +1,13 @@
 //! What one watcher of one product was told, and what it is to be told next.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::ws::Utf8Bytes;
 use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::message::Message;
 use super::room::{End, News, Room, Seat};
@@ -15,6 +19,9 @@ use crate::metrics::EventLabel;
 
 /// Purchases that one watcher is sent at once, before others have their turn.
 const PURCHASES_AT_ONCE_MAX: usize = 200;
+
+/// The pause after a read that has failed.
+const READ_RETRY: Duration = Duration::from_millis(250);
 
 /// One watcher of one product.
 pub struct Subscription {
@@ -29,6 +36,9 @@ pub struct Subscription {
     version: i64,
     is_stale: bool,
     beat: u64,
+    /// The read of purchases that the room does not keep any more. It goes on while `next` is dropped and called again: a
+    /// client that watches many products would never see the end of it.
+    late: Option<AbortOnDropHandle<Vec<Message>>>,
 }
 
 /// What comes next.
@@ -47,12 +57,22 @@ pub struct Outgoing {
     pub message: Message,
     /// Purchases before it are still to come.
     is_early: bool,
+    /// The number of the last purchase that the watcher was told of, if it wants them.
+    sequence: Option<i64>,
 }
 
 impl Outgoing {
     /// The frame of a Server-Sent Event.
     pub fn sse(&self) -> Bytes {
         if self.is_early { self.message.sse_without_id() } else { self.message.sse() }
+    }
+
+    /// The WebSocket message. Its id never counts a purchase that is still to come.
+    pub fn text(&self) -> Utf8Bytes {
+        match self.sequence.filter(|_| self.is_early) {
+            Some(sequence) => self.message.text_with_id(sequence),
+            None => self.message.text.clone(),
+        }
     }
 }
 
@@ -84,6 +104,7 @@ impl Subscription {
             version: 0,
             is_stale: false,
             beat: 0,
+            late: None,
         })
     }
 
@@ -109,6 +130,10 @@ impl Subscription {
             if news.beat != self.beat {
                 self.beat = news.beat;
                 return Next::Beat;
+            }
+            if self.sequence.is_some_and(|sequence| sequence < news.purchases_through) {
+                // A read has failed, and paused.
+                continue;
             }
             if self.news.changed().await.is_err() {
                 return Next::End(End::Shutdown);
@@ -168,22 +193,37 @@ impl Subscription {
     }
 
     /// The next purchases: from the room's tail, or, for one who has fallen behind that, from the database.
-    async fn purchases(&self, news: &News) -> Vec<Message> {
+    async fn purchases(&mut self, news: &News) -> Vec<Message> {
         let Some(after) = self.sequence.filter(|after| *after < news.purchases_through) else {
             return Vec::new();
         };
-        if let Some(purchases) = self.seat.room.tail.after(after, PURCHASES_AT_ONCE_MAX) {
+        let room = &self.seat.room;
+        if self.late.is_none()
+            && let Some(purchases) = room.tail.after(after, PURCHASES_AT_ONCE_MAX)
+        {
             return purchases;
         }
-        let Ok(_turn) = self.shared.late_reads.acquire().await else { return Vec::new() };
-        // A failure is logged where it happens; the next news try again.
-        let read = tail::read(&self.shared.store, &news.product, after, PURCHASES_AT_ONCE_MAX);
-        read.await.unwrap_or_default()
+        let late = self.late.get_or_insert_with(|| {
+            let (shared, product) = (self.shared.clone(), news.product.clone());
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                let Ok(_turn) = shared.late_reads.acquire().await else { return Vec::new() };
+                let purchases = tail::read(&shared.store, &product, after, PURCHASES_AT_ONCE_MAX).await;
+                let purchases = purchases.unwrap_or_default();
+                if purchases.is_empty() {
+                    // A failure is logged where it happens.
+                    sleep(READ_RETRY).await;
+                }
+                purchases
+            }))
+        });
+        let purchases = late.await.unwrap_or_default();
+        self.late = None;
+        purchases
     }
 
     fn count(&self, message: Message, is_early: bool) -> Outgoing {
         let label = EventLabel { event: message.event };
         self.shared.metrics.watcher_messages.get_or_create(&label).inc();
-        Outgoing { message, is_early }
+        Outgoing { message, is_early, sequence: self.sequence }
     }
 }

@@ -26,7 +26,7 @@ pub struct ProductCache {
     refusals_checked: (u32, u32),
     /// Counts every change of any product here.
     generation: AtomicU64,
-    /// Counts the changes that are more than a purchase or a restock: which products there are, what they are called.
+    /// Counts the changes that may move a product from one list to another: all but purchases that leave some.
     structure: AtomicU64,
 }
 
@@ -39,7 +39,7 @@ pub struct Entry {
     times: Mutex<Times>,
     /// Somebody reads it already.
     is_being_read: AtomicBool,
-    rendered: Mutex<Option<(i64, Status, Rendered)>>,
+    rendered: Mutex<Option<(Arc<Product>, Status, Rendered)>>,
     /// Refusals that go to the lane all the same, so that they are judged by the database.
     pub refusals: Budget,
 }
@@ -111,6 +111,18 @@ impl ProductCache {
         Some(entries.entry(id).or_insert_with(|| Arc::new(Entry::new(burst, per_second))).clone())
     }
 
+    /// The product's entry, which stays in memory for as long as the receiver lives; none when the memory is full.
+    pub fn watch(&self, id: Id) -> Option<(Arc<Entry>, watch::Receiver<Known>)> {
+        loop {
+            let entry = self.entry(id)?;
+            let receiver = entry.watch();
+            // It may have been dropped in between, and nobody would tell it anything.
+            if self.find(id).is_some_and(|found| Arc::ptr_eq(&found, &entry)) {
+                return Some((entry, receiver));
+            }
+        }
+    }
+
     /// The newest version of the product, if it is in memory whole.
     pub fn current(&self, id: Id) -> Option<Arc<Product>> {
         self.find(id)?.current()
@@ -126,32 +138,36 @@ impl ProductCache {
         let product = Arc::new(product);
         let Some(entry) = self.entry(product.id) else { return product };
         entry.version_told.fetch_max(product.version, Ordering::Relaxed);
-        if lock(&entry.times).since <= began {
-            self.modify(&entry, |known| {
-                let is_new = known.product.as_ref().is_none_or(|known| known.version < product.version);
-                if is_new {
-                    *known = Known { product: Some(product.clone()), is_deleted: false };
-                }
-                is_new
-            });
-        }
+        self.modify(&entry, |known| {
+            // What was deleted stays so, however late a read of it comes.
+            let is_good = !known.is_deleted && lock(&entry.times).since <= began;
+            let is_new = known.product.as_ref().is_none_or(|known| known.version < product.version);
+            if is_good && is_new {
+                known.product = Some(product.clone());
+            }
+            is_good && is_new
+        });
         entry.current().filter(|known| known.version > product.version).unwrap_or(product)
     }
 
     /// Takes a change of the stock. True when something before it is missing, or the product was not
     /// read yet.
     pub fn advance(&self, id: Id, change: StockChange) -> bool {
+        if change.stock == 0 || change.total_stock.is_some() {
+            // Sold out, or perhaps on sale again.
+            self.structure.fetch_add(1, Ordering::Release);
+        }
         let Some(entry) = self.find(id) else { return false };
         entry.version_told.fetch_max(change.version, Ordering::Relaxed);
         let mut has_gap = true;
         self.modify(&entry, |known| {
-            let Some(product) = &known.product else { return false };
+            let Some(product) = known.product.clone() else { return false };
             has_gap = product.version + 1 < change.version;
-            let follows = product.version + 1 == change.version;
-            if follows {
-                known.product = Some(Arc::new(change.of(product)));
+            if product.version + 1 == change.version {
+                known.product = Some(Arc::new(change.of(&product)));
             }
-            follows
+            // Watchers are woken by a gap, too: they see to it that the product is read.
+            product.version < change.version
         });
         has_gap
     }
@@ -161,7 +177,15 @@ impl ProductCache {
         self.structure.fetch_add(1, Ordering::Release);
         let Some(entry) = self.find(id) else { return false };
         entry.version_told.fetch_max(version, Ordering::Relaxed);
-        entry.current().is_none()
+        let is_missing = entry.current().is_none();
+        // Watchers see to it that it is read, even if the first read fails.
+        self.modify(&entry, |_| is_missing);
+        is_missing
+    }
+
+    /// Notes that a product has more stock: it may be on sale again.
+    pub fn restocked(&self) {
+        self.structure.fetch_add(1, Ordering::Release);
     }
 
     /// Notes that a product was made.
@@ -206,9 +230,11 @@ impl ProductCache {
     }
 
     fn clear(&self, entry: &Entry) {
-        lock(&entry.times).since = Instant::now();
-        entry.version_told.store(0, Ordering::Relaxed);
-        self.modify(entry, |known| known.product.take().is_some());
+        self.modify(entry, |known| {
+            lock(&entry.times).since = Instant::now();
+            entry.version_told.store(0, Ordering::Relaxed);
+            known.product.take().is_some()
+        });
     }
 
     /// Counts every change of any product here.
@@ -216,7 +242,7 @@ impl ProductCache {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Counts the changes that are more than a purchase or a restock.
+    /// Counts the changes that may move a product from one list to another.
     pub fn structure(&self) -> u64 {
         self.structure.load(Ordering::Acquire)
     }
@@ -287,18 +313,19 @@ impl Entry {
     /// Those of `render`.
     pub fn rendered(
         &self,
-        product: &Product,
+        product: &Arc<Product>,
         status: Status,
         render: impl FnOnce() -> Result<Rendered>,
     ) -> Result<Rendered> {
         let mut rendered = lock(&self.rendered);
-        if let Some((version, of_status, rendered)) = &*rendered
-            && (*version, *of_status) == (product.version, status)
+        if let Some((of_product, of_status, rendered)) = &*rendered
+            && Arc::ptr_eq(of_product, product)
+            && *of_status == status
         {
             return Ok(rendered.clone());
         }
         let new = render()?;
-        *rendered = Some((product.version, status, new.clone()));
+        *rendered = Some((product.clone(), status, new.clone()));
         Ok(new)
     }
 }

@@ -23,6 +23,8 @@ pub struct PageBasis {
     ids: Vec<Id>,
     next_cursor: Option<String>,
     status: Option<Status>,
+    /// When it was read.
+    read_at: Instant,
     /// The cache's count when it was read.
     structure: u64,
     /// The page as it was last written from memory: with the cache's count, and when.
@@ -78,13 +80,14 @@ async fn read_page(
     filter: &ProductFilter,
     page: &PageRequest<ProductCursor>,
 ) -> Result<Reading<PageBasis>> {
-    let structure = app.catalogue().cache().structure();
+    let (structure, read_at) = (app.catalogue().cache().structure(), Instant::now());
     let now = app.pulse().database_time();
     let products = app.catalogue().list(filter, page, now).await?;
     let basis = PageBasis {
         ids: products.items.iter().map(|product| product.id).collect(),
         next_cursor: products.next_cursor.clone(),
         status: filter.status,
+        read_at,
         structure,
         written: Mutex::default(),
     };
@@ -99,7 +102,10 @@ impl PageBasis {
         let cache = app.catalogue().cache();
         // Before anything is looked at: what changes meanwhile shows as a higher count.
         let generation = cache.generation();
-        if cache.structure() != self.structure {
+        // Time alone moves products from one status to another, and memory does not know all of them.
+        let is_too_old =
+            self.status.is_some() && self.read_at.elapsed() >= Duration::from_millis(PAGE_AGE_MS_MAX);
+        if cache.structure() != self.structure || is_too_old {
             return None;
         }
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);

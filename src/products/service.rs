@@ -77,8 +77,13 @@ impl Catalogue {
         self.store.spawn(async move {
             for _ in 0..REFRESH_TRIES_MAX {
                 // A failure is logged where it happens; whoever needs the product reads it.
-                if catalogue.find(id).await.is_err() || entry.current().is_some() {
-                    break;
+                let has_failed = catalogue.find(id).await.is_err();
+                if has_failed || entry.current().is_some() {
+                    entry.end_reading();
+                    // What was told just before that found somebody reading.
+                    if has_failed || entry.current().is_some() || !entry.begin_reading() {
+                        return;
+                    }
                 }
             }
             entry.end_reading();
@@ -263,6 +268,7 @@ impl Catalogue {
                 }
             })
             .await?;
+        self.cache.restocked();
         Ok(self.cache.offer(product, began))
     }
 

@@ -4,13 +4,17 @@ mod answer;
 mod document;
 mod mongo;
 mod raw;
+mod schema;
 mod shop;
+mod watch;
 
 pub use answer::Answer;
 pub use document::document;
-pub use mongo::{own_mongo, process_directory};
+pub use mongo::{FailingMongo, own_mongo, process_directory, signal};
 pub use raw::RawConnection;
+pub use schema::{asyncapi, check_message};
 pub use shop::{Actor, Shop, token};
+pub use watch::{Event, EventStream, Socket, UPGRADE, Watcher, soon};
 
 use serde_json::{Value, json};
 

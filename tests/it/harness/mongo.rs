@@ -2,10 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use flash_sale::embedded::EmbeddedMongo;
+use mongodb::Client;
+use mongodb::bson::{Document, doc};
+use mongodb::options::ClientOptions;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
+
+use super::watch::soon;
 
 /// Started by the first test that needs it; ends with the process (on Linux by its parent-death signal).
 static MONGO: OnceCell<EmbeddedMongo> = OnceCell::const_new();
@@ -52,4 +60,76 @@ pub fn with_database(uri: &str, name: &str) -> String {
         None => base,
     };
     format!("{host}/{name}{options}")
+}
+
+/// Sends the mongod a signal: `STOP` lets it stand still, `CONT` go on.
+pub fn signal(mongo: &EmbeddedMongo, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(mongo.process_id()).unwrap()).unwrap(), signal).unwrap();
+}
+
+/// A mongod that can be told to fail; it ends when this is dropped.
+pub struct FailingMongo {
+    pub uri: String,
+    /// It repeats no write, for which it would have to read.
+    pub client: Client,
+    _process: Child,
+}
+
+impl FailingMongo {
+    /// Starts an embedded one again as it was, but with the commands for tests.
+    pub async fn start(name: &str) -> Self {
+        let embedded = own_mongo(name).await;
+        let command_line = fs::read(format!("/proc/{}/cmdline", embedded.process_id())).unwrap();
+        let uri = embedded.uri();
+        embedded.stop().await;
+        let command_line = String::from_utf8(command_line).unwrap();
+        let mut arguments = command_line.trim_end_matches('\0').split('\0');
+        let process = Command::new(arguments.next().unwrap())
+            .args(arguments)
+            .args(["--setParameter", "enableTestCommands=1"])
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut options = ClientOptions::parse(&uri).await.unwrap();
+        options.retry_writes = Some(false);
+        let client = Client::with_options(options).unwrap();
+        Self { uri, client, _process: process }
+    }
+
+    /// Has these commands fail with this error, until another call says otherwise.
+    pub async fn fail(&self, commands: &[&str], error_code: i32) {
+        let data = doc! { "failCommands": commands, "errorCode": error_code };
+        self.configure(doc! { "mode": "alwaysOn", "data": data }).await;
+    }
+
+    /// Has the next one of these commands fail.
+    pub async fn fail_once(&self, command: &str) {
+        const UNKNOWN_ERROR: i32 = 8;
+        let data = doc! { "failCommands": [command], "errorCode": UNKNOWN_ERROR };
+        self.configure(doc! { "mode": { "times": 1 }, "data": data }).await;
+    }
+
+    /// Nothing fails any more.
+    pub async fn fail_no_more(&self) {
+        self.configure(doc! { "mode": "off" }).await;
+    }
+
+    async fn configure(&self, how: Document) {
+        let mut command = doc! { "configureFailPoint": "failCommand" };
+        command.extend(how);
+        self.client.database("admin").run_command(command).await.unwrap();
+    }
+
+    /// Waits until it takes writes.
+    pub async fn ready(&self) {
+        let admin = self.client.database("admin");
+        let hello = || admin.run_command(doc! { "hello": 1 });
+        let is_primary = async {
+            while !hello().await.is_ok_and(|answer| answer.get_bool("isWritablePrimary").unwrap_or_default())
+            {
+            }
+        };
+        soon("a primary", is_primary).await;
+    }
 }

@@ -1,7 +1,14 @@
 //! A connection on which a test can send bytes that no HTTP client would, or hang up when it likes.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+
+/// A connection whose receive buffer is small.
+pub async fn narrow(host: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    socket.connect(host.parse().unwrap()).await.unwrap()
+}
 
 /// A TCP connection to a server.
 pub struct RawConnection(TcpStream);
@@ -9,6 +16,11 @@ pub struct RawConnection(TcpStream);
 impl RawConnection {
     pub async fn open(host: &str) -> Self {
         Self(TcpStream::connect(host).await.unwrap())
+    }
+
+    /// One that takes little before it is read.
+    pub async fn open_narrow(host: &str) -> Self {
+        Self(narrow(host).await)
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
@@ -35,6 +47,19 @@ impl RawConnection {
                 Ok(_) | Err(_) => return text,
             }
         }
+    }
+
+    /// Reads until `end` has come.
+    pub async fn read_until(&mut self, end: &str) -> String {
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 64 * 1024];
+        while !String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(buffer.len() * 2)..]).contains(end) {
+            match self.0.read(&mut buffer).await {
+                Ok(count @ 1..) => bytes.extend_from_slice(&buffer[..count]),
+                end => panic!("{end:?}"),
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Reads until the server closes the connection; what came before a reset counts.

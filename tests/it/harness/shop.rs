@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::mongo::{database_uri, with_database};
+use super::watch::soon;
 
 /// The secret of all shops.
 const SECRET: &str = "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1";
@@ -47,6 +48,11 @@ impl Shop {
     /// A shop on a MongoDB of the test's own.
     pub async fn open_at(uri: &str) -> Self {
         Self::open_in(uri, "test_own").await
+    }
+
+    /// The same with other limits.
+    pub async fn open_at_with(uri: &str, limits: Limits) -> Self {
+        Self::open_on(with_database(uri, "test_own"), limits).await
     }
 
     /// A shop on a database of that name.
@@ -276,7 +282,10 @@ impl Actor {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
-        Answer::read(&method, path, response).await
+        let answer = async {
+            let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
+            Answer::read(&method, path, response).await
+        };
+        soon(&format!("an answer to {method} {path}"), answer).await
     }
 }

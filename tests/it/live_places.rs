@@ -1,0 +1,110 @@
+//! How many may watch, and what becomes of those who do not take what they are sent.
+
+use flash_sale::config::Limits;
+use serde_json::json;
+
+use crate::harness::{Actor, EventStream, RawConnection, Shop, Socket, UPGRADE, Watcher, sneaker, soon};
+
+/// A value of `/metrics`.
+async fn metric(actor: &Actor, name: &str) -> f64 {
+    let text = reqwest::get(format!("http://{}/metrics", actor.host())).await.unwrap().text().await.unwrap();
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
+    line.unwrap_or_else(|| panic!("no {name}:\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// Waits until so many are counted as watching.
+async fn until_watching(actor: &Actor, count: f64) {
+    soon("a place given back", async { while metric(actor, "flash_sale_watchers").await != count {} }).await;
+}
+
+async fn who_has_a_place_keeps_the_next_one_out(limits: Limits, status: u16, code: &str) {
+    let shop = Shop::open_with(limits).await;
+    let id = shop.sell(&sneaker()).await;
+    let visitor = shop.visitor();
+    let events = format!("/products/{id}/events");
+    for _ in 0..3 {
+        let stream = EventStream::open(&visitor, &id).await;
+        let socket = Socket::open(&visitor).await;
+        // `Answer` makes sure of the Retry-After.
+        visitor.get(&events).await.problem(status, code);
+        visitor.get_with("/live", &UPGRADE).await.problem(status, code);
+        drop(stream);
+        until_watching(&visitor, 1.0).await;
+        let another = Socket::open(&visitor).await;
+        visitor.get(&events).await.problem(status, code);
+        drop((socket, another));
+        until_watching(&visitor, 0.0).await;
+    }
+    // Who was refused for another reason has no place.
+    for _ in 0..3 {
+        visitor
+            .get(&format!("/products/{}/events", crate::harness::NO_ID))
+            .await
+            .problem(404, "product_not_found");
+    }
+    until_watching(&visitor, 0.0).await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_has_so_many_places_and_gives_them_again() {
+    let limits = Limits { watchers_max: 2, ..Limits::default() };
+    who_has_a_place_keeps_the_next_one_out(limits, 503, "overloaded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_so_many_places_and_gets_them_again() {
+    let limits = Limits { watchers_per_address_max: 2, ..Limits::default() };
+    who_has_a_place_keeps_the_next_one_out(limits, 429, "rate_limited").await;
+}
+
+/// Changes the product, to something large, so that its watchers have much to take.
+async fn change(shop: &Shop, id: &str, number: usize) -> String {
+    let name = format!("Name {number}.");
+    let change = json!({ "name": name, "description": "\u{1f45f}".repeat(5_000) });
+    shop.admin().patch(&format!("/products/{id}"), "*", &change).await.expect(200);
+    name
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_not_read_is_skipped_ahead_and_holds_nobody_up() {
+    const CHANGES: usize = 150;
+    let shop = Shop::open_with(Limits { stock_interval_ms_min: 0, ..Limits::default() }).await;
+    let id = shop.sell(&sneaker()).await;
+    let mut slow = RawConnection::open_narrow(shop.visitor().host()).await;
+    slow.send(format!("GET /products/{id}/events HTTP/1.1\r\nHost: shop\r\n\r\n").as_bytes()).await;
+    let mut quick = EventStream::open(&shop.visitor(), &id).await;
+    quick.expect("product").await;
+    for number in 0..CHANGES {
+        let name = change(&shop, &id, number).await;
+        assert_eq!(quick.expect("product").await.data["name"], name);
+    }
+    let last = format!("Name {}.", CHANGES - 1);
+    let read = soon("the newest product", slow.read_until(&last)).await;
+    let told = read.matches("event: product").count();
+    assert!(told < CHANGES, "all of {CHANGES} changes were kept for one that did not read");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_is_not_read_is_cut_and_holds_nobody_up() {
+    let limits = Limits { stock_interval_ms_min: 0, socket_send_ms_max: 100, ..Limits::default() };
+    let shop = Shop::open_with(limits).await;
+    let id = shop.sell(&sneaker()).await;
+    let visitor = shop.visitor();
+    let mut slow = Socket::open_narrow(&visitor).await;
+    slow.ask(&json!({ "subscribe": [id] })).await;
+    let (mut quick, _) = Socket::watching(&visitor, &id).await;
+    let cut = async {
+        for number in 0.. {
+            let name = change(&shop, &id, number).await;
+            assert_eq!(quick.expect("product").await.data["name"], name);
+            if metric(&visitor, "flash_sale_watchers").await == 1.0 {
+                return;
+            }
+        }
+    };
+    soon("the cut", cut).await;
+    drop(slow);
+    shop.close().await;
+}
