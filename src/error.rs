@@ -1,10 +1,12 @@
 //! Everything that can go wrong with a request: one enum, and one table from a variant to its `code`, status and title.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mongodb::bson::oid::ObjectId;
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use crate::timestamp::Timestamp;
 
@@ -70,6 +72,11 @@ macro_rules! codes {
             /// As the client sees it.
             pub fn name(self) -> &'static str {
                 match self { $(Code::$code => $name,)* }
+            }
+
+            /// The `type` of its problems.
+            pub fn problem_type(self) -> &'static str {
+                match self { $(Code::$code => concat!("urn:problem-type:flash-sale:", $name),)* }
             }
 
             /// The HTTP status it comes with.
@@ -162,17 +169,17 @@ impl Error {
     }
 
     /// What happened this time and what to do about it.
-    fn detail(&self) -> String {
+    pub fn detail(&self) -> Cow<'static, str> {
         match self {
-            Self::MalformedJson { detail } => detail.clone(),
+            Self::MalformedJson { detail } => detail.clone().into(),
             Self::UnsupportedMediaType => "Send the header `Content-Type: application/json`.".into(),
-            Self::PayloadTooLarge { body_bytes_max } => format!("A body has at most {body_bytes_max} bytes."),
+            Self::PayloadTooLarge { body_bytes_max } => format!("A body has at most {body_bytes_max} bytes.").into(),
             Self::ValidationFailed { errors } if errors.iter().all(|error| error.field.is_empty()) => {
                 "The body must be a JSON object.".into()
             }
             Self::ValidationFailed { errors } => {
                 let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
-                format!("See `errors` for what is wrong with: {}.", fields.join(", "))
+                format!("See `errors` for what is wrong with: {}.", fields.join(", ")).into()
             }
             Self::NotFound { detail } | Self::Unauthenticated { detail, .. } | Self::Overloaded { detail } => {
                 (*detail).into()
@@ -185,14 +192,14 @@ impl Error {
             Self::EmailTaken => "Log in with it, or register another address.".into(),
             Self::ProductNotFound => "No product has this id.".into(),
             Self::PurchaseNotFound => "No purchase of yours has this id.".into(),
-            Self::SaleNotStarted { sale_start_time, .. } => format!("The sale starts at {sale_start_time}."),
-            Self::SaleEnded { sale_end_time } => format!("The sale ended at {sale_end_time}."),
+            Self::SaleNotStarted { sale_start_time, .. } => format!("The sale starts at {sale_start_time}.").into(),
+            Self::SaleEnded { sale_end_time } => format!("The sale ended at {sale_end_time}.").into(),
             Self::SoldOut => "Nothing is left.".into(),
             Self::InsufficientStock { remaining } => {
-                format!("Only {remaining} left; a purchase is all of its quantity or nothing.")
+                format!("Only {remaining} left; a purchase is all of its quantity or nothing.").into()
             }
             Self::PurchaseLimitReached { limit, purchased } => {
-                format!("A buyer may have {limit} of this product; you have {purchased}.")
+                format!("A buyer may have {limit} of this product; you have {purchased}.").into()
             }
             Self::ProductHasSales => "End its sale instead: PATCH its saleEndTime.".into(),
             Self::IdempotencyKeyReused => "Use a new key for a new purchase.".into(),
@@ -200,7 +207,7 @@ impl Error {
             Self::PreconditionRequired => {
                 "Send the ETag of the product that you read as If-Match, or `*` to overwrite any version.".into()
             }
-            Self::RateLimited { retry_after_seconds } => format!("Try again in {retry_after_seconds} s."),
+            Self::RateLimited { retry_after_seconds } => format!("Try again in {retry_after_seconds} s.").into(),
             Self::DatabaseUnavailable => "Nothing was changed. Try again in a moment.".into(),
             Self::OutcomeUnknown { purchase_id: Some(_) } => {
                 "The purchase may have been made: look for `purchaseId` among your purchases, or send the request again \
@@ -214,19 +221,22 @@ impl Error {
         }
     }
 
-    /// The members that this code has beyond those of every problem.
-    fn members(&self) -> Value {
+    /// Writes the members that this code has beyond those of every problem.
+    fn serialize_members<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         match self {
-            Self::ValidationFailed { errors } => json!({ "errors": errors }),
-            Self::SaleNotStarted { sale_start_time, .. } => json!({ "saleStartTime": sale_start_time }),
-            Self::SaleEnded { sale_end_time } => json!({ "saleEndTime": sale_end_time }),
-            Self::SoldOut => json!({ "remaining": 0 }),
-            Self::InsufficientStock { remaining } => json!({ "remaining": remaining }),
-            Self::PurchaseLimitReached { limit, purchased } => {
-                json!({ "limit": limit, "purchased": purchased })
+            Self::ValidationFailed { errors } => map.serialize_entry("errors", errors),
+            Self::SaleNotStarted { sale_start_time, .. } => {
+                map.serialize_entry("saleStartTime", sale_start_time)
             }
-            Self::OutcomeUnknown { purchase_id: Some(id) } => json!({ "purchaseId": id.to_hex() }),
-            _ => json!({}),
+            Self::SaleEnded { sale_end_time } => map.serialize_entry("saleEndTime", sale_end_time),
+            Self::SoldOut => map.serialize_entry("remaining", &0),
+            Self::InsufficientStock { remaining } => map.serialize_entry("remaining", remaining),
+            Self::PurchaseLimitReached { limit, purchased } => {
+                map.serialize_entry("limit", limit)?;
+                map.serialize_entry("purchased", purchased)
+            }
+            Self::OutcomeUnknown { purchase_id: Some(id) } => map.serialize_entry("purchaseId", &id.to_hex()),
+            _ => Ok(()),
         }
     }
 
@@ -254,34 +264,37 @@ impl Error {
     }
 }
 
-/// The body of an error response, still without the request's id: the outermost layer
-/// (`http::request_id`) knows it, adds it as `instance` and writes the body.
-#[derive(Debug, Clone)]
-pub struct Problem(pub Map<String, Value>);
+/// The body of an error response (RFC 9457).
+pub struct Problem<'a> {
+    /// What went wrong.
+    pub error: &'a Error,
+    /// The request's id.
+    pub instance: &'a str,
+}
 
-impl From<&Error> for Problem {
-    fn from(error: &Error) -> Self {
-        let code = error.code();
-        let mut members = Map::new();
-        members.insert("type".into(), format!("urn:problem-type:flash-sale:{}", code.name()).into());
-        members.insert("title".into(), code.title().into());
-        members.insert("status".into(), code.status().as_u16().into());
-        members.insert("detail".into(), error.detail().into());
-        members.insert("code".into(), code.name().into());
-        if let Value::Object(further) = error.members() {
-            members.extend(further);
-        }
-        Self(members)
+impl Serialize for Problem<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let code = self.error.code();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("type", code.problem_type())?;
+        map.serialize_entry("title", code.title())?;
+        map.serialize_entry("status", &code.status().as_u16())?;
+        map.serialize_entry("detail", &self.error.detail())?;
+        map.serialize_entry("instance", self.instance)?;
+        map.serialize_entry("code", code.name())?;
+        self.error.serialize_members(&mut map)?;
+        map.end()
     }
 }
 
 impl IntoResponse for Error {
+    /// A response without its body: the outermost layer (`http::request_id`) knows the request's id, and writes it.
     fn into_response(self) -> Response {
         let mut response = self.code().status().into_response();
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);
         }
-        response.extensions_mut().insert(Problem::from(&self));
+        response.extensions_mut().insert(self);
         response
     }
 }
@@ -292,10 +305,11 @@ mod tests {
 
     #[test]
     fn a_problem_has_the_members_of_its_code() {
-        let Problem(members) = Problem::from(&Error::PurchaseLimitReached { limit: 3, purchased: 2 });
+        let error = Error::PurchaseLimitReached { limit: 3, purchased: 2 };
+        let members = serde_json::to_value(Problem { error: &error, instance: "7" }).unwrap();
         assert_eq!(members["status"], 409);
         assert_eq!(members["code"], "purchase_limit_reached");
-        assert_eq!((&members["limit"], &members["purchased"]), (&json!(3), &json!(2)));
+        assert_eq!((members["limit"].as_i64(), members["purchased"].as_i64()), (Some(3), Some(2)));
     }
 
     #[test]

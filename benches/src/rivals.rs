@@ -112,10 +112,9 @@ pub struct Refusal(Error);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Problem(mut members) = Problem::from(&self.0);
         let request_id = format!("{:032x}", rand::random::<u128>());
-        members.insert("instance".into(), request_id.into());
-        let body = serde_json::to_vec(&members).unwrap_or_default();
+        let problem = Problem { error: &self.0, instance: &request_id };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
         (self.0.code().status(), [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response()
     }
 }

@@ -145,10 +145,10 @@ async fn serve_connection<S>(
     }
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(address);
-        service.clone().call(request)
+        // Boxed: hyper keeps room for it as long as the connection is open, and moves it about.
+        Box::pin(service.clone().call(request))
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection.with_upgrades());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = shutdown.cancelled() => {

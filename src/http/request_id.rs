@@ -61,19 +61,13 @@ fn new_id() -> HeaderValue {
 /// problem: their status tells which one it is, and their other headers (`Allow`) stay.
 fn into_problem(response: Response, id: &HeaderValue) -> Response {
     let (mut parts, _) = response.into_parts();
-    let Problem(mut members) =
-        parts.extensions.remove::<Problem>().unwrap_or_else(|| Problem::from(&error_of(parts.status)));
-    members.insert("instance".into(), id.to_str().unwrap_or_default().into());
-    if let Some(status) = members.get("status").and_then(|status| status.as_u64()) {
-        parts.status = u16::try_from(status)
-            .ok()
-            .and_then(|status| StatusCode::from_u16(status).ok())
-            .unwrap_or(parts.status);
-    }
+    let error = parts.extensions.remove::<Error>().unwrap_or_else(|| error_of(parts.status));
+    parts.status = error.code().status();
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let body = serde_json::to_vec(&members).unwrap_or_default();
+    let problem = Problem { error: &error, instance: id.to_str().unwrap_or_default() };
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
     (parts, Body::from(body)).into_response()
 }
 

@@ -5,7 +5,7 @@ use axum::extract::ws::Utf8Bytes;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::error::{Error, Problem};
+use crate::error::Error;
 use crate::id::Id;
 use crate::timestamp::Timestamp;
 
@@ -68,16 +68,17 @@ impl Message {
 
     /// The answer to a message that cannot be followed, as a whole or for one product.
     pub fn error(error: &Error, about: Option<Id>) -> Utf8Bytes {
-        let Problem(members) = Problem::from(error);
         let detail = match error {
             Error::ValidationFailed { errors } => {
                 let each = errors.iter().map(|error| format!("{} {}", error.field, error.message));
                 format!("{}.", each.collect::<Vec<_>>().join("; "))
             }
-            _ => members["detail"].as_str().unwrap_or_default().to_owned(),
+            _ => error.detail().into_owned(),
         };
         let detail = about.map_or(detail.clone(), |id| format!("{id}: {detail}"));
-        json!({ "event": "error", "data": { "code": members["code"], "detail": detail } }).to_string().into()
+        json!({ "event": "error", "data": { "code": error.code().name(), "detail": detail } })
+            .to_string()
+            .into()
     }
 
     /// The WebSocket message with another id.

@@ -129,7 +129,10 @@ impl Shared {
         // The entry first: what happens while the product is read is noted in it.
         // As long as somebody listens, the entry stays in memory.
         let (entry, _stay) = self.catalogue.cache().watch(product_id).ok_or(FULL)?;
-        let product = self.catalogue.find(product_id).await?;
+        let product = match entry.current().filter(|_| self.feed.is_live()) {
+            Some(product) => product,
+            None => self.catalogue.find(product_id).await?,
+        };
         let mut rooms = self.lock();
         if self.shutdown.is_cancelled() {
             return Err(Error::Overloaded { detail: "The server is shutting down." });
