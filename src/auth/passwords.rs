@@ -3,6 +3,7 @@
 //! The hashes are made by threads of their own, of which there are few, and which the system lets run after everything
 //! else that wants to (Linux): a purchase never waits for a hash that takes 20 ms.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,20 +21,23 @@ use crate::error::{Error, Result};
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
+/// What unknown users' passwords are compared with; no password belongs to it that anybody knows.
+const NOBODYS_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$7Xr/kmFN7ApjN4RkE6DY8Q$bR+pSB6pLwXdHaeaYF9ZUgs5Cm4EYriRocDvk6A8rxg";
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Hashes and verifies, a few at a time. The threads end when it is dropped.
 pub struct Passwords {
     jobs: SyncSender<Job>,
     wait_max: Duration,
-    dummy_hash: Arc<str>,
 }
 
 impl Passwords {
-    /// Starts the threads, and makes the hash that unknown users are compared with, which takes as long as any other.
+    /// Starts the threads.
     ///
     /// # Errors
-    /// `internal`, when the system has no random numbers or no threads.
+    /// `internal`, when the system has no threads left.
     pub fn new(limits: &Limits) -> Result<Self> {
         let (sender, receiver) = sync_channel(limits.password_hashes_waiting_max);
         let receiver = Arc::new(Mutex::new(receiver));
@@ -45,11 +49,7 @@ impl Passwords {
                 Error::Internal
             })?;
         }
-        Ok(Self {
-            jobs: sender,
-            wait_max: Limits::milliseconds(limits.password_hash_wait_ms_max),
-            dummy_hash: hash(&Secret::new("the password of nobody"))?.into(),
-        })
+        Ok(Self { jobs: sender, wait_max: Limits::milliseconds(limits.password_hash_wait_ms_max) })
     }
 
     /// The hash of a password, in PHC form with its own salt.
@@ -66,7 +66,7 @@ impl Passwords {
     /// `overloaded` when too many wait.
     pub async fn verify(&self, password: Secret, hash: Option<String>) -> Result<bool> {
         let known = hash.is_some();
-        let hash: Arc<str> = hash.map_or_else(|| self.dummy_hash.clone(), Into::into);
+        let hash = hash.map_or(Cow::Borrowed(NOBODYS_HASH), Cow::Owned);
         let matches = self
             .run(move || {
                 PasswordHash::new(&hash).is_ok_and(|hash| {
@@ -115,5 +115,18 @@ fn hash(password: &Secret) -> Result<String> {
             tracing::error!("a password cannot be hashed: {error}");
             Err(Error::Internal)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobodys_hash_takes_as_long_as_any_other() {
+        let parameters = |hash: &str| hash.rsplitn(3, '$').last().map(str::to_owned);
+        let new = hash(&Secret::new("a password of somebody")).unwrap();
+        assert_eq!(parameters(NOBODYS_HASH), parameters(&new));
+        assert!(PasswordHash::new(NOBODYS_HASH).is_ok());
     }
 }
