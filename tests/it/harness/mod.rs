@@ -1,16 +1,19 @@
 //! The actors of the tests.
 
 mod answer;
+mod browser;
 mod document;
 mod mongo;
 mod raw;
 mod shop;
+mod webdriver;
 
 pub use answer::Answer;
+pub use browser::{Browser, ENTER};
 pub use document::document;
 pub use mongo::{own_mongo, process_directory};
 pub use raw::RawConnection;
-pub use shop::{Actor, Shop, token};
+pub use shop::{ADMIN, Actor, Shop, token};
 
 use serde_json::{Value, json};
 
