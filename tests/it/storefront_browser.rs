@@ -143,6 +143,8 @@ async fn an_open_page_survives_a_restart_of_its_server() {
 
     let port = shop.stop_newest_server().await;
     window.sees("#connection", "Reconnecting").await;
+    // Where one is looking, and not at the end of the page.
+    window.waits("document.querySelector('#connection').getBoundingClientRect().bottom < innerHeight").await;
     window.screenshot("product-reconnecting").await;
     for name in ["Barbara Liskov", "Edsger Dijkstra", "Frances Allen"] {
         shop.buyer_named(name).purchase(&id).await.expect(201);

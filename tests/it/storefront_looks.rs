@@ -120,6 +120,12 @@ async fn no_view_is_wider_than_a_narrow_phone() {
             assert_eq!(wide, json!([]), "wider than {width}: {name}");
         }
     }
+    // The picture of the README, with the pointer away.
+    window.devtools("Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": 0, "y": 0 })).await;
+    window.resize(1200, 1560).await;
+    window.follow("/").await;
+    window.sees(".card", "Winter coat").await;
+    window.screenshot("storefront").await;
     window.close(&[]).await;
     shop.close().await;
 }
