@@ -15,25 +15,22 @@ const AXE_CORE: &str = "AXE_CORE";
 /// The name, the price in cents and what it was, the stock, how many are bought, the start and the end from now on.
 type Sale = (&'static str, i64, Option<i64>, i64, usize, i64, i64);
 
-const SALES: [Sale; 9] = [
+const SALES: [Sale; 10] = [
     ("Aurora mechanical keyboard, walnut", 12_900, Some(18_900), 60, 41, -9 * MINUTE, 51 * MINUTE),
-    ("Night market ramen set for four", 3_450, None, 40, 12, -22 * MINUTE, 3 * HOUR),
     ("Trail shoe “Gneiss”, first run", 9_900, Some(13_900), 25, 23, -3 * MINUTE, 2 * HOUR),
     ("Signed print: Harbour at five", 4_500, None, 18, 18, -14 * MINUTE, 5 * HOUR),
     ("Brass telescope, 1 of 50", 24_950, Some(31_000), 50, 0, 6 * MINUTE, 66 * MINUTE),
+    ("Night market ramen set for four", 3_450, None, 40, 0, 52 * MINUTE, 3 * HOUR),
     ("Pocket synthesizer", 15_900, None, 300, 0, 4 * HOUR, 6 * HOUR),
     ("Festival ticket, Friday to Sunday", 11_900, None, 500, 0, 40 * HOUR, 44 * HOUR),
-    ("Winter coat, last season’s red", 19_900, Some(39_900), 30, 9, -50 * HOUR, 1_500),
-    (
-        "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaftsmütze",
-        2_500,
-        None,
-        12,
-        12,
-        -30 * HOUR,
-        1_500,
-    ),
+    ("Winter coat, last season’s red", 19_900, Some(39_900), 30, 9, -50 * HOUR, -20 * MINUTE),
+    ("Darjeeling, first flush", 2_800, None, 12, 12, -30 * HOUR, -3 * HOUR),
+    (LONG_NAME, 2_500, None, 12, 0, 50 * HOUR, 51 * HOUR),
 ];
+
+/// Without a blank where a line could end.
+const LONG_NAME: &str =
+    "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaftsmütze";
 
 const PEOPLE: [&str; 12] = [
     "Ada Lovelace",
@@ -67,7 +64,7 @@ async fn busy_shop() -> (Shop, String) {
                 "originalPrice": before.map(|amount| json!({ "amount": amount, "currency": "USD" })),
                 "stock": stock,
                 "saleStartTime": Timestamp::from_milliseconds(now + start),
-                "saleEndTime": Timestamp::from_milliseconds(now + HOUR + end),
+                "saleEndTime": Timestamp::from_milliseconds(now + end.max(HOUR)),
             })))
             .await;
         for person in PEOPLE.iter().cycle().take(sold) {
@@ -121,10 +118,16 @@ async fn no_view_is_wider_than_a_narrow_phone() {
         }
     }
     // The picture of the README, with the pointer away.
+    let found = shop.visitor().get("/products?search=Donau").await.expect(200).json;
+    shop.admin()
+        .delete(&format!("/products/{}", found["items"][0]["id"].as_str().unwrap()))
+        .await
+        .expect(204);
     window.devtools("Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": 0, "y": 0 })).await;
-    window.resize(1200, 1560).await;
+    window.resize(1200, 1660).await;
     window.follow("/").await;
-    window.sees(".card", "Winter coat").await;
+    window.sees(".card", "Darjeeling").await;
+    window.misses(".card", LONG_NAME).await;
     window.screenshot("storefront").await;
     window.close(&[]).await;
     shop.close().await;

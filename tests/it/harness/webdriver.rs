@@ -28,12 +28,16 @@ pub struct WebDriver {
     profile: PathBuf,
 }
 
-/// A command that was not carried out.
-#[derive(Debug)]
+/// A command that was not carried out: WebDriver's name of the reason, such as `stale element reference`, and more.
 pub struct WebDriverError {
-    /// WebDriver's name of it, such as `stale element reference`.
-    pub kind: String,
-    pub message: String,
+    kind: String,
+    message: String,
+}
+
+impl std::fmt::Debug for WebDriverError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}: {}", self.kind, self.message)
+    }
 }
 
 type Result<T> = std::result::Result<T, WebDriverError>;
