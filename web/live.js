@@ -120,6 +120,7 @@ function connect() {
     tell();
     // What changed while there was no socket, a new product above all.
     if (lostAt > 0) refresh();
+    else scheduleRefresh();
     update();
   };
   own.onmessage = ({ data }) => receive(data);
@@ -209,6 +210,8 @@ function refused({ code, detail }) {
   told.delete(id);
   // More was missed than the server keeps ready: then from now on.
   if (code === 'validation_failed' && sequences.delete(id)) return tellSoon();
+  // Too busy, or without its database: nothing is heard of this product until it is asked for again.
+  setStale(true);
   clearTimeout(tellingAgain);
   tellingAgain = setTimeout(tell, REFRESH_MS * (0.5 + Math.random()));
 }

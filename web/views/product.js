@@ -77,7 +77,7 @@ export function product(page) {
       throw error;
     }
     await board?.refresh();
-  }, signal);
+  }, alive);
   // What the list has shown is there at once; the rest follows.
   page.setTitle(store.find(id)?.name ?? 'Sale');
   if (!store.find(id)) return load();
