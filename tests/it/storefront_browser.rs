@@ -4,7 +4,7 @@ use flash_sale::timestamp::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::harness::{ADMIN, Browser, ENTER, Shop, own_mongo, sneaker, sneaker_with};
+use crate::harness::{ADMIN, Browser, ENTER, Shop, no_browser, own_mongo, sneaker, sneaker_with};
 
 /// So long a sale is watched before it opens.
 const OPENS_IN_MS: i64 = 6_000;
@@ -13,15 +13,13 @@ const REFUSED: &str = "status of 409";
 /// What a browser says of requests while there is no server.
 const NO_SERVER: [&str; 3] = ["WebSocket connection to", "ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET"];
 
-/// A shop with two servers, and a window at each. None without a browser.
-async fn two_windows() -> Option<(Shop, Browser, Browser)> {
+/// A shop with two servers, and a window at each.
+async fn two_windows() -> (Shop, Browser, Browser) {
     let mut shop = Shop::open().await;
     shop.add_server().await;
     let (visitor, other) = (shop.visitor(), shop.at(&shop.visitor(), 1));
-    match tokio::join!(Browser::open(&visitor), Browser::open(&other)) {
-        (Some(first), Some(second)) => Some((shop, first, second)),
-        _ => None,
-    }
+    let (first, second) = tokio::join!(Browser::open(&visitor), Browser::open(&other));
+    (shop, first, second)
 }
 
 /// Marks the page, to see later that it is still the same.
@@ -40,7 +38,10 @@ async fn now(shop: &Shop) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_visitors_at_two_servers_buy_at_the_opening() {
-    let Some((shop, ada, alan)) = two_windows().await else { return };
+    if no_browser() {
+        return;
+    }
+    let (shop, ada, alan) = two_windows().await;
     ada.press("#account button", "Log in").await;
     ada.register("Ada Lovelace", "ada@example.com").await;
     ada.sees("#account", "Ada Lovelace").await;
@@ -88,7 +89,10 @@ async fn two_visitors_at_two_servers_buy_at_the_opening() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_limit_and_the_end_of_the_stock_are_told() {
-    let Some((shop, ada, alan)) = two_windows().await else { return };
+    if no_browser() {
+        return;
+    }
+    let (shop, ada, alan) = two_windows().await;
     let id = shop.sell(&sneaker_with(json!({ "stock": 3, "purchaseLimit": 2 }))).await;
     for window in [&ada, &alan] {
         window.follow(&format!("/products/{id}")).await;
@@ -129,9 +133,12 @@ async fn the_limit_and_the_end_of_the_stock_are_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_page_survives_a_restart_of_its_server() {
+    if no_browser() {
+        return;
+    }
     let mut shop = Shop::open().await;
     shop.add_server().await;
-    let Some(window) = Browser::open(&shop.at(&shop.visitor(), 1)).await else { return };
+    let window = Browser::open(&shop.at(&shop.visitor(), 1)).await;
     let id = shop.sell(&sneaker()).await;
     shop.buyer_named("Ada Lovelace").purchase(&id).await.expect(201);
     window.follow(&format!("/products/{id}")).await;
@@ -165,9 +172,12 @@ async fn an_open_page_survives_a_restart_of_its_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn figures_that_may_be_old_are_called_so() {
+    if no_browser() {
+        return;
+    }
     let mongo = own_mongo("storefront").await;
     let shop = Shop::open_at(&mongo.uri()).await;
-    let Some(window) = Browser::open(&shop.visitor()).await else { return };
+    let window = Browser::open(&shop.visitor()).await;
     let id = shop.sell(&sneaker()).await;
     window.follow(&format!("/products/{id}")).await;
     window.sees(".stock-left", "100 left").await;
@@ -191,7 +201,10 @@ async fn figures_that_may_be_old_are_called_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_admin_keeps_a_sale_and_visitors_see_it() {
-    let Some((shop, admin, visitor)) = two_windows().await else { return };
+    if no_browser() {
+        return;
+    }
+    let (shop, admin, visitor) = two_windows().await;
     shop.make_admin().await;
     visitor.sees("main", "No sales yet").await;
     visitor.screenshot("catalogue-empty").await;
@@ -250,7 +263,10 @@ async fn an_admin_keeps_a_sale_and_visitors_see_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_product_goes_from_open_pages() {
-    let Some((shop, detail, list)) = two_windows().await else { return };
+    if no_browser() {
+        return;
+    }
+    let (shop, detail, list) = two_windows().await;
     let id = shop.sell(&sneaker_with(json!({ "name": "Wrong sneaker" }))).await;
     shop.sell(&sneaker_with(json!({ "name": "Right sneaker" }))).await;
     detail.follow(&format!("/products/{id}")).await;
@@ -285,9 +301,12 @@ async fn a_deleted_product_goes_from_open_pages() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_keyboard_is_enough_to_buy() {
+    if no_browser() {
+        return;
+    }
     let shop = Shop::open().await;
     shop.sell(&sneaker()).await;
-    let Some(window) = Browser::open(&shop.visitor()).await else { return };
+    let window = Browser::open(&shop.visitor()).await;
     window.sees(".card", "Limited sneaker").await;
     window.tab_to(".card-link", "Limited sneaker").await;
     window.keys(ENTER).await;

@@ -30,6 +30,16 @@ const FIND_FIELD: &str = "
     return [...document.querySelectorAll('label')]
       .find((label) => label.checkVisibility() && label.innerText.startsWith(arguments[0]))?.control ?? null;";
 
+/// Whether the test has to be left out, which is told; in CI that is a failure.
+pub fn no_browser() -> bool {
+    let missing = missing_programs();
+    if !missing.is_empty() {
+        assert!(std::env::var_os("CI").is_none(), "missing: {}", missing.join(", "));
+        eprintln!("left out: a test in a browser, without {}", missing.join(" and "));
+    }
+    !missing.is_empty()
+}
+
 /// A window of a browser of its own.
 pub struct Browser {
     driver: WebDriver,
@@ -38,21 +48,14 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Opens the storefront of the server that `actor` talks to. None, and a word about it, without a browser; in CI
-    /// that is a failure.
-    pub async fn open(actor: &Actor) -> Option<Self> {
-        let missing = missing_programs();
-        if !missing.is_empty() {
-            assert!(std::env::var_os("CI").is_none(), "missing: {}", missing.join(", "));
-            eprintln!("left out: a test in a browser, without {}", missing.join(" and "));
-            return None;
-        }
+    /// Opens the storefront of the server that `actor` talks to.
+    pub async fn open(actor: &Actor) -> Self {
         let driver = WebDriver::start().await;
         // Not 127.0.0.1, which no visitor types.
         let base = format!("http://{}", actor.host().replace("127.0.0.1", "localhost"));
         let browser = Self { driver, base, console: Mutex::default() };
         browser.go("/").await;
-        Some(browser)
+        browser
     }
 
     /// Goes to a view, as with a link from elsewhere.

@@ -9,7 +9,7 @@ mod shop;
 mod webdriver;
 
 pub use answer::Answer;
-pub use browser::{Browser, ENTER};
+pub use browser::{Browser, ENTER, no_browser};
 pub use document::document;
 pub use mongo::{own_mongo, process_directory};
 pub use raw::RawConnection;

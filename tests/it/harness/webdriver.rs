@@ -15,8 +15,10 @@ use super::mongo::process_directory;
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 const CHROMEDRIVER: &str = "/usr/bin/chromedriver";
-/// The driver and the browser end when the standard input does, so also when this process is killed.
-const UNTIL_END_OF_INPUT: &str = "\"$0\" --port=0 & read -r _; kill -KILL 0";
+/// The driver and the browser end when the standard input does, so also when this process is killed. Nobody but the driver
+/// holds its output, which ends with it.
+const UNTIL_END_OF_INPUT: &str = "\"$0\" --port=0 & exec >/dev/null; read -r _; kill -KILL 0";
+const ATTEMPTS_MAX: u32 = 5;
 /// What a WebDriver element looks like in JSON.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -50,6 +52,28 @@ pub fn missing_programs() -> Vec<&'static str> {
 impl WebDriver {
     /// Starts a browser.
     pub async fn start() -> Self {
+        let mut attempts = 1;
+        let (mut driver, port) = loop {
+            match Self::start_driver().await {
+                (driver, Some(port)) => break (driver, port),
+                // It looks for a port that is free twice, for IPv4 and IPv6, and gives up when another program was faster.
+                (_, None) => assert!(attempts < ATTEMPTS_MAX, "chromedriver does not start"),
+            }
+            attempts += 1;
+        };
+        driver.session = format!("http://127.0.0.1:{port}/session");
+        let capabilities = json!({ "capabilities": { "alwaysMatch": {
+            "goog:loggingPrefs": { "browser": "ALL" },
+            "goog:chromeOptions": { "binary": CHROMIUM, "args": driver.arguments() },
+        } } });
+        let session =
+            driver.post("", capabilities).await.unwrap_or_else(|error| panic!("no browser: {error:?}"));
+        driver.session = format!("{}/{}", driver.session, session["sessionId"].as_str().unwrap());
+        driver
+    }
+
+    /// Starts chromedriver, and gives the port that it has found.
+    async fn start_driver() -> (Self, Option<u16>) {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let profile = process_directory(&format!("chromium-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         std::fs::create_dir_all(&profile).unwrap();
@@ -62,17 +86,9 @@ impl WebDriver {
             .unwrap();
         let output = programs.stdout.take().unwrap();
         // From here on a panic ends the programs.
-        let mut driver = Self { client: reqwest::Client::new(), session: String::new(), programs, profile };
+        let driver = Self { client: reqwest::Client::new(), session: String::new(), programs, profile };
         let port = tokio::task::spawn_blocking(|| port(BufReader::new(output))).await.unwrap();
-        driver.session = format!("http://127.0.0.1:{port}/session");
-        let capabilities = json!({ "capabilities": { "alwaysMatch": {
-            "goog:loggingPrefs": { "browser": "ALL" },
-            "goog:chromeOptions": { "binary": CHROMIUM, "args": driver.arguments() },
-        } } });
-        let session =
-            driver.post("", capabilities).await.unwrap_or_else(|error| panic!("no browser: {error:?}"));
-        driver.session = format!("{}/{}", driver.session, session["sessionId"].as_str().unwrap());
-        driver
+        (driver, port)
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -173,9 +189,9 @@ fn id(element: &Value) -> &str {
     element[ELEMENT].as_str().expect("an element")
 }
 
-/// The free port that chromedriver has found.
-fn port(output: impl BufRead) -> u16 {
+/// The port that chromedriver says it listens on; none when it ends before.
+fn port(output: impl BufRead) -> Option<u16> {
     let mut lines = output.lines().map_while(std::io::Result::ok);
-    let line = lines.find(|line| line.contains("started successfully")).expect("chromedriver starts");
-    line.trim_end_matches('.').rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port")
+    let line = lines.find(|line| line.contains("started successfully"))?;
+    line.trim_end_matches('.').rsplit(' ').next()?.parse().ok()
 }
