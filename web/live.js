@@ -1,12 +1,18 @@
 // News from the server, over one WebSocket. While there is none, the view that is open reads anew every few seconds, so
 // the shop works without it, only later.
 
+import { Unreachable } from './api.js';
 import * as store from './store.js';
 
 // The server takes so many subscriptions on one socket.
 const FOLLOWED_MAX = 50;
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 30_000;
+// A socket that lasted so long was no failed attempt.
+const STEADY_MS = 10_000;
+// The server cuts off who sends more than ten messages a second, and whoever scrolls wishes for something else all the time.
+const TELL_EVERY_MS = 250;
+const TELL_AFTER_MS = 60;
 // Without a socket; and with one, for what it does not tell: that a product is new.
 const REFRESH_MS = 10_000;
 const REFRESH_LIVE_MS = 60_000;
@@ -17,6 +23,7 @@ const GAP_MS_MAX = 30_000;
 
 let socket = null;
 let open = false;
+let openedAt = 0;
 let stale = false;
 let retries = 0;
 let retryTimer;
@@ -26,7 +33,9 @@ let hiddenTimer;
 /// What the views want: product id -> {purchases: bool}. And what this socket has been told.
 const wanted = new Map();
 let told = new Map();
+let toldAt = 0;
 let telling;
+let tellingAgain;
 /// product id -> the last purchase that was seen.
 const sequences = new Map();
 
@@ -104,34 +113,38 @@ function connect() {
   socket = own;
   own.onopen = () => {
     open = true;
+    openedAt = performance.now();
     stale = false;
-    retries = 0;
     told = new Map();
     if (lostAt > 0 && performance.now() - lostAt > GAP_MS_MAX) sequences.clear();
     tell();
     // What changed while there was no socket, a new product above all.
     if (lostAt > 0) refresh();
+    else scheduleRefresh();
     update();
   };
   own.onmessage = ({ data }) => receive(data);
-  own.onclose = () => {
+  own.onclose = ({ reason }) => {
     if (socket !== own) return;
     socket = null;
     if (open) {
       open = false;
       lostAt = performance.now();
+      if (lostAt - openedAt > STEADY_MS) retries = 0;
       scheduleRefresh();
     }
-    update();
-    // Everybody lost the server in the same moment; the jitter spreads their return.
+    // Everybody lost the server in the same moment; the jitter spreads their return. A server that goes in order spreads
+    // it itself, and knows over how long.
+    const asked = Number(/^connect again in (\d+) ms$/.exec(reason)?.[1] ?? 0);
     const wait = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** retries) * (0.5 + Math.random());
     retries += 1;
-    retryTimer = setTimeout(connect, wait);
+    retryTimer = setTimeout(connect, Math.max(asked, wait));
+    update();
   };
 }
 
 function tellSoon() {
-  telling ??= setTimeout(tell, 60);
+  telling ??= setTimeout(tell, Math.max(TELL_AFTER_MS, toldAt + TELL_EVERY_MS - performance.now()));
 }
 
 /// Brings the socket's subscriptions to what the views want.
@@ -140,23 +153,24 @@ function tell() {
   telling = undefined;
   if (!open) return;
   const now = new Map([...wanted].slice(-FOLLOWED_MAX));
-  // What is told in another way has to be taken back first.
-  const gone = [...told].filter(([id, { purchases }]) => now.get(id)?.purchases !== purchases).map(([id]) => id);
-  if (gone.length > 0) send({ unsubscribe: gone });
-  for (const id of gone) told.delete(id);
-  const plain = [];
-  for (const [id, wish] of now) {
-    if (told.has(id)) continue;
-    told.set(id, wish);
-    if (!wish.purchases) {
-      plain.push(id);
-      continue;
-    }
-    const message = { subscribe: [id], include: ['purchases'] };
-    if (sequences.has(id)) message.after = sequences.get(id);
-    send(message);
+  const gone = [...told.keys()].filter((id) => !now.has(id));
+  // Asking again in another way takes the place of what was asked before.
+  const fresh = [...now].filter(([id, { purchases }]) => told.get(id)?.purchases !== purchases);
+  const plain = fresh.filter(([, { purchases }]) => !purchases).map(([id]) => id);
+  told = now;
+  toldAt = performance.now();
+  // In one message: first what frees places, then what takes them.
+  const message = {};
+  if (gone.length > 0) message.unsubscribe = gone;
+  if (plain.length > 0) message.subscribe = plain;
+  if (gone.length + plain.length > 0) send(message);
+  for (const [id, { purchases }] of fresh) {
+    if (!purchases) continue;
+    const after = sequences.has(id) ? { after: sequences.get(id) } : {};
+    send({ subscribe: [id], include: ['purchases'], ...after });
   }
-  if (plain.length > 0) send({ subscribe: plain });
+  // Who follows nothing is not told when it is over.
+  if (now.size === 0) setStale(false);
 }
 
 function send(message) {
@@ -183,7 +197,23 @@ function receive(text) {
     for (const fn of purchaseListeners) fn(data);
   } else if (event === 'stale') {
     setStale(true);
+  } else if (event === 'error') {
+    refused(data);
   }
+}
+
+/// The server does not follow a wish (any more). The detail begins with the product's id.
+function refused({ code, detail }) {
+  const id = /^([0-9a-f]{24}): /.exec(detail)?.[1];
+  if (!id) return;
+  if (code === 'product_not_found') return store.remove(id);
+  told.delete(id);
+  // More was missed than the server keeps ready: then from now on.
+  if (code === 'validation_failed' && sequences.delete(id)) return tellSoon();
+  // Too busy, or without its database: nothing is heard of this product until it is asked for again.
+  setStale(true);
+  clearTimeout(tellingAgain);
+  tellingAgain = setTimeout(tell, REFRESH_MS * (0.5 + Math.random()));
 }
 
 function setStale(value) {
@@ -205,8 +235,10 @@ async function refresh() {
       await view();
       refreshedAt = performance.now();
       refreshFailed = false;
-    } catch {
+    } catch (error) {
       refreshFailed = true;
+      // The network went without a word, as it does when a machine wakes up elsewhere: the socket does not know yet.
+      if (error instanceof Unreachable) socket?.close();
     }
     update();
   }

@@ -80,7 +80,9 @@ class Lab:
     def flash_sale(self, mongod, database=None):
         """The product as anybody would run it, with a MongoDB of one's own."""
         database = database or self.name("shop")
-        settings = {"PORT": "0", "MONGO_URI": mongod.uri(database), "JWT_SECRET": self.secret, "RUST_LOG": "warn"}
+        settings = {"PORT": "0", "MONGO_URI": mongod.uri(database), "JWT_SECRET": self.secret, "RUST_LOG": "warn",
+                    # All of a crowd comes from here.
+                    "WATCHERS_PER_ADDRESS_MAX": "1000000"}
         with Process(self.name("flash-sale"), [self.product_program], self.scratch, settings,
                      self.server_cores) as process:
             url = process.wait_for_line(lambda line: READY in line and line.split(READY)[1].split()[0])

@@ -28,4 +28,6 @@ mod purchases;
 mod rehearsal;
 mod rivals;
 mod storefront;
+mod storefront_browser;
+mod storefront_looks;
 mod window;

@@ -49,7 +49,7 @@ function placeholder(id, name) {
     svg('rect', { width: 400, height: 300, fill: ground }),
     [rings, bands, arches, dots][pick(4)](random, figure, accent),
     svg('text', {
-      x: 26, y: 272, fill: '#fff', 'font-size': 84, 'font-weight': 800, 'letter-spacing': -3, 'font-family': 'inherit',
+      x: 26, y: 272, fill: '#fff', 'font-size': 72, 'font-weight': 800, 'letter-spacing': -3, 'font-family': 'inherit',
     }, initials(name)));
 }
 

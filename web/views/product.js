@@ -1,7 +1,7 @@
 // One sale: all about it, the button, and who was quick enough.
 
 import { Problem, get } from '../api.js';
-import { throttled } from '../announce.js';
+import { announce, throttled } from '../announce.js';
 import * as clock from '../clock.js';
 import { h, setAttribute, setText } from '../dom.js';
 import { count, dateTime, number, timeZone } from '../format.js';
@@ -24,6 +24,9 @@ export function product(page) {
   const { root, parameters: [id], signal } = page;
   let board = null;
   let shown = false;
+  // Ends when the product does, which may be before the view.
+  const removal = new AbortController();
+  const alive = AbortSignal.any([signal, removal.signal]);
 
   const back = h('p', { class: 'back' }, h('a', { href: '#/' }, '← All sales'));
 
@@ -41,25 +44,31 @@ export function product(page) {
   }
 
   function gone() {
+    const focused = root.contains(document.activeElement);
+    removal.abort();
     page.setTitle('Not found');
     root.replaceChildren(back, notice({
-      heading: 'h1', title: 'This sale does not exist', text: 'The address is wrong, or the sale was removed.',
+      heading: 'h1', title: shown ? 'This sale was removed' : 'This sale does not exist',
+      text: shown ? 'The shop has taken it back; nobody has bought it.' : 'The address is wrong, or the sale was removed.',
       action: h('a', { class: 'button', href: '#/' }, 'See all sales'),
     }));
+    if (shown) announce('This sale was removed.');
+    // What had the focus is no more.
+    if (focused) root.querySelector('h1').focus({ preventScroll: true });
   }
 
   function show(first) {
     if (shown) return;
     shown = true;
     const focused = document.activeElement?.tagName === 'H1';
-    board = leaderboard(id, { newest: clock.statusOf(first) === 'live', sold: first.sold }, signal);
-    const details = productDetails(first, board.element, page);
+    board = leaderboard(id, { newest: clock.statusOf(first) === 'live', sold: first.sold }, alive);
+    const details = productDetails(first, board.element, page, alive);
     root.replaceChildren(back, details.element);
     if (focused) root.querySelector('h1').focus({ preventScroll: true });
-    store.watch(id, (newer) => (newer ? details.update(newer) : gone()), signal);
+    store.watch(id, (newer) => (newer ? details.update(newer) : gone()), alive);
   }
 
-  live.follow(id, {}, signal);
+  live.follow(id, {}, alive);
   live.setRefresh(async () => {
     try {
       store.put((await get(`/products/${id}`, { signal })).data);
@@ -68,7 +77,7 @@ export function product(page) {
       throw error;
     }
     await board?.refresh();
-  }, signal);
+  }, alive);
   // What the list has shown is there at once; the rest follows.
   page.setTitle(store.find(id)?.name ?? 'Sale');
   if (!store.find(id)) return load();
@@ -77,8 +86,7 @@ export function product(page) {
   if (!live.isLive()) get(`/products/${id}`, { signal }).then(({ data }) => store.put(data), () => {});
 }
 
-function productDetails(first, board, page) {
-  const { signal } = page;
+function productDetails(first, board, page, signal) {
   let current = first;
   const image = picture({ eager: true });
   const pill = statusPill();

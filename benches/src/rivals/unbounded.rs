@@ -60,6 +60,6 @@ fn lift(limits: &mut Limits) {
     limits.turn_wait_ms_max = MS;
     limits.read_ms_max = MS;
     limits.write_ms_max = MS;
-    limits.password_hashes_in_flight_max = COUNT;
-    limits.password_hashes_waiting_max = COUNT;
+    limits.password_hashes_in_flight_max = 64;
+    limits.password_hashes_waiting_max = 100_000;
 }

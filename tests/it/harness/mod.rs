@@ -1,19 +1,22 @@
 //! The actors of the tests.
 
 mod answer;
+mod browser;
 mod document;
 mod mongo;
 mod raw;
 mod schema;
 mod shop;
 mod watch;
+mod webdriver;
 
 pub use answer::Answer;
+pub use browser::{Browser, ENTER, no_browser};
 pub use document::document;
 pub use mongo::{FailingMongo, own_mongo, process_directory, signal};
 pub use raw::RawConnection;
 pub use schema::{asyncapi, check_message};
-pub use shop::{Actor, Shop, token};
+pub use shop::{ADMIN, Actor, Shop, token};
 pub use watch::{Event, EventStream, Socket, UPGRADE, Watcher, soon};
 
 use serde_json::{Value, json};

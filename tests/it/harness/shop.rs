@@ -18,6 +18,9 @@ use super::watch::soon;
 /// The secret of all shops.
 const SECRET: &str = "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1";
 
+/// What an admin of a shop with accounts logs in with: e-mail and password.
+pub const ADMIN: (&str, &str) = ("grace@shop.example", "a rear admiral's password");
+
 /// Servers on one database. Each test has its own.
 pub struct Shop {
     pub servers: Vec<Server>,
@@ -67,6 +70,26 @@ impl Shop {
         shop
     }
 
+    /// Makes the account of an admin, with which one can log in.
+    pub async fn make_admin(&self) {
+        let settings = [("ADMIN_EMAIL", ADMIN.0), ("ADMIN_PASSWORD", ADMIN.1)];
+        self.start_server(Limits::default(), &settings).await.stop().await;
+    }
+
+    /// Stops the newest server, and gives the port where it was.
+    pub async fn stop_newest_server(&mut self) -> u16 {
+        let server = self.servers.pop().unwrap();
+        let port = server.address().port();
+        server.stop().await;
+        port
+    }
+
+    /// Starts one more server, at this port.
+    pub async fn add_server_at(&mut self, port: u16) {
+        let server = self.start_server(Limits::default(), &[("PORT", &port.to_string())]).await;
+        self.servers.push(server);
+    }
+
     /// Starts one more server on the same database.
     pub async fn add_server(&mut self) {
         self.add_server_with(Limits::default()).await;
@@ -74,14 +97,22 @@ impl Shop {
 
     /// Starts one more server, with other limits.
     pub async fn add_server_with(&mut self, limits: Limits) {
-        let settings = HashMap::from([
-            ("PORT".to_owned(), "0".to_owned()),
-            ("MONGO_URI".to_owned(), self.uri.clone()),
-            ("JWT_SECRET".to_owned(), SECRET.to_owned()),
-            ("CORS_ORIGINS".to_owned(), "https://shop.example".to_owned()),
-        ]);
+        let server = self.start_server(limits, &[]).await;
+        self.servers.push(server);
+    }
+
+    async fn start_server(&self, limits: Limits, more: &[(&str, &str)]) -> Server {
+        let usual = [
+            ("PORT", "0"),
+            ("MONGO_URI", &self.uri),
+            ("JWT_SECRET", SECRET),
+            ("CORS_ORIGINS", "https://shop.example"),
+        ];
+        let settings = usual.iter().chain(more);
+        let settings: HashMap<_, _> =
+            settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let config = Config { limits, ..Config::from_settings(&settings).unwrap() };
-        self.servers.push(Server::start(config).await.unwrap_or_else(|error| panic!("{error}")));
+        Server::start(config).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Stops all servers in order. On somebody's replica set nothing is left behind; our own goes as a whole.

@@ -1,0 +1,192 @@
+//! What the storefront looks like: to axe-core, on a narrow phone, and in pictures for people
+//! (`target/screenshots/`).
+
+use flash_sale::timestamp::Timestamp;
+use serde_json::{Value, json};
+
+use crate::harness::{ADMIN, Browser, Shop, no_browser, sneaker_with};
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+
+/// Where axe-core is: the file axe.min.js of the npm package.
+const AXE_CORE: &str = "AXE_CORE";
+
+/// The name, the price in cents and what it was, the stock, how many are bought, the start and the end from now on.
+type Sale = (&'static str, i64, Option<i64>, i64, usize, i64, i64);
+
+const SALES: [Sale; 10] = [
+    ("Aurora mechanical keyboard, walnut", 12_900, Some(18_900), 60, 41, -9 * MINUTE, 51 * MINUTE),
+    ("Trail shoe “Gneiss”, first run", 9_900, Some(13_900), 25, 23, -3 * MINUTE, 2 * HOUR),
+    ("Signed print: Harbour at five", 4_500, None, 18, 18, -14 * MINUTE, 5 * HOUR),
+    ("Brass telescope, 1 of 50", 24_950, Some(31_000), 50, 0, 6 * MINUTE, 66 * MINUTE),
+    ("Night market ramen set for four", 3_450, None, 40, 0, 52 * MINUTE, 3 * HOUR),
+    ("Pocket synthesizer", 15_900, None, 300, 0, 4 * HOUR, 6 * HOUR),
+    ("Festival ticket, Friday to Sunday", 11_900, None, 500, 0, 40 * HOUR, 44 * HOUR),
+    ("Winter coat, last season’s red", 19_900, Some(39_900), 30, 9, -50 * HOUR, -20 * MINUTE),
+    ("Darjeeling, first flush", 2_800, None, 12, 12, -30 * HOUR, -3 * HOUR),
+    (LONG_NAME, 2_500, None, 12, 0, 50 * HOUR, 51 * HOUR),
+];
+
+/// Without a blank where a line could end.
+const LONG_NAME: &str =
+    "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaftsmütze";
+
+const PEOPLE: [&str; 12] = [
+    "Ada Lovelace",
+    "Alan Turing",
+    "Barbara Liskov",
+    "Edsger Dijkstra",
+    "Frances Allen",
+    "Ken Thompson",
+    "Margaret Hamilton",
+    "Niklaus Wirth",
+    "Radia Perlman",
+    "Shafi Goldwasser",
+    "Tony Hoare",
+    "Hedwig Eva Maria Kiesler",
+];
+
+/// A shop with sales that run, that open, that are over. Gives the id of the first.
+async fn busy_shop() -> (Shop, String) {
+    let shop = Shop::open().await;
+    shop.make_admin().await;
+    let now = Timestamp::parse(shop.visitor().get("/time").await.expect(200).json["now"].as_str().unwrap());
+    let now = now.unwrap().milliseconds();
+    let mut first = String::new();
+    for (name, price, before, stock, sold, start, end) in SALES {
+        let id = shop
+            .sell(&sneaker_with(json!({
+                "name": name,
+                "description": "Made in one run and sold in one. What is gone is gone: there is no waiting list, and no \
+                                second batch.\nShipped within two days.",
+                "price": { "amount": price, "currency": "USD" },
+                "originalPrice": before.map(|amount| json!({ "amount": amount, "currency": "USD" })),
+                "stock": stock,
+                "saleStartTime": Timestamp::from_milliseconds(now + start),
+                "saleEndTime": Timestamp::from_milliseconds(now + end.max(HOUR)),
+            })))
+            .await;
+        for person in PEOPLE.iter().cycle().take(sold) {
+            shop.buyer_named(person).purchase(&id).await.expect(201);
+        }
+        // Nothing can be bought of what is over, so it ends afterwards.
+        let changes = json!({ "saleEndTime": Timestamp::from_milliseconds(now + end) });
+        shop.admin().patch(&format!("/products/{id}"), "*", &changes).await.expect(200);
+        if first.is_empty() {
+            first = id;
+        }
+    }
+    (shop, first)
+}
+
+/// The views, each with what shows that it is complete.
+fn views(id: &str) -> Vec<(&'static str, String, &'static str, &'static str)> {
+    vec![
+        ("catalogue", "/".into(), ".group-ended .card", "Winter coat"),
+        ("product", format!("/products/{id}"), ".board tbody tr", "41"),
+        ("purchases", "/purchases".into(), ".purchase", "Aurora"),
+        ("admin", "/admin".into(), ".keep", "Aurora"),
+        ("admin-new", "/admin/new".into(), "main button", "Create the sale"),
+        ("admin-edit", format!("/admin/{id}"), "main h1", "Aurora"),
+        ("nothing", "/nothing".into(), "main h1", "nothing here"),
+    ]
+}
+
+/// The admin's window, who has bought something.
+async fn window(shop: &Shop, id: &str) -> Browser {
+    let window = Browser::open(&shop.visitor()).await;
+    window.log_in(ADMIN.0, ADMIN.1).await;
+    window.follow(&format!("/products/{id}")).await;
+    window.press(".button-buy", "Buy now").await;
+    window.sees(".outcome", "Bought: you are number 42").await;
+    window
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_view_is_wider_than_a_narrow_phone() {
+    if no_browser() {
+        return;
+    }
+    let (shop, id) = busy_shop().await;
+    let window = window(&shop, &id).await;
+    for (width, height) in [(320, 640), (1280, 900)] {
+        window.resize(width, height).await;
+        for (name, view, selector, text) in views(&id) {
+            window.follow(&view).await;
+            window.sees(selector, text).await;
+            window.screenshot(&format!("{name}-{width}")).await;
+            let wide = window.run(WIDE, json!([])).await;
+            assert_eq!(wide, json!([]), "wider than {width}: {name}");
+        }
+    }
+    // The picture of the README, with the pointer away.
+    let found = shop.visitor().get("/products?search=Donau").await.expect(200).json;
+    shop.admin()
+        .delete(&format!("/products/{}", found["items"][0]["id"].as_str().unwrap()))
+        .await
+        .expect(204);
+    window.devtools("Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": 0, "y": 0 })).await;
+    window.resize(1200, 1660).await;
+    window.follow("/").await;
+    window.sees(".card", "Darjeeling").await;
+    window.misses(".card", LONG_NAME).await;
+    window.screenshot("storefront").await;
+    window.close(&[]).await;
+    shop.close().await;
+}
+
+/// The elements that stick out of the page.
+const WIDE: &str = "
+    const width = document.documentElement.clientWidth;
+    if (document.documentElement.scrollWidth <= width) return [];
+    return [...document.body.querySelectorAll('*')].filter((element) => element.getBoundingClientRect().right > width)
+      .map((element) => element.outerHTML.slice(0, 120));";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn axe_finds_nothing_in_light_or_dark() {
+    if no_browser() {
+        return;
+    }
+    let Some(path) = std::env::var_os(AXE_CORE) else {
+        assert!(std::env::var_os("CI").is_none(), "{AXE_CORE} is not set");
+        eprintln!("left out: the accessibility of the storefront, without {AXE_CORE}");
+        return;
+    };
+    let axe = std::fs::read_to_string(path).unwrap();
+    let (shop, id) = busy_shop().await;
+    let window = window(&shop, &id).await;
+    window.run(&axe, json!([])).await;
+    for scheme in ["light", "dark"] {
+        window.prefer(scheme).await;
+        for (name, view, selector, text) in views(&id) {
+            window.follow(&view).await;
+            window.sees(selector, text).await;
+            is_accessible(&window, &format!("{name}-{scheme}")).await;
+        }
+        window.press("#account button", "Account:").await;
+        window.sees("#account button", "Log out").await;
+        is_accessible(&window, &format!("menu-{scheme}")).await;
+        window.press("#account button", "Log out").await;
+        window.press("#account button", "Log in").await;
+        window.sees("dialog", "No account yet?").await;
+        is_accessible(&window, &format!("login-{scheme}")).await;
+        window.fill("E-mail", ADMIN.0).await;
+        window.fill("Password", ADMIN.1).await;
+        window.press("dialog .form button", "Log in").await;
+        window.sees("#account", "Account:").await;
+    }
+    window.close(&[]).await;
+    shop.close().await;
+}
+
+async fn is_accessible(window: &Browser, name: &str) {
+    window.screenshot(name).await;
+    let script = "
+        const { violations, passes } = await axe.run();
+        return { passes: passes.length, violations: violations.map(({ id, help, nodes }) => ({
+          id, help, nodes: nodes.map(({ html, failureSummary }) => [html, failureSummary]) })) };";
+    let found: Value = window.run(&format!("return (async () => {{ {script} }})()"), json!([])).await;
+    assert!(found["passes"].as_u64().unwrap() > 10, "{name}: axe-core has looked at something: {found}");
+    assert_eq!(found["violations"], json!([]), "{name}: {:#}", found["violations"]);
+}
