@@ -75,8 +75,14 @@ impl Store {
         let options = options(uri, limits).await?;
         let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let name = options.default_database.clone().unwrap_or_else(|| DATABASE_NAME_DEFAULT.into());
+        // Without connections that are kept warm: when those are refused for their password, the driver empties its pool, and
+        // the check would learn that there is no server rather than why.
+        let mut probe = options.clone();
+        probe.min_pool_size = None;
+        let probe = Client::with_options(probe).map_err(|_| ConnectError::Uri)?;
+        check(&probe, &hosts).await?;
+        drop(probe);
         let client = Client::with_options(options).map_err(|_| ConnectError::Uri)?;
-        check(&client, &hosts).await?;
         let database = client.database(&name);
         super::schema::prepare(&database).await.map_err(|cause| explain(cause, &hosts))?;
         client.warm_connection_pool().await;

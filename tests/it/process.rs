@@ -169,6 +169,9 @@ fn a_database_that_does_not_answer_is_told() {
     assert!(!said.contains("hunter2"), "the password is shown: {said}");
 }
 
+/// `mongod`'s exit code when it cannot listen on its port.
+const EXIT_NET_ERROR: i32 = 48;
+
 /// A mongod started as `arguments` say, for the tests of what the server does not accept.
 struct ForeignMongod {
     child: Child,
@@ -179,23 +182,37 @@ impl ForeignMongod {
     async fn start(name: &str, arguments: &[&str]) -> Self {
         let directory = process_directory(name);
         std::fs::create_dir_all(&directory).unwrap();
+        let binary = flash_sale::embedded::mongod_path().await.unwrap();
+        loop {
+            if let Some(mongod) = Self::start_on_a_free_port(&binary, &directory, arguments) {
+                return mongod;
+            }
+        }
+    }
+
+    /// None when another program has taken the port between our look and `mongod`'s bind.
+    fn start_on_a_free_port(binary: &Path, directory: &Path, arguments: &[&str]) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut child = Command::new(flash_sale::embedded::mongod_path().await.unwrap())
+        let mut child = Command::new(binary)
             .args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--port", &port.to_string(), "--dbpath"])
-            .arg(&directory)
+            .arg(directory)
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
+        let (mut line, mut said) = (String::new(), String::new());
         while !line.contains("Waiting for connections") {
+            said.push_str(&line);
             line.clear();
-            assert_ne!(lines.read_line(&mut line).unwrap(), 0, "mongod has ended");
+            if lines.read_line(&mut line).unwrap() == 0 {
+                assert_eq!(child.wait().unwrap().code(), Some(EXIT_NET_ERROR), "mongod has ended: {said}");
+                return None;
+            }
         }
         // Whatever else it says has to go somewhere.
         std::thread::spawn(move || drop(lines.read_to_end(&mut Vec::new())));
-        Self { child, port }
+        Some(Self { child, port })
     }
 }
 
