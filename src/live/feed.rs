@@ -223,7 +223,7 @@ impl FeedTask {
         let Some(id) = change.document_key.as_ref().and_then(|key| key.id.as_object_id()) else { return };
         let fields = change.update_description.as_ref().map(|update| &update.updated_fields);
         match (change.operation_type.as_str(), fields) {
-            ("insert", _) => self.catalogue.cache().created(),
+            ("insert", _) => self.catalogue.cache().relist(),
             ("delete", _) => self.catalogue.cache().deleted(id),
             ("update", Some(fields)) => self.update(id, fields),
             // Replaced as a whole, by somebody's script.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::feed::FeedState;
 use super::message::{Message, Stale, Stock};
 use super::rooms::Shared;
-use super::tail::Tail;
+use super::tail::{READ_RETRY, Tail};
 use crate::id::Id;
 use crate::products::cache::Entry;
 use crate::products::model::{Product, ProductView, Status};
@@ -20,9 +20,6 @@ use crate::products::model::{Product, ProductView, Status};
 const GROUPS: usize = 16;
 /// Up to so many watchers are told at once.
 const TOLD_AT_ONCE_MAX: usize = 200;
-
-/// The pause before what could not be read is tried again.
-const READ_RETRY: Duration = Duration::from_millis(250);
 
 /// The watchers of one product.
 pub struct Room {

@@ -147,9 +147,12 @@ impl Socket {
     }
 
     async fn receive(&mut self, frame: Frame) -> Result<(), Close> {
-        if let Frame::Text(_) | Frame::Binary(_) = frame
-            && frame.clone().into_data().len() > self.app.limits().socket_message_bytes_max
-        {
+        let bytes = match &frame {
+            Frame::Text(text) => text.len(),
+            Frame::Binary(data) => data.len(),
+            Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) => 0,
+        };
+        if bytes > self.app.limits().socket_message_bytes_max {
             return Err(too_large());
         }
         let text = match frame {

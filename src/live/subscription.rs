@@ -1,7 +1,6 @@
 //! What one watcher of one product was told, and what it is to be told next.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
@@ -12,16 +11,13 @@ use tokio_util::task::AbortOnDropHandle;
 use super::message::Message;
 use super::room::{End, News, Room, Seat};
 use super::rooms::Shared;
-use super::tail;
+use super::tail::{self, READ_RETRY};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::metrics::EventLabel;
 
 /// Purchases that one watcher is sent at once, before others have their turn.
 const PURCHASES_AT_ONCE_MAX: usize = 200;
-
-/// The pause after a read that has failed.
-const READ_RETRY: Duration = Duration::from_millis(250);
 
 /// One watcher of one product.
 pub struct Subscription {

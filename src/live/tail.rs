@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::message::Message;
 use crate::error::Result;
@@ -10,6 +11,9 @@ use crate::leaderboard::LeaderboardItem;
 use crate::products::model::Product;
 use crate::purchases::service;
 use crate::store::Store;
+
+/// The pause before what could not be read for watchers is tried again.
+pub const READ_RETRY: Duration = Duration::from_millis(250);
 
 /// The purchases that are kept.
 pub struct Tail {

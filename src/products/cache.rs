@@ -155,7 +155,7 @@ impl ProductCache {
     pub fn advance(&self, id: Id, change: StockChange) -> bool {
         if change.stock == 0 || change.total_stock.is_some() {
             // Sold out, or perhaps on sale again.
-            self.structure.fetch_add(1, Ordering::Release);
+            self.relist();
         }
         let Some(entry) = self.find(id) else { return false };
         entry.version_told.fetch_max(change.version, Ordering::Relaxed);
@@ -174,7 +174,7 @@ impl ProductCache {
 
     /// Notes that a product has changed in a way that only reading it can tell. True when it is in memory.
     pub fn mark(&self, id: Id, version: i64) -> bool {
-        self.structure.fetch_add(1, Ordering::Release);
+        self.relist();
         let Some(entry) = self.find(id) else { return false };
         entry.version_told.fetch_max(version, Ordering::Relaxed);
         let is_missing = entry.current().is_none();
@@ -183,19 +183,14 @@ impl ProductCache {
         is_missing
     }
 
-    /// Notes that a product has more stock: it may be on sale again.
-    pub fn restocked(&self) {
-        self.structure.fetch_add(1, Ordering::Release);
-    }
-
-    /// Notes that a product was made.
-    pub fn created(&self) {
+    /// Notes that a product may belong to other lists than before: it was made, or has more stock, or has changed.
+    pub fn relist(&self) {
         self.structure.fetch_add(1, Ordering::Release);
     }
 
     /// Notes that a product was deleted.
     pub fn deleted(&self, id: Id) {
-        self.structure.fetch_add(1, Ordering::Release);
+        self.relist();
         self.forget(id);
     }
 
@@ -213,7 +208,7 @@ impl ProductCache {
     /// Trusts nothing any more: changes may have been missed. Gives the products that somebody watches, which have to be
     /// read again.
     pub fn distrust(&self) -> Vec<Id> {
-        self.structure.fetch_add(1, Ordering::Release);
+        self.relist();
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|_, entry| entry.known.receiver_count() > 0);
         for entry in entries.values() {
@@ -224,7 +219,7 @@ impl ProductCache {
 
     /// The same for one product. False when it is not in memory.
     pub fn distrust_one(&self, id: Id) -> bool {
-        self.structure.fetch_add(1, Ordering::Release);
+        self.relist();
         let entry = self.find(id);
         entry.inspect(|entry| self.clear(entry)).is_some()
     }

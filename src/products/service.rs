@@ -219,7 +219,7 @@ impl Catalogue {
                 Ok(product)
             })
             .await?;
-        self.cache.created();
+        self.cache.relist();
         Ok(self.cache.offer(product, began))
     }
 
@@ -268,7 +268,7 @@ impl Catalogue {
                 }
             })
             .await?;
-        self.cache.restocked();
+        self.cache.relist();
         Ok(self.cache.offer(product, began))
     }
 
