@@ -37,6 +37,8 @@ pub struct Metrics {
     pub batch_purchases: Histogram,
     /// The time from a batch's first look to its replies, in seconds.
     pub batch_seconds: Histogram,
+    /// Products in one transaction.
+    pub transaction_products: Histogram,
     /// Tries of a batch that had to be repeated, by what was in the way.
     pub retries: Family<RetryLabel, Counter>,
     /// Commits that got no answer.
@@ -92,6 +94,7 @@ impl Default for Metrics {
             purchases: Family::default(),
             batch_purchases: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             batch_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
+            transaction_products: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             retries: Family::default(),
             commits_in_doubt: Counter::default(),
             lanes: Gauge::default(),
@@ -113,6 +116,8 @@ impl Metrics {
         registry.register("batch_purchases", "Purchases in one batch", self.batch_purchases.clone());
         let what = "From a batch's first look to its replies";
         registry.register_with_unit("batch", what, Unit::Seconds, self.batch_seconds.clone());
+        let what = "Products in one transaction";
+        registry.register("transaction_products", what, self.transaction_products.clone());
         registry.register("batch_retries", "Tries of a batch that had to be repeated", self.retries.clone());
         registry.register("commits_in_doubt", "Commits that got no answer", self.commits_in_doubt.clone());
         registry.register("lanes", "Products that have a lane", self.lanes.clone());

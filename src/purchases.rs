@@ -1,10 +1,14 @@
 //! Buying, the reason for all of this. The way of a purchase, in reading order: the route puts it into its product's
 //! lane (`lanes`); the lane takes all that is waiting (`lane`), decides each one (`settle`, pure) from what it knows of
-//! the sale and its buyers (`knowledge`, `buyers`), and commits the batch in one transaction (`commit`).
+//! the sale and its buyers (`knowledge`, `buyers`), and hands the change (`change`) to the committer (`committer`), which
+//! commits those of all lanes that have one together, in one transaction (`commit`).
 
+pub mod barrier;
 pub mod batch;
 pub mod buyers;
+pub mod change;
 pub mod commit;
+pub mod committer;
 pub mod gate;
 pub mod knowledge;
 pub mod lane;

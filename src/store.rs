@@ -39,7 +39,8 @@ pub struct Store {
     pub products: Collection<Product>,
     /// Purchases, one document each.
     pub purchases: Collection<Purchase>,
-    database: Database,
+    /// For commands that concern many documents.
+    pub database: Database,
     reads: Arc<Semaphore>,
     sale_reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,

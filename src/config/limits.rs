@@ -98,12 +98,14 @@ pub struct Limits {
     pub lane_queue_purchases_max: usize,
     /// The time a purchase waits in its lane before it is refused as overload.
     pub queue_wait_ms_max: u64,
-    /// Purchases committed by one transaction. A thousand fit a transaction's 16 MiB many times over, and
+    /// Purchases of a lane that are decided together, and purchases committed by one transaction. A thousand fit a transaction's 16 MiB many times over, and
     /// take some 20 ms, which is what the next batch waits.
     pub batch_purchases_max: usize,
     /// The time one batch may take, retries included.
     pub batch_ms_max: u64,
-    /// Transactions in flight at once, over all lanes.
+    /// Products that one transaction sells.
+    pub transaction_products_max: usize,
+    /// Transactions in flight at once, over all lanes. What waits meanwhile shares the next one, so few are enough.
     pub commits_in_flight_max: usize,
     /// The buyers, and their purchases with a key, that one lane remembers; beyond it they are read for each batch. Some
     /// 100 bytes each, and the key.
@@ -208,7 +210,8 @@ impl Default for Limits {
             queue_wait_ms_max: 2_000,
             batch_purchases_max: 1_000,
             batch_ms_max: 5_000,
-            commits_in_flight_max: 16,
+            transaction_products_max: 500,
+            commits_in_flight_max: 4,
             lane_buyers_max: 200_000,
             catch_up_purchases_max: 10_000,
             lane_idle_ms_max: 60_000,

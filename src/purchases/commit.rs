@@ -1,125 +1,84 @@
-//! The transaction: one for a whole batch. Either all of its purchases and the smaller stock are there, or nothing.
+//! The transaction: one for the changes of one product or many. Of each product either all purchases and the smaller
+//! stock are there, or nothing.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::collections::HashMap;
+use std::mem;
 use std::time::Duration;
 
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::error::Error as DatabaseError;
-use mongodb::options::{ReadConcern, ReturnDocument};
+use mongodb::options::{Hint, ReadConcern, ReturnDocument};
+use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::change::{Change, CommitOutcome, Pending};
 use super::knowledge::SaleState;
-use super::model::Purchase;
 use super::settle::Window;
-use crate::error::Result;
 use crate::id::Id;
 use crate::store::connect::durable;
-use crate::store::{Store, failure};
+use crate::store::{Store, failure, schema};
 
 /// The pause between two tries of the same commit.
 const COMMIT_RETRY_MS: u64 = 50;
-/// How long a turn lasts: some batches of the fastest server, and no long wait if its holder has died.
-const TURN_MS_MAX: i64 = 100;
 /// How long an abort is waited for; without one the server ends the transaction by itself.
 const ABORT_MS_MAX: u64 = 500;
 
-/// The change that a settlement asks for.
-pub struct Change {
-    /// What is sold.
-    pub product_id: Id,
-    /// This server, whose turn it may be.
-    pub server: Id,
-    /// The version that the settlement stands on.
-    pub version: i64,
-    /// Units to take from the stock.
-    pub units: i64,
-    /// The purchases, by `sequence`; their `purchased_at` is still to be set.
-    pub purchases: Vec<Purchase>,
-    /// The `purchased_at` of the purchase before: time does not go back, even if the database's clock does.
-    pub not_before: DateTime,
-}
-
-/// What became of a change.
-pub enum CommitOutcome {
-    /// It is there, durable on a majority.
-    Committed {
-        /// The product after it.
-        state: SaleState,
-        /// The purchases with their `purchased_at`.
-        purchases: Vec<Purchase>,
-    },
-    /// Nothing happened: the version is stale, or the sale is not open.
-    Stale,
-    /// Nothing happened: a unique index holds one of the purchases already.
-    Duplicate,
-    /// Nothing happened, and trying again may help.
-    Transient(DatabaseError),
-    /// Nothing happened.
-    Failed(Option<DatabaseError>),
-    /// It may have happened.
-    Unknown,
-}
-
-/// Commits `change` before `deadline`. The transaction runs in a task of its own: it is never dropped half-way, and
-/// when the deadline passes before the commit was sent, it never will be.
-pub async fn commit(store: &Store, change: Change, deadline: Instant) -> CommitOutcome {
-    let phase = Phase::default();
-    let task = store.spawn(run(store.clone(), change, phase.clone(), deadline));
-    match tokio::time::timeout_at(deadline, task).await {
-        Ok(Ok(outcome)) => outcome,
-        // It panicked, or got no answer in time.
-        Ok(Err(_)) | Err(_) if phase.abandon() => CommitOutcome::Failed(None),
-        Ok(Err(_)) | Err(_) => CommitOutcome::Unknown,
-    }
-}
-
-/// Whether the commit was sent or given up: whoever is first decides.
-#[derive(Clone, Default)]
-struct Phase(Arc<AtomicU8>);
-
-impl Phase {
-    const PREPARING: u8 = 0;
-    const COMMITTING: u8 = 1;
-    const ABANDONED: u8 = 2;
-
-    fn leave_preparing(&self, next: u8) -> bool {
-        self.0.compare_exchange(Self::PREPARING, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    fn begin_commit(&self) -> bool {
-        self.leave_preparing(Self::COMMITTING)
-    }
-
-    fn abandon(&self) -> bool {
-        self.leave_preparing(Self::ABANDONED)
-    }
-}
-
-async fn run(store: Store, mut change: Change, phase: Phase, deadline: Instant) -> CommitOutcome {
-    let mut session = match begin(&store).await {
+/// Runs one transaction for the whole group and tells each lane what became of its change. Gives back those with whom it
+/// failed because of one of them: nothing of them has happened, and alone each would learn whether it was the one.
+pub async fn transact(store: &Store, mut group: Vec<Pending>) -> Vec<Pending> {
+    let mut session = match begin(store).await {
         Ok(session) => session,
-        Err(error) => return CommitOutcome::Failed(Some(error)),
+        Err(error) => {
+            tell_all(group, || CommitOutcome::Failed(Some(error.clone())));
+            return Vec::new();
+        }
     };
-    let prepared = match prepare(&store, &mut session, &mut change).await {
-        Ok(Some(state)) if phase.begin_commit() => Ok(state),
-        Ok(Some(_)) => Err(CommitOutcome::Failed(None)),
-        Ok(None) => Err(CommitOutcome::Stale),
-        Err(error) if failure::is_duplicate_key(&error) => Err(CommitOutcome::Duplicate),
-        Err(error) if failure::is_transient(&error) => Err(CommitOutcome::Transient(error)),
-        Err(error) => Err(CommitOutcome::Failed(Some(error))),
+    let states = match prepare(store, &mut session, &mut group).await {
+        Ok(states) => states,
+        Err(error) => {
+            abort(session).await;
+            return nothing_happened(group, &error);
+        }
     };
-    match prepared {
-        Ok(state) => finish(session, state, change.purchases, deadline).await,
-        Err(outcome) => {
-            let patience = Duration::from_millis(ABORT_MS_MAX);
-            if !matches!(tokio::time::timeout(patience, session.abort_transaction()).await, Ok(Ok(()))) {
-                tracing::debug!("a transaction was left to the server to abort");
-            }
-            outcome
+    let mut sold = Vec::with_capacity(group.len());
+    for (pending, state) in group.into_iter().zip(states) {
+        match state {
+            Some(state) => sold.push((pending, state)),
+            None => pending.tell(CommitOutcome::Stale),
         }
     }
+    if !sold.is_empty() && sold.iter().all(|(pending, _)| pending.begin_commit()) {
+        finish(session, sold).await;
+    } else {
+        abort(session).await;
+        // A lane that gave up does not hear it any more; the others settle again.
+        tell_all(sold.into_iter().map(|(pending, _)| pending), || CommitOutcome::Stale);
+    }
+    Vec::new()
+}
+
+fn tell_all(group: impl IntoIterator<Item = Pending>, outcome: impl Fn() -> CommitOutcome) {
+    for pending in group {
+        pending.tell(outcome());
+    }
+}
+
+fn nothing_happened(group: Vec<Pending>, error: &DatabaseError) -> Vec<Pending> {
+    if group.len() > 1 && !failure::is_unavailable(error) {
+        tracing::debug!("a transaction of {} products is run again in halves: {error}", group.len());
+        return group;
+    }
+    tell_all(group, || {
+        if failure::is_duplicate_key(error) {
+            CommitOutcome::Duplicate
+        } else if failure::is_transient(error) {
+            CommitOutcome::Transient(error.clone())
+        } else {
+            CommitOutcome::Failed(Some(error.clone()))
+        }
+    });
+    Vec::new()
 }
 
 async fn begin(store: &Store) -> Result<ClientSession, DatabaseError> {
@@ -129,118 +88,203 @@ async fn begin(store: &Store) -> Result<ClientSession, DatabaseError> {
     Ok(session)
 }
 
-/// Takes the units from the stock and inserts the purchases. None when the product is not as the settlement knew it.
+async fn abort(mut session: ClientSession) {
+    let patience = Duration::from_millis(ABORT_MS_MAX);
+    if !matches!(tokio::time::timeout(patience, session.abort_transaction()).await, Ok(Ok(()))) {
+        tracing::debug!("a transaction was left to the server to abort");
+    }
+}
+
+/// Takes the units from the stocks and inserts the purchases. The products after it; none for one that was not as its
+/// settlement knew it, of which nothing is changed.
 async fn prepare(
     store: &Store,
     session: &mut ClientSession,
-    change: &mut Change,
-) -> Result<Option<SaleState>, DatabaseError> {
-    let count = i64::try_from(change.purchases.len()).unwrap_or(i64::MAX);
-    let state = store
-        .products
-        .clone_with_type::<SaleState>()
-        .find_one_and_update(
-            as_settled(change),
-            doc! {
-                "$inc": { "stock": -change.units, "sold": change.units, "purchaseCount": count, "version": 1_i64 },
-                "$currentDate": { "updatedAt": true },
-                "$unset": { "turn": "" },
-            },
-        )
-        .projection(SaleState::projection())
-        .return_document(ReturnDocument::After)
-        .session(&mut *session)
-        .await?;
-    // `$currentDate` is when the update was applied, `$$NOW` when it was sent: in between, the sale may have ended.
-    let Some(state) = state.filter(|state| state.window(state.updated_at) == Window::Open) else {
-        return Ok(None);
+    group: &mut [Pending],
+) -> Result<Vec<Option<SaleState>>, DatabaseError> {
+    let states = match group {
+        // One round trip less, for what is most frequent.
+        [alone] => vec![take_from_one(store, session, &alone.change).await?],
+        _ => take_from_many(store, session, group).await?,
     };
-    let purchased_at = state.updated_at.max(change.not_before);
-    for purchase in &mut change.purchases {
-        purchase.purchased_at = purchased_at;
+    let mut purchases = Vec::new();
+    for (pending, state) in group.iter_mut().zip(&states) {
+        if let Some(state) = state {
+            pending.change.date(state);
+            purchases.extend(&pending.change.purchases);
+        }
     }
-    store.purchases.insert_many(&change.purchases).session(&mut *session).await?;
-    Ok(Some(state))
+    if !purchases.is_empty() {
+        store.purchases.insert_many(purchases).session(session).await?;
+    }
+    Ok(states)
 }
 
-/// The product as the settlement knew it, with the sale open by the database's clock, and with no other server's turn.
-/// The version alone implies the stock; it is asked for all the same, so that no mistake in here can oversell.
-fn as_settled(change: &Change) -> Document {
-    doc! {
+async fn take_from_one(
+    store: &Store,
+    session: &mut ClientSession,
+    change: &Change,
+) -> Result<Option<SaleState>, DatabaseError> {
+    // The version alone implies the stock; it is asked for all the same, so that no mistake in here can oversell.
+    let as_settled = doc! {
         "_id": change.product_id,
         "version": change.version,
         "stock": { "$gte": change.units },
-        "$expr": { "$and": [
-            { "$lte": ["$saleStartTime", "$$NOW"] },
-            { "$gt": ["$saleEndTime", "$$NOW"] },
-            { "$or": [{ "$lte": ["$turn.until", "$$NOW"] }, { "$eq": ["$turn.server", change.server] }] },
-        ] },
+        "$expr": is_open(change.server),
+    };
+    let mut taking = taking(change.units, change.count());
+    taking.insert("$currentDate", doc! { "updatedAt": true });
+    let state = store
+        .products
+        .clone_with_type::<SaleState>()
+        .find_one_and_update(as_settled, taking)
+        .hint(Hint::Keys(by_id()))
+        .projection(SaleState::projection())
+        .return_document(ReturnDocument::After)
+        .session(session)
+        .await?;
+    // `$currentDate` is when the update was applied, `$$NOW` when it was sent: in between, the sale may have ended.
+    Ok(state.filter(|state| state.window(state.updated_at) == Window::Open))
+}
+
+/// The same for many products in two round trips. An update of many tells how many it found, not which: so they are
+/// read first, in the same snapshot. Whoever changes one of them after that makes the update fail as a whole.
+async fn take_from_many(
+    store: &Store,
+    session: &mut ClientSession,
+    group: &[Pending],
+) -> Result<Vec<Option<SaleState>>, DatabaseError> {
+    let Snapshot { now, mut states } = read(store, session, group).await?;
+    let mut alike: HashMap<(i64, i64), Vec<Id>> = HashMap::new();
+    let mut after = Vec::with_capacity(group.len());
+    for Pending { change, .. } in group {
+        let state = states.remove(&change.product_id).and_then(|state| state.after(change, now));
+        if state.is_some() {
+            alike.entry((change.units, change.count())).or_default().push(change.product_id);
+        }
+        after.push(state);
+    }
+    if alike.is_empty() {
+        return Ok(after);
+    }
+    let expected = alike.values().map(Vec::len).sum::<usize>();
+    let updates: Vec<_> =
+        alike.into_iter().map(|((units, count), ids)| take_alike(ids, units, count, now)).collect();
+    let command = doc! { "update": schema::PRODUCTS, "updates": updates };
+    let reply = store.database.run_command(command).session(session).await?;
+    // The errors of single updates are told within the reply.
+    match reply.get_i32("n") {
+        Ok(found) if usize::try_from(found) == Ok(expected) && !reply.contains_key("writeErrors") => {
+            Ok(after)
+        }
+        _ => Err(DatabaseError::custom(format!("{expected} products were to be updated: {reply}"))),
     }
 }
 
-/// Takes the next turn at a product, for a server that keeps losing.
-///
-/// Inside a transaction the second writer fails at once, so a server with an endless queue can win again and again: it
-/// begins its next transaction before the other has read what the last one changed. This write is outside of one, so
-/// it waits for its chance within the database, where there is always one between two transactions. From then on the
-/// others find that it is not their turn, until the holder has committed or the turn runs out.
-///
-/// # Errors
-/// Those of a write.
-pub async fn take_turn(store: &Store, product_id: Id, server: Id) -> Result<()> {
-    let free = doc! {
-        "_id": product_id,
-        "$expr": { "$lte": ["$turn.until", "$$NOW"] },
-    };
-    let until = doc! { "$add": ["$$NOW", TURN_MS_MAX] };
-    let turn = vec![doc! { "$set": { "turn": { "server": server, "until": until } } }];
-    let products = store.products.clone();
-    let taken = async move {
-        products.update_one(free, turn).await.map(drop).map_err(|error| failure::of_write(&error))
-    };
-    store.write(taken).await
+/// The products of a group as its transaction sees them.
+struct Snapshot {
+    now: DateTime,
+    states: HashMap<Id, SaleState>,
 }
 
-/// Sends the commit, again and again while its outcome is unknown.
-async fn finish(
-    mut session: ClientSession,
-    state: SaleState,
-    purchases: Vec<Purchase>,
-    deadline: Instant,
-) -> CommitOutcome {
+/// Reads those products that are for sale at this moment, and by this server.
+async fn read(
+    store: &Store,
+    session: &mut ClientSession,
+    group: &[Pending],
+) -> Result<Snapshot, DatabaseError> {
+    #[derive(Deserialize)]
+    struct Reading {
+        #[serde(rename = "_id")]
+        product_id: Id,
+        now: DateTime,
+        #[serde(flatten)]
+        state: SaleState,
+    }
+    let ids: Vec<_> = group.iter().map(|pending| pending.change.product_id).collect();
+    let server = group.first().map(|pending| pending.change.server);
+    let mut fields = SaleState::projection();
+    fields.extend(doc! { "_id": 1, "now": "$$NOW" });
+    let mut readings = store
+        .products
+        .clone_with_type::<Reading>()
+        .find(doc! { "_id": { "$in": &ids }, "$expr": is_open(server) })
+        .hint(Hint::Keys(by_id()))
+        .projection(fields)
+        // All of them at once: a second round trip would hold up the transaction.
+        .batch_size(u32::try_from(ids.len() + 1).unwrap_or(u32::MAX))
+        .session(&mut *session)
+        .await?;
+    let mut snapshot = Snapshot { now: DateTime::MIN, states: HashMap::with_capacity(ids.len()) };
+    while let Some(Reading { product_id, now, state }) = readings.next(session).await.transpose()? {
+        snapshot.now = now;
+        snapshot.states.insert(product_id, state);
+    }
+    Ok(snapshot)
+}
+
+/// The update of all products of which as much is sold. They are as their settlements knew them; what MongoDB can check
+/// once more for all of them alike, it does, so that no mistake in here can oversell.
+fn take_alike(products: Vec<Id>, units: i64, count: i64, now: DateTime) -> Document {
+    let mut taking = taking(units, count);
+    taking.insert("$max", doc! { "updatedAt": now });
+    doc! {
+        "q": {
+            "_id": { "$in": products },
+            "stock": { "$gte": units },
+            "saleStartTime": { "$lte": now },
+            "saleEndTime": { "$gt": now },
+        },
+        "u": taking,
+        "multi": true,
+        "hint": by_id(),
+    }
+}
+
+/// The index to find a product by: else MongoDB weighs that of the sale's start against it, for each product anew.
+fn by_id() -> Document {
+    doc! { "_id": 1 }
+}
+
+/// Whether the sale is open by the database's clock, and it is no other server's turn.
+fn is_open(server: impl Into<mongodb::bson::Bson>) -> Document {
+    doc! { "$and": [
+        { "$lte": ["$saleStartTime", "$$NOW"] },
+        { "$gt": ["$saleEndTime", "$$NOW"] },
+        { "$or": [{ "$lte": ["$turn.until", "$$NOW"] }, { "$eq": ["$turn.server", server.into()] }] },
+    ] }
+}
+
+fn taking(units: i64, count: i64) -> Document {
+    doc! {
+        "$inc": { "stock": -units, "sold": units, "purchaseCount": count, "version": 1_i64 },
+        "$unset": { "turn": "" },
+    }
+}
+
+/// Sends the commit, again and again while its outcome is unknown and a lane waits for it.
+async fn finish(mut session: ClientSession, sold: Vec<(Pending, SaleState)>) {
+    let deadline = sold.iter().map(|(pending, _)| pending.deadline).max().unwrap_or_else(Instant::now);
     loop {
         let Err(error) = session.commit_transaction().await else {
-            return CommitOutcome::Committed { state, purchases };
+            for (mut pending, state) in sold {
+                let purchases = mem::take(&mut pending.change.purchases);
+                pending.tell(CommitOutcome::Committed { state, purchases });
+            }
+            return;
         };
-        if failure::is_transient(&error) {
-            return CommitOutcome::Transient(error);
-        }
-        tracing::warn!("a commit got no clear answer: {error}");
         let retry_at = Instant::now() + Duration::from_millis(COMMIT_RETRY_MS);
-        if !failure::is_unknown_commit(&error) || retry_at >= deadline {
-            return CommitOutcome::Unknown;
+        let is_over = failure::is_transient(&error);
+        if !is_over {
+            tracing::warn!("a commit got no clear answer: {error}");
+        }
+        if is_over || !failure::is_unknown_commit(&error) || retry_at >= deadline {
+            let lanes = sold.into_iter().map(|(pending, _)| pending);
+            return tell_all(lanes, || match is_over {
+                true => CommitOutcome::Transient(error.clone()),
+                false => CommitOutcome::Unknown,
+            });
         }
         tokio::time::sleep_until(retry_at).await;
     }
-}
-
-/// Settles what became of purchases whose commit got no answer: tells how many of them are there, for good.
-///
-/// # Errors
-/// The driver's, as long as the database does not answer.
-pub async fn settle_unknown(store: &Store, product_id: Id, purchases: &[Id]) -> Result<u64, DatabaseError> {
-    pass_barrier(store, product_id).await?;
-    store.purchases.count_documents(doc! { "_id": { "$in": purchases } }).await
-}
-
-/// Waits until every transaction that has changed the product is over, wherever it comes from: what is read afterwards
-/// knows its outcome. It is a write to the same document, so it waits for them; and once it is durable on a majority, so
-/// is everything that came before it.
-///
-/// # Errors
-/// The driver's.
-pub async fn pass_barrier(store: &Store, product_id: Id) -> Result<(), DatabaseError> {
-    // A new value each time: an update that changes nothing takes no lock.
-    let barrier = doc! { "$set": { "barrier": Id::new() } };
-    store.products.update_one(doc! { "_id": product_id }, barrier).await.map(drop)
 }

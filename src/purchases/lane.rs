@@ -11,8 +11,10 @@ use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::barrier::{pass_barrier, settle_unknown, take_turn};
 use super::batch::{Batch, KeyCheck, Receipt};
-use super::commit::{Change, CommitOutcome, commit, pass_barrier, settle_unknown, take_turn};
+use super::change::{Change, CommitOutcome};
+use super::committer::Commits;
 use super::knowledge::{Knowledge, read_sale};
 use super::lanes::Registry;
 use super::settle::{Outcome, Settlement, settle};
@@ -34,6 +36,7 @@ pub struct Lane {
     product_id: Id,
     queue: mpsc::Receiver<Waiting>,
     registry: Arc<Registry>,
+    commits: Commits,
     /// None until the first purchase, and whenever what was known may be wrong.
     knowledge: Option<Knowledge>,
     /// What is known is of an older version.
@@ -64,8 +67,13 @@ const RIVALS: Error = Error::Overloaded { detail: "Too many servers or changes c
 
 impl Lane {
     /// A lane that knows nothing yet.
-    pub fn new(product_id: Id, queue: mpsc::Receiver<Waiting>, registry: Arc<Registry>) -> Self {
-        Self { product_id, queue, registry, knowledge: None, is_stale: false }
+    pub fn new(
+        product_id: Id,
+        queue: mpsc::Receiver<Waiting>,
+        registry: Arc<Registry>,
+        commits: Commits,
+    ) -> Self {
+        Self { product_id, queue, registry, commits, knowledge: None, is_stale: false }
     }
 
     /// Serves until nobody has come for a while, or until shutdown when the queue is empty.
@@ -231,11 +239,6 @@ impl Lane {
     async fn commit(&mut self, batch: &mut Batch, settlement: Settlement) -> Result<Attempt> {
         let registry = self.registry.clone();
         let store = &registry.store;
-        let Ok(Ok(_turn)) = timeout_at(batch.deadline, registry.commits.acquire()).await else {
-            return Ok(Attempt::Again(Error::Overloaded {
-                detail: "Too many products are being sold at once.",
-            }));
-        };
         let replayed = batch.read_replayed(store, &settlement).await?;
         let Some(mut knowledge) = self.knowledge.take() else { return Ok(Attempt::Again(RIVALS)) };
         let purchases = batch.purchases(&settlement, &knowledge);
@@ -248,7 +251,7 @@ impl Lane {
             purchases,
             not_before: knowledge.last_purchased_at,
         };
-        match commit(store, change, batch.deadline).await {
+        match self.commits.commit(change, batch.deadline).await {
             CommitOutcome::Committed { state, purchases } => {
                 let purchases = knowledge.record(purchases);
                 knowledge.now = state.updated_at;
@@ -291,6 +294,10 @@ impl Lane {
                 registry.metrics.count_retry("conflict");
                 tracing::debug!("product {}: a transaction is run again: {error}", self.product_id);
                 Ok(Attempt::Again(RIVALS))
+            }
+            CommitOutcome::NotBegun => {
+                self.knowledge = Some(knowledge);
+                Err(Error::Overloaded { detail: "Too many products are being sold at once." })
             }
             CommitOutcome::Failed(error) => {
                 let cause = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());

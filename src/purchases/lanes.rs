@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::batch::Receipt;
+use super::committer::Commits;
 use super::lane::Lane;
 use super::settle::Request;
 use super::waiting::{self, Waiting};
@@ -36,26 +37,33 @@ pub struct Registry {
     pub metrics: Arc<Metrics>,
     /// This server, for the turns that servers take at a product.
     pub server: Id,
-    /// The turns to commit.
-    pub commits: Semaphore,
     /// The queues; none at all once the process shuts down. Purchases are put in under this lock, and a lane retires
     /// under it, so none is put into a queue that nobody serves.
-    queues: Mutex<Option<HashMap<Id, mpsc::Sender<Waiting>>>>,
+    queues: Mutex<Option<Queues>>,
+    /// The lanes and their committer.
     tasks: TaskTracker,
+}
+
+/// The ways in.
+struct Queues {
+    lanes: HashMap<Id, mpsc::Sender<Waiting>>,
+    /// For the lanes to come. The committer ends when these are gone and the last lane is.
+    commits: Commits,
 }
 
 impl Lanes {
     /// No lanes yet.
     pub fn new(store: Store, limits: &Limits, catalogue: Arc<Catalogue>, metrics: Arc<Metrics>) -> Self {
+        let tasks = TaskTracker::new();
+        let commits = Commits::start(store.clone(), limits, metrics.clone(), &tasks);
         let registry = Registry {
             store,
             limits: limits.clone(),
             catalogue,
             metrics,
             server: Id::new(),
-            commits: Semaphore::new(limits.commits_in_flight_max),
-            queues: Mutex::new(Some(HashMap::new())),
-            tasks: TaskTracker::new(),
+            queues: Mutex::new(Some(Queues { lanes: HashMap::new(), commits })),
+            tasks,
         };
         Self {
             admissions: Arc::new(Semaphore::new(limits.purchases_in_flight_max)),
@@ -98,28 +106,29 @@ impl Lanes {
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, Option<HashMap<Id, mpsc::Sender<Waiting>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Queues>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enqueue(self: &Arc<Self>, product_id: Id, waiting: Waiting) -> Result<()> {
         let mut queues = self.lock();
-        let queues = queues.as_mut().ok_or(Error::Overloaded { detail: "The server is shutting down." })?;
+        let Queues { lanes, commits } =
+            queues.as_mut().ok_or(Error::Overloaded { detail: "The server is shutting down." })?;
         // A closed one means that its lane has panicked: the next one starts afresh.
-        if queues.get(&product_id).is_some_and(mpsc::Sender::is_closed) {
-            queues.remove(&product_id);
+        if lanes.get(&product_id).is_some_and(mpsc::Sender::is_closed) {
+            lanes.remove(&product_id);
         }
-        let queue = match queues.get(&product_id) {
+        let queue = match lanes.get(&product_id) {
             Some(queue) => queue.clone(),
-            _ if queues.len() >= self.limits.lanes_max => {
+            _ if lanes.len() >= self.limits.lanes_max => {
                 return Err(Error::Overloaded { detail: "Too many products are being sold at once." });
             }
             _ => {
                 let (sender, receiver) = mpsc::channel(self.limits.lane_queue_purchases_max);
-                let lane = Lane::new(product_id, receiver, self.clone()).run();
+                let lane = Lane::new(product_id, receiver, self.clone(), commits.clone()).run();
                 self.tasks.spawn_on(lane, self.store.runtime());
-                queues.insert(product_id, sender.clone());
-                self.metrics.lanes.set(i64::try_from(queues.len()).unwrap_or(i64::MAX));
+                lanes.insert(product_id, sender.clone());
+                self.metrics.lanes.set(i64::try_from(lanes.len()).unwrap_or(i64::MAX));
                 sender
             }
         };
@@ -135,8 +144,8 @@ impl Registry {
             return false;
         }
         if let Some(queues) = queues.as_mut() {
-            queues.remove(&product_id);
-            self.metrics.lanes.set(i64::try_from(queues.len()).unwrap_or(i64::MAX));
+            queues.lanes.remove(&product_id);
+            self.metrics.lanes.set(i64::try_from(queues.lanes.len()).unwrap_or(i64::MAX));
         }
         true
     }

@@ -30,4 +30,5 @@ mod rivals;
 mod storefront;
 mod storefront_browser;
 mod storefront_looks;
+mod transactions;
 mod window;

@@ -7,6 +7,7 @@ use flash_sale::auth::user::{Role, User};
 use flash_sale::config::{Config, Limits, Secret};
 use flash_sale::id::Id;
 use flash_sale::server::Server;
+use flash_sale::store::Store;
 use mongodb::bson::DateTime;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -130,6 +131,11 @@ impl Shop {
     pub async fn database(&self) -> mongodb::Database {
         let client = mongodb::Client::with_uri_str(&self.uri).await.unwrap();
         client.default_database().unwrap()
+    }
+
+    /// The database as the servers use it.
+    pub async fn store(&self) -> Store {
+        Store::connect(&self.uri, &Limits::default()).await.unwrap()
     }
 
     /// Somebody without a token.

@@ -1,0 +1,254 @@
+//! One transaction for several products: they share it and nothing else. What is in the way of one of them, another
+//! server, an admin, the clock, does not keep the others from being sold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flash_sale::config::Limits;
+use flash_sale::id::Id;
+use flash_sale::metrics::Metrics;
+use flash_sale::products::model::Money;
+use flash_sale::purchases::change::{Change, CommitOutcome, Pending, Ticket, pair};
+use flash_sale::purchases::commit::transact;
+use flash_sale::purchases::committer::Commits;
+use flash_sale::purchases::model::Purchase;
+use flash_sale::store::Store;
+use mongodb::bson::{DateTime, Document, doc};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::harness::{Shop, sneaker, sneaker_with};
+
+/// This server, if anybody asks.
+const SERVER: &str = "65f1c0ffee65f1c0ffee65f1";
+
+/// What a lane would ask for that knows a new product: purchases of one unit each.
+fn change(product: &str, purchases: i64) -> Change {
+    let product_id: Id = product.parse().unwrap();
+    let purchase = |sequence| Purchase {
+        id: Id::new(),
+        product_id,
+        user_id: Id::new(),
+        buyer: "Ada L.".into(),
+        quantity: 1,
+        unit_price: Money { amount: 9_900, currency: "USD".into() },
+        sequence,
+        first_unit: 1,
+        purchased_at: DateTime::MIN,
+        idempotency_key: None,
+    };
+    Change {
+        product_id,
+        server: SERVER.parse().unwrap(),
+        version: 1,
+        units: purchases,
+        purchases: (1..=purchases).map(purchase).collect(),
+        not_before: DateTime::MIN,
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+/// One transaction for all of them, and what each lane is told; none if it is to be run again.
+async fn together(store: &Store, changes: Vec<Change>) -> Vec<Option<CommitOutcome>> {
+    let (pending, tickets): (Vec<_>, Vec<Ticket>) =
+        changes.into_iter().map(|change| pair(change, soon())).unzip();
+    assert!(pending.iter().all(Pending::begin));
+    let again = transact(store, pending).await;
+    let mut outcomes = Vec::new();
+    for ticket in tickets {
+        let is_told = again.is_empty();
+        outcomes.push(if is_told { Some(ticket.outcome().await) } else { None });
+    }
+    outcomes
+}
+
+fn is_committed(outcome: &CommitOutcome) -> bool {
+    matches!(outcome, CommitOutcome::Committed { .. })
+}
+
+async fn set(store: &Store, product: &str, change: Document) {
+    let id: Id = product.parse().unwrap();
+    store.products.update_one(doc! { "_id": id }, doc! { "$set": change }).await.unwrap();
+}
+
+async fn sell(shop: &Shop, count: usize) -> Vec<String> {
+    let mut products = Vec::new();
+    for _ in 0..count {
+        products.push(shop.sell(&sneaker_with(json!({"stock": 10}))).await);
+    }
+    products
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_sells_many_products() {
+    let shop = Shop::open().await;
+    let store = shop.store().await;
+    let products = sell(&shop, 4).await;
+    let changes = products.iter().zip([1, 3, 1, 10]).map(|(id, count)| change(id, count)).collect();
+    for ((id, outcome), count) in products.iter().zip(together(&store, changes).await).zip([1, 3, 1, 10]) {
+        let Some(CommitOutcome::Committed { state, purchases }) = outcome else { panic!("{id}") };
+        let product = store.products.find_one(doc! { "_id": id.parse::<Id>().unwrap() }).await.unwrap().unwrap();
+        // What it says of the product is what the database has.
+        assert_eq!((state.stock, state.purchase_count, state.version), (10 - count, count, 2));
+        assert_eq!((product.stock, product.purchase_count, product.version), (10 - count, count, 2));
+        assert_eq!(state.updated_at, product.updated_at);
+        assert!(purchases.iter().all(|purchase| purchase.purchased_at == product.updated_at));
+        assert_eq!(shop.check_invariants(id, 1).await, count);
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_as_expected_is_left_out_and_left_alone() {
+    let shop = Shop::open().await;
+    let store = shop.store().await;
+    let products = sell(&shop, 7).await;
+    let past = DateTime::from_millis(1_000);
+    let future = DateTime::from_millis(4_000_000_000_000);
+    set(&store, &products[0], doc! { "version": 2_i64 }).await;
+    set(&store, &products[1], doc! { "stock": 0_i64, "sold": 10_i64 }).await;
+    set(&store, &products[2], doc! { "saleEndTime": past }).await;
+    set(&store, &products[3], doc! { "saleStartTime": future }).await;
+    set(&store, &products[4], doc! { "turn": { "server": Id::new(), "until": future } }).await;
+    // Its own turn is in nobody's way.
+    let own: Id = SERVER.parse().unwrap();
+    set(&store, &products[5], doc! { "turn": { "server": own, "until": future } }).await;
+    let read = async |id: &String| {
+        let id: Id = id.parse().unwrap();
+        store.products.clone_with_type::<Document>().find_one(doc! { "_id": id }).await.unwrap()
+    };
+    let mut before = Vec::new();
+    for id in &products {
+        before.push(read(id).await);
+    }
+    let outcomes = together(&store, products.iter().map(|id| change(id, 1)).collect()).await;
+    for (index, (outcome, before)) in outcomes.into_iter().zip(before).enumerate() {
+        let is_left_out = index < 5;
+        match outcome {
+            Some(CommitOutcome::Stale) => assert!(is_left_out, "{index}"),
+            outcome => assert!(!is_left_out && outcome.is_some_and(|outcome| is_committed(&outcome)), "{index}"),
+        }
+        assert_eq!(read(&products[index]).await == before, is_left_out, "{index}");
+    }
+    assert_eq!(store.purchases.count_documents(doc! {}).await.unwrap(), 2);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_collides_does_so_alone() {
+    let shop = Shop::open().await;
+    let store = shop.store().await;
+    let products = sell(&shop, 5).await;
+    // A rival has changed one of them and stands still; another one was sold to the last buyer before.
+    let mut rival = store.client.start_session().await.unwrap();
+    rival.start_transaction().await.unwrap();
+    let hot: Id = products[1].parse().unwrap();
+    let sold = doc! { "$inc": { "version": 1_i64 } };
+    store.products.update_one(doc! { "_id": hot }, sold).session(&mut rival).await.unwrap();
+    let twice = change(&products[3], 1);
+    store.purchases.insert_one(&twice.purchases[0]).await.unwrap();
+    // As one transaction none of them is possible, and nothing has happened.
+    let outcomes = together(&store, products.iter().map(|id| change(id, 1)).collect()).await;
+    assert!(outcomes.iter().all(Option::is_none));
+    assert_eq!(store.purchases.count_documents(doc! {}).await.unwrap(), 1);
+    // The committer finds out who it was.
+    let tasks = TaskTracker::new();
+    let limits = Limits { commits_in_flight_max: 1, ..Limits::default() };
+    let metrics = Arc::new(Metrics::default());
+    let commits = Commits::start(store.clone(), &limits, metrics, &tasks);
+    let outcomes = futures_util::future::join_all(products.iter().map(|id| {
+        let change = if *id == products[3] { change(id, 2) } else { change(id, 1) };
+        commits.commit(change, soon())
+    }))
+    .await;
+    assert!(matches!(outcomes[1], CommitOutcome::Transient(_)));
+    assert!(matches!(outcomes[3], CommitOutcome::Duplicate));
+    for index in [0, 2, 4] {
+        assert!(is_committed(&outcomes[index]), "{index}");
+        assert_eq!(shop.check_invariants(&products[index], 1).await, 1);
+    }
+    assert_eq!(shop.product(&products[3]).await["stock"], 10);
+    rival.abort_transaction().await.unwrap();
+    drop(commits);
+    tasks.close();
+    tasks.wait().await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_never_committed() {
+    let shop = Shop::open().await;
+    let store = shop.store().await;
+    let products = sell(&shop, 2).await;
+    // While it waits for its turn.
+    let (pending, ticket) = pair(change(&products[0], 1), Instant::now());
+    assert!(matches!(ticket.outcome().await, CommitOutcome::NotBegun));
+    assert!(!pending.begin());
+    // While its transaction is being prepared: with it goes what shares the transaction.
+    let (late, ticket) = pair(change(&products[0], 1), Instant::now());
+    let (other, others_ticket) = pair(change(&products[1], 1), soon());
+    assert!(late.begin() && other.begin());
+    assert!(matches!(ticket.outcome().await, CommitOutcome::Failed(None)));
+    assert!(transact(&store, vec![other, late]).await.is_empty());
+    // It may try again at once.
+    assert!(matches!(others_ticket.outcome().await, CommitOutcome::Stale));
+    assert_eq!(store.purchases.count_documents(doc! {}).await.unwrap(), 0);
+    // Once the commit is sent nobody can take it back.
+    let (pending, ticket) = pair(change(&products[0], 1), Instant::now());
+    assert!(pending.begin() && pending.begin_commit());
+    assert!(matches!(ticket.outcome().await, CommitOutcome::Unknown));
+    shop.close().await;
+}
+
+/// On one thread: the committer comes to look when all have sent theirs.
+#[tokio::test]
+async fn what_waits_meanwhile_shares_the_next_transaction() {
+    let limits = Limits { commits_in_flight_max: 1, transaction_products_max: 3, ..Limits::default() };
+    let shop = Shop::open().await;
+    let store = shop.store().await;
+    let products = sell(&shop, 8).await;
+    let metrics = Arc::new(Metrics::default());
+    let tasks = TaskTracker::new();
+    let commits = Commits::start(store.clone(), &limits, metrics.clone(), &tasks);
+    let outcomes =
+        futures_util::future::join_all(products.iter().map(|id| commits.commit(change(id, 1), soon()))).await;
+    assert!(outcomes.iter().all(is_committed));
+    drop(commits);
+    tasks.close();
+    tasks.wait().await;
+    let mut registry = Registry::default();
+    registry.register("products", "In one transaction", metrics.transaction_products.clone());
+    let mut counts = String::new();
+    encode(&mut counts, &registry).unwrap();
+    assert!(counts.contains("products_sum 8.0") && counts.contains("products_count 3"), "{counts}");
+    for id in &products {
+        assert_eq!(shop.check_invariants(id, 1).await, 1);
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_sell_the_same_many_products() {
+    let mut shop = Shop::open().await;
+    shop.add_server().await;
+    let mut products = Vec::new();
+    for _ in 0..30 {
+        products.push(shop.sell(&sneaker()).await);
+    }
+    let answers = futures_util::future::join_all((0..300).map(|number| {
+        let (buyer, id) = (shop.at(&shop.buyer(), number % 2), products[number % products.len()].clone());
+        async move { buyer.purchase(&id).await }
+    }))
+    .await;
+    assert!(answers.iter().all(|answer| answer.status == 201), "{answers:?}");
+    for id in &products {
+        assert_eq!(shop.check_invariants(id, 1).await, 10);
+    }
+    shop.close().await;
+}
