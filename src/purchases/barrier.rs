@@ -1,37 +1,57 @@
 //! Writes to a product outside of the transactions that sell it: they wait until those are over, where a second
 //! transaction would fail at once.
 
+use std::time::Duration;
+
 use mongodb::bson::doc;
 use mongodb::error::Error as DatabaseError;
+use mongodb::options::{Acknowledgment, WriteConcern};
+use rand::RngExt as _;
+use tokio::time::Instant;
 
 use crate::error::Result;
 use crate::id::Id;
 use crate::store::{Store, failure};
 
-/// How long a turn lasts, in milliseconds: some batches of the fastest server, and no long wait if its holder has died.
-const TURN_MS_MAX: i64 = 100;
+/// How long a turn lasts at the most, in milliseconds: some batches of a slow database, and no long wait if its holder has
+/// died.
+const TURN_MS_MAX: i64 = 300;
+/// The longest pause before a turn that another server has is asked for again, in milliseconds.
+const TURN_PAUSE_MS_MAX: u64 = 4;
 
-/// Takes the next turn at a product, for a server that keeps losing.
+/// Waits for this server's turn at a product that other servers sell too, but no longer than until `deadline`.
 ///
-/// Inside a transaction the second writer fails at once, so a server with an endless queue can win again and again: it
-/// begins its next transaction before the other has read what the last one changed. This write is outside of one, so
-/// it waits for its chance within the database, where there is always one between two transactions. From then on the
-/// others find that it is not their turn, until the holder has committed or the turn runs out.
+/// Inside a transaction the second writer fails at once: without turns, each of the servers would try in vain as often as
+/// there are others, and one with an endless queue could win again and again. A turn is over once its holder has
+/// committed, or when it runs out; it promises nothing, since the version decides.
 ///
 /// # Errors
 /// Those of a write.
-pub async fn take_turn(store: &Store, product_id: Id, server: Id) -> Result<()> {
+pub async fn wait_for_turn(store: &Store, product_id: Id, server: Id, deadline: Instant) -> Result<()> {
+    while !take_turn(store, product_id, server).await? && Instant::now() < deadline {
+        let pause = Duration::from_millis(rand::rng().random_range(1..=TURN_PAUSE_MS_MAX));
+        tokio::time::sleep(pause).await;
+    }
+    Ok(())
+}
+
+/// Takes the turn if no other server has it.
+async fn take_turn(store: &Store, product_id: Id, server: Id) -> Result<bool> {
     let free = doc! {
         "_id": product_id,
-        "$expr": { "$lte": ["$turn.until", "$$NOW"] },
+        "$expr": { "$or": [{ "$lte": ["$turn.until", "$$NOW"] }, { "$eq": ["$turn.server", server] }] },
     };
     let until = doc! { "$add": ["$$NOW", TURN_MS_MAX] };
     let turn = vec![doc! { "$set": { "turn": { "server": server, "until": until } } }];
     let products = store.products.clone();
-    let taken = async move {
-        products.update_one(free, turn).await.map(drop).map_err(|error| failure::of_write(&error))
-    };
-    store.write(taken).await
+    store
+        .write(async move {
+            // Nothing is lost with it, so it need not be durable.
+            let acknowledged = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
+            let taken = products.update_one(free, turn).write_concern(acknowledged).await;
+            taken.map(|taken| taken.matched_count == 1).map_err(|error| failure::of_write(&error))
+        })
+        .await
 }
 
 /// Settles what became of purchases whose commit got no answer: tells how many of them are there, for good.

@@ -115,6 +115,9 @@ pub async fn read_sale(store: &Store, product_id: Id) -> Result<Option<Reading>>
         .await
 }
 
+/// The missed purchases that are read for each request rather than forgotten with all buyers.
+const CATCH_UP_PER_REQUEST_MAX: usize = 2;
+
 /// What a lane knows.
 #[derive(Debug)]
 pub struct Knowledge {
@@ -146,13 +149,22 @@ impl Knowledge {
         Ok(Self { product_id, state, now, last_purchased_at, buyers })
     }
 
-    /// Brings the knowledge up to a newer reading.
+    /// Brings the knowledge up to a newer reading. Where many more purchases were missed than there are `requests` now, it
+    /// is cheaper to forget the buyers and to ask for those of the requests: with one rival to read on was faster by a
+    /// fifth, with three to forget was by an eighth.
     ///
     /// # Errors
     /// Those of a read.
-    pub async fn advance(mut self, store: &Store, limits: &Limits, reading: Reading) -> Result<Self> {
+    pub async fn advance(
+        mut self,
+        store: &Store,
+        limits: &Limits,
+        reading: Reading,
+        requests: usize,
+    ) -> Result<Self> {
         let missed = reading.state.purchase_count - self.state.purchase_count;
-        let catch_up_max = i64::try_from(limits.catch_up_purchases_max).unwrap_or(i64::MAX);
+        let catch_up_max = limits.catch_up_purchases_max.min(CATCH_UP_PER_REQUEST_MAX * requests);
+        let catch_up_max = i64::try_from(catch_up_max).unwrap_or(i64::MAX);
         if !(0..=catch_up_max).contains(&missed) {
             return Self::begin(store, self.product_id, reading).await;
         }

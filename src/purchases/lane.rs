@@ -11,7 +11,7 @@ use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::barrier::{pass_barrier, settle_unknown, take_turn};
+use super::barrier::{pass_barrier, settle_unknown, wait_for_turn};
 use super::batch::{Batch, KeyCheck, Receipt};
 use super::change::{Change, CommitOutcome};
 use super::committer::Commits;
@@ -26,8 +26,8 @@ use crate::store::failure;
 
 /// The longest pause before a batch is tried again, in milliseconds; it doubles from one.
 const RETRY_PAUSE_MS_MAX: u64 = 8;
-/// After this many tries in vain a lane takes a turn.
-const TRIES_WITHOUT_TURN: u32 = 3;
+/// For how long after another server has sold the product a lane takes turns with it, in milliseconds.
+const RIVALRY_MS: u64 = 1_000;
 /// The pause between two tries to learn what became of a commit, in milliseconds.
 const UNKNOWN_PAUSE_MS: u64 = 250;
 
@@ -41,6 +41,8 @@ pub struct Lane {
     knowledge: Option<Knowledge>,
     /// What is known is of an older version.
     is_stale: bool,
+    /// Until then, other servers count as rivals.
+    rivals_until: Option<Instant>,
 }
 
 /// What is to be done with a batch.
@@ -73,7 +75,7 @@ impl Lane {
         registry: Arc<Registry>,
         commits: Commits,
     ) -> Self {
-        Self { product_id, queue, registry, commits, knowledge: None, is_stale: false }
+        Self { product_id, queue, registry, commits, knowledge: None, is_stale: false, rivals_until: None }
     }
 
     /// Serves until nobody has come for a while, or until shutdown when the queue is empty.
@@ -95,17 +97,27 @@ impl Lane {
         }
     }
 
-    async fn serve(&mut self, arrived: Vec<Waiting>) {
+    async fn serve(&mut self, mut arrived: Vec<Waiting>) {
+        let start = Instant::now();
+        let time = Limits::milliseconds(self.registry.limits.batch_ms_max);
+        let turn = self.take_turns(start + time).await;
+        // Who has come while the rivals sold belongs to this batch.
+        while arrived.len() < self.registry.limits.batch_purchases_max
+            && let Ok(next) = self.queue.try_recv()
+        {
+            arrived.push(next);
+        }
         // Those who gave up, or were told that it takes too long, are not bought for.
         let waiting: Vec<_> = arrived.into_iter().filter(Waiting::take).collect();
         if waiting.is_empty() {
             return;
         }
-        let start = Instant::now();
-        let time = Limits::milliseconds(self.registry.limits.batch_ms_max);
         self.registry.metrics.batch_purchases.observe(waiting.len() as f64);
         let mut batch = Batch::new(self.product_id, waiting, start + time);
-        let (replies, in_doubt) = self.decide(&mut batch).await;
+        let (replies, in_doubt) = match turn {
+            Ok(()) => self.decide(&mut batch).await,
+            Err(error) => (batch.all(&error), Vec::new()),
+        };
         self.registry.metrics.batch_seconds.observe(start.elapsed().as_secs_f64());
         batch.reply(replies);
         if !in_doubt.is_empty() {
@@ -116,7 +128,6 @@ impl Lane {
     /// Tries until the batch is decided or its time is over.
     async fn decide(&mut self, batch: &mut Batch) -> (Vec<Result<Receipt>>, Vec<Id>) {
         let mut pause_ms = 1;
-        let mut tries = 0;
         loop {
             let excuse = match self.attempt(batch).await {
                 Ok(Attempt::Settled(replies)) => return (replies, Vec::new()),
@@ -132,19 +143,32 @@ impl Lane {
                 );
                 return (batch.all(&excuse), Vec::new());
             }
-            tries += 1;
-            if tries % TRIES_WITHOUT_TURN == 0 {
-                let registry = &self.registry;
-                if take_turn(&registry.store, self.product_id, registry.server).await.is_err() {
-                    return (batch.all(&Error::DatabaseUnavailable), Vec::new());
-                }
-                continue;
-            }
             // Rivals that collided once shall not collide in step.
             let pause = Duration::from_millis(rand::rng().random_range(0..=pause_ms));
             pause_ms = (pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
             tokio::time::sleep(pause).await;
+            if let Err(error) = self.take_turns(batch.deadline).await {
+                return (batch.all(&error), Vec::new());
+            }
         }
+    }
+
+    /// With rivals, waits for this server's turn.
+    async fn take_turns(&mut self, deadline: Instant) -> Result<()> {
+        if self.rivals_until.is_none_or(|until| until <= Instant::now()) {
+            return Ok(());
+        }
+        let registry = &self.registry;
+        // They have sold meanwhile.
+        self.is_stale = true;
+        // Before it nothing has happened, whatever became of the turn.
+        wait_for_turn(&registry.store, self.product_id, registry.server, deadline)
+            .await
+            .map_err(|_| Error::DatabaseUnavailable)
+    }
+
+    fn meet_rivals(&mut self) {
+        self.rivals_until = Some(Instant::now() + Duration::from_millis(RIVALRY_MS));
     }
 
     async fn attempt(&mut self, batch: &mut Batch) -> Result<Attempt> {
@@ -180,7 +204,12 @@ impl Lane {
                 };
                 knowledge = Some(match knowledge {
                     None => Knowledge::begin(store, self.product_id, reading).await?,
-                    Some(known) => known.advance(store, limits, reading).await?,
+                    Some(known) => {
+                        if reading.state.purchase_count > known.state.purchase_count {
+                            self.meet_rivals();
+                        }
+                        known.advance(store, limits, reading, batch.requests.len()).await?
+                    }
                 });
                 self.is_stale = false;
                 is_current = true;
@@ -265,6 +294,7 @@ impl Lane {
                 registry.metrics.count_retry("stale");
                 self.knowledge = Some(knowledge);
                 self.is_stale = true;
+                self.meet_rivals();
                 Ok(Attempt::Again(RIVALS))
             }
             CommitOutcome::Duplicate => {
@@ -292,6 +322,7 @@ impl Lane {
                     return Ok(Attempt::Again(Error::DatabaseUnavailable));
                 }
                 registry.metrics.count_retry("conflict");
+                self.meet_rivals();
                 tracing::debug!("product {}: a transaction is run again: {error}", self.product_id);
                 Ok(Attempt::Again(RIVALS))
             }

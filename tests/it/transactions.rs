@@ -93,7 +93,8 @@ async fn a_transaction_sells_many_products() {
     let changes = products.iter().zip([1, 3, 1, 10]).map(|(id, count)| change(id, count)).collect();
     for ((id, outcome), count) in products.iter().zip(together(&store, changes).await).zip([1, 3, 1, 10]) {
         let Some(CommitOutcome::Committed { state, purchases }) = outcome else { panic!("{id}") };
-        let product = store.products.find_one(doc! { "_id": id.parse::<Id>().unwrap() }).await.unwrap().unwrap();
+        let product =
+            store.products.find_one(doc! { "_id": id.parse::<Id>().unwrap() }).await.unwrap().unwrap();
         // What it says of the product is what the database has.
         assert_eq!((state.stock, state.purchase_count, state.version), (10 - count, count, 2));
         assert_eq!((product.stock, product.purchase_count, product.version), (10 - count, count, 2));
@@ -132,7 +133,9 @@ async fn who_is_not_as_expected_is_left_out_and_left_alone() {
         let is_left_out = index < 5;
         match outcome {
             Some(CommitOutcome::Stale) => assert!(is_left_out, "{index}"),
-            outcome => assert!(!is_left_out && outcome.is_some_and(|outcome| is_committed(&outcome)), "{index}"),
+            outcome => {
+                assert!(!is_left_out && outcome.is_some_and(|outcome| is_committed(&outcome)), "{index}")
+            }
         }
         assert_eq!(read(&products[index]).await == before, is_left_out, "{index}");
     }
