@@ -123,6 +123,8 @@ pub struct Knowledge {
     pub last_purchased_at: DateTime,
     /// The buyers, up to the state's last sequence number.
     pub buyers: Buyers,
+    /// The version on which the barrier was passed after the sale's end: nothing can be bought on that version any more.
+    closed_version: Option<i64>,
 }
 
 impl Knowledge {
@@ -139,7 +141,7 @@ impl Knowledge {
             let last = store.read_sale(async { store.purchases.find_one(last).await }).await?;
             (Buyers::unknown(), last.map_or(DateTime::MIN, |purchase| purchase.purchased_at))
         };
-        Ok(Self { product_id, state, now, last_purchased_at, buyers })
+        Ok(Self { product_id, state, now, last_purchased_at, buyers, closed_version: None })
     }
 
     /// Brings the knowledge up to a newer reading.
@@ -163,6 +165,10 @@ impl Knowledge {
                 return Self::begin(store, self.product_id, reading).await;
             }
             self.record(purchases);
+        }
+        if reading.now < self.now {
+            // The clock was set back, or another server's counts now: the sale may be open once more.
+            self.closed_version = None;
         }
         self.state = reading.state;
         self.now = reading.now;
@@ -237,9 +243,16 @@ impl Knowledge {
     }
 
     /// Whether the sale has ended so short a time ago that a transaction from before its end may still be open.
-    pub fn has_just_ended(&self) -> bool {
+    pub fn may_be_committed_late(&self) -> bool {
         let since_end_ms = self.now.timestamp_millis() - self.state.sale_end_time.timestamp_millis();
-        (0..OPEN_TRANSACTION_MS_MAX).contains(&since_end_ms)
+        self.closed_version != Some(self.state.version)
+            && (0..OPEN_TRANSACTION_MS_MAX).contains(&since_end_ms)
+    }
+
+    /// Notes that, after the sale's end, every transaction that had changed the product was waited for. Those that began
+    /// later found it over; so until the version changes there is none to wait for.
+    pub fn close(&mut self) {
+        self.closed_version = Some(self.state.version);
     }
 
     /// The whole seconds until the sale starts, by the clock that was read, for `Retry-After`.
