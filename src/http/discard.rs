@@ -50,8 +50,8 @@ async fn answer(app: &App, request: Request<Incoming>, routes: Router) -> Respon
     let limits = app.limits();
     let patience = Limits::milliseconds(limits.body_read_ms_max);
     if http_body::Body::size_hint(&body).upper().is_some_and(|bytes| bytes <= SMALL_BYTES_MAX) {
-        return match tokio::time::timeout(patience, body.collect()).await {
-            Ok(Ok(body)) => call(routes, Request::from_parts(parts, Body::from(body.to_bytes()))).await,
+        return match tokio::time::timeout(patience, body::gather(body)).await {
+            Ok(Ok(body)) => call(routes, Request::from_parts(parts, Body::from(body))).await,
             Ok(Err(_)) => body::incomplete().into_response(),
             Err(_) => body::too_slow().into_response(),
         };

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use hyper::body::Incoming;
 use tower::Service;
 
@@ -17,6 +17,8 @@ use crate::metrics::StatusLabel;
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A client's own id is kept when it is no longer than this, in characters.
 const REQUEST_ID_CHARACTERS_MAX: usize = 128;
+/// Room for all but the longest problems.
+const PROBLEM_BYTES_USUAL: usize = 512;
 
 /// Gives the request its id and writes it into the response; turns an error into its problem+json body.
 pub async fn layer<S>(app: AppState, request: Request<Incoming>, mut inner: S) -> Result<Response, Infallible>
@@ -67,8 +69,11 @@ fn into_problem(response: Response, id: &HeaderValue) -> Response {
     parts.headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let problem = Problem { error: &error, instance: id.to_str().unwrap_or_default() };
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
-    (parts, Body::from(body)).into_response()
+    let mut body = Vec::with_capacity(PROBLEM_BYTES_USUAL);
+    if let Err(error) = serde_json::to_writer(&mut body, &problem) {
+        tracing::error!("a problem cannot be written: {error}");
+    }
+    Response::from_parts(parts, Body::from(body))
 }
 
 fn error_of(status: StatusCode) -> Error {

@@ -189,7 +189,6 @@ impl Lane {
         let registry = self.registry.clone();
         let (store, limits) = (&registry.store, &registry.limits);
         let mut is_current = false;
-        let mut has_passed_barrier = false;
         let mut knowledge = self.knowledge.take();
         if let Some(known) = &knowledge
             && registry.catalogue.cache().version_told(self.product_id) > known.state.version
@@ -235,12 +234,11 @@ impl Lane {
             // And a refusal with a key settles what became of an earlier try with it, perhaps on another server: that
             // one must not be committed afterwards. It would be committed on this very version of the product, on which
             // it was allowed; so only if the refusal comes from the clock, which has gone on since.
-            if !has_passed_barrier
-                && known.has_just_ended()
+            if known.may_be_committed_late()
                 && (0..batch.requests.len()).any(|index| batch.has_key(index) && is_refused(index))
             {
                 self.barrier().await?;
-                has_passed_barrier = true;
+                known.close();
                 self.is_stale = true;
                 continue;
             }

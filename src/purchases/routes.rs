@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -42,7 +43,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 }
 
 /// What to buy.
-#[derive(Debug, utoipa::ToSchema)]
+#[derive(Debug, PartialEq, Eq, utoipa::ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub struct PurchaseRequest {
     /// The product's id.
@@ -59,6 +60,25 @@ impl FromFields for PurchaseRequest {
         let quantity = fields.optional("quantity", integer(1..=QUANTITY_MAX));
         Some(Self { product_id: product_id?, quantity: quantity.unwrap_or(1) })
     }
+
+    fn from_plain(json: &[u8]) -> Option<Self> {
+        // An array of the values would do for serde.
+        if json.first() != Some(&b'{') {
+            return None;
+        }
+        let PlainPurchaseRequest { product_id, quantity } = serde_json::from_slice(json).ok()?;
+        let quantity = quantity.unwrap_or(1);
+        let product_id = product_id.parse().ok()?;
+        (1..=QUANTITY_MAX).contains(&quantity).then_some(Self { product_id, quantity })
+    }
+}
+
+/// The body as nearly everybody sends it: each member once, and no escapes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PlainPurchaseRequest<'a> {
+    product_id: &'a str,
+    quantity: Option<i64>,
 }
 
 /// Buy
@@ -189,4 +209,120 @@ async fn get_purchase(
     // Another's purchase is answered like none at all: its existence is nobody's business.
     let purchase = purchase.filter(|purchase| user.role == Role::Admin || purchase.user_id == user.id);
     Ok(Json((&purchase.ok_or(Error::PurchaseNotFound)?).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::http::body::parse_fields;
+
+    const PLAIN: &str = r#"{"productId":"65f1c0ffee65f1c0ffee65f1","quantity":2}"#;
+
+    /// Whatever is read in one go, reading field by field gives the same.
+    fn check_same(json: &[u8]) -> Option<PurchaseRequest> {
+        let plain = PurchaseRequest::from_plain(json)?;
+        assert_eq!(parse_fields(json).as_ref(), Ok(&plain), "{}", String::from_utf8_lossy(json));
+        Some(plain)
+    }
+
+    #[test]
+    fn what_is_usual_is_read_in_one_go() {
+        assert_eq!(check_same(PLAIN.as_bytes()).unwrap().quantity, 2);
+        for usual in [
+            r#"{"productId":"65f1c0ffee65f1c0ffee65f1"}"#,
+            r#"{ "quantity" : null , "productId" : "65F1C0FFEE65F1C0FFEE65F1" }"#,
+            "{\"productId\":\"65f1c0ffee65f1c0ffee65f1\",\n\"quantity\":1}\r\n",
+        ] {
+            assert_eq!(check_same(usual.as_bytes()).unwrap().quantity, 1);
+        }
+    }
+
+    #[test]
+    fn what_is_unusual_is_left_to_the_fields() {
+        let id = "65f1c0ffee65f1c0ffee65f1";
+        for unusual in [
+            String::new(),
+            " ".to_owned() + PLAIN,
+            "\u{feff}".to_owned() + PLAIN,
+            PLAIN.to_owned() + "x",
+            PLAIN.repeat(2),
+            PLAIN.replace('2', "2.0"),
+            PLAIN.replace('2', "-0"),
+            PLAIN.replace('2', "1001"),
+            PLAIN.replace('2', "1e400"),
+            PLAIN.replace('2', "NaN"),
+            PLAIN.replace("65f1", "\\u0036\\u0035f1"),
+            format!("[\"{id}\",1]"),
+            format!("{{\"productId\":\"{id}\",\"productId\":\"{id}\"}}"),
+            format!("{{\"productId\":\"{id}\",\"x\":{}{}}}", "[".repeat(200), "]".repeat(200)),
+        ] {
+            assert_eq!(PurchaseRequest::from_plain(unusual.as_bytes()), None, "{unusual}");
+        }
+    }
+
+    fn member() -> impl Strategy<Value = String> {
+        let name = select(vec![
+            "productId",
+            "productId",
+            "quantity",
+            "quantity",
+            "productid",
+            "x",
+            "",
+            "\\u0070roductId",
+        ]);
+        let value = select(vec![
+            "\"65f1c0ffee65f1c0ffee65f1\"",
+            "\"65F1C0FFEE65f1c0ffee65f2\"",
+            "\"65f1\"",
+            "\"\\u0036\"",
+            "\"\"",
+            "1",
+            "2",
+            "1000",
+            "1001",
+            "0",
+            "-1",
+            "-0",
+            "1.0",
+            "1e0",
+            "1e400",
+            "9223372036854775808",
+            "01",
+            "NaN",
+            "null",
+            "true",
+            "\"1\"",
+            "{}",
+            "[1]",
+            "{\"$gt\":\"\"}",
+        ]);
+        (name, value).prop_map(|(name, value)| format!("\"{name}\":{value}"))
+    }
+
+    fn body() -> impl Strategy<Value = String> {
+        let blank = || select(vec!["", "", "", " ", "\n", "\u{feff}", "x", ",", "{", "}"]);
+        let members = proptest::collection::vec(member(), 0..4);
+        (blank(), members, blank())
+            .prop_map(|(before, members, after)| format!("{before}{{{}}}{after}", members.join(",")))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) })]
+
+        #[test]
+        fn both_ways_of_reading_agree(json in body()) {
+            check_same(json.as_bytes());
+        }
+
+        #[test]
+        fn both_ways_of_reading_agree_on_a_broken_body(at in 0..PLAIN.len(), byte: u8) {
+            let mut json = PLAIN.as_bytes().to_vec();
+            json[at] = byte;
+            check_same(&json);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 
-use crate::harness::{Shop, sneaker_with};
+use crate::harness::{Actor, Shop, sneaker_with};
 
 /// How long the sale is, in milliseconds.
 const SALE_MS: i64 = 500;
@@ -32,6 +32,12 @@ async fn open_transaction(shop: &Shop, product: &str, buyer: Id, key: &str) -> C
     session
 }
 
+/// The database's clock.
+async fn now(shop: &Shop) -> Timestamp {
+    let time = shop.visitor().get("/time").await.expect(200).json;
+    Timestamp::parse(time["now"].as_str().unwrap()).unwrap()
+}
+
 /// Whether a write to a product waits within the database for somebody else's transaction.
 async fn a_write_waits(shop: &Shop) -> bool {
     let database = shop.database().await;
@@ -44,28 +50,56 @@ async fn a_write_waits(shop: &Shop) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_with_a_key_waits_for_what_may_still_be_committed() {
     let shop = Shop::open().await;
-    let now = async || {
-        let time = shop.visitor().get("/time").await.expect(200).json;
-        Timestamp::parse(time["now"].as_str().unwrap()).unwrap()
-    };
-    let end = Timestamp::from_milliseconds(now().await.milliseconds() + SALE_MS);
+    let end = Timestamp::from_milliseconds(now(&shop).await.milliseconds() + SALE_MS);
     let id = shop.sell(&sneaker_with(json!({"saleEndTime": end}))).await;
     let ada = shop.buyer();
     let mut session = open_transaction(&shop, &id, ada.id, "press-1").await;
     // Meanwhile the sale ends: all that can be read speaks for a refusal.
-    while now().await < end {}
+    while now(&shop).await < end {}
     shop.buyer().purchase(&id).await.problem(409, "sale_ended");
+    check_answer_waits(&shop, &id, &ada, &mut session).await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_still_be_committed_is_waited_for_once_after_each_change() {
+    let shop = Shop::open().await;
+    let id = shop.sell(&sneaker_with(json!({"saleEndTime": "2025-01-02T00:00:00Z"}))).await;
+    let end_in = async |milliseconds| {
+        let end = Timestamp::from_milliseconds(now(&shop).await.milliseconds() + milliseconds);
+        let change = json!({ "saleEndTime": end });
+        shop.admin().patch(&format!("/products/{id}"), "*", &change).await.expect(200);
+        end
+    };
+    end_in(-1_000).await;
+    let barrier_of = async |key: &str| {
+        shop.buyer().purchase_with_key(&id, 1, key).await.problem(409, "sale_ended");
+        let products = shop.database().await.collection::<Document>("products");
+        products.find_one(doc! {}).await.unwrap().unwrap().get_object_id("barrier").unwrap()
+    };
+    let first = barrier_of("press-1").await;
+    assert_eq!(barrier_of("press-2").await, first, "nothing can have been begun since");
+    // The sale goes on, and ends again.
+    let end = end_in(SALE_MS).await;
+    let ada = shop.buyer();
+    let mut session = open_transaction(&shop, &id, ada.id, "press-1").await;
+    while now(&shop).await < end {}
+    check_answer_waits(&shop, &id, &ada, &mut session).await;
+    assert_ne!(barrier_of("press-3").await, first);
+    shop.close().await;
+}
+
+/// With its key a purchase cannot be decided before the transaction that makes it is over.
+async fn check_answer_waits(shop: &Shop, product: &str, buyer: &Actor, session: &mut ClientSession) {
     let again = tokio::spawn({
-        let (ada, id) = (ada.clone(), id.clone());
-        async move { ada.purchase_with_key(&id, 1, "press-1").await }
+        let (buyer, product) = (buyer.clone(), product.to_owned());
+        async move { buyer.purchase_with_key(&product, 1, "press-1").await }
     });
-    // But with the key it cannot be decided before the transaction is over.
-    while !again.is_finished() && !a_write_waits(&shop).await {}
+    while !again.is_finished() && !a_write_waits(shop).await {}
     session.commit_transaction().await.unwrap();
     let answer = again.await.unwrap().expect(201);
     assert_eq!(answer.header("idempotent-replayed"), Some("true"));
-    assert_eq!(shop.check_invariants(&id, 1).await, 1);
-    shop.close().await;
+    assert_eq!(shop.check_invariants(product, 1).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use flash_sale::config::Limits;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{RawConnection, Shop, sneaker};
+use crate::harness::{NO_ID, RawConnection, Shop, sneaker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_paths_and_wrong_methods() {
@@ -106,6 +106,57 @@ async fn a_refusal_keeps_the_connection() {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
         }
     }
+    shop.close().await;
+}
+
+/// However a body is cut into packets and chunks, it is the same body.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_in_pieces_is_one_body() {
+    let shop = Shop::open().await;
+    let ada = shop.buyer();
+    let mut connection = RawConnection::open(ada.host()).await;
+    let token = ada.token();
+    let head = |framing: &str| {
+        format!(
+            "POST /products/purchase HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+        )
+    };
+    let body = format!("{{\"productId\":\"{NO_ID}\",\"quantity\":1}}");
+    let pieces = |body: &str, bytes: usize| -> Vec<String> {
+        body.as_bytes().chunks(bytes).map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
+    };
+    let chunk = |piece: String| format!("{:x}\r\n{piece}\r\n", piece.len());
+    for bytes in [1, 7, 20, body.len()] {
+        connection.send(head(&format!("Content-Length: {}", body.len())).as_bytes()).await;
+        for piece in pieces(&body, bytes) {
+            // What is sent by itself may still arrive together with the next piece; mostly it does not.
+            tokio::task::yield_now().await;
+            connection.send(piece.as_bytes()).await;
+        }
+        let answer = connection.read_answer().await;
+        assert!(answer.contains("product_not_found"), "{bytes}: {answer}");
+        for trailers in ["", "Digest: none\r\n"] {
+            connection.send(head("Transfer-Encoding: chunked\r\nTrailer: Digest").as_bytes()).await;
+            for piece in pieces(&body, bytes) {
+                connection.send(chunk(piece).as_bytes()).await;
+            }
+            connection.send(format!("0\r\n{trailers}\r\n").as_bytes()).await;
+            let answer = connection.read_answer().await;
+            assert!(answer.contains("product_not_found"), "{bytes}, chunked: {answer}");
+        }
+    }
+    // The same limits: nothing, and too much.
+    connection.send(head("Transfer-Encoding: chunked").as_bytes()).await;
+    connection.send(b"0\r\n\r\n").await;
+    let answer = connection.read_answer().await;
+    assert!(answer.contains("malformed_json") && answer.contains("is empty"), "{answer}");
+    connection.send(head("Transfer-Encoding: chunked").as_bytes()).await;
+    for piece in pieces(&" ".repeat(64 * 1024 + 1), 5_000) {
+        connection.send(chunk(piece).as_bytes()).await;
+    }
+    connection.send(b"0\r\n\r\n").await;
+    let answer = connection.read_answer().await;
+    assert!(answer.contains("payload_too_large"), "{answer}");
     shop.close().await;
 }
 
