@@ -154,7 +154,8 @@ async fn take_from_many(
     session: &mut ClientSession,
     group: &[Pending],
 ) -> Result<Vec<Option<SaleState>>, DatabaseError> {
-    let Snapshot { now, mut states } = read(store, session, group).await?;
+    let server = group.first().map(|pending| pending.change.server);
+    let Snapshot { now, mut states } = read(store, session, group, server).await?;
     let mut alike: HashMap<(i64, i64), Vec<Id>> = HashMap::new();
     let mut after = Vec::with_capacity(group.len());
     for Pending { change, .. } in group {
@@ -169,7 +170,7 @@ async fn take_from_many(
     }
     let expected = alike.values().map(Vec::len).sum::<usize>();
     let updates: Vec<_> =
-        alike.into_iter().map(|((units, count), ids)| take_alike(ids, units, count, now)).collect();
+        alike.into_iter().map(|((units, count), ids)| take_alike(ids, units, count, now, server)).collect();
     let command = doc! { "update": schema::PRODUCTS, "updates": updates };
     let reply = store.database.run_command(command).session(session).await?;
     // The errors of single updates are told within the reply.
@@ -192,6 +193,7 @@ async fn read(
     store: &Store,
     session: &mut ClientSession,
     group: &[Pending],
+    server: Option<Id>,
 ) -> Result<Snapshot, DatabaseError> {
     #[derive(Deserialize)]
     struct Reading {
@@ -202,7 +204,6 @@ async fn read(
         state: SaleState,
     }
     let ids: Vec<_> = group.iter().map(|pending| pending.change.product_id).collect();
-    let server = group.first().map(|pending| pending.change.server);
     let mut fields = SaleState::projection();
     fields.extend(doc! { "_id": 1, "now": "$$NOW" });
     let mut readings = store
@@ -225,15 +226,15 @@ async fn read(
 
 /// The update of all products of which as much is sold. They are as their settlements knew them; what MongoDB can check
 /// once more for all of them alike, it does, so that no mistake in here can oversell.
-fn take_alike(products: Vec<Id>, units: i64, count: i64, now: DateTime) -> Document {
+fn take_alike(products: Vec<Id>, units: i64, count: i64, now: DateTime, server: Option<Id>) -> Document {
     let mut taking = taking(units, count);
     taking.insert("$max", doc! { "updatedAt": now });
     doc! {
         "q": {
             "_id": { "$in": products },
             "stock": { "$gte": units },
-            "saleStartTime": { "$lte": now },
-            "saleEndTime": { "$gt": now },
+            // Once more, since the clock has gone on: who was told that the sale is over was told the truth.
+            "$expr": is_open(server),
         },
         "u": taking,
         "multi": true,
