@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::batch::Receipt;
 use super::lane::Lane;
+use super::places::{self, LanePlaces, Place, Places};
 use super::settle::Request;
 use super::waiting::{self, Waiting};
 use crate::config::Limits;
@@ -40,8 +41,16 @@ pub struct Registry {
     pub commits: Semaphore,
     /// The queues; none at all once the process shuts down. Purchases are put in under this lock, and a lane retires
     /// under it, so none is put into a queue that nobody serves.
-    queues: Mutex<Option<HashMap<Id, mpsc::Sender<Waiting>>>>,
+    queues: Mutex<Option<HashMap<Id, Queue>>>,
+    places: Arc<Places>,
     tasks: TaskTracker,
+}
+
+/// The way into a lane.
+#[derive(Clone)]
+struct Queue {
+    sender: mpsc::Sender<Waiting>,
+    places: Arc<LanePlaces>,
 }
 
 impl Lanes {
@@ -55,6 +64,7 @@ impl Lanes {
             server: Id::new(),
             commits: Semaphore::new(limits.commits_in_flight_max),
             queues: Mutex::new(Some(HashMap::new())),
+            places: Arc::new(Places::new(limits)),
             tasks: TaskTracker::new(),
         };
         Self {
@@ -63,8 +73,12 @@ impl Lanes {
         }
     }
 
-    /// Lets one more purchase request be under way; none when there are too many.
+    /// Lets one more purchase request be under way; none when there are too many, or when it would wait too long whatever
+    /// it is for.
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
+        if self.registry.places.are_taken() {
+            return None;
+        }
         self.admissions.clone().try_acquire_owned().ok()
     }
 
@@ -78,7 +92,13 @@ impl Lanes {
         let (waiting, pending) = waiting::pair(request, name);
         let deadline = Instant::now() + Limits::milliseconds(self.registry.limits.queue_wait_ms_max);
         let reply = match self.registry.enqueue(product_id, waiting) {
-            Ok(()) => pending.reply(deadline).await,
+            Ok(place) => {
+                let reply = pending.reply(deadline).await;
+                place.leave(
+                    reply.as_ref().map_or_else(|error| error.code().status().is_client_error(), |_| true),
+                );
+                reply
+            }
             Err(error) => Err(error),
         };
         self.registry.metrics.count_purchase(match &reply {
@@ -98,15 +118,15 @@ impl Lanes {
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, Option<HashMap<Id, mpsc::Sender<Waiting>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<Id, Queue>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enqueue(self: &Arc<Self>, product_id: Id, waiting: Waiting) -> Result<()> {
+    fn enqueue(self: &Arc<Self>, product_id: Id, waiting: Waiting) -> Result<Place> {
         let mut queues = self.lock();
         let queues = queues.as_mut().ok_or(Error::Overloaded { detail: "The server is shutting down." })?;
         // A closed one means that its lane has panicked: the next one starts afresh.
-        if queues.get(&product_id).is_some_and(mpsc::Sender::is_closed) {
+        if queues.get(&product_id).is_some_and(|queue| queue.sender.is_closed()) {
             queues.remove(&product_id);
         }
         let queue = match queues.get(&product_id) {
@@ -114,18 +134,24 @@ impl Registry {
             _ if queues.len() >= self.limits.lanes_max => {
                 return Err(Error::Overloaded { detail: "Too many products are being sold at once." });
             }
+            // Before there is a lane that would serve nobody.
+            _ if self.places.are_full() => return Err(places::FULL),
             _ => {
                 let (sender, receiver) = mpsc::channel(self.limits.lane_queue_purchases_max);
                 let lane = Lane::new(product_id, receiver, self.clone()).run();
                 self.tasks.spawn_on(lane, self.store.runtime());
-                queues.insert(product_id, sender.clone());
+                let queue = Queue { sender, places: self.places.of_lane() };
+                queues.insert(product_id, queue.clone());
                 self.metrics.lanes.set(i64::try_from(queues.len()).unwrap_or(i64::MAX));
-                sender
+                queue
             }
         };
+        let place = queue.places.take()?;
         queue
+            .sender
             .try_send(waiting)
-            .map_err(|_| Error::Overloaded { detail: "Too many purchases of this product are waiting." })
+            .map_err(|_| Error::Overloaded { detail: "Too many purchases of this product are waiting." })?;
+        Ok(place)
     }
 
     /// Ends a lane's registration if nothing is in its queue. False when it has to go on.

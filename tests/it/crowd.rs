@@ -12,6 +12,8 @@ const BUYERS: usize = 2_000;
 /// Servers that wait for a slow machine: who is refused for want of speed is not what is tested here.
 fn patient() -> Limits {
     Limits {
+        predicted_wait_ms_max: 60_000,
+        lane_predicted_wait_ms_max: 60_000,
         queue_wait_ms_max: 60_000,
         batch_ms_max: 60_000,
         read_ms_max: 60_000,
