@@ -27,8 +27,11 @@ pub struct Forecast {
     /// Decisions a second while people had to wait for them; none as long as nobody had to. It is kept over quiet times,
     /// in which fewer decisions are no sign of a lack of speed.
     per_second: Option<f64>,
-    /// When somebody was decided last, or came to where nobody was.
+    /// When a batch was decided last, or came to where nobody was.
     progress: Instant,
+    /// Since when nobody is there, if so.
+    empty_since: Instant,
+    /// Moved on by the time in which nobody was there.
     window_start: Instant,
     /// Those decided in the window.
     window_decided: u32,
@@ -44,6 +47,7 @@ impl Forecast {
             under_way: 0,
             per_second: None,
             progress: now,
+            empty_since: now,
             window_start: now,
             window_decided: 0,
             window_waited: Duration::ZERO,
@@ -77,22 +81,29 @@ impl Forecast {
     /// One more is under way.
     pub fn enter(&mut self, now: Instant) {
         if self.under_way == 0 {
-            // Nothing was to be done before, so nothing could be.
+            // Nothing was to be done, so nothing could be.
             self.progress = now;
-            self.open_window(now);
+            self.window_start += now.saturating_duration_since(self.empty_since);
         }
         self.under_way += 1;
     }
 
-    /// One less is under way: decided after this wait, or given up.
-    pub fn leave(&mut self, now: Instant, decided_after: Option<Duration>) {
+    /// One less is under way: answered, or given up.
+    pub fn leave(&mut self, now: Instant) {
         self.under_way -= 1;
-        let Some(waited) = decided_after else { return };
+        self.empty_since = now;
+    }
+
+    /// So many were decided, in one batch, after they had waited for so long.
+    pub fn decided(&mut self, now: Instant, count: u32, waited: Duration) {
         self.progress = now;
-        self.window_decided += 1;
-        self.window_waited += waited;
+        self.window_decided += count;
+        self.window_waited += waited * count;
         let time = now.saturating_duration_since(self.window_start);
-        if time >= WINDOW {
+        // The first purchase is a batch of its own, and a slow one, however many come behind it.
+        let is_enough = self.window_decided as usize >= self.bounds.purchases_min
+            || (self.per_second.is_some() && time >= MEMORY);
+        if time >= WINDOW && is_enough && self.window_decided > 0 {
             self.learn(time);
             self.open_window(now);
         }

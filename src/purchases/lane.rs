@@ -15,6 +15,7 @@ use super::batch::{Batch, KeyCheck, Receipt};
 use super::commit::{Change, CommitOutcome, commit, pass_barrier, settle_unknown, take_turn};
 use super::knowledge::{Knowledge, read_sale};
 use super::lanes::Registry;
+use super::places::LanePlaces;
 use super::settle::{Outcome, Settlement, settle};
 use super::waiting::Waiting;
 use crate::config::Limits;
@@ -33,6 +34,7 @@ const UNKNOWN_PAUSE_MS: u64 = 250;
 pub struct Lane {
     product_id: Id,
     queue: mpsc::Receiver<Waiting>,
+    places: Arc<LanePlaces>,
     registry: Arc<Registry>,
     /// None until the first purchase, and whenever what was known may be wrong.
     knowledge: Option<Knowledge>,
@@ -64,8 +66,13 @@ const RIVALS: Error = Error::Overloaded { detail: "Too many servers or changes c
 
 impl Lane {
     /// A lane that knows nothing yet.
-    pub fn new(product_id: Id, queue: mpsc::Receiver<Waiting>, registry: Arc<Registry>) -> Self {
-        Self { product_id, queue, registry, knowledge: None, is_stale: false }
+    pub fn new(
+        product_id: Id,
+        queue: mpsc::Receiver<Waiting>,
+        places: Arc<LanePlaces>,
+        registry: Arc<Registry>,
+    ) -> Self {
+        Self { product_id, queue, places, registry, knowledge: None, is_stale: false }
     }
 
     /// Serves until nobody has come for a while, or until shutdown when the queue is empty.
@@ -96,9 +103,12 @@ impl Lane {
         let start = Instant::now();
         let time = Limits::milliseconds(self.registry.limits.batch_ms_max);
         self.registry.metrics.batch_purchases.observe(waiting.len() as f64);
+        // Half of them have waited longer, half less.
+        let middle = waiting[waiting.len() / 2].since;
         let mut batch = Batch::new(self.product_id, waiting, start + time);
         let (replies, in_doubt) = self.decide(&mut batch).await;
         self.registry.metrics.batch_seconds.observe(start.elapsed().as_secs_f64());
+        self.places.decided(replies.iter().filter(|reply| is_decided(reply)).count(), middle.elapsed());
         batch.reply(replies);
         if !in_doubt.is_empty() {
             self.find_out(in_doubt).await;
@@ -343,4 +353,9 @@ impl Lane {
             }
         }
     }
+}
+
+/// Whether the reply is what was asked for, or a refusal that stands: no failure, which may be quick or slow.
+fn is_decided(reply: &Result<Receipt>) -> bool {
+    reply.as_ref().map_or_else(|error| error.code().status().is_client_error(), |_| true)
 }

@@ -92,13 +92,7 @@ impl Lanes {
         let (waiting, pending) = waiting::pair(request, name);
         let deadline = Instant::now() + Limits::milliseconds(self.registry.limits.queue_wait_ms_max);
         let reply = match self.registry.enqueue(product_id, waiting) {
-            Ok(place) => {
-                let reply = pending.reply(deadline).await;
-                place.leave(
-                    reply.as_ref().map_or_else(|error| error.code().status().is_client_error(), |_| true),
-                );
-                reply
-            }
+            Ok(_place) => pending.reply(deadline).await,
             Err(error) => Err(error),
         };
         self.registry.metrics.count_purchase(match &reply {
@@ -138,9 +132,10 @@ impl Registry {
             _ if self.places.are_full() => return Err(places::FULL),
             _ => {
                 let (sender, receiver) = mpsc::channel(self.limits.lane_queue_purchases_max);
-                let lane = Lane::new(product_id, receiver, self.clone()).run();
+                let places = self.places.of_lane();
+                let lane = Lane::new(product_id, receiver, places.clone(), self.clone()).run();
                 self.tasks.spawn_on(lane, self.store.runtime());
-                let queue = Queue { sender, places: self.places.of_lane() };
+                let queue = Queue { sender, places };
                 queues.insert(product_id, queue.clone());
                 self.metrics.lanes.set(i64::try_from(queues.len()).unwrap_or(i64::MAX));
                 queue

@@ -2,7 +2,7 @@
 //! for each product, so that one that is slow does not refuse the others, and for all, which share the database.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::forecast::{Bounds, Forecast};
 use crate::config::Limits;
@@ -38,8 +38,6 @@ pub struct LanePlaces {
 /// A place, of a lane and of the server. Dropping it makes room.
 pub struct Place {
     lane: Arc<LanePlaces>,
-    since: Instant,
-    is_decided: bool,
 }
 
 impl Places {
@@ -107,7 +105,18 @@ impl LanePlaces {
         }
         all.forecast.enter(now);
         lane.enter(now);
-        Ok(Place { lane: self.clone(), since: now, is_decided: false })
+        Ok(Place { lane: self.clone() })
+    }
+
+    /// The lane has told a batch: to so many, who had waited for so long, what will not change by asking again.
+    pub fn decided(&self, count: usize, waited: Duration) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let now = Instant::now();
+        let (mut all, mut lane) = (self.places.lock(), self.lock());
+        let before = lane.places();
+        lane.decided(now, count, waited);
+        all.forecast.decided(now, count, waited);
+        all.lane_places = all.lane_places + lane.places() - before;
     }
 
     fn lock(&self) -> MutexGuard<'_, Forecast> {
@@ -121,22 +130,12 @@ impl Drop for LanePlaces {
     }
 }
 
-impl Place {
-    /// Leaves it. A purchase that got an answer which will not change by asking again shows how fast they are decided.
-    pub fn leave(mut self, is_decided: bool) {
-        self.is_decided = is_decided;
-    }
-}
-
 impl Drop for Place {
     fn drop(&mut self) {
         let now = Instant::now();
-        let decided_after = self.is_decided.then(|| now.saturating_duration_since(self.since));
         let (mut all, mut lane) = (self.lane.places.lock(), self.lane.lock());
-        let before = lane.places();
-        lane.leave(now, decided_after);
-        all.forecast.leave(now, decided_after);
-        all.lane_places = all.lane_places + lane.places() - before;
+        lane.leave(now);
+        all.forecast.leave(now);
     }
 }
 
@@ -159,7 +158,7 @@ mod tests {
         assert!(lane.take().is_err());
         drop(first);
         assert!(!places.are_taken());
-        second.leave(true);
+        drop(second);
         assert_eq!((places.lock().forecast.under_way(), lane.lock().under_way()), (0, 0));
     }
 
@@ -170,7 +169,7 @@ mod tests {
         let place = lane.take().unwrap();
         drop(lane);
         assert!(places.lock().lane_places > 0);
-        place.leave(true);
+        drop(place);
         assert_eq!(places.lock().lane_places, 0);
         assert!(!places.are_taken());
     }

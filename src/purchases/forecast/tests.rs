@@ -70,15 +70,17 @@ impl Lane {
     fn decide(&mut self, per_second: u64) {
         while self.waiting.front().is_some_and(|since| self.now - *since >= QUEUE_WAIT_MAX) {
             self.waiting.pop_front();
-            self.forecast.leave(self.now, None);
+            self.forecast.leave(self.now);
         }
         if self.now < self.batch_end || per_second == 0 {
             return;
         }
+        if let Some(middle) = self.batch.get(self.batch.len() / 2) {
+            self.forecast.decided(self.now, self.batch.len() as u32, self.now - *middle);
+        }
         for since in self.batch.drain(..) {
-            let waited = self.now - since;
-            self.waits.push(waited);
-            self.forecast.leave(self.now, Some(waited));
+            self.waits.push(self.now - since);
+            self.forecast.leave(self.now);
         }
         self.batch.extend(self.waiting.drain(..self.waiting.len().min(BATCH_MAX)));
         // And 2 ms for the transaction as such.
@@ -101,7 +103,8 @@ fn who_comes_to_an_idle_lane_is_let_in() {
     for _ in 0..100 {
         forecast.enter(now);
         now += Duration::from_millis(50);
-        forecast.leave(now, Some(Duration::from_millis(50)));
+        forecast.decided(now, 1, Duration::from_millis(50));
+        forecast.leave(now);
     }
     assert_eq!(forecast.places(), 10_000);
 }
@@ -151,8 +154,8 @@ fn a_lane_that_stands_still_keeps_few_waiting_and_starts_again_at_once() {
     assert!(lane.forecast.under_way() <= in_batch + BOUNDS.purchases_min, "{}", lane.forecast.under_way());
     // Those are decided; then it is as before.
     lane.run(1_000, 20_000, 2_000);
-    let (decided, _, longest) = lane.run(2_000, 20_000, 2_000);
-    assert!(decided >= 3_600, "{decided}");
+    let (decided, _, longest) = lane.run(5_000, 20_000, 2_000);
+    assert!(decided >= 9_000, "{decided}");
     assert!(longest < 2 * BOUNDS.wait_max, "{longest:?}");
 }
 
@@ -164,8 +167,9 @@ fn a_few_are_let_in_whatever_is_predicted() {
         forecast.enter(now);
     }
     now += Duration::from_secs(60);
+    forecast.decided(now, 100, Duration::from_secs(60));
     for _ in 0..100 {
-        forecast.leave(now, Some(Duration::from_secs(60)));
+        forecast.leave(now);
     }
     assert_eq!(forecast.places(), BOUNDS.purchases_min);
     for _ in 0..BOUNDS.purchases_min {
@@ -183,7 +187,24 @@ fn who_gives_up_is_no_decision() {
     for _ in 0..100 {
         forecast.enter(now);
         now += Duration::from_secs(1);
-        forecast.leave(now, None);
+        forecast.leave(now);
     }
     assert_eq!((forecast.under_way(), forecast.places()), (0, 10_000));
+}
+
+#[test]
+fn a_slow_first_purchase_says_nothing_of_the_crowd_behind_it() {
+    let mut now = Instant::now();
+    let mut forecast = Forecast::new(BOUNDS, now);
+    for _ in 0..2_000 {
+        forecast.enter(now);
+    }
+    now += Duration::from_millis(200);
+    forecast.decided(now, 1, Duration::from_millis(200));
+    forecast.leave(now);
+    assert_eq!(forecast.places(), BOUNDS.purchases_max);
+    now += Duration::from_millis(200);
+    forecast.decided(now, 1_000, Duration::from_millis(400));
+    // 1,001 in 400 ms.
+    assert_eq!(forecast.places(), 1_251);
 }
