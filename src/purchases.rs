@@ -1,7 +1,8 @@
 //! Buying, the reason for all of this. The way of a purchase, in reading order: the route puts it into its product's
-//! lane (`lanes`); the lane takes all that is waiting (`lane`), decides each one (`settle`, pure) from what it knows of
-//! the sale and its buyers (`knowledge`, `buyers`), and hands the change (`change`) to the committer (`committer`), which
-//! commits those of all lanes that have one together, in one transaction (`commit`).
+//! lane (`lanes`), if it can be served in time (`places`; `forecast`, pure); the lane takes all that is waiting (`lane`),
+//! decides each one (`settle`, pure) from what it knows of the sale and its buyers (`knowledge`, `buyers`), and hands the
+//! change (`change`) to the committer (`committer`), which commits those of all lanes that have one together, in one
+//! transaction (`commit`).
 
 pub mod barrier;
 pub mod batch;
@@ -9,11 +10,13 @@ pub mod buyers;
 pub mod change;
 pub mod commit;
 pub mod committer;
+pub mod forecast;
 pub mod gate;
 pub mod knowledge;
 pub mod lane;
 pub mod lanes;
 pub mod model;
+pub mod places;
 pub mod routes;
 pub mod service;
 pub mod settle;

@@ -10,10 +10,11 @@ import subprocess
 import tempfile
 import time
 import urllib.parse
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from .processes import Failed, Process, free_port, json_line, pinned
+from .quota import share_of_a_core
 
 READY = "flash-sale is ready at "
 
@@ -68,12 +69,15 @@ class Lab:
     # -- servers
 
     @contextmanager
-    def mongod(self):
+    def mongod(self, share=None):
+        """A MongoDB; with a share of a core, its processor time is bounded to that, and it takes none of the server's."""
         directory = Path(tempfile.mkdtemp(prefix="mongod-", dir=self.scratch))
         command = [self.bench_program, "mongod", "--data-dir", directory]
-        with Process(self.name("mongod"), command, self.scratch, cores=self.server_cores) as process:
+        cores = self.client_cores if share else self.server_cores
+        with Process(self.name("mongod"), command, self.scratch, cores=cores) as process:
             told = process.wait_for_line(json_line)
-            yield Mongod(process, told["uri"], told["pid"])
+            with share_of_a_core(told["pid"], share) if share else nullcontext():
+                yield Mongod(process, told["uri"], told["pid"])
         shutil.rmtree(directory, ignore_errors=True)
 
     @contextmanager

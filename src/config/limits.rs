@@ -94,6 +94,16 @@ pub struct Limits {
     /// Purchase requests under way at once, whatever the product; beyond it they are refused as overload before anything of
     /// them is read.
     pub purchases_in_flight_max: usize,
+    /// Purchases under way at once that are let in whatever wait is predicted.
+    pub purchases_in_flight_min: usize,
+    /// The wait predicted for one purchase more, from those under way and the recent rate, at which all are refused as
+    /// overload, most of them before anything of them is read.
+    pub predicted_wait_ms_max: u64,
+    /// The same of one product: less, so that one alone cannot fill the server.
+    pub lane_predicted_wait_ms_max: u64,
+    /// Purchases of one product under way at once that are let in whatever wait is predicted: half of those of all products,
+    /// so that one that stands still cannot refuse the others.
+    pub lane_purchases_in_flight_min: usize,
     /// Purchases that wait in one lane; beyond it they are refused as overload.
     pub lane_queue_purchases_max: usize,
     /// The time a purchase waits in its lane before it is refused as overload.
@@ -204,10 +214,15 @@ impl Default for Limits {
             login_failure_accounts_max: 10_000,
 
             lanes_max: 4_096,
-            // What a core sells in about a second. Half of it was worse under overload: a refusal costs half a purchase.
+            // What a core sells in about half a second: the memory that they take is bounded even if nothing is predicted.
             purchases_in_flight_max: 10_000,
+            purchases_in_flight_min: 100,
+            predicted_wait_ms_max: 1_000,
+            lane_predicted_wait_ms_max: 600,
+            lane_purchases_in_flight_min: 50,
             lane_queue_purchases_max: 10_000,
-            queue_wait_ms_max: 2_000,
+            // With a batch of half a second, an answer after two: later, most clients have given up.
+            queue_wait_ms_max: 1_500,
             batch_purchases_max: 1_000,
             batch_ms_max: 5_000,
             transaction_products_max: 500,

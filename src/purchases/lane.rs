@@ -17,6 +17,7 @@ use super::change::{Change, CommitOutcome};
 use super::committer::Commits;
 use super::knowledge::{Knowledge, read_sale};
 use super::lanes::Registry;
+use super::places::LanePlaces;
 use super::settle::{Outcome, Settlement, settle};
 use super::waiting::Waiting;
 use crate::config::Limits;
@@ -35,6 +36,7 @@ const UNKNOWN_PAUSE_MS: u64 = 250;
 pub struct Lane {
     product_id: Id,
     queue: mpsc::Receiver<Waiting>,
+    places: Arc<LanePlaces>,
     registry: Arc<Registry>,
     commits: Commits,
     /// None until the first purchase, and whenever what was known may be wrong.
@@ -72,10 +74,12 @@ impl Lane {
     pub fn new(
         product_id: Id,
         queue: mpsc::Receiver<Waiting>,
+        places: Arc<LanePlaces>,
         registry: Arc<Registry>,
         commits: Commits,
     ) -> Self {
-        Self { product_id, queue, registry, commits, knowledge: None, is_stale: false, rivals_until: None }
+        let (knowledge, is_stale, rivals_until) = (None, false, None);
+        Self { product_id, queue, places, registry, commits, knowledge, is_stale, rivals_until }
     }
 
     /// Serves until nobody has come for a while, or until shutdown when the queue is empty.
@@ -113,12 +117,15 @@ impl Lane {
             return;
         }
         self.registry.metrics.batch_purchases.observe(waiting.len() as f64);
+        // Half of them have waited longer, half less.
+        let middle = waiting[waiting.len() / 2].since;
         let mut batch = Batch::new(self.product_id, waiting, start + time);
         let (replies, in_doubt) = match turn {
             Ok(()) => self.decide(&mut batch).await,
             Err(error) => (batch.all(&error), Vec::new()),
         };
         self.registry.metrics.batch_seconds.observe(start.elapsed().as_secs_f64());
+        self.places.decided(replies.iter().filter(|reply| is_decided(reply)).count(), middle.elapsed());
         batch.reply(replies);
         if !in_doubt.is_empty() {
             self.find_out(in_doubt).await;
@@ -379,4 +386,9 @@ impl Lane {
             }
         }
     }
+}
+
+/// Whether the reply is what was asked for, or a refusal that stands: no failure, which may be quick or slow.
+fn is_decided(reply: &Result<Receipt>) -> bool {
+    reply.as_ref().map_or_else(|error| error.code().status().is_client_error(), |_| true)
 }

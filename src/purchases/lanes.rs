@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::batch::Receipt;
 use super::committer::Commits;
 use super::lane::Lane;
+use super::places::{self, LanePlaces, Place, Places};
 use super::settle::Request;
 use super::waiting::{self, Waiting};
 use crate::config::Limits;
@@ -40,15 +41,23 @@ pub struct Registry {
     /// The queues; none at all once the process shuts down. Purchases are put in under this lock, and a lane retires
     /// under it, so none is put into a queue that nobody serves.
     queues: Mutex<Option<Queues>>,
+    places: Arc<Places>,
     /// The lanes and their committer.
     tasks: TaskTracker,
 }
 
 /// The ways in.
 struct Queues {
-    lanes: HashMap<Id, mpsc::Sender<Waiting>>,
+    lanes: HashMap<Id, Queue>,
     /// For the lanes to come. The committer ends when these are gone and the last lane is.
     commits: Commits,
+}
+
+/// The way into a lane.
+#[derive(Clone)]
+struct Queue {
+    sender: mpsc::Sender<Waiting>,
+    places: Arc<LanePlaces>,
 }
 
 impl Lanes {
@@ -63,6 +72,7 @@ impl Lanes {
             metrics,
             server: Id::new(),
             queues: Mutex::new(Some(Queues { lanes: HashMap::new(), commits })),
+            places: Arc::new(Places::new(limits)),
             tasks,
         };
         Self {
@@ -71,8 +81,12 @@ impl Lanes {
         }
     }
 
-    /// Lets one more purchase request be under way; none when there are too many.
+    /// Lets one more purchase request be under way; none when there are too many, or when it would wait too long whatever
+    /// it is for.
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
+        if self.registry.places.are_taken() {
+            return None;
+        }
         self.admissions.clone().try_acquire_owned().ok()
     }
 
@@ -86,7 +100,7 @@ impl Lanes {
         let (waiting, pending) = waiting::pair(request, name);
         let deadline = Instant::now() + Limits::milliseconds(self.registry.limits.queue_wait_ms_max);
         let reply = match self.registry.enqueue(product_id, waiting) {
-            Ok(()) => pending.reply(deadline).await,
+            Ok(_place) => pending.reply(deadline).await,
             Err(error) => Err(error),
         };
         self.registry.metrics.count_purchase(match &reply {
@@ -110,12 +124,12 @@ impl Registry {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enqueue(self: &Arc<Self>, product_id: Id, waiting: Waiting) -> Result<()> {
+    fn enqueue(self: &Arc<Self>, product_id: Id, waiting: Waiting) -> Result<Place> {
         let mut queues = self.lock();
         let Queues { lanes, commits } =
             queues.as_mut().ok_or(Error::Overloaded { detail: "The server is shutting down." })?;
         // A closed one means that its lane has panicked: the next one starts afresh.
-        if lanes.get(&product_id).is_some_and(mpsc::Sender::is_closed) {
+        if lanes.get(&product_id).is_some_and(|queue| queue.sender.is_closed()) {
             lanes.remove(&product_id);
         }
         let queue = match lanes.get(&product_id) {
@@ -123,18 +137,25 @@ impl Registry {
             _ if lanes.len() >= self.limits.lanes_max => {
                 return Err(Error::Overloaded { detail: "Too many products are being sold at once." });
             }
+            // Before there is a lane that would serve nobody.
+            _ if self.places.are_full() => return Err(places::FULL),
             _ => {
                 let (sender, receiver) = mpsc::channel(self.limits.lane_queue_purchases_max);
-                let lane = Lane::new(product_id, receiver, self.clone(), commits.clone()).run();
-                self.tasks.spawn_on(lane, self.store.runtime());
-                lanes.insert(product_id, sender.clone());
+                let places = self.places.of_lane();
+                let lane = Lane::new(product_id, receiver, places.clone(), self.clone(), commits.clone());
+                self.tasks.spawn_on(lane.run(), self.store.runtime());
+                let queue = Queue { sender, places };
+                lanes.insert(product_id, queue.clone());
                 self.metrics.lanes.set(i64::try_from(lanes.len()).unwrap_or(i64::MAX));
-                sender
+                queue
             }
         };
+        let place = queue.places.take()?;
         queue
+            .sender
             .try_send(waiting)
-            .map_err(|_| Error::Overloaded { detail: "Too many purchases of this product are waiting." })
+            .map_err(|_| Error::Overloaded { detail: "Too many purchases of this product are waiting." })?;
+        Ok(place)
     }
 
     /// Ends a lane's registration if nothing is in its queue. False when it has to go on.

@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::gate;
 use super::model::PurchaseView;
+use super::places;
 use super::service::{self, PurchaseCursor, Selection};
 use super::settle::Request;
 use crate::app::AppState;
@@ -137,7 +138,7 @@ impl FromRequestParts<AppState> for Admission {
         match app.lanes().admit() {
             Some(place) => Ok(Self { _place: place }),
             None => {
-                let refusal = Error::Overloaded { detail: "Too many purchases are under way." };
+                let refusal = places::FULL;
                 app.metrics().count_purchase(refusal.code().name());
                 Err(refusal)
             }

@@ -19,6 +19,8 @@ pub struct Waiting {
     pub name: String,
     /// What the purchase will be called if it is made.
     pub purchase_id: Id,
+    /// When it came.
+    pub since: Instant,
     reply: oneshot::Sender<Result<Receipt>>,
     ticket: Arc<Ticket>,
 }
@@ -46,7 +48,7 @@ pub fn pair(request: Request, name: String) -> (Waiting, Pending) {
     let ticket = Arc::new(Ticket::default());
     let purchase_id = Id::new();
     (
-        Waiting { request, name, purchase_id, reply: sender, ticket: ticket.clone() },
+        Waiting { request, name, purchase_id, since: Instant::now(), reply: sender, ticket: ticket.clone() },
         Pending { purchase_id, reply: receiver, ticket },
     )
 }

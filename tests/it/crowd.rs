@@ -1,25 +1,12 @@
 //! A crowd that arrives in the same second.
 
-use flash_sale::config::Limits;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Answer, Shop, sneaker_with};
+use crate::harness::{Answer, Shop, patient, sneaker_with};
 
 /// Bounded like a crowd of browsers, and by the files that a process may open.
 const BUYERS: usize = 2_000;
-
-/// Servers that wait for a slow machine: who is refused for want of speed is not what is tested here.
-fn patient() -> Limits {
-    Limits {
-        queue_wait_ms_max: 60_000,
-        batch_ms_max: 60_000,
-        read_ms_max: 60_000,
-        turn_wait_ms_max: 60_000,
-        pulse_age_ms_max: 60_000,
-        ..Limits::default()
-    }
-}
 
 fn count(answers: &[Answer], code: &str) -> usize {
     answers.iter().filter(|answer| answer.code() == code).count()

@@ -124,3 +124,62 @@ async fn who_waited_too_long_is_not_bought_for() {
     assert_eq!(shop.check_invariants(&id, 5).await, 2);
     shop.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_that_stands_still_refuses_its_own_buyers_early_and_nobody_elses() {
+    // Nobody may be predicted to wait, but for two of each product.
+    let limits = Limits {
+        lane_predicted_wait_ms_max: 0,
+        lane_purchases_in_flight_min: 2,
+        queue_wait_ms_max: 60_000,
+        batch_ms_max: 60_000,
+        ..Limits::default()
+    };
+    let shop = Shop::open_with(limits).await;
+    let id = shop.sell(&sneaker_with(json!({"purchaseLimit": 5}))).await;
+    let other = shop.sell(&sneaker_with(json!({}))).await;
+    let mut session = open_transaction(&shop, &id, Id::new(), "another").await;
+    let mut buyers = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let (buyer, id) = (shop.buyer(), id.clone());
+        buyers.spawn(async move { buyer.purchase(&id).await });
+    }
+    // One is in the lane's hands, one waits for it; the third hears at once that it would have to wait too long.
+    let refused = buyers.join_next().await.unwrap().unwrap().problem(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    shop.buyer().purchase(&other).await.expect(201);
+    shop.buyer().purchase(&id).await.problem(503, "overloaded");
+    session.abort_transaction().await.unwrap();
+    for answer in buyers.join_all().await {
+        answer.expect(201);
+    }
+    shop.buyer().purchase(&id).await.expect(201);
+    assert_eq!(shop.check_invariants(&id, 5).await, 3);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_server_refuses_before_it_looks_at_anything() {
+    let limits = Limits {
+        predicted_wait_ms_max: 0,
+        purchases_in_flight_min: 1,
+        purchases_in_flight_max: 1,
+        queue_wait_ms_max: 60_000,
+        batch_ms_max: 60_000,
+        ..Limits::default()
+    };
+    let shop = Shop::open_with(limits).await;
+    let id = shop.sell(&sneaker_with(json!({}))).await;
+    let mut session = open_transaction(&shop, &id, Id::new(), "another").await;
+    let buyer = tokio::spawn({
+        let (buyer, id) = (shop.buyer(), id.clone());
+        async move { buyer.purchase(&id).await }
+    });
+    while !buyer.is_finished() && !a_write_waits(&shop).await {}
+    // Without a token and without a body, which it would have to be told first otherwise.
+    shop.visitor().post("/products/purchase", &json!({})).await.problem(503, "overloaded");
+    session.abort_transaction().await.unwrap();
+    buyer.await.unwrap().expect(201);
+    shop.visitor().post("/products/purchase", &json!({})).await.problem(401, "unauthenticated");
+    shop.close().await;
+}

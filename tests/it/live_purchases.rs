@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use rand::RngExt as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, Event, EventStream, Shop, Socket, Watcher, sneaker_with, soon};
+use crate::harness::{Actor, Event, EventStream, Shop, Socket, Watcher, patient, sneaker_with, soon};
 
 /// What a client that follows the purchases has got so far, over all its connections.
 #[derive(Default)]
@@ -98,8 +98,8 @@ async fn follow_to_the_end(mut watcher: impl Watcher, count: i64) -> Story {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_at_two_servers_is_told_in_order_and_completely_at_both() {
     const BUYERS: i64 = 400;
-    let mut shop = Shop::open().await;
-    shop.add_server().await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({ "stock": BUYERS }))).await;
     let visitors = [shop.visitor(), shop.at(&shop.visitor(), 1)];
     let (mut cut, mut whole) = (Vec::new(), Vec::new());
@@ -135,7 +135,7 @@ async fn a_crowd_at_two_servers_is_told_in_order_and_completely_at_both() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_comes_back_to_a_busy_socket_gets_what_it_missed() {
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let (quiet, busy) =
         (shop.sell(&sneaker_with(json!({ "stock": 300 }))).await, sneaker_with(json!({ "stock": 100_000 })));
     let busy = shop.sell(&busy).await;

@@ -3,13 +3,13 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{RawConnection, Shop, sneaker, sneaker_with};
+use crate::harness::{RawConnection, Shop, patient, sneaker, sneaker_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_server_sold_every_server_knows() {
-    let mut shop = Shop::open().await;
+    let mut shop = Shop::open_with(patient()).await;
     for _ in 0..3 {
-        shop.add_server().await;
+        shop.add_server_with(patient()).await;
     }
     let id = shop.sell(&sneaker_with(json!({"stock": 8, "purchaseLimit": 2}))).await;
     let ada = shop.buyer();
@@ -36,8 +36,8 @@ async fn what_one_server_sold_every_server_knows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_with_a_crowd_does_not_keep_another_from_selling() {
-    let mut shop = Shop::open().await;
-    shop.add_server().await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 1_000_000_000}))).await;
     let enough = tokio_util::sync::CancellationToken::new();
     // Buyers without end: the first server's queue is never empty.
@@ -59,8 +59,8 @@ async fn a_server_with_a_crowd_does_not_keep_another_from_selling() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restock_in_mid_sale_is_sold_too() {
-    let mut shop = Shop::open().await;
-    shop.add_server().await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 50}))).await;
     let path = format!("/products/{id}/restock");
     let crowd = join_all((0..300).map(|number| {
@@ -89,8 +89,8 @@ async fn a_restock_in_mid_sale_is_sold_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_admins_changes_and_purchases_do_not_undo_each_other() {
-    let mut shop = Shop::open().await;
-    shop.add_server().await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 200}))).await;
     let path = format!("/products/{id}");
     let crowd = join_all((0..200).map(|number| {
@@ -128,8 +128,8 @@ async fn an_admins_changes_and_purchases_do_not_undo_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_crowd_of_readers_every_read_knows_what_was_bought_before() {
-    let mut shop = Shop::open().await;
-    shop.add_server().await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker()).await;
     let paths =
         [format!("/products/{id}"), "/products".to_owned(), format!("/leaderboard?productId={id}&limit=200")];
@@ -161,8 +161,8 @@ async fn in_a_crowd_of_readers_every_read_knows_what_was_bought_before() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_server_sells_at_a_price_of_the_past() {
-    let mut shop = Shop::open().await;
-    shop.add_server().await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker()).await;
     for amount in 1..=5 {
         // This server knows the product, and does not hear of the change.
@@ -177,8 +177,8 @@ async fn no_server_sells_at_a_price_of_the_past() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sale_that_an_admin_ends_is_over_at_once_on_every_server() {
-    let mut shop = Shop::open().await;
-    shop.add_server().await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker()).await;
     shop.at(&shop.buyer(), 1).purchase(&id).await.expect(201);
     let end = json!({"saleEndTime": "2025-01-02T00:00:00Z"});
@@ -195,7 +195,7 @@ async fn a_sale_that_an_admin_ends_is_over_at_once_on_every_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_hang_up_leave_nothing_half_done() {
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 1000}))).await;
     let buyers: Vec<_> = (0..200).map(|_| shop.buyer()).collect();
     let body = json!({"productId": id}).to_string();

@@ -48,6 +48,8 @@ pub async fn run(arguments: Arguments) -> Outcome {
 fn lift(limits: &mut Limits) {
     limits.connections_max = COUNT;
     limits.purchases_in_flight_max = COUNT;
+    limits.predicted_wait_ms_max = MS;
+    limits.lane_predicted_wait_ms_max = MS;
     limits.lanes_max = COUNT;
     limits.lane_queue_purchases_max = COUNT;
     limits.queue_wait_ms_max = MS;

@@ -16,6 +16,7 @@ ALL = {
     "arrival": audience.arrival,
     "overload": overload.hot_product,
     "overload-many-products": overload.many_products,
+    "overload-one-core": overload.one_core,
     "logins": overload.logins,
     "history": history.history,
 }

@@ -16,7 +16,7 @@ pub use document::document;
 pub use mongo::{FailingMongo, own_mongo, process_directory, signal};
 pub use raw::RawConnection;
 pub use schema::{asyncapi, check_message};
-pub use shop::{ADMIN, Actor, Shop, token};
+pub use shop::{ADMIN, Actor, Shop, patient, token};
 pub use watch::{Event, EventStream, Socket, UPGRADE, Watcher, soon};
 
 use serde_json::{Value, json};

@@ -233,6 +233,20 @@ impl Shop {
     }
 }
 
+/// Servers that wait for a slow machine: who is refused for want of speed is not what is tested here.
+pub fn patient() -> Limits {
+    Limits {
+        predicted_wait_ms_max: 60_000,
+        lane_predicted_wait_ms_max: 60_000,
+        queue_wait_ms_max: 60_000,
+        batch_ms_max: 60_000,
+        read_ms_max: 60_000,
+        turn_wait_ms_max: 60_000,
+        pulse_age_ms_max: 60_000,
+        ..Limits::default()
+    }
+}
+
 /// A token as any identity provider with the secret mints it.
 pub fn token(id: Id, name: &str, role: Role) -> String {
     let user = User {
