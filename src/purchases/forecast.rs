@@ -100,9 +100,14 @@ impl Forecast {
         self.window_decided += count;
         self.window_waited += waited * count;
         let time = now.saturating_duration_since(self.window_start);
-        // The first purchase is a batch of its own, and a slow one, however many come behind it.
-        let is_enough = self.window_decided as usize >= self.bounds.purchases_min
-            || (self.per_second.is_some() && time >= MEMORY);
+        let is_enough = match self.per_second {
+            Some(_) => self.window_decided as usize >= self.bounds.purchases_min || time >= MEMORY,
+            // The first purchase of a product is a batch of its own, and a slow one: what is to be known of it has to be
+            // read first. However many come behind it, and whatever they buy, that says nothing of those to come.
+            None => {
+                self.window_decided as usize >= self.bounds.purchases_min && time >= self.bounds.wait_max / 2
+            }
+        };
         if time >= WINDOW && is_enough && self.window_decided > 0 {
             self.learn(time);
             self.open_window(now);
