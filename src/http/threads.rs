@@ -16,10 +16,6 @@ use tower::Service;
 use super::accept;
 use crate::config::Limits;
 
-/// Of so many tasks a thread takes one from the queue of all threads, where the replies of other threads arrive. Usually it
-/// is one of sixty or so: then a flood of requests, each a task of the thread's own, keeps the replies waiting that would end it.
-const SHARED_QUEUE_INTERVAL: u32 = 8;
-
 /// A runtime of its own. Dropping it ends what still runs on it.
 pub struct HttpThreads(Option<Runtime>);
 
@@ -38,11 +34,7 @@ impl HttpThreads {
         S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
     {
-        let runtime = Builder::new_multi_thread()
-            .enable_all()
-            .thread_name("http")
-            .global_queue_interval(SHARED_QUEUE_INTERVAL)
-            .build()?;
+        let runtime = Builder::new_multi_thread().enable_all().thread_name("http").build()?;
         let listener = listener.into_std()?;
         let listener = {
             // A listener belongs to the runtime in which it is made.
