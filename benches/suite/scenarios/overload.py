@@ -9,6 +9,8 @@ from ..results import Curve, Line, Result, Row, number
 FACTORS = (0.5, 1, 2, 5, 10)
 # Of one core, for the database: it is what gives out first, as in production, and the crowd can really send ten times as much.
 DATABASE_SHARE = 0.1
+# Many products are many transactions.
+DATABASE_SHARE_MANY = 0.5
 # Fewer than are let in: who is refused and comes again at once takes the server's time.
 CAPACITY_CONNECTIONS = 1_000
 # Enough to send ten times the capacity as long as refusals are quick; each costs the server most when it is used first.
@@ -34,7 +36,7 @@ def hot_product(lab):
 
 def many_products(lab):
     """Everybody wants something else: a transaction has fewer purchases of each, so the capacity is smaller."""
-    return overload(lab, "overload-many-products", "Overload, 200 products", products=200)
+    return overload(lab, "overload-many-products", "Overload, 200 products", products=200, share=DATABASE_SHARE_MANY)
 
 
 def one_core(lab):
