@@ -13,6 +13,7 @@ use flash_sale::purchases::commit::transact;
 use flash_sale::purchases::committer::Commits;
 use flash_sale::purchases::model::Purchase;
 use flash_sale::store::Store;
+use futures_util::future::join_all;
 use mongodb::bson::{DateTime, Document, doc};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -65,6 +66,22 @@ async fn together(store: &Store, changes: Vec<Change>) -> Vec<Option<CommitOutco
         let is_told = again.is_empty();
         outcomes.push(if is_told { Some(ticket.outcome().await) } else { None });
     }
+    outcomes
+}
+
+/// Sends all of them to a committer, and waits until it has ended.
+async fn through_committer(
+    store: &Store,
+    limits: &Limits,
+    metrics: Arc<Metrics>,
+    changes: impl Iterator<Item = Change>,
+) -> Vec<CommitOutcome> {
+    let tasks = TaskTracker::new();
+    let commits = Commits::start(store.clone(), limits, metrics, &tasks);
+    let outcomes = join_all(changes.map(|change| commits.commit(change, soon()))).await;
+    drop(commits);
+    tasks.close();
+    tasks.wait().await;
     outcomes
 }
 
@@ -161,15 +178,9 @@ async fn who_collides_does_so_alone() {
     assert!(outcomes.iter().all(Option::is_none));
     assert_eq!(store.purchases.count_documents(doc! {}).await.unwrap(), 1);
     // The committer finds out who it was.
-    let tasks = TaskTracker::new();
     let limits = Limits { commits_in_flight_max: 1, ..Limits::default() };
-    let metrics = Arc::new(Metrics::default());
-    let commits = Commits::start(store.clone(), &limits, metrics, &tasks);
-    let outcomes = futures_util::future::join_all(products.iter().map(|id| {
-        let change = if *id == products[3] { change(id, 2) } else { change(id, 1) };
-        commits.commit(change, soon())
-    }))
-    .await;
+    let changes = products.iter().map(|id| change(id, if *id == products[3] { 2 } else { 1 }));
+    let outcomes = through_committer(&store, &limits, Arc::default(), changes).await;
     assert!(matches!(outcomes[1], CommitOutcome::Transient(_)));
     assert!(matches!(outcomes[3], CommitOutcome::Duplicate));
     for index in [0, 2, 4] {
@@ -178,9 +189,6 @@ async fn who_collides_does_so_alone() {
     }
     assert_eq!(shop.product(&products[3]).await["stock"], 10);
     rival.abort_transaction().await.unwrap();
-    drop(commits);
-    tasks.close();
-    tasks.wait().await;
     shop.close().await;
 }
 
@@ -217,14 +225,9 @@ async fn what_waits_meanwhile_shares_the_next_transaction() {
     let store = shop.store().await;
     let products = sell(&shop, 8).await;
     let metrics = Arc::new(Metrics::default());
-    let tasks = TaskTracker::new();
-    let commits = Commits::start(store.clone(), &limits, metrics.clone(), &tasks);
-    let outcomes =
-        futures_util::future::join_all(products.iter().map(|id| commits.commit(change(id, 1), soon()))).await;
+    let changes = products.iter().map(|id| change(id, 1));
+    let outcomes = through_committer(&store, &limits, metrics.clone(), changes).await;
     assert!(outcomes.iter().all(is_committed));
-    drop(commits);
-    tasks.close();
-    tasks.wait().await;
     let mut registry = Registry::default();
     registry.register("products", "In one transaction", metrics.transaction_products.clone());
     let mut counts = String::new();
@@ -244,7 +247,7 @@ async fn two_servers_sell_the_same_many_products() {
     for _ in 0..30 {
         products.push(shop.sell(&sneaker()).await);
     }
-    let answers = futures_util::future::join_all((0..300).map(|number| {
+    let answers = join_all((0..300).map(|number| {
         let (buyer, id) = (shop.at(&shop.buyer(), number % 2), products[number % products.len()].clone());
         async move { buyer.purchase(&id).await }
     }))
