@@ -47,7 +47,7 @@ class Lab:
         self.options, self.scratch = options, scratch
         self.product_program = options.target / "release" / "flash-sale"
         self.bench_program = options.target / "release" / "flash-sale-benches"
-        self.secret = secrets.token_urlsafe(48)
+        self.secret = secrets.token_hex(32)
         self.numbers = itertools.count(1)
         self.server_cores = self.client_cores = None
 

@@ -79,7 +79,8 @@ pub struct Limits {
     pub password_hashes_in_flight_max: usize,
     /// Requests that wait for their password to be hashed; beyond it they are refused as overload.
     pub password_hashes_waiting_max: usize,
-    /// The time that a request waits for its password to be hashed before it is refused as overload.
+    /// The time that a request waits for its password to be hashed; it is refused as overload after it, or at once when
+    /// those before it will take longer.
     pub password_hash_wait_ms_max: u64,
     /// Wrong passwords for one account within the window; beyond it that account's logins are refused.
     pub login_failures_max: u32,
