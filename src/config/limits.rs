@@ -116,7 +116,8 @@ pub struct Limits {
     pub batch_ms_max: u64,
     /// Products that one transaction sells.
     pub transaction_products_max: usize,
-    /// Transactions in flight at once, over all lanes. What waits meanwhile shares the next one, so few are enough.
+    /// Transactions in flight at once, over all lanes. What waits meanwhile shares the next one, so few are enough, and
+    /// fewer are larger and cheaper: as many as this machine has cores, up to 8, as the database has hardly less.
     pub commits_in_flight_max: usize,
     /// The buyers, and their purchases with a key, that one lane remembers; beyond it they are read for each batch. Some
     /// 100 bytes each, and the key.
@@ -227,7 +228,7 @@ impl Default for Limits {
             batch_purchases_max: 1_000,
             batch_ms_max: 5_000,
             transaction_products_max: 500,
-            commits_in_flight_max: 4,
+            commits_in_flight_max: cores().clamp(2, 8),
             lane_buyers_max: 200_000,
             catch_up_purchases_max: 10_000,
             lane_idle_ms_max: 60_000,

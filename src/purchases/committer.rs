@@ -1,7 +1,11 @@
 //! The committer: gathers the changes that the lanes have ready and commits them together. A transaction costs much
 //! and each product in it little, so a thousand products that sell one unit each are not a thousand transactions.
 //!
-//! It never waits to fill a transaction: as many as may be in flight are, and what comes meanwhile is the next one.
+//! It gathers in rounds. While as many transactions as may be in flight are, the purchases wait in their lanes; when
+//! one of them is done, all lanes with purchases take seats in the next round, settle what has come until now, and hand
+//! in their changes. The round ends when no seat is taken: a seat is held by a lane that computes, never by one that
+//! waits for the database, so nobody waits for anybody, and no transaction waits to be filled.
+//!
 //! Lanes share a transaction and nothing else: if one of them is in the way of the others, the transaction is run again
 //! in halves, until it stands alone.
 
@@ -9,7 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rand::RngExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Duration, Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -25,15 +29,31 @@ const SPLIT_PAUSE_MS_MAX: u64 = 4;
 
 /// Takes changes. The committer ends when the last clone is gone.
 #[derive(Clone)]
-pub struct Commits(mpsc::Sender<Pending>);
+pub struct Commits(watch::Receiver<Round>);
+
+/// Keeps a round from ending: once it is open, who has a seat must not wait for anything.
+pub struct Seat {
+    _way_in: mpsc::Sender<Pending>,
+}
+
+/// The round that is open, or the next one. It has ended when all ways into it are gone.
+struct Round {
+    way_in: mpsc::Sender<Pending>,
+    /// Its transaction may begin, and those who have a seat may hand in their changes.
+    is_open: bool,
+    /// Of the round before: as long as seats are taken there, whoever has a change may still hand it in.
+    last_way_in: Option<mpsc::WeakSender<Pending>>,
+}
 
 impl Commits {
     /// Starts the committer as one of `tasks`.
     pub fn start(store: Store, limits: &Limits, metrics: Arc<Metrics>, tasks: &TaskTracker) -> Self {
-        // Each lane has one change at the most.
-        let (sender, queue) = mpsc::channel(limits.lanes_max);
+        let (way_in, changes) = mpsc::channel(limits.lanes_max);
+        let (round, rounds) = watch::channel(Round { way_in, is_open: false, last_way_in: None });
         let committer = Committer {
-            queue,
+            round,
+            changes,
+            changes_max: limits.lanes_max,
             waiting: VecDeque::new(),
             turns: Arc::new(Semaphore::new(limits.commits_in_flight_max)),
             products_max: limits.transaction_products_max,
@@ -42,22 +62,41 @@ impl Commits {
             store: store.clone(),
         };
         tasks.spawn_on(committer.run(), store.runtime());
-        Self(sender)
+        Self(rounds)
+    }
+
+    /// Takes a seat in the next round, and waits until it is open.
+    pub async fn seat(&self) -> Seat {
+        let mut rounds = self.0.clone();
+        let way_in = rounds.borrow_and_update().way_in.clone();
+        // When another round is the next one, this one was opened; when there is none any more, nothing is to be waited for.
+        let is_open = |round: &Round| round.is_open || !round.way_in.same_channel(&way_in);
+        drop(rounds.wait_for(is_open).await);
+        Seat { _way_in: way_in }
     }
 
     /// Commits `change` before `deadline`. Its transaction runs in a task of its own: it is never dropped half-way, and
     /// when the deadline passes before the commit was sent, it never will be.
     pub async fn commit(&self, change: Change, deadline: Instant) -> CommitOutcome {
         let (pending, ticket) = change::pair(change, deadline);
-        match self.0.try_send(pending) {
-            Ok(()) => ticket.outcome().await,
-            Err(_) => CommitOutcome::NotBegun,
-        }
+        // The way in is gone before the outcome is waited for: else the round would wait for its own outcome.
+        let is_sent = self.way_in().try_send(pending).is_ok();
+        if is_sent { ticket.outcome().await } else { CommitOutcome::NotBegun }
+    }
+
+    fn way_in(&self) -> mpsc::Sender<Pending> {
+        let round = self.0.borrow();
+        let last = round.last_way_in.as_ref().and_then(mpsc::WeakSender::upgrade);
+        last.unwrap_or_else(|| round.way_in.clone())
     }
 }
 
 struct Committer {
-    queue: mpsc::Receiver<Pending>,
+    round: watch::Sender<Round>,
+    changes: mpsc::Receiver<Pending>,
+    /// Each lane has one at the most.
+    changes_max: usize,
+    /// What did not fit into the transaction of its round.
     waiting: VecDeque<Pending>,
     turns: Arc<Semaphore>,
     products_max: usize,
@@ -68,15 +107,10 @@ struct Committer {
 
 impl Committer {
     async fn run(mut self) {
-        loop {
-            if self.waiting.is_empty() {
-                let Some(first) = self.queue.recv().await else { return };
-                self.waiting.push_back(first);
-            }
-            // Who waits for too long gives up by itself.
-            let Ok(turn) = self.turns.clone().acquire_owned().await else { return };
-            while let Ok(next) = self.queue.try_recv() {
-                self.waiting.push_back(next);
+        // Who waits for a turn for too long gives up by himself.
+        while let Ok(turn) = self.turns.clone().acquire_owned().await {
+            if self.waiting.is_empty() && !self.gather().await {
+                return;
             }
             let group = self.next_group();
             if !group.is_empty() {
@@ -84,6 +118,30 @@ impl Committer {
                 self.store.spawn(commit_in_turn(self.store.clone(), group, turn));
             }
         }
+    }
+
+    /// A round: waits for the first change, and for more as long as seats are taken. False when there will be no more.
+    async fn gather(&mut self) -> bool {
+        self.round.send_modify(|round| round.is_open = true);
+        let first = tokio::select! {
+            first = self.changes.recv() => first,
+            () = self.round.closed() => None,
+        };
+        let Some(first) = first else { return false };
+        self.waiting.push_back(first);
+        let (way_in, next_changes) = mpsc::channel(self.changes_max);
+        self.round.send_if_modified(|round| {
+            round.last_way_in = Some(round.way_in.downgrade());
+            round.way_in = way_in;
+            round.is_open = false;
+            // Nobody waits for this.
+            false
+        });
+        while let Some(next) = self.changes.recv().await {
+            self.waiting.push_back(next);
+        }
+        self.changes = next_changes;
+        true
     }
 
     /// The changes of the next transaction, in order of arrival, without those that were given up.

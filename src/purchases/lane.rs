@@ -4,9 +4,11 @@
 //! Every outcome stands on a version of the product that was current after the request had arrived: a batch with
 //! purchases is committed against that version, one without is checked by reading it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::poll_immediate;
 use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -14,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::barrier::{pass_barrier, settle_unknown, wait_for_turn};
 use super::batch::{Batch, KeyCheck, Receipt};
 use super::change::{Change, CommitOutcome};
-use super::committer::Commits;
+use super::committer::{Commits, Seat};
 use super::knowledge::{Knowledge, read_sale};
 use super::lanes::Registry;
 use super::places::LanePlaces;
@@ -102,10 +104,11 @@ impl Lane {
     }
 
     async fn serve(&mut self, mut arrived: Vec<Waiting>) {
+        let seat = self.seat().await;
         let start = Instant::now();
         let time = Limits::milliseconds(self.registry.limits.batch_ms_max);
         let turn = self.take_turns(start + time).await;
-        // Who has come while the rivals sold belongs to this batch.
+        // Who has come meanwhile belongs to this batch.
         while arrived.len() < self.registry.limits.batch_purchases_max
             && let Ok(next) = self.queue.try_recv()
         {
@@ -121,7 +124,7 @@ impl Lane {
         let middle = waiting[waiting.len() / 2].since;
         let mut batch = Batch::new(self.product_id, waiting, start + time);
         let (replies, in_doubt) = match turn {
-            Ok(()) => self.decide(&mut batch).await,
+            Ok(()) => self.decide_seated(&mut batch, seat).await,
             Err(error) => (batch.all(&error), Vec::new()),
         };
         self.registry.metrics.batch_seconds.observe(start.elapsed().as_secs_f64());
@@ -130,6 +133,31 @@ impl Lane {
         if !in_doubt.is_empty() {
             self.find_out(in_doubt).await;
         }
+    }
+
+    /// A seat in the next transaction, once that may begin: what comes until then is the same batch. None where there is
+    /// something to wait for before a change is ready, or will hardly be a change.
+    async fn seat(&self) -> Option<Seat> {
+        let is_selling = self.knowledge.as_ref().is_some_and(|known| known.sale().is_selling());
+        if is_selling && !self.is_stale && !self.has_rivals() {
+            Some(self.commits.seat().await)
+        } else {
+            None
+        }
+    }
+
+    /// Decides the batch, and keeps the seat only until there is something to wait for.
+    async fn decide_seated(
+        &mut self,
+        batch: &mut Batch,
+        seat: Option<Seat>,
+    ) -> (Vec<Result<Receipt>>, Vec<Id>) {
+        let mut decision = pin!(self.decide(batch));
+        if let Some(decided) = poll_immediate(decision.as_mut()).await {
+            return decided;
+        }
+        drop(seat);
+        decision.await
     }
 
     /// Tries until the batch is decided or its time is over.
@@ -162,7 +190,7 @@ impl Lane {
 
     /// With rivals, waits for this server's turn.
     async fn take_turns(&mut self, deadline: Instant) -> Result<()> {
-        if self.rivals_until.is_none_or(|until| until <= Instant::now()) {
+        if !self.has_rivals() {
             return Ok(());
         }
         let registry = &self.registry;
@@ -172,6 +200,10 @@ impl Lane {
         wait_for_turn(&registry.store, self.product_id, registry.server, deadline)
             .await
             .map_err(|_| Error::DatabaseUnavailable)
+    }
+
+    fn has_rivals(&self) -> bool {
+        self.rivals_until.is_some_and(|until| until > Instant::now())
     }
 
     fn meet_rivals(&mut self) {

@@ -22,6 +22,13 @@ pub struct Sale {
     pub purchase_count: i64,
 }
 
+impl Sale {
+    /// Whether anything can be bought.
+    pub fn is_selling(&self) -> bool {
+        self.window == Window::Open && self.stock > 0
+    }
+}
+
 /// Where the database's clock stands in the sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {

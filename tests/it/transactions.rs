@@ -13,7 +13,7 @@ use flash_sale::purchases::commit::transact;
 use flash_sale::purchases::committer::Commits;
 use flash_sale::purchases::model::Purchase;
 use flash_sale::store::Store;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use mongodb::bson::{DateTime, Document, doc};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -83,6 +83,15 @@ async fn through_committer(
     tasks.close();
     tasks.wait().await;
     outcomes
+}
+
+/// The metric of how many products the transactions had, as it is scraped.
+fn transactions(metrics: &Metrics) -> String {
+    let mut registry = Registry::default();
+    registry.register("products", "In one transaction", metrics.transaction_products.clone());
+    let mut counts = String::new();
+    encode(&mut counts, &registry).unwrap();
+    counts
 }
 
 fn is_committed(outcome: &CommitOutcome) -> bool {
@@ -228,14 +237,39 @@ async fn what_waits_meanwhile_shares_the_next_transaction() {
     let changes = products.iter().map(|id| change(id, 1));
     let outcomes = through_committer(&store, &limits, metrics.clone(), changes).await;
     assert!(outcomes.iter().all(is_committed));
-    let mut registry = Registry::default();
-    registry.register("products", "In one transaction", metrics.transaction_products.clone());
-    let mut counts = String::new();
-    encode(&mut counts, &registry).unwrap();
+    let counts = transactions(&metrics);
     assert!(counts.contains("products_sum 8.0") && counts.contains("products_count 3"), "{counts}");
     for id in &products {
         assert_eq!(shop.check_invariants(id, 1).await, 1);
     }
+    shop.close().await;
+}
+
+/// On one thread: the committer has had every opportunity to begin without who comes later.
+#[tokio::test]
+async fn a_round_waits_for_who_has_a_seat() {
+    let shop = Shop::open().await;
+    let store = shop.store().await;
+    let products = sell(&shop, 2).await;
+    let (metrics, tasks) = (Arc::new(Metrics::default()), TaskTracker::new());
+    let commits = Commits::start(store.clone(), &Limits::default(), metrics.clone(), &tasks);
+    let seat = commits.seat().await;
+    let computing = async {
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        let handed_in = commits.commit(change(&products[1], 1), soon());
+        // From here on it waits, as a lane does for its outcome.
+        let (outcome, ()) = join(handed_in, async { drop(seat) }).await;
+        outcome
+    };
+    let (first, second) = join(commits.commit(change(&products[0], 1), soon()), computing).await;
+    assert!(is_committed(&first) && is_committed(&second));
+    let counts = transactions(&metrics);
+    assert!(counts.contains("products_sum 2.0") && counts.contains("products_count 1"), "{counts}");
+    drop(commits);
+    tasks.close();
+    tasks.wait().await;
     shop.close().await;
 }
 
