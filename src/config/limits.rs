@@ -219,12 +219,12 @@ impl Default for Limits {
             // What a core sells in about half a second: the memory that they take is bounded even if nothing is predicted.
             purchases_in_flight_max: 10_000,
             purchases_in_flight_min: 100,
-            predicted_wait_ms_max: 1_000,
+            predicted_wait_ms_max: 800,
             lane_predicted_wait_ms_max: 600,
             lane_purchases_in_flight_min: 50,
             lane_queue_purchases_max: 10_000,
             // With a batch of half a second, an answer after two: later, most clients have given up.
-            queue_wait_ms_max: 1_500,
+            queue_wait_ms_max: 1_200,
             batch_purchases_max: 1_000,
             batch_ms_max: 5_000,
             transaction_products_max: 500,
