@@ -104,7 +104,7 @@ impl Lane {
     }
 
     async fn serve(&mut self, mut arrived: Vec<Waiting>) {
-        let seat = self.seat().await;
+        let seat = self.seat(&arrived).await;
         let start = Instant::now();
         let time = Limits::milliseconds(self.registry.limits.batch_ms_max);
         let turn = self.take_turns(start + time).await;
@@ -135,15 +135,14 @@ impl Lane {
         }
     }
 
-    /// A seat in the next transaction, once that may begin: what comes until then is the same batch. None where there is
-    /// something to wait for before a change is ready, or will hardly be a change.
-    async fn seat(&self) -> Option<Seat> {
+    /// A seat in the next transaction, once that may begin: what comes until then is the same batch. None where something
+    /// has to be read before a change is ready (keys always are), or there will hardly be a change: to wait for a seat
+    /// first would be to wait twice.
+    async fn seat(&self, arrived: &[Waiting]) -> Option<Seat> {
         let is_selling = self.knowledge.as_ref().is_some_and(|known| known.sale().is_selling());
-        if is_selling && !self.is_stale && !self.has_rivals() {
-            Some(self.commits.seat().await)
-        } else {
-            None
-        }
+        let reads_first =
+            self.is_stale || self.has_rivals() || arrived.iter().any(|waiting| waiting.request.key.is_some());
+        if is_selling && !reads_first { Some(self.commits.seat().await) } else { None }
     }
 
     /// Decides the batch, and keeps the seat only until there is something to wait for.
