@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use flash_sale::config::Limits;
 use futures_util::future::join_all;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Actor, Shop, own_mongo, process_directory, sneaker, sneaker_with};
+use crate::harness::{Actor, Shop, own_mongo, process_directory, signal, sneaker, sneaker_with};
 
 /// Long enough for any machine; nothing here takes that long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,8 +25,7 @@ async fn a_database_that_stands_still_is_told_and_outlived() {
     let id = shop.sell(&sneaker()).await;
     let (ada, eve) = (shop.buyer(), shop.buyer());
     ada.purchase(&id).await.expect(201);
-    let mongod = Pid::from_raw(i32::try_from(mongo.process_id()).unwrap()).unwrap();
-    kill_process(mongod, Signal::STOP).unwrap();
+    signal(&mongo, Signal::STOP);
     // They meet a database that does not answer: nothing has happened, or it may have; either is told.
     let (admin, restock) = (shop.admin(), format!("/products/{id}/restock"));
     let one = json!({"quantity": 1});
@@ -37,7 +36,7 @@ async fn a_database_that_stands_still_is_told_and_outlived() {
     shop.buyer().purchase(&id).await.problem(503, "database_unavailable");
     shop.visitor().get("/products").await.problem(503, "database_unavailable");
     shop.visitor().get("/health/live").await.expect(200);
-    kill_process(mongod, Signal::CONT).unwrap();
+    signal(&mongo, Signal::CONT);
     until_ready(&ada, 200).await;
     // The key settles it, as soon as the lane knows what became of the first try.
     let settled = async {
@@ -72,8 +71,7 @@ async fn a_database_that_was_killed_loses_nothing_and_is_found_again() {
     }));
     let kill = async {
         while shop.visitor().get("/leaderboard").await.json["items"] == json!([]) {}
-        let mongod = Pid::from_raw(i32::try_from(mongo.process_id()).unwrap()).unwrap();
-        kill_process(mongod, Signal::KILL).unwrap();
+        signal(&mongo, Signal::KILL);
         mongo.ended().await
     };
     let (answers, _) =

@@ -1,10 +1,10 @@
 //! What people do at the storefront, in a real browser: several windows, several servers, and what goes wrong in between.
 
 use flash_sale::timestamp::Timestamp;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{ADMIN, Browser, ENTER, Shop, no_browser, own_mongo, sneaker, sneaker_with};
+use crate::harness::{ADMIN, Browser, ENTER, Shop, no_browser, own_mongo, signal, sneaker, sneaker_with};
 
 /// So long a sale is watched before it opens.
 const OPENS_IN_MS: i64 = 6_000;
@@ -185,11 +185,10 @@ async fn figures_that_may_be_old_are_called_so() {
     mark(&window).await;
 
     // The socket stays, but what comes through it is what the server knew.
-    let mongod = Pid::from_raw(i32::try_from(mongo.process_id()).unwrap()).unwrap();
-    kill_process(mongod, Signal::STOP).unwrap();
+    signal(&mongo, Signal::STOP);
     window.sees("#connection", "The figures may be old").await;
     window.screenshot("product-old").await;
-    kill_process(mongod, Signal::CONT).unwrap();
+    signal(&mongo, Signal::CONT);
     window.sees("#connection", "Live").await;
     shop.buyer().purchase(&id).await.expect(201);
     window.sees(".stock-left", "99 left").await;

@@ -64,7 +64,21 @@ pub fn with_database(uri: &str, name: &str) -> String {
 
 /// Sends the mongod a signal: `STOP` lets it stand still, `CONT` go on.
 pub fn signal(mongo: &EmbeddedMongo, signal: Signal) {
-    kill_process(Pid::from_raw(i32::try_from(mongo.process_id()).unwrap()).unwrap(), signal).unwrap();
+    let id = mongo.process_id();
+    kill_process(Pid::from_raw(i32::try_from(id).unwrap()).unwrap(), signal).unwrap();
+    // The first thread of it that runs again stops the others: on a busy machine, some answers later.
+    while signal == Signal::STOP && !stands_still(id) {
+        std::thread::yield_now();
+    }
+}
+
+/// Whether all threads of the process are stopped. Where there is no `/proc`, that is taken for granted.
+fn stands_still(process: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok()).all(|stat| {
+        // `id (name) state ...`, where the name may hold anything.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 /// A mongod that can be told to fail; it ends when this is dropped.
