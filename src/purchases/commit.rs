@@ -6,10 +6,9 @@ use std::mem;
 use std::time::Duration;
 
 use mongodb::ClientSession;
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{DateTime, Document, RawDocumentBuf, deserialize_from_slice, doc};
 use mongodb::error::Error as DatabaseError;
 use mongodb::options::{Hint, ReadConcern, ReturnDocument};
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::change::{Change, CommitOutcome, Pending};
@@ -195,20 +194,12 @@ async fn read(
     group: &[Pending],
     server: Option<Id>,
 ) -> Result<Snapshot, DatabaseError> {
-    #[derive(Deserialize)]
-    struct Reading {
-        #[serde(rename = "_id")]
-        product_id: Id,
-        now: DateTime,
-        #[serde(flatten)]
-        state: SaleState,
-    }
     let ids: Vec<_> = group.iter().map(|pending| pending.change.product_id).collect();
     let mut fields = SaleState::projection();
     fields.extend(doc! { "_id": 1, "now": "$$NOW" });
     let mut readings = store
         .products
-        .clone_with_type::<Reading>()
+        .clone_with_type::<RawDocumentBuf>()
         .find(doc! { "_id": { "$in": &ids }, "$expr": is_open(server) })
         .hint(Hint::Keys(by_id()))
         .projection(fields)
@@ -217,9 +208,11 @@ async fn read(
         .session(&mut *session)
         .await?;
     let mut snapshot = Snapshot { now: DateTime::MIN, states: HashMap::with_capacity(ids.len()) };
-    while let Some(Reading { product_id, now, state }) = readings.next(session).await.transpose()? {
-        snapshot.now = now;
-        snapshot.states.insert(product_id, state);
+    while let Some(reading) = readings.next(session).await.transpose()? {
+        snapshot.now = reading.get_datetime("now")?;
+        // Not flattened into a struct with the other two: for that, serde would copy every field first.
+        let state = deserialize_from_slice(reading.as_bytes())?;
+        snapshot.states.insert(reading.get_object_id("_id")?, state);
     }
     Ok(snapshot)
 }
