@@ -223,7 +223,7 @@ impl Default for Limits {
             lane_predicted_wait_ms_max: 600,
             lane_purchases_in_flight_min: 50,
             lane_queue_purchases_max: 10_000,
-            // With a batch of half a second, an answer after two: later, most clients have given up.
+            // With the batch, an answer within two seconds even from a slow database: later, most clients have given up.
             queue_wait_ms_max: 1_200,
             batch_purchases_max: 1_000,
             batch_ms_max: 5_000,
