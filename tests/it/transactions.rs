@@ -69,20 +69,33 @@ async fn together(store: &Store, changes: Vec<Change>) -> Vec<Option<CommitOutco
     outcomes
 }
 
-/// Sends all of them to a committer, and waits until it has ended.
+/// What comes of `work` with a committer, which has ended afterwards.
+async fn with_committer<T>(
+    store: &Store,
+    limits: &Limits,
+    metrics: Arc<Metrics>,
+    work: impl AsyncFnOnce(&Commits) -> T,
+) -> T {
+    let tasks = TaskTracker::new();
+    let commits = Commits::start(store.clone(), limits, metrics, &tasks);
+    let result = work(&commits).await;
+    drop(commits);
+    tasks.close();
+    tasks.wait().await;
+    result
+}
+
+/// Sends all of them to a committer.
 async fn through_committer(
     store: &Store,
     limits: &Limits,
     metrics: Arc<Metrics>,
     changes: impl Iterator<Item = Change>,
 ) -> Vec<CommitOutcome> {
-    let tasks = TaskTracker::new();
-    let commits = Commits::start(store.clone(), limits, metrics, &tasks);
-    let outcomes = join_all(changes.map(|change| commits.commit(change, soon()))).await;
-    drop(commits);
-    tasks.close();
-    tasks.wait().await;
-    outcomes
+    with_committer(store, limits, metrics, async |commits| {
+        join_all(changes.map(|change| commits.commit(change, soon()))).await
+    })
+    .await
 }
 
 /// The metric of how many products the transactions had, as it is scraped.
@@ -251,25 +264,24 @@ async fn a_round_waits_for_who_has_a_seat() {
     let shop = Shop::open().await;
     let store = shop.store().await;
     let products = sell(&shop, 2).await;
-    let (metrics, tasks) = (Arc::new(Metrics::default()), TaskTracker::new());
-    let commits = Commits::start(store.clone(), &Limits::default(), metrics.clone(), &tasks);
-    let seat = commits.seat().await;
-    let computing = async {
-        for _ in 0..1_000 {
-            tokio::task::yield_now().await;
-        }
-        let handed_in = commits.commit(change(&products[1], 1), soon());
-        // From here on it waits, as a lane does for its outcome.
-        let (outcome, ()) = join(handed_in, async { drop(seat) }).await;
-        outcome
-    };
-    let (first, second) = join(commits.commit(change(&products[0], 1), soon()), computing).await;
+    let metrics = Arc::new(Metrics::default());
+    let changes = (change(&products[0], 1), change(&products[1], 1));
+    let (first, second) =
+        with_committer(&store, &Limits::default(), metrics.clone(), async |commits: &Commits| {
+            let seat = commits.seat().await;
+            let computing = async {
+                for _ in 0..1_000 {
+                    tokio::task::yield_now().await;
+                }
+                // From here on it waits, as a lane does for its outcome.
+                join(commits.commit(changes.1, soon()), async { drop(seat) }).await.0
+            };
+            join(commits.commit(changes.0, soon()), computing).await
+        })
+        .await;
     assert!(is_committed(&first) && is_committed(&second));
     let counts = transactions(&metrics);
     assert!(counts.contains("products_sum 2.0") && counts.contains("products_count 1"), "{counts}");
-    drop(commits);
-    tasks.close();
-    tasks.wait().await;
     shop.close().await;
 }
 
