@@ -29,7 +29,7 @@ pub struct Receipt {
 pub enum KeyCheck {
     /// Nothing new.
     Clean,
-    /// A key was used for another product: the batch has to be settled again.
+    /// A key was used for another product, or for this one by way of another server: the batch has to be settled again.
     Found,
     /// A key was used for this product, and the lane did not know: what it knows is wrong.
     Contradiction,
@@ -45,6 +45,8 @@ pub struct Batch {
     waiting: Vec<Waiting>,
     /// The requests whose key was looked for.
     keys_checked: Vec<bool>,
+    /// One of its purchases was there already, so its buyers have to be known.
+    pub has_repeated: bool,
 }
 
 impl Batch {
@@ -56,6 +58,7 @@ impl Batch {
             product_id,
             keys_checked: vec![false; waiting.len()],
             waiting,
+            has_repeated: false,
         }
     }
 
@@ -73,7 +76,7 @@ impl Batch {
     pub async fn check_keys(
         &mut self,
         store: &Store,
-        knowledge: Option<&Knowledge>,
+        mut knowledge: Option<&mut Knowledge>,
         wanted: impl Fn(usize) -> bool,
     ) -> Result<KeyCheck> {
         let unchecked = |index: &usize| self.has_key(*index) && !self.keys_checked[*index] && wanted(*index);
@@ -86,11 +89,9 @@ impl Batch {
         let query = doc! { "userId": { "$in": users }, "idempotencyKey": { "$in": keys } };
         let used: Vec<Purchase> =
             store.read_sale(async { store.purchases.find(query).await?.try_collect().await }).await?;
-        let by_key = |purchase: &Purchase| {
-            let key = purchase.idempotency_key.as_deref()?.to_owned();
-            Some(((purchase.user_id, key), purchase.product_id))
-        };
-        let used: HashMap<_, _> = used.iter().filter_map(by_key).collect();
+        let by_key =
+            |purchase: Purchase| Some(((purchase.user_id, purchase.idempotency_key.clone()?), purchase));
+        let used: HashMap<_, _> = used.into_iter().filter_map(by_key).collect();
         let mut check = KeyCheck::Clean;
         for index in indexes {
             self.keys_checked[index] = true;
@@ -98,14 +99,19 @@ impl Batch {
             let Some(key) = request.key.as_deref() else { continue };
             match used.get(&(request.user, key.to_owned())) {
                 None => {}
-                Some(product) if *product != self.product_id => {
+                Some(purchase) if purchase.product_id != self.product_id => {
                     request.key_used_elsewhere = true;
                     check = KeyCheck::Found;
                 }
-                Some(_) => {
-                    let known = knowledge.and_then(|known| known.buyers.purchase_with_key(request.user, key));
-                    if knowledge.is_some() && known.is_none() {
-                        return Ok(KeyCheck::Contradiction);
+                Some(purchase) => {
+                    let Some(known) = knowledge.as_deref_mut() else { continue };
+                    match known.buyers.purchase_with_key(request.user, key) {
+                        Some(_) => {}
+                        None if known.is_behind() => {
+                            known.buyers.record(purchase);
+                            check = KeyCheck::Found;
+                        }
+                        None => return Ok(KeyCheck::Contradiction),
                     }
                 }
             }
@@ -117,9 +123,17 @@ impl Batch {
     ///
     /// # Errors
     /// Those of a read.
-    pub async fn check_keys_again(&mut self, store: &Store, knowledge: &Knowledge) -> Result<KeyCheck> {
+    pub async fn check_keys_again(&mut self, store: &Store, knowledge: &mut Knowledge) -> Result<KeyCheck> {
         self.keys_checked.fill(false);
         self.check_keys(store, Some(knowledge), |_| true).await
+    }
+
+    /// The users who are refused for what they have bought, which may be more than is known.
+    pub fn refused_buyers(&self, settlement: &Settlement) -> Vec<Id> {
+        let is_refused =
+            |outcome: &Outcome| matches!(outcome, Outcome::Refused(refusal) if refusal.depends_on_history());
+        let outcomes = settlement.outcomes.iter().zip(&self.requests);
+        outcomes.filter(|(outcome, _)| is_refused(outcome)).map(|(_, request)| request.user).collect()
     }
 
     /// Reads the purchases that this batch repeats.

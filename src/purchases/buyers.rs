@@ -1,14 +1,15 @@
 //! What a lane knows of its product's buyers: how many units each one has, and the purchases made with a key.
 //!
-//! It is exact, never a guess: either *all* buyers of the product are known (the lane has been there since the first
-//! purchase), so that who is missing has bought nothing, or only some are, and the others are read when they ask.
+//! What is noted is true, and may be less than all. Of whom it is known to be all, nothing has to be read: either of
+//! everybody (the lane has been there since the first purchase), so that who is missing has bought nothing, or of those whose
+//! purchases were read.
 
 use std::collections::HashMap;
 
 use super::model::Purchase;
 use crate::id::Id;
 
-/// The buyers of one product, as of the `sequence` up to which its lane has followed the sale.
+/// The buyers of one product. Whom they know, they know as of the `sequence` up to which the lane has followed the sale.
 #[derive(Debug, Default)]
 pub struct Buyers {
     known: HashMap<Id, Buyer>,
@@ -20,7 +21,10 @@ pub struct Buyers {
 /// What one buyer has of the product.
 #[derive(Debug, Default)]
 struct Buyer {
+    /// At least so many.
     units: i64,
+    /// All purchases were noted.
+    is_whole: bool,
     /// Only purchases with a key: they are what a repetition answers.
     keyed: Vec<KeyedPurchase>,
 }
@@ -51,38 +55,36 @@ impl Buyers {
         self.known.len() + self.keyed_count
     }
 
-    /// Whether this user's purchases are known.
+    /// Whether all of this user's purchases were noted.
     pub fn knows(&self, user: Id) -> bool {
-        self.complete || self.known.contains_key(&user)
+        self.complete || self.known.get(&user).is_some_and(|buyer| buyer.is_whole)
     }
 
-    /// The units that this known user has.
+    /// The units that this user has: all of a known one's, of another at least so many.
     pub fn units(&self, user: Id) -> i64 {
-        debug_assert!(self.knows(user), "the lane has to read a buyer before it settles");
         self.known.get(&user).map_or(0, |buyer| buyer.units)
     }
 
-    /// The purchase that this known user made with `key`.
+    /// The purchase that this user made with `key`, if it was noted.
     pub fn purchase_with_key(&self, user: Id, key: &str) -> Option<&KeyedPurchase> {
         self.known.get(&user)?.keyed.iter().find(|purchase| *purchase.key == *key)
     }
 
-    /// Makes these users known, with no purchases yet: their history follows through `record`.
+    /// Makes these users known: all their purchases were noted.
     pub fn introduce(&mut self, users: impl IntoIterator<Item = Id>) {
         for user in users {
-            self.known.entry(user).or_default();
+            self.known.entry(user).or_default().is_whole = true;
         }
     }
 
-    /// Adds a purchase of the sale. One of a user who is not known says nothing about that user's others, so it is
-    /// left to be read when the user asks.
+    /// Notes a purchase; one that was noted before changes nothing. A buyer's units are numbered without gaps, so the last
+    /// one tells how many there are.
     pub fn record(&mut self, purchase: &Purchase) {
-        if !self.knows(purchase.user_id) {
-            return;
-        }
         let buyer = self.known.entry(purchase.user_id).or_default();
-        buyer.units += purchase.quantity;
-        if let Some(key) = purchase.idempotency_key.as_deref() {
+        buyer.units = buyer.units.max(purchase.first_unit - 1 + purchase.quantity);
+        if let Some(key) = purchase.idempotency_key.as_deref()
+            && buyer.keyed.iter().all(|keyed| keyed.id != purchase.id)
+        {
             buyer.keyed.push(KeyedPurchase { id: purchase.id, quantity: purchase.quantity, key: key.into() });
             self.keyed_count += 1;
         }

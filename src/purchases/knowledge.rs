@@ -1,5 +1,9 @@
-//! What a lane knows of its sale, and how it comes to know it: the product at one version, and the buyers up to that
-//! version's last sequence number. As the sequence has no gaps, what another server sold is read exactly.
+//! What a lane knows of its sale, and how it comes to know it: the product at one version, and the buyers up to some
+//! sequence number. As the sequence has no gaps, what another server sold can be read exactly.
+//!
+//! Mostly it need not be. A purchase by somebody of whom too little is known fails: his next unit has its number already,
+//! and a unique index refuses it. So only a refusal has to be looked up, and a lane that has rivals follows what they
+//! sell when buyers of theirs come to it, not before.
 
 use std::sync::Arc;
 
@@ -123,6 +127,8 @@ pub async fn read_sale(store: &Store, product_id: Id) -> Result<Option<Reading>>
     store.read_sale(async { products.find_one(doc! { "_id": product_id }).projection(reading).await }).await
 }
 
+/// So many missed purchases are read as soon as they are heard of: it takes hardly longer than to read the last one.
+const CATCH_UP_AT_ONCE: usize = 100;
 /// The missed purchases that are read for each request rather than forgotten with all buyers.
 const CATCH_UP_PER_REQUEST_MAX: usize = 8;
 /// So many missed purchases are read for any request: they take some milliseconds.
@@ -138,8 +144,10 @@ pub struct Knowledge {
     pub now: DateTime,
     /// When the product's last purchase was made.
     pub last_purchased_at: DateTime,
-    /// The buyers, up to the state's last sequence number.
+    /// The buyers.
     pub buyers: Buyers,
+    /// All purchases up to this number are noted there, and some of the later ones.
+    followed: i64,
     /// The version on which the barrier was passed after the sale's end: nothing can be bought on that version any more.
     closed_version: Option<i64>,
 }
@@ -158,40 +166,18 @@ impl Knowledge {
             let last = store.read_sale(async { store.purchases.find_one(last).await }).await?;
             (Buyers::unknown(), last.map_or(DateTime::MIN, |purchase| purchase.purchased_at))
         };
-        Ok(Self { product_id, state, now, last_purchased_at, buyers, closed_version: None })
+        let followed = state.purchase_count;
+        Ok(Self { product_id, state, now, last_purchased_at, buyers, followed, closed_version: None })
     }
 
-    /// Brings the knowledge up to a newer reading. Where far more purchases were missed than there are `requests` now, as
-    /// on a server with few buyers beside one with a crowd, it is cheaper to forget the buyers and to ask for those of the
-    /// requests; but then those of each batch have to be asked for from now on.
+    /// Brings the knowledge up to a newer reading. What others sold meanwhile is not followed where it is much.
     ///
     /// # Errors
     /// Those of a read.
-    pub async fn advance(
-        mut self,
-        store: &Store,
-        limits: &Limits,
-        reading: Reading,
-        requests: usize,
-    ) -> Result<Self> {
-        let missed = reading.state.purchase_count - self.state.purchase_count;
-        let worthwhile = (CATCH_UP_PER_REQUEST_MAX * requests).max(CATCH_UP_ALWAYS);
-        let catch_up_max = limits.catch_up_purchases_max.min(worthwhile);
-        let catch_up_max = i64::try_from(catch_up_max).unwrap_or(i64::MAX);
-        if !(0..=catch_up_max).contains(&missed) {
+    pub async fn advance(mut self, store: &Store, limits: &Limits, reading: Reading) -> Result<Self> {
+        let sold = reading.state.purchase_count - self.state.purchase_count;
+        if sold < 0 {
             return Self::begin(store, self.product_id, reading).await;
-        }
-        if missed > 0 {
-            let purchases = self.read_missed(store, reading.state.purchase_count).await?;
-            if i64::try_from(purchases.len()) != Ok(missed) {
-                tracing::error!(
-                    "product {}: {} purchases were read where {missed} are numbered; starting over",
-                    self.product_id,
-                    purchases.len()
-                );
-                return Self::begin(store, self.product_id, reading).await;
-            }
-            self.record(purchases);
         }
         if reading.now < self.now {
             // The clock was set back, or another server's counts now: the sale may be open once more.
@@ -199,23 +185,76 @@ impl Knowledge {
         }
         self.state = reading.state;
         self.now = reading.now;
+        if sold > 0 {
+            let few = self.misses_at_most(CATCH_UP_AT_ONCE.min(limits.catch_up_purchases_max));
+            // The last one is needed in any case: the next must not be dated before it.
+            let first = if few { self.followed + 1 } else { self.state.purchase_count };
+            let purchases = self.read_from(store, first).await?;
+            self.record(purchases);
+        }
         Ok(self)
     }
 
-    async fn read_missed(&self, store: &Store, up_to: i64) -> Result<Vec<Purchase>> {
-        let missed = doc! {
-            "productId": self.product_id,
-            "sequence": { "$gt": self.state.purchase_count, "$lte": up_to },
-        };
-        store
-            .read_sale(async {
-                let purchases = store.purchases.find(missed).sort(doc! { "sequence": 1 }).await?;
-                purchases.try_collect().await
-            })
-            .await
+    /// Whether others sold what was not followed: then there may be more purchases than are noted.
+    pub fn is_behind(&self) -> bool {
+        self.missed() > 0
     }
 
-    /// Reads the purchases of those users who are not known yet.
+    fn missed(&self) -> i64 {
+        self.state.purchase_count - self.followed
+    }
+
+    fn misses_at_most(&self, count: usize) -> bool {
+        self.missed() <= i64::try_from(count).unwrap_or(i64::MAX)
+    }
+
+    /// Whether it is worth while to read what was missed, for so many requests. If it is not, as on a server with few buyers
+    /// beside one with a crowd, it is cheaper to forget the buyers and to ask for those of the requests; but then those of
+    /// each batch have to be asked for from now on.
+    pub fn can_catch_up(&self, limits: &Limits, requests: usize) -> bool {
+        let worthwhile = (CATCH_UP_PER_REQUEST_MAX * requests).max(CATCH_UP_ALWAYS);
+        self.misses_at_most(worthwhile.min(limits.catch_up_purchases_max))
+    }
+
+    /// Follows what others sold, up to the known version; or forgets the buyers.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn catch_up(&mut self, store: &Store, limits: &Limits, requests: usize) -> Result<()> {
+        if self.is_behind() && self.can_catch_up(limits, requests) {
+            let purchases = self.read_from(store, self.followed + 1).await?;
+            self.record(purchases);
+        }
+        if self.is_behind() {
+            self.forget();
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.buyers = Buyers::unknown();
+        self.followed = self.state.purchase_count;
+    }
+
+    /// The purchases from that number on, up to the known version.
+    async fn read_from(&self, store: &Store, first: i64) -> Result<Vec<Purchase>> {
+        let last = self.state.purchase_count;
+        let wanted = doc! { "productId": self.product_id, "sequence": { "$gte": first, "$lte": last } };
+        let purchases: Vec<_> = store
+            .read_sale(async {
+                let purchases = store.purchases.find(wanted).sort(doc! { "sequence": 1 }).await?;
+                purchases.try_collect().await
+            })
+            .await?;
+        if i64::try_from(purchases.len()) != Ok(last - first + 1) {
+            let (product_id, read) = (self.product_id, purchases.len());
+            tracing::error!("product {product_id}: {read} purchases were read from {first} to {last}");
+        }
+        Ok(purchases)
+    }
+
+    /// Reads the purchases of those users who are not known yet. Who is behind does not know of anybody whether there are
+    /// more, and makes do with what is noted.
     ///
     /// # Errors
     /// Those of a read.
@@ -226,32 +265,44 @@ impl Knowledge {
         users: impl Iterator<Item = Id> + Clone,
     ) -> Result<()> {
         if self.buyers.count() > limits.lane_buyers_max {
-            self.buyers = Buyers::unknown();
+            self.forget();
         }
-        let mut unknown: Vec<_> = users.filter(|user| !self.buyers.knows(*user)).collect();
-        if unknown.is_empty() {
+        if self.is_behind() {
             return Ok(());
         }
+        let mut unknown: Vec<_> = users.filter(|user| !self.buyers.knows(*user)).collect();
         unknown.sort_unstable();
         unknown.dedup();
-        let history = doc! { "productId": self.product_id, "userId": { "$in": &unknown } };
+        self.look_up(store, &unknown).await?;
+        self.buyers.introduce(unknown);
+        Ok(())
+    }
+
+    /// Reads the purchases of these users.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn look_up(&mut self, store: &Store, users: &[Id]) -> Result<()> {
+        if users.is_empty() {
+            return Ok(());
+        }
+        let history = doc! { "productId": self.product_id, "userId": { "$in": users } };
         let purchases: Vec<Purchase> =
             store.read_sale(async { store.purchases.find(history).await?.try_collect().await }).await?;
-        self.buyers.introduce(unknown);
-        for purchase in purchases {
-            // What came after the known state is caught up with in order, when its version is found stale.
-            if purchase.sequence <= self.state.purchase_count {
-                self.buyers.record(&purchase);
-            }
+        for purchase in &purchases {
+            self.buyers.record(purchase);
         }
         Ok(())
     }
 
-    /// Notes purchases that follow on the known ones, in the order of their sequence.
+    /// Notes purchases, in the order of their sequence.
     pub fn record(&mut self, purchases: impl IntoIterator<Item = Purchase>) -> Vec<Arc<Purchase>> {
         let purchases: Vec<_> = purchases.into_iter().map(Arc::new).collect();
         for purchase in &purchases {
             self.buyers.record(purchase);
+            if purchase.sequence == self.followed + 1 {
+                self.followed = purchase.sequence;
+            }
         }
         if let Some(last) = purchases.last() {
             self.last_purchased_at = last.purchased_at;

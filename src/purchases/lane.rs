@@ -31,6 +31,9 @@ use crate::store::failure;
 const RETRY_PAUSE_MS_MAX: u64 = 8;
 /// For how long after another server has sold the product a lane takes turns with it, in milliseconds.
 const RIVALRY_MS: u64 = 1_000;
+/// For how long after a buyer of another server has come to this one a lane with rivals follows what they sell, in
+/// milliseconds.
+const REPEATS_MS: u64 = 1_000;
 /// The pause between two tries to learn what became of a commit, in milliseconds.
 const UNKNOWN_PAUSE_MS: u64 = 250;
 
@@ -47,6 +50,8 @@ pub struct Lane {
     is_stale: bool,
     /// Until then, other servers count as rivals.
     rivals_until: Option<Instant>,
+    /// Until then, their buyers are expected to come here too.
+    repeats_until: Option<Instant>,
 }
 
 /// What is to be done with a batch.
@@ -80,8 +85,18 @@ impl Lane {
         registry: Arc<Registry>,
         commits: Commits,
     ) -> Self {
-        let (knowledge, is_stale, rivals_until) = (None, false, None);
-        Self { product_id, queue, places, registry, commits, knowledge, is_stale, rivals_until }
+        let (knowledge, is_stale, rivals_until, repeats_until) = (None, false, None, None);
+        Self {
+            product_id,
+            queue,
+            places,
+            registry,
+            commits,
+            knowledge,
+            is_stale,
+            rivals_until,
+            repeats_until,
+        }
     }
 
     /// Serves until nobody has come for a while, or until shutdown when the queue is empty.
@@ -202,11 +217,19 @@ impl Lane {
     }
 
     fn has_rivals(&self) -> bool {
-        self.rivals_until.is_some_and(|until| until > Instant::now())
+        lasts(self.rivals_until)
     }
 
     fn meet_rivals(&mut self) {
         self.rivals_until = Some(Instant::now() + Duration::from_millis(RIVALRY_MS));
+    }
+
+    /// Has the buyers of this batch looked up; and where the last such case was a short time ago, of all batches for a while.
+    fn expect_repeats(&mut self, batch: &mut Batch, knowledge: &Knowledge) {
+        batch.has_repeated = true;
+        if knowledge.can_catch_up(&self.registry.limits, batch.requests.len()) {
+            self.repeats_until = Some(Instant::now() + Duration::from_millis(REPEATS_MS));
+        }
     }
 
     async fn attempt(&mut self, batch: &mut Batch) -> Result<Attempt> {
@@ -227,6 +250,7 @@ impl Lane {
         let registry = self.registry.clone();
         let (store, limits) = (&registry.store, &registry.limits);
         let mut is_current = false;
+        let mut are_buyers_looked_up = false;
         let mut knowledge = self.knowledge.take();
         if let Some(known) = &knowledge
             && registry.catalogue.cache().version_told(self.product_id) > known.state.version
@@ -245,15 +269,26 @@ impl Lane {
                         if reading.state.purchase_count > known.state.purchase_count {
                             self.meet_rivals();
                         }
-                        known.advance(store, limits, reading, batch.requests.len()).await?
+                        known.advance(store, limits, reading).await?
                     }
                 });
                 self.is_stale = false;
                 is_current = true;
             }
             let Some(known) = knowledge.as_mut() else { continue };
+            if known.is_behind() && (batch.has_repeated || lasts(self.repeats_until)) {
+                known.catch_up(store, limits, batch.requests.len()).await?;
+            }
             known.learn(store, limits, batch.requests.iter().map(|request| request.user)).await?;
             let settlement = settle(&known.sale(), &known.buyers, &batch.requests);
+            if known.is_behind() && !are_buyers_looked_up {
+                are_buyers_looked_up = true;
+                let refused = batch.refused_buyers(&settlement);
+                if !refused.is_empty() {
+                    known.look_up(store, &refused).await?;
+                    continue;
+                }
+            }
             let is_refused = |index: usize| matches!(settlement.outcomes[index], Outcome::Refused(_));
             match batch.check_keys(store, Some(known), is_refused).await? {
                 KeyCheck::Clean => {}
@@ -335,9 +370,12 @@ impl Lane {
             }
             CommitOutcome::Duplicate => {
                 registry.metrics.count_retry("duplicate");
-                // One of the keys is another product's, used since it was looked for; if not, something is not as it
-                // was known: start over.
-                if batch.check_keys_again(store, &knowledge).await? == KeyCheck::Found {
+                // Somebody has bought by way of a rival, whose sales were not followed. Or one of the keys is another
+                // product's, used since it was looked for; if not, something is not as it was known: start over.
+                if knowledge.is_behind() {
+                    self.expect_repeats(batch, &knowledge);
+                    self.knowledge = Some(knowledge);
+                } else if batch.check_keys_again(store, &mut knowledge).await? == KeyCheck::Found {
                     self.knowledge = Some(knowledge);
                 } else {
                     tracing::warn!(
@@ -417,6 +455,10 @@ impl Lane {
             }
         }
     }
+}
+
+fn lasts(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| until > Instant::now())
 }
 
 /// Whether the reply is what was asked for, or a refusal that stands: no failure, which may be quick or slow.

@@ -96,6 +96,18 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Whether it would be another if the buyer had bought more than is known.
+    pub fn depends_on_history(self) -> bool {
+        match self {
+            // Nobody has more than the limit, unless it was lowered.
+            Self::LimitReached { limit, purchased } => purchased != limit,
+            Self::InsufficientStock { .. } => true,
+            Self::KeyReused | Self::NotStarted | Self::Ended | Self::SoldOut => false,
+        }
+    }
+}
+
 /// The outcomes, in the order of the requests, and the change that they stand on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Settlement {
@@ -105,7 +117,8 @@ pub struct Settlement {
     pub units: i64,
 }
 
-/// Decides the requests of one batch. Every user among them has to be known to `buyers`.
+/// Decides the requests of one batch. Of a user whom `buyers` do not know, the outcome stands on what is noted: the commit of
+/// a purchase fails if there is more, and a refusal has to be looked up.
 pub fn settle(sale: &Sale, buyers: &Buyers, requests: &[Request]) -> Settlement {
     let mut batch = Batch {
         sale,

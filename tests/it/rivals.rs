@@ -1,5 +1,6 @@
 //! What happens besides the purchases: other servers, restocks, an admin's changes, clients that hang up.
 
+use flash_sale::config::Limits;
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -32,6 +33,64 @@ async fn what_one_server_sold_every_server_knows() {
     shop.at(&shop.buyer(), 3).purchase(&id).await.expect(201);
     assert_eq!(shop.check_invariants(&id, 2).await, 9);
     shop.close().await;
+}
+
+/// A lane does not follow all that its rivals sell, until their buyers come to it. `catch_up_purchases_max` is how many
+/// purchases it reads then, rather than forget all buyers.
+async fn buyers_of_a_rival_are_known_when_they_come(catch_up_purchases_max: usize) {
+    let limits = || Limits { catch_up_purchases_max, ..patient() };
+    let mut shop = Shop::open_with(limits()).await;
+    shop.add_server_with(limits()).await;
+    let id = shop.sell(&sneaker_with(json!({"stock": 10_000, "purchaseLimit": 3}))).await;
+    let crowd = || async {
+        join_all((0..150).map(|_| async { shop.buyer().purchase(&id).await.expect(201) })).await;
+    };
+    let (ada, bob, eve) = (shop.buyer(), shop.buyer(), shop.buyer());
+    let [ada_there, bob_there, eve_there] = [&ada, &bob, &eve].map(|buyer| shop.at(buyer, 1));
+    ada_there.purchase(&id).await.expect(201);
+    for round in 0..2 {
+        let key = format!("press-{round}");
+        ada.purchase(&id).await.expect(201);
+        let first = bob.purchase_with_key(&id, 1, &key).await.expect(201);
+        crowd().await;
+        // Who is refused hears how many there are, of which this server sold one.
+        let refused = ada_there.purchase_many(&id, 3).await.problem(409, "purchase_limit_reached");
+        assert_eq!(refused.json["purchased"], 2 + round);
+        // A repetition, a refusal, and newcomers, all in one batch or several.
+        let (again, refused, _, bought) = tokio::join!(
+            bob_there.purchase_with_key(&id, 1, &key),
+            ada_there.purchase_many(&id, 3),
+            join_all((0..20).map(|_| async { shop.at(&shop.buyer(), 1).purchase(&id).await.expect(201) })),
+            eve_there.purchase(&id),
+        );
+        assert_eq!(again.expect(201).json, first.json);
+        refused.problem(409, "purchase_limit_reached");
+        bought.expect(201);
+        crowd().await;
+        // The second purchase of each is the other server's: it has a number that is taken.
+        assert_eq!(eve.purchase_many(&id, 3).await.code(), "purchase_limit_reached");
+    }
+    crowd().await;
+    eve_there.purchase(&id).await.expect(201);
+    crowd().await;
+    for server in 0..2 {
+        for buyer in [&ada, &eve] {
+            shop.at(buyer, server).purchase(&id).await.problem(409, "purchase_limit_reached");
+        }
+    }
+    shop.at(&bob, 1).purchase(&id).await.expect(201);
+    assert_eq!(shop.check_invariants(&id, 3).await, 6 * 150 + 2 * 20 + 9);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rivals_buyers_are_caught_up_with_when_they_come() {
+    buyers_of_a_rival_are_known_when_they_come(10_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rivals_buyers_are_looked_up_where_catching_up_takes_too_long() {
+    buyers_of_a_rival_are_known_when_they_come(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,7 +57,7 @@ fn apply(sale: &mut Sale, buyers: &mut Buyers, requests: &[Request], settlement:
     for (request, outcome) in requests.iter().zip(&settlement.outcomes) {
         if let Outcome::Bought { sequence, first_unit } = outcome {
             buyers.record(&Purchase {
-                id: Id::new(),
+                id: user(u8::try_from(*sequence).unwrap()),
                 product_id: user(99),
                 user_id: request.user,
                 buyer: "Ada L.".into(),
@@ -122,6 +122,38 @@ proptest! {
                 next_unit += wish.1;
             }
             prop_assert!(next_unit - 1 <= limit);
+        }
+    }
+
+    /// A lane that has not followed all that its rivals sold does nothing wrong: where its outcome is not the right one, a
+    /// unique index refuses the purchase, or the refusal is looked up.
+    #[test]
+    fn who_knows_too_little_notices(
+        limit in 1_i64..8, stock in 0_i64..5, noted in proptest::collection::vec(any::<bool>(), 60), wishes in wishes(), batch in wishes(),
+    ) {
+        let mut sale = Sale { window: Window::Open, stock: 200, purchase_limit: limit, purchase_count: 0 };
+        let (mut all, mut some) = (Buyers::all_of_none(), Buyers::unknown());
+        for (wish, noted) in wishes.iter().zip(noted) {
+            let requests = [request(*wish)];
+            let settlement = settle(&sale, &all, &requests);
+            if noted {
+                apply(&mut sale.clone(), &mut some, &requests, &settlement);
+            }
+            apply(&mut sale, &mut all, &requests, &settlement);
+        }
+        sale.stock = stock;
+        let requests: Vec<_> = batch.iter().copied().map(request).collect();
+        let [right, tried] = [&all, &some].map(|buyers| settle(&sale, buyers, &requests).outcomes);
+        // What comes after the first one that is not right does not matter: nothing of it is committed.
+        let wrong = right.iter().zip(&tried).zip(&requests).find(|((right, tried), _)| right != tried);
+        if let Some(((_, tried), request)) = wrong {
+            let key_is_used = request.key.as_ref().is_some_and(|key| all.purchase_with_key(request.user, key).is_some());
+            let is_noticed = match tried {
+                Outcome::Bought { first_unit, .. } => key_is_used || *first_unit <= all.units(request.user),
+                Outcome::Refused(refusal) => key_is_used || refusal.depends_on_history(),
+                _ => false,
+            };
+            prop_assert!(is_noticed, "{:?} {:?}", request, tried);
         }
     }
 }
