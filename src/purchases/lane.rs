@@ -33,7 +33,7 @@ const RETRY_PAUSE_MS_MAX: u64 = 8;
 const RIVALRY_MS: u64 = 1_000;
 /// For how long after a buyer of another server has come to this one a lane with rivals follows what they sell, in
 /// milliseconds.
-const REPEATS_MS: u64 = 1_000;
+const REPEATS_MS: u64 = 10_000;
 /// The pause between two tries to learn what became of a commit, in milliseconds.
 const UNKNOWN_PAUSE_MS: u64 = 250;
 
