@@ -90,7 +90,8 @@ pub struct Limits {
     pub login_failure_accounts_max: usize,
 
     // -- purchases
-    /// Products that have a lane at once.
+    /// Products that have a lane at once. One more takes the place of one that has nothing to do; without any it is refused as
+    /// overload.
     pub lanes_max: usize,
     /// Purchase requests under way at once, whatever the product; beyond it they are refused as overload before anything of
     /// them is read.

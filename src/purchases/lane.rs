@@ -18,7 +18,7 @@ use super::batch::{Batch, KeyCheck, Receipt};
 use super::change::{Change, CommitOutcome};
 use super::committer::{Commits, Seat};
 use super::knowledge::{Knowledge, read_sale};
-use super::lanes::Registry;
+use super::lanes::{Registry, Rest};
 use super::places::LanePlaces;
 use super::settle::{Outcome, Settlement, settle};
 use super::waiting::Waiting;
@@ -42,6 +42,7 @@ pub struct Lane {
     product_id: Id,
     queue: mpsc::Receiver<Waiting>,
     places: Arc<LanePlaces>,
+    rest: Arc<Rest>,
     registry: Arc<Registry>,
     commits: Commits,
     /// None until the first purchase, and whenever what was known may be wrong.
@@ -82,20 +83,21 @@ impl Lane {
         product_id: Id,
         queue: mpsc::Receiver<Waiting>,
         places: Arc<LanePlaces>,
+        rest: Arc<Rest>,
         registry: Arc<Registry>,
         commits: Commits,
     ) -> Self {
-        let (knowledge, is_stale, rivals_until, repeats_until) = (None, false, None, None);
         Self {
             product_id,
             queue,
             places,
+            rest,
             registry,
             commits,
-            knowledge,
-            is_stale,
-            rivals_until,
-            repeats_until,
+            knowledge: None,
+            is_stale: false,
+            rivals_until: None,
+            repeats_until: None,
         }
     }
 
@@ -105,7 +107,10 @@ impl Lane {
         let mut arrived = Vec::new();
         loop {
             let batch_max = self.registry.limits.batch_purchases_max;
-            match timeout(idle_max, self.queue.recv_many(&mut arrived, batch_max)).await {
+            self.rest.begin();
+            let received = timeout(idle_max, self.queue.recv_many(&mut arrived, batch_max)).await;
+            self.rest.end();
+            match received {
                 Ok(0) => return,
                 Ok(_) => self.serve(std::mem::take(&mut arrived)).await,
                 Err(_) if self.registry.retire(self.product_id, &self.queue) => return,

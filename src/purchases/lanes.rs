@@ -1,8 +1,9 @@
 //! The lanes of this process: which product has one, and how a purchase gets into it and its reply out.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use indexmap::IndexMap;
+use rand::RngExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,9 @@ use crate::id::Id;
 use crate::metrics::Metrics;
 use crate::products::service::Catalogue;
 use crate::store::Store;
+
+/// The lanes that are looked at to find one that has nothing to do: as many as it takes, unless nearly all are busy.
+const SAMPLE_LANES: usize = 16;
 
 /// The handle that routes use.
 pub struct Lanes {
@@ -48,9 +52,24 @@ pub struct Registry {
 
 /// The ways in.
 struct Queues {
-    lanes: HashMap<Id, Queue>,
+    lanes: IndexMap<Id, Queue>,
     /// For the lanes to come. The committer ends when these are gone and the last lane is.
     commits: Commits,
+}
+
+impl Queues {
+    /// Makes room for one more lane: of some, the one that has had nothing to do for longest goes. False when all of them
+    /// are busy.
+    fn make_room(&mut self, lanes_max: usize) -> bool {
+        if self.lanes.len() < lanes_max {
+            return true;
+        }
+        let mut random = rand::rng();
+        let sample = (0..SAMPLE_LANES).map(|_| random.random_range(0..self.lanes.len()));
+        let idle = sample.filter_map(|index| Some((self.lanes[index].idle_since()?, index))).min();
+        // Its lane ends when it finds that nothing can come any more.
+        idle.is_some_and(|(_, index)| self.lanes.swap_remove_index(index).is_some())
+    }
 }
 
 /// The way into a lane.
@@ -58,6 +77,39 @@ struct Queues {
 struct Queue {
     sender: mpsc::Sender<Waiting>,
     places: Arc<LanePlaces>,
+    rest: Arc<Rest>,
+}
+
+impl Queue {
+    /// Since when nothing is waiting and the lane does nothing; none if it is busy.
+    fn idle_since(&self) -> Option<Instant> {
+        let is_empty = self.sender.capacity() == self.sender.max_capacity();
+        if is_empty { self.rest.since() } else { None }
+    }
+}
+
+/// Since when a lane waits for purchases; none while it serves some.
+#[derive(Default)]
+pub struct Rest(Mutex<Option<Instant>>);
+
+impl Rest {
+    /// The lane waits.
+    pub fn begin(&self) {
+        self.set(Some(Instant::now()));
+    }
+
+    /// The lane serves.
+    pub fn end(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Lanes {
@@ -71,7 +123,7 @@ impl Lanes {
             catalogue,
             metrics,
             server: Id::new(),
-            queues: Mutex::new(Some(Queues { lanes: HashMap::new(), commits })),
+            queues: Mutex::new(Some(Queues { lanes: IndexMap::new(), commits })),
             places: Arc::new(Places::new(limits)),
             tasks,
         };
@@ -126,29 +178,19 @@ impl Registry {
 
     fn enqueue(self: &Arc<Self>, product_id: Id, waiting: Waiting) -> Result<Place> {
         let mut queues = self.lock();
-        let Queues { lanes, commits } =
-            queues.as_mut().ok_or(Error::Overloaded { detail: "The server is shutting down." })?;
+        let queues = queues.as_mut().ok_or(Error::Overloaded { detail: "The server is shutting down." })?;
         // A closed one means that its lane has panicked: the next one starts afresh.
-        if lanes.get(&product_id).is_some_and(|queue| queue.sender.is_closed()) {
-            lanes.remove(&product_id);
+        if queues.lanes.get(&product_id).is_some_and(|queue| queue.sender.is_closed()) {
+            queues.lanes.swap_remove(&product_id);
         }
-        let queue = match lanes.get(&product_id) {
-            Some(queue) => queue.clone(),
-            _ if lanes.len() >= self.limits.lanes_max => {
-                return Err(Error::Overloaded { detail: "Too many products are being sold at once." });
-            }
+        let queue = match queues.lanes.get(&product_id).cloned() {
+            Some(queue) => queue,
             // Before there is a lane that would serve nobody.
             _ if self.places.are_full() => return Err(places::FULL),
-            _ => {
-                let (sender, receiver) = mpsc::channel(self.limits.lane_queue_purchases_max);
-                let places = self.places.of_lane();
-                let lane = Lane::new(product_id, receiver, places.clone(), self.clone(), commits.clone());
-                self.tasks.spawn_on(lane.run(), self.store.runtime());
-                let queue = Queue { sender, places };
-                lanes.insert(product_id, queue.clone());
-                self.metrics.lanes.set(i64::try_from(lanes.len()).unwrap_or(i64::MAX));
-                queue
+            _ if !queues.make_room(self.limits.lanes_max) => {
+                return Err(Error::Overloaded { detail: "Too many products are being sold at once." });
             }
+            _ => self.start(product_id, queues),
         };
         let place = queue.places.take()?;
         queue
@@ -158,15 +200,31 @@ impl Registry {
         Ok(place)
     }
 
+    fn start(self: &Arc<Self>, product_id: Id, queues: &mut Queues) -> Queue {
+        let (sender, receiver) = mpsc::channel(self.limits.lane_queue_purchases_max);
+        let queue = Queue { sender, places: self.places.of_lane(), rest: Arc::default() };
+        let (places, rest) = (queue.places.clone(), queue.rest.clone());
+        let lane = Lane::new(product_id, receiver, places, rest, self.clone(), queues.commits.clone());
+        self.tasks.spawn_on(lane.run(), self.store.runtime());
+        queues.lanes.insert(product_id, queue.clone());
+        self.count(queues);
+        queue
+    }
+
+    fn count(&self, queues: &Queues) {
+        self.metrics.lanes.set(i64::try_from(queues.lanes.len()).unwrap_or(i64::MAX));
+    }
+
     /// Ends a lane's registration if nothing is in its queue. False when it has to go on.
     pub fn retire(&self, product_id: Id, queue: &mpsc::Receiver<Waiting>) -> bool {
         let mut queues = self.lock();
         if !queue.is_empty() {
             return false;
         }
-        if let Some(queues) = queues.as_mut() {
-            queues.lanes.remove(&product_id);
-            self.metrics.lanes.set(i64::try_from(queues.lanes.len()).unwrap_or(i64::MAX));
+        // A closed one had to make room: whatever is registered by now is another lane.
+        if let Some(queues) = queues.as_mut().filter(|_| !queue.is_closed()) {
+            queues.lanes.swap_remove(&product_id);
+            self.count(queues);
         }
         true
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flash_sale::config::Limits;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -134,11 +134,44 @@ async fn made_up_products_do_not_hold_lanes() {
     for _ in 0..10 {
         ada.purchase(&flash_sale::id::Id::new().to_hex()).await.problem(404, "product_not_found");
     }
-    let products = [shop.sell(&sneaker()).await, shop.sell(&sneaker()).await, shop.sell(&sneaker()).await];
-    ada.purchase(&products[0]).await.expect(201);
-    ada.purchase(&products[1]).await.expect(201);
-    ada.purchase(&products[2]).await.problem(503, "overloaded");
     shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_has_nothing_to_do_makes_room() {
+    let limits = Limits { lanes_max: 2, ..Limits::default() };
+    let shop = Shop::open_with(limits).await;
+    let ada = shop.buyer();
+    let products = join_all((0..6).map(|_| async { shop.sell(&sneaker()).await })).await;
+    for id in &products {
+        ada.purchase(id).await.expect(201);
+    }
+    for id in &products {
+        ada.purchase(id).await.problem(409, "purchase_limit_reached");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn busy_lanes_make_no_room() {
+    let mongo = own_mongo("busy").await;
+    let shop = Shop::open_at_with(&mongo.uri(), Limits { lanes_max: 2, ..Limits::default() }).await;
+    let products = join_all((0..3).map(|_| async { shop.sell(&sneaker()).await })).await;
+    let ada = shop.buyer();
+    signal(&mongo, Signal::STOP);
+    let purchases = products.iter().map(|id| Box::pin(ada.purchase(id))).collect::<Vec<_>>();
+    // The first two that come are in their lanes, and wait for the database.
+    let (refused, _, others) = select_all(purchases).await;
+    assert_eq!(
+        refused.problem(503, "overloaded").json["detail"],
+        "Too many products are being sold at once."
+    );
+    signal(&mongo, Signal::CONT);
+    for bought in join_all(others).await {
+        bought.expect(201);
+    }
+    shop.close().await;
+    mongo.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
