@@ -28,6 +28,9 @@ pub mod pulse;
 pub mod schema;
 pub mod shared_read;
 
+/// How long the database is given to take leave, in milliseconds.
+const HANG_UP_MS_MAX: u64 = 500;
+
 /// A handle on the database; clones share everything.
 #[derive(Clone)]
 pub struct Store {
@@ -156,5 +159,14 @@ impl Store {
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
             tracing::warn!("{} writes had not ended at shutdown", self.tasks.len());
         }
+        hang_up(&self.client).await;
+    }
+}
+
+/// Ends the driver's own tasks: one that still runs when the process ends would panic.
+pub async fn hang_up(client: &Client) {
+    let patience = Duration::from_millis(HANG_UP_MS_MAX);
+    if tokio::time::timeout(patience, client.clone().shutdown().immediate(true)).await.is_err() {
+        tracing::debug!("the database did not take leave");
     }
 }

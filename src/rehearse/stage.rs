@@ -19,6 +19,7 @@ use crate::id::Id;
 use crate::keepsakes;
 use crate::products::model::{Money, Product};
 use crate::store::connect::DATABASE_NAME_DEFAULT;
+use crate::store::hang_up;
 use crate::store::schema::{PRODUCTS, PURCHASES};
 
 /// How long a server may take to start; the first one may have to fetch a mongod.
@@ -142,6 +143,7 @@ impl Stage {
     /// What could not be removed.
     pub async fn strike(mut self) -> Result<(), RehearsalError> {
         let removed = self.remove().await;
+        hang_up(self.database.client()).await;
         if let Some(mut server) = self.server.take() {
             stop(&mut server).await?;
         }
