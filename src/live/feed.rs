@@ -12,11 +12,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{DateTime, RawDocument, RawDocumentBuf, doc};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
-use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -74,29 +73,6 @@ impl Feed {
         // Not in time: then it is opened later, and nobody relies on it until then.
         drop(timeout(patience, state.wait_for(|state| *state == FeedState::Live)).await);
     }
-}
-
-/// One change, as the stream tells it.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Change {
-    operation_type: String,
-    document_key: Option<Key>,
-    update_description: Option<Update>,
-    /// When it was made, by the clock of the database's primary.
-    wall_time: Option<DateTime>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Key {
-    #[serde(rename = "_id")]
-    id: Bson,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Update {
-    updated_fields: Document,
 }
 
 /// The task that follows the stream.
@@ -169,7 +145,7 @@ impl FeedTask {
         }
     }
 
-    async fn open(&mut self) -> Result<ChangeStream<Change>, Error> {
+    async fn open(&mut self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         let pipeline = [
             doc! { "$match": { "operationType": { "$in": ["insert", "update", "replace", "delete"] } } },
             doc! { "$project": {
@@ -184,7 +160,7 @@ impl FeedTask {
             .resume_after(self.token.clone())
             .max_await_time(self.answer_max)
             .await?;
-        let stream = stream.with_type::<Change>();
+        let stream = stream.with_type();
         if self.token.is_none() {
             // From here on every change is heard; what was known before may have missed some.
             for id in self.catalogue.cache().distrust() {
@@ -197,7 +173,7 @@ impl FeedTask {
     }
 
     /// Follows the stream to its end. None when it has fallen silent.
-    async fn follow(&mut self, mut stream: ChangeStream<Change>) -> Option<Error> {
+    async fn follow(&mut self, mut stream: ChangeStream<RawDocumentBuf>) -> Option<Error> {
         loop {
             match timeout(self.silence_max, stream.next_if_any()).await {
                 Ok(Ok(Some(change))) => self.apply(&change),
@@ -215,45 +191,47 @@ impl FeedTask {
         }
     }
 
-    fn apply(&mut self, change: &Change) {
-        if let Some(wall_time) = change.wall_time {
+    fn apply(&mut self, change: &RawDocument) {
+        // When it was made, by the clock of the database's primary.
+        if let Ok(wall_time) = change.get_datetime("wallTime") {
             self.hear(wall_time.into());
         }
         // What has another id is no document of ours: somebody's script made it.
-        let Some(id) = change.document_key.as_ref().and_then(|key| key.id.as_object_id()) else { return };
-        let fields = change.update_description.as_ref().map(|update| &update.updated_fields);
-        match (change.operation_type.as_str(), fields) {
-            ("insert", _) => self.catalogue.cache().relist(),
-            ("delete", _) => self.catalogue.cache().deleted(id),
-            ("update", Some(fields)) => self.update(id, fields),
+        let id = change.get_document("documentKey").and_then(|key| key.get_object_id("_id"));
+        let Ok(id) = id else { return };
+        let update = change.get_document("updateDescription");
+        let fields = update.and_then(|update| update.get_document("updatedFields"));
+        match (change.get_str("operationType"), fields) {
+            (Ok("insert"), _) => self.catalogue.cache().relist(),
+            (Ok("delete"), _) => self.catalogue.cache().deleted(id),
+            (Ok("update"), Ok(fields)) => self.update(id, fields),
             // Replaced as a whole, by somebody's script.
             _ => self.read_anew(id),
         }
     }
 
-    fn update(&self, id: Id, fields: &Document) {
+    fn update(&self, id: Id, fields: &RawDocument) {
         let is_stock = |name: &str| {
             STOCK_FIELDS.iter().any(|field| {
                 name.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             })
         };
-        let is_stock = fields.keys().all(|name| is_stock(name));
+        let is_stock = fields.iter().all(|field| field.is_ok_and(|(name, _)| is_stock(name.as_str())));
+        let stock = fields.get_i64("stock");
         let Ok(version) = fields.get_i64("version") else {
             // A turn or a barrier, which nobody sees; or somebody's script.
-            if !is_stock || fields.contains_key("stock") {
+            if !is_stock || fields.get("stock").is_ok_and(|stock| stock.is_some()) {
                 self.read_anew(id);
             }
             return;
         };
-        if !is_stock || !fields.contains_key("stock") {
-            return self.read(id, version);
-        }
+        let (true, Ok(stock)) = (is_stock, stock) else { return self.read(id, version) };
         let change = StockChange {
             version,
-            stock: fields.get_i64("stock").unwrap_or_default(),
+            stock,
             total_stock: fields.get_i64("totalStock").ok(),
             purchase_count: fields.get_i64("purchaseCount").ok(),
-            updated_at: fields.get_datetime("updatedAt").copied().unwrap_or(DateTime::now()),
+            updated_at: fields.get_datetime("updatedAt").unwrap_or(DateTime::now()),
         };
         if self.catalogue.cache().advance(id, change) {
             self.catalogue.refresh(id);

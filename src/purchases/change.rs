@@ -19,8 +19,8 @@ pub struct Change {
     pub product_id: Id,
     /// This server, whose turn it may be.
     pub server: Id,
-    /// The version that the settlement stands on.
-    pub version: i64,
+    /// The product that the settlement stands on.
+    pub state: SaleState,
     /// Units to take from the stock.
     pub units: i64,
     /// The purchases, by `sequence`; their `purchased_at` is still to be set.
@@ -33,6 +33,17 @@ impl Change {
     /// How many purchases there are.
     pub fn count(&self) -> i64 {
         i64::try_from(self.purchases.len()).unwrap_or(i64::MAX)
+    }
+
+    /// The product once it is made at `now`.
+    pub fn state_after(&self, now: DateTime) -> SaleState {
+        SaleState {
+            stock: self.state.stock - self.units,
+            purchase_count: self.state.purchase_count + self.count(),
+            version: self.state.version + 1,
+            updated_at: self.state.updated_at.max(now),
+            ..self.state.clone()
+        }
     }
 
     /// Notes when its purchases are made: at `state.updated_at`, or as late as the one before them.

@@ -6,7 +6,7 @@ use std::mem;
 use std::time::Duration;
 
 use mongodb::ClientSession;
-use mongodb::bson::{DateTime, Document, RawDocumentBuf, deserialize_from_slice, doc};
+use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
 use mongodb::error::Error as DatabaseError;
 use mongodb::options::{Hint, ReadConcern, ReturnDocument};
 use tokio::time::Instant;
@@ -127,7 +127,7 @@ async fn take_from_one(
     // The version alone implies the stock; it is asked for all the same, so that no mistake in here can oversell.
     let as_settled = doc! {
         "_id": change.product_id,
-        "version": change.version,
+        "version": change.state.version,
         "stock": { "$gte": change.units },
         "$expr": is_open(change.server),
     };
@@ -154,15 +154,16 @@ async fn take_from_many(
     group: &[Pending],
 ) -> Result<Vec<Option<SaleState>>, DatabaseError> {
     let server = group.first().map(|pending| pending.change.server);
-    let Snapshot { now, mut states } = read(store, session, group, server).await?;
+    let Snapshot { now, stocks } = read(store, session, group, server).await?;
     let mut alike: HashMap<(i64, i64), Vec<Id>> = HashMap::new();
     let mut after = Vec::with_capacity(group.len());
     for Pending { change, .. } in group {
-        let state = states.remove(&change.product_id).and_then(|state| state.after(change, now));
-        if state.is_some() {
+        let is_as_settled =
+            stocks.get(&change.product_id) == Some(&(change.state.version, change.state.stock));
+        if is_as_settled {
             alike.entry((change.units, change.count())).or_default().push(change.product_id);
         }
-        after.push(state);
+        after.push(is_as_settled.then(|| change.state_after(now)));
     }
     if alike.is_empty() {
         return Ok(after);
@@ -184,10 +185,12 @@ async fn take_from_many(
 /// The products of a group as its transaction sees them.
 struct Snapshot {
     now: DateTime,
-    states: HashMap<Id, SaleState>,
+    /// The version of each, and the units left.
+    stocks: HashMap<Id, (i64, i64)>,
 }
 
-/// Reads those products that are for sale at this moment, and by this server.
+/// Reads the version and the stock of those products that are for sale at this moment, and by this server. The rest follows
+/// from the version, which every change raises.
 async fn read(
     store: &Store,
     session: &mut ClientSession,
@@ -195,24 +198,21 @@ async fn read(
     server: Option<Id>,
 ) -> Result<Snapshot, DatabaseError> {
     let ids: Vec<_> = group.iter().map(|pending| pending.change.product_id).collect();
-    let mut fields = SaleState::projection();
-    fields.extend(doc! { "_id": 1, "now": "$$NOW" });
     let mut readings = store
         .products
         .clone_with_type::<RawDocumentBuf>()
         .find(doc! { "_id": { "$in": &ids }, "$expr": is_open(server) })
         .hint(Hint::Keys(by_id()))
-        .projection(fields)
+        .projection(doc! { "version": 1, "stock": 1, "now": "$$NOW" })
         // All of them at once: a second round trip would hold up the transaction.
         .batch_size(u32::try_from(ids.len() + 1).unwrap_or(u32::MAX))
         .session(&mut *session)
         .await?;
-    let mut snapshot = Snapshot { now: DateTime::MIN, states: HashMap::with_capacity(ids.len()) };
+    let mut snapshot = Snapshot { now: DateTime::MIN, stocks: HashMap::with_capacity(ids.len()) };
     while let Some(reading) = readings.next(session).await.transpose()? {
         snapshot.now = reading.get_datetime("now")?;
-        // Not flattened into a struct with the other two: for that, serde would copy every field first.
-        let state = deserialize_from_slice(reading.as_bytes())?;
-        snapshot.states.insert(reading.get_object_id("_id")?, state);
+        let stock = (reading.get_i64("version")?, reading.get_i64("stock")?);
+        snapshot.stocks.insert(reading.get_object_id("_id")?, stock);
     }
     Ok(snapshot)
 }

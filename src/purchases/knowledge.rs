@@ -12,7 +12,6 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::Deserialize;
 
 use super::buyers::Buyers;
-use super::change::Change;
 use super::model::Purchase;
 use super::settle::{Sale, Window};
 use crate::config::Limits;
@@ -78,17 +77,6 @@ impl SaleState {
             purchase_count: Some(self.purchase_count),
             updated_at: self.updated_at,
         }
-    }
-
-    /// The product once `change` is made at `now`; none if the change does not stand on this version.
-    pub fn after(self, change: &Change, now: DateTime) -> Option<Self> {
-        (self.version == change.version && self.stock >= change.units).then(|| Self {
-            stock: self.stock - change.units,
-            purchase_count: self.purchase_count + change.count(),
-            version: self.version + 1,
-            updated_at: self.updated_at.max(now),
-            ..self
-        })
     }
 
     /// Where `now`, a moment of the database's clock, stands in the sale.

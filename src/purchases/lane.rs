@@ -351,7 +351,7 @@ impl Lane {
         let change = Change {
             product_id: self.product_id,
             server: registry.server,
-            version: knowledge.state.version,
+            state: knowledge.state.clone(),
             units: settlement.units,
             purchases,
             not_before: knowledge.last_purchased_at,

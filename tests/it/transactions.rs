@@ -11,6 +11,7 @@ use flash_sale::products::model::Money;
 use flash_sale::purchases::change::{Change, CommitOutcome, Pending, Ticket, pair};
 use flash_sale::purchases::commit::transact;
 use flash_sale::purchases::committer::Commits;
+use flash_sale::purchases::knowledge::SaleState;
 use flash_sale::purchases::model::Purchase;
 use flash_sale::store::Store;
 use futures_util::future::{join, join_all};
@@ -41,10 +42,20 @@ fn change(product: &str, purchases: i64) -> Change {
         purchased_at: DateTime::MIN,
         idempotency_key: None,
     };
+    let state = SaleState {
+        stock: 10,
+        purchase_count: 0,
+        purchase_limit: 1,
+        price: Money { amount: 9_900, currency: "USD".into() },
+        sale_start_time: DateTime::MIN,
+        sale_end_time: DateTime::MAX,
+        version: 1,
+        updated_at: DateTime::MIN,
+    };
     Change {
         product_id,
         server: SERVER.parse().unwrap(),
-        version: 1,
+        state,
         units: purchases,
         purchases: (1..=purchases).map(purchase).collect(),
         not_before: DateTime::MIN,
