@@ -128,8 +128,10 @@ def products(lab):
                     found[count].append(rehearse(lab, mongod, database, server, count, crowd))
     broken = [sentence for reports in found.values() for report in reports for sentence in report["verdict"]["broken"]]
     result.raw = [{str(count): reports for count, reports in found.items()}]
-    result.rows = [Row(f"{count} product{'s' if count > 1 else ''}", "purchases/s",
-                       [report["purchasesPerSecond"] for report in reports]) for count, reports in found.items()]
+    rates = {count: [report["purchasesPerSecond"] for report in reports] for count, reports in found.items()}
+    result.rows = [Row("1 product", "purchases/s", rates[1])]
+    result.rows += [Row(f"{count} products", "purchases/s", rates[count], rates[1], "1 product", ">= 1.0")
+                    for count in rates if count > 1]
     result.notes = [f"Read back from the database: {'; '.join(broken) if broken else 'every promise was kept'}."]
     return result
 
