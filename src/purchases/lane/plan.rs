@@ -1,0 +1,113 @@
+//! How a lane decides what to do with a batch: it settles it on what is known, and learns what is not.
+
+use super::{Lane, lasts};
+use crate::error::{Error, Result};
+use crate::purchases::barrier::pass_barrier;
+use crate::purchases::batch::{Batch, KeyCheck, Receipt};
+use crate::purchases::knowledge::{Knowledge, read_sale};
+use crate::purchases::settle::{Outcome, Settlement, settle};
+use crate::store::failure;
+
+/// What is to be done with a batch.
+pub(super) enum Plan {
+    /// Commit this.
+    Commit(Settlement),
+    /// Nothing: everybody can be told.
+    Reply(Vec<Result<Receipt>>),
+    /// What was known was wrong: again.
+    Again,
+}
+
+impl Lane {
+    /// Settles the batch on what is known, and learns what is not.
+    pub(super) async fn plan(&mut self, batch: &mut Batch) -> Result<Plan> {
+        let registry = self.registry.clone();
+        let (store, limits) = (&registry.store, &registry.limits);
+        let mut is_current = false;
+        let mut are_buyers_looked_up = false;
+        let mut knowledge = self.knowledge.take();
+        if let Some(known) = &knowledge
+            && registry.catalogue.cache().version_told(self.product_id) > known.state.version
+        {
+            // The change stream was faster than the failure of a transaction would be.
+            self.is_stale = true;
+        }
+        loop {
+            if knowledge.is_none() || self.is_stale {
+                let Some(reading) = read_sale(store, self.product_id).await? else {
+                    return self.without_product(batch).await;
+                };
+                knowledge = Some(match knowledge {
+                    None => Knowledge::begin(store, self.product_id, reading).await?,
+                    Some(known) => {
+                        if reading.state.purchase_count > known.state.purchase_count {
+                            self.meet_rivals();
+                        }
+                        known.advance(store, limits, reading).await?
+                    }
+                });
+                self.is_stale = false;
+                is_current = true;
+                are_buyers_looked_up = false;
+            }
+            let Some(known) = knowledge.as_mut() else { continue };
+            if known.is_behind() && (batch.has_repeated || lasts(self.repeats_until)) {
+                known.catch_up(store, limits, batch.requests.len()).await?;
+            }
+            known.learn(store, limits, batch.requests.iter().map(|request| request.user)).await?;
+            let settlement = settle(&known.sale(), &known.buyers, &batch.requests);
+            if known.is_behind() && !are_buyers_looked_up {
+                are_buyers_looked_up = true;
+                let refused = batch.refused_buyers(&settlement);
+                if !refused.is_empty() {
+                    known.look_up(store, &refused).await?;
+                    continue;
+                }
+            }
+            let is_refused = |index: usize| matches!(settlement.outcomes[index], Outcome::Refused(_));
+            match batch.check_keys(store, Some(known), is_refused).await? {
+                KeyCheck::Clean => {}
+                KeyCheck::Found => continue,
+                KeyCheck::Contradiction => return Ok(Plan::Again),
+            }
+            if settlement.units > 0 {
+                self.knowledge = knowledge;
+                return Ok(Plan::Commit(settlement));
+            }
+            // Refusals are only true of the product as it is now.
+            if !is_current {
+                self.is_stale = true;
+                continue;
+            }
+            // And a refusal with a key settles what became of an earlier try with it, perhaps on another server: that
+            // one must not be committed afterwards. It would be committed on this very version of the product, on which
+            // it was allowed; so only if the refusal comes from the clock, which has gone on since.
+            if known.may_be_committed_late()
+                && (0..batch.requests.len()).any(|index| batch.has_key(index) && is_refused(index))
+            {
+                self.barrier().await?;
+                known.close();
+                self.is_stale = true;
+                continue;
+            }
+            let replayed = batch.read_replayed(store, &settlement).await?;
+            let replies = batch.replies(&settlement, known, &[], &replayed);
+            self.knowledge = knowledge;
+            return Ok(Plan::Reply(replies));
+        }
+    }
+
+    async fn barrier(&self) -> Result<()> {
+        let (store, product_id) = (self.registry.store.clone(), self.product_id);
+        let pass =
+            async move { pass_barrier(&store, product_id).await.map_err(|error| failure::of_read(&error)) };
+        self.registry.store.spawn(pass).await.unwrap_or(Err(Error::Internal))
+    }
+
+    /// Without a product there is nothing to buy; but a key that was used says so first.
+    async fn without_product(&mut self, batch: &mut Batch) -> Result<Plan> {
+        self.knowledge = None;
+        batch.check_keys(&self.registry.store, None, |_| true).await?;
+        Ok(Plan::Reply(batch.replies_without_product()))
+    }
+}
