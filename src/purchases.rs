@@ -16,6 +16,7 @@ pub mod knowledge;
 pub mod lane;
 pub mod lanes;
 pub mod model;
+pub mod orphan;
 pub mod places;
 pub mod routes;
 pub mod service;

@@ -47,6 +47,7 @@ pub struct Store {
     reads: Arc<Semaphore>,
     sale_reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
+    sale_writes: Arc<Semaphore>,
     turn_wait_max: Duration,
     read_max: Duration,
     write_max: Duration,
@@ -65,6 +66,7 @@ impl Store {
             reads: Arc::new(Semaphore::new(limits.reads_in_flight_max)),
             sale_reads: Arc::new(Semaphore::new(limits.sale_reads_in_flight_max)),
             writes: Arc::new(Semaphore::new(limits.writes_in_flight_max)),
+            sale_writes: Arc::new(Semaphore::new(limits.sale_writes_in_flight_max)),
             turn_wait_max: Limits::milliseconds(limits.turn_wait_ms_max),
             read_max: Limits::milliseconds(limits.read_ms_max),
             write_max: Limits::milliseconds(limits.write_ms_max),
@@ -109,7 +111,27 @@ impl Store {
         &self,
         write: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let turn = self.turn(&self.writes).await?;
+        self.write_in_turn(&self.writes, write).await
+    }
+
+    /// The same for what lanes write outside of their transactions, where a product that stands still holds up other
+    /// products' at the most.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub async fn write_sale<T: Send + 'static>(
+        &self,
+        write: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.write_in_turn(&self.sale_writes, write).await
+    }
+
+    async fn write_in_turn<T: Send + 'static>(
+        &self,
+        turns: &Arc<Semaphore>,
+        write: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.turn(turns).await?;
         let task = self.spawn(async move {
             let result = write.await;
             drop(turn);

@@ -51,6 +51,8 @@ pub struct Limits {
     pub searches_in_flight_max: usize,
     /// Single writes (an account, a product) in flight at once.
     pub writes_in_flight_max: usize,
+    /// Single writes of lanes in flight at once.
+    pub sale_writes_in_flight_max: usize,
     /// The time a read or a single write waits for its turn before it is refused as overload.
     pub turn_wait_ms_max: u64,
     /// The time a read takes before the database counts as unavailable.
@@ -196,6 +198,7 @@ impl Default for Limits {
             sale_reads_in_flight_max: 8,
             searches_in_flight_max: 3,
             writes_in_flight_max: 12,
+            sale_writes_in_flight_max: 8,
             turn_wait_ms_max: 1_000,
             read_ms_max: 3_000,
             write_ms_max: 5_000,

@@ -12,7 +12,7 @@ use super::message::{Message, Stale, Stock};
 use super::rooms::Shared;
 use super::tail::{READ_RETRY, Tail};
 use crate::id::Id;
-use crate::products::cache::Entry;
+use crate::products::cache::{Entry, Known};
 use crate::products::model::{Product, ProductView, Status};
 
 /// The watchers of a room are told in so many groups, one after the other: all at once would keep everything else from
@@ -157,6 +157,7 @@ impl News {
 pub struct RoomTask {
     room: Arc<Room>,
     shared: Arc<Shared>,
+    changes: watch::Receiver<Known>,
     last: Arc<News>,
     told_at: Instant,
     has_tail: bool,
@@ -166,20 +167,22 @@ pub struct RoomTask {
 
 impl RoomTask {
     /// The task of a new room.
-    pub fn new(room: Arc<Room>, shared: Arc<Shared>) -> Self {
+    ///
+    /// `changes` are those of the room's entry, since before the product was looked at.
+    pub fn new(room: Arc<Room>, shared: Arc<Shared>, changes: watch::Receiver<Known>) -> Self {
         let last = room.groups[0].borrow().clone();
-        Self { room, shared, last, told_at: Instant::now(), has_tail: false, is_behind: false }
+        Self { room, shared, changes, last, told_at: Instant::now(), has_tail: false, is_behind: false }
     }
 
     /// Tells the news until nobody is left, the product is deleted, or the server shuts down.
     pub async fn run(mut self) {
-        let (mut known, mut feed) = (self.room.entry.watch(), self.shared.feed.watch());
+        let mut feed = self.shared.feed.watch();
         let shutdown = self.shared.shutdown.clone();
         while self.last.end.is_none() {
             let wake = self.told_at + self.time_without_news();
             tokio::select! {
                 // Whoever holds the senders outlives this task.
-                _ = known.changed() => {}
+                _ = self.changes.changed() => {}
                 _ = feed.changed() => {}
                 () = self.room.woken.notified() => {}
                 () = sleep_until(wake) => {}
@@ -194,7 +197,7 @@ impl RoomTask {
                 () = shutdown.cancelled() => {}
             }
             // What happens from here on is told the next time.
-            known.mark_unchanged();
+            self.changes.mark_unchanged();
             feed.mark_unchanged();
             let news = self.news().await;
             self.tell(news).await;

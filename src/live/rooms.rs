@@ -127,8 +127,8 @@ impl Shared {
     async fn open(self: &Arc<Self>, product_id: Id) -> Result<Arc<Room>> {
         const FULL: Error = Error::Overloaded { detail: "Too many products are being watched." };
         // The entry first: what happens while the product is read is noted in it.
-        // As long as somebody listens, the entry stays in memory.
-        let (entry, _stay) = self.catalogue.cache().watch(product_id).ok_or(FULL)?;
+        // As long as somebody listens, the entry stays in memory, and nothing that happens to it is missed.
+        let (entry, changes) = self.catalogue.cache().watch(product_id).ok_or(FULL)?;
         let product = match entry.current().filter(|_| self.feed.is_live()) {
             Some(product) => product,
             None => self.catalogue.find(product_id).await?,
@@ -143,7 +143,7 @@ impl Shared {
         let tail = Tail::new(self.limits.kept_purchases_max, self.limits.watched_purchases_read_max);
         let room = Arc::new(Room::new(entry, tail, News::first(product, self)));
         rooms.insert(product_id, room.clone());
-        self.tasks.spawn(RoomTask::new(room.clone(), self.clone()).run());
+        self.tasks.spawn(RoomTask::new(room.clone(), self.clone(), changes).run());
         Ok(room)
     }
 

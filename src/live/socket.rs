@@ -82,6 +82,8 @@ struct Socket {
     app: AppState,
     socket: WebSocket,
     subscriptions: Vec<Subscription>,
+    /// Counts what was told, so that each subscription is first in turn.
+    told: usize,
     messages: Budget,
     send_max: Duration,
     _place: Place,
@@ -103,6 +105,7 @@ impl Socket {
             messages: Budget::new(limits.socket_messages_burst, limits.socket_messages_per_second),
             send_max: Limits::milliseconds(limits.socket_send_ms_max),
             subscriptions: Vec::new(),
+            told: 0,
             _place: place,
             socket,
             app,
@@ -137,7 +140,7 @@ impl Socket {
                     Some(Err(error)) => Err(refused(&error)),
                     None => Err(Close(None)),
                 },
-                (next, index) = next(&mut self.subscriptions) => self.tell(next, index).await,
+                (next, index) = next(&mut self.subscriptions, self.told) => self.tell(next, index).await,
                 _ = pings.tick() => self.send([Frame::Ping(axum::body::Bytes::new())]).await,
             };
             if let Err(close) = step {
@@ -202,6 +205,7 @@ impl Socket {
     }
 
     async fn tell(&mut self, next: Next, index: usize) -> Result<(), Close> {
+        self.told = self.told.wrapping_add(1);
         match next {
             Next::Messages(messages) => {
                 let frames: Vec<_> = messages.iter().map(|outgoing| Frame::Text(outgoing.text())).collect();
@@ -240,14 +244,17 @@ impl Socket {
     }
 }
 
-/// The first of the subscriptions that has something to tell, and its index.
-async fn next(subscriptions: &mut [Subscription]) -> (Next, usize) {
+/// The first of the subscriptions that has something to tell, and its index. They are asked in a circle, from another one each
+/// time: one that always has something shall not silence the others.
+async fn next(subscriptions: &mut [Subscription], start: usize) -> (Next, usize) {
     if subscriptions.is_empty() {
         return pending().await;
     }
+    let count = subscriptions.len();
+    let (before, after) = subscriptions.split_at_mut(start % count);
     let (next, index, _) =
-        select_all(subscriptions.iter_mut().map(|subscription| Box::pin(subscription.next()))).await;
-    (next, index)
+        select_all(after.iter_mut().chain(before).map(|subscription| Box::pin(subscription.next()))).await;
+    (next, (start % count + index) % count)
 }
 
 /// What cannot be read: too large, or no WebSocket message.

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use mongodb::bson::doc;
 use mongodb::error::Error as DatabaseError;
-use mongodb::options::{Acknowledgment, WriteConcern};
 use rand::RngExt as _;
 use tokio::time::Instant;
 
 use crate::error::Result;
 use crate::id::Id;
-use crate::store::{Store, failure};
+use crate::store::{Store, failure, schema};
 
 /// How long a turn lasts at the most, in milliseconds: some batches of a slow database, and no long wait if its holder has
 /// died.
 const TURN_MS_MAX: i64 = 300;
+/// How long the database waits for a transaction that has changed the product, in milliseconds: it may be one that nobody will
+/// end soon, and there are other products.
+const TURN_WAIT_MS_MAX: i64 = 500;
 /// The longest pause before a turn that another server has is asked for again, in milliseconds.
 const TURN_PAUSE_MS_MAX: u64 = 4;
 
@@ -25,14 +27,17 @@ const TURN_PAUSE_MS_MAX: u64 = 4;
 /// there are others, and one with an endless queue could win again and again. A turn is over once its holder has
 /// committed, or when it runs out; it promises nothing, since the version decides.
 ///
-/// # Errors
-/// Those of a write.
-pub async fn wait_for_turn(store: &Store, product_id: Id, server: Id, deadline: Instant) -> Result<()> {
-    while !take_turn(store, product_id, server).await? && Instant::now() < deadline {
+/// Where it cannot be asked for, nothing is lost: the transaction will tell why.
+pub async fn wait_for_turn(store: &Store, product_id: Id, server: Id, deadline: Instant) {
+    while Instant::now() < deadline {
+        match take_turn(store, product_id, server).await {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(error) => return tracing::debug!("product {product_id}: no turn: {}", error.code().title()),
+        }
         let pause = Duration::from_millis(rand::rng().random_range(1..=TURN_PAUSE_MS_MAX));
         tokio::time::sleep(pause).await;
     }
-    Ok(())
 }
 
 /// Takes the turn if no other server has it.
@@ -43,13 +48,21 @@ async fn take_turn(store: &Store, product_id: Id, server: Id) -> Result<bool> {
     };
     let until = doc! { "$add": ["$$NOW", TURN_MS_MAX] };
     let turn = vec![doc! { "$set": { "turn": { "server": server, "until": until } } }];
-    let products = store.products.clone();
+    let command = doc! {
+        "update": schema::PRODUCTS,
+        "updates": [{ "q": free, "u": turn }],
+        // Nothing is lost with it, so it need not be durable.
+        "writeConcern": { "w": 1 },
+        "maxTimeMS": TURN_WAIT_MS_MAX,
+    };
+    let database = store.database.clone();
     store
-        .write(async move {
-            // Nothing is lost with it, so it need not be durable.
-            let acknowledged = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
-            let taken = products.update_one(free, turn).write_concern(acknowledged).await;
-            taken.map(|taken| taken.matched_count == 1).map_err(|error| failure::of_write(&error))
+        .write_sale(async move {
+            match database.run_command(command).await {
+                Ok(reply) => Ok(matches!(reply.get_i32("n"), Ok(1))),
+                Err(error) if failure::is_too_slow(&error) => Ok(false),
+                Err(error) => Err(failure::of_write(&error)),
+            }
         })
         .await
 }

@@ -67,7 +67,7 @@ impl Batch {
         self.requests[index].key.is_some() && !self.requests[index].key_used_elsewhere
     }
 
-    /// Looks for the keys of the requests that `wanted` names among all purchases, once for each request.
+    /// Looks for the keys of the requests that `wanted` names among all purchases, once for each request until more is sold.
     ///
     /// A request that buys needs no look: the unique index on (user, key) refuses its commit.
     ///
@@ -124,8 +124,13 @@ impl Batch {
     /// # Errors
     /// Those of a read.
     pub async fn check_keys_again(&mut self, store: &Store, knowledge: &mut Knowledge) -> Result<KeyCheck> {
-        self.keys_checked.fill(false);
+        self.forget_key_checks();
         self.check_keys(store, Some(knowledge), |_| true).await
+    }
+
+    /// More was sold since the keys were looked for, perhaps with one of them.
+    pub fn forget_key_checks(&mut self) {
+        self.keys_checked.fill(false);
     }
 
     /// The users who are refused for what they have bought, which may be more than is known.

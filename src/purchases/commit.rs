@@ -9,10 +9,11 @@ use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
 use mongodb::error::Error as DatabaseError;
 use mongodb::options::{Hint, ReadConcern, ReturnDocument};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::change::{Change, CommitOutcome, Pending};
 use super::knowledge::SaleState;
+use super::orphan;
 use super::settle::Window;
 use crate::id::Id;
 use crate::store::connect::durable;
@@ -20,7 +21,7 @@ use crate::store::{Store, failure, schema};
 
 /// The pause between two tries of the same commit.
 const COMMIT_RETRY_MS: u64 = 50;
-/// How long an abort is waited for; without one the server ends the transaction by itself.
+/// How long an abort is waited for before the transaction counts as one that may stay open.
 const ABORT_MS_MAX: u64 = 500;
 
 /// Runs one transaction for the whole group and tells each lane what became of its change. Gives back those with whom it
@@ -36,7 +37,10 @@ pub async fn transact(store: &Store, mut group: Vec<Pending>) -> Vec<Pending> {
     let states = match prepare(store, &mut session, &mut group).await {
         Ok(states) => states,
         Err(error) => {
-            abort(session).await;
+            match failure::is_unavailable(&error) {
+                true => orphan::end(store, session).await,
+                false => abort(store, session).await,
+            }
             return nothing_happened(group, &error);
         }
     };
@@ -48,9 +52,9 @@ pub async fn transact(store: &Store, mut group: Vec<Pending>) -> Vec<Pending> {
         }
     }
     if !sold.is_empty() && sold.iter().all(|(pending, _)| pending.begin_commit()) {
-        finish(session, sold).await;
+        finish(store, session, sold).await;
     } else {
-        abort(session).await;
+        abort(store, session).await;
         // A lane that gave up does not hear it any more; the others settle again.
         tell_all(sold.into_iter().map(|(pending, _)| pending), || CommitOutcome::Stale);
     }
@@ -87,10 +91,11 @@ async fn begin(store: &Store) -> Result<ClientSession, DatabaseError> {
     Ok(session)
 }
 
-async fn abort(mut session: ClientSession) {
+/// Ends a transaction whose statements were all answered: an error has ended it already.
+async fn abort(store: &Store, mut session: ClientSession) {
     let patience = Duration::from_millis(ABORT_MS_MAX);
-    if !matches!(tokio::time::timeout(patience, session.abort_transaction()).await, Ok(Ok(()))) {
-        tracing::debug!("a transaction was left to the server to abort");
+    if timeout(patience, session.abort_transaction()).await.is_err() {
+        orphan::end(store, session).await;
     }
 }
 
@@ -257,7 +262,7 @@ fn taking(units: i64, count: i64) -> Document {
 }
 
 /// Sends the commit, again and again while its outcome is unknown and a lane waits for it.
-async fn finish(mut session: ClientSession, sold: Vec<(Pending, SaleState)>) {
+async fn finish(store: &Store, mut session: ClientSession, sold: Vec<(Pending, SaleState)>) {
     let deadline = sold.iter().map(|(pending, _)| pending.deadline).max().unwrap_or_else(Instant::now);
     loop {
         let Err(error) = session.commit_transaction().await else {
@@ -273,11 +278,14 @@ async fn finish(mut session: ClientSession, sold: Vec<(Pending, SaleState)>) {
             tracing::warn!("a commit got no clear answer: {error}");
         }
         if is_over || !failure::is_unknown_commit(&error) || retry_at >= deadline {
-            let lanes = sold.into_iter().map(|(pending, _)| pending);
-            return tell_all(lanes, || match is_over {
+            tell_all(sold.into_iter().map(|(pending, _)| pending), || match is_over {
                 true => CommitOutcome::Transient(error.clone()),
                 false => CommitOutcome::Unknown,
             });
+            if !is_over {
+                orphan::end(store, session).await;
+            }
+            return;
         }
         tokio::time::sleep_until(retry_at).await;
     }

@@ -15,7 +15,7 @@ use super::buyers::Buyers;
 use super::model::Purchase;
 use super::settle::{Sale, Window};
 use crate::config::Limits;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::products::cache::StockChange;
 use crate::products::model::Money;
@@ -152,7 +152,11 @@ impl Knowledge {
         } else {
             let last = doc! { "productId": product_id, "sequence": state.purchase_count };
             let last = store.read_sale(async { store.purchases.find_one(last).await }).await?;
-            (Buyers::unknown(), last.map_or(DateTime::MIN, |purchase| purchase.purchased_at))
+            if last.is_none() {
+                tracing::error!("product {product_id}: purchase {} could not be read", state.purchase_count);
+            }
+            // Each purchase changes the product, so that is no earlier.
+            (Buyers::unknown(), last.map_or(state.updated_at, |purchase| purchase.purchased_at))
         };
         let followed = state.purchase_count;
         Ok(Self { product_id, state, now, last_purchased_at, buyers, followed, closed_version: None })
@@ -237,6 +241,8 @@ impl Knowledge {
         if i64::try_from(purchases.len()) != Ok(last - first + 1) {
             let (product_id, read) = (self.product_id, purchases.len());
             tracing::error!("product {product_id}: {read} purchases were read from {first} to {last}");
+            // As from a new primary that does not know yet what the one before knew.
+            return Err(Error::DatabaseUnavailable);
         }
         Ok(purchases)
     }
@@ -293,7 +299,7 @@ impl Knowledge {
             }
         }
         if let Some(last) = purchases.last() {
-            self.last_purchased_at = last.purchased_at;
+            self.last_purchased_at = self.last_purchased_at.max(last.purchased_at);
         }
         purchases
     }

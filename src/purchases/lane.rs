@@ -120,7 +120,7 @@ impl Lane {
         let seat = self.seat(&arrived).await;
         let start = Instant::now();
         let time = Limits::milliseconds(self.registry.limits.batch_ms_max);
-        let turn = self.take_turns(start + time).await;
+        self.take_turns(start + time).await;
         // Who has come meanwhile belongs to this batch.
         while arrived.len() < self.registry.limits.batch_purchases_max
             && let Ok(next) = self.queue.try_recv()
@@ -136,10 +136,7 @@ impl Lane {
         // Half of them have waited longer, half less.
         let middle = waiting[waiting.len() / 2].since;
         let mut batch = Batch::new(self.product_id, waiting, start + time);
-        let (replies, in_doubt) = match turn {
-            Ok(()) => self.decide_seated(&mut batch, seat).await,
-            Err(error) => (batch.all(&error), Vec::new()),
-        };
+        let (replies, in_doubt) = self.decide_seated(&mut batch, seat).await;
         self.registry.metrics.batch_seconds.observe(start.elapsed().as_secs_f64());
         self.places.decided(replies.iter().filter(|reply| is_decided(reply)).count(), middle.elapsed());
         batch.reply(replies);
@@ -194,24 +191,17 @@ impl Lane {
             let pause = Duration::from_millis(rand::rng().random_range(0..=pause_ms));
             pause_ms = (pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
             tokio::time::sleep(pause).await;
-            if let Err(error) = self.take_turns(batch.deadline).await {
-                return (batch.all(&error), Vec::new());
-            }
+            self.take_turns(batch.deadline).await;
         }
     }
 
     /// With rivals, waits for this server's turn.
-    async fn take_turns(&mut self, deadline: Instant) -> Result<()> {
-        if !self.has_rivals() {
-            return Ok(());
+    async fn take_turns(&mut self, deadline: Instant) {
+        if self.has_rivals() {
+            // They have sold meanwhile.
+            self.is_stale = true;
+            wait_for_turn(&self.registry.store, self.product_id, self.registry.server, deadline).await;
         }
-        let registry = &self.registry;
-        // They have sold meanwhile.
-        self.is_stale = true;
-        // Before it nothing has happened, whatever became of the turn.
-        wait_for_turn(&registry.store, self.product_id, registry.server, deadline)
-            .await
-            .map_err(|_| Error::DatabaseUnavailable)
     }
 
     fn has_rivals(&self) -> bool {

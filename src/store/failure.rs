@@ -9,6 +9,8 @@ use crate::error::Error;
 
 /// A unique index was violated (MongoDB's error table).
 const DUPLICATE_KEY: i32 = 11_000;
+/// A command took longer than its `maxTimeMS`.
+const MAX_TIME_EXPIRED: i32 = 50;
 
 /// The answer to a read that failed.
 pub fn of_read(error: &DatabaseError) -> Error {
@@ -44,6 +46,11 @@ pub fn of_write(error: &DatabaseError) -> Error {
 pub fn too_slow(what: &str) -> Error {
     tracing::warn!("{what} got no answer from the database in time");
     Error::DatabaseUnavailable
+}
+
+/// Whether the database has given up, in the time that it was given.
+pub fn is_too_slow(error: &DatabaseError) -> bool {
+    code_of(error) == Some(MAX_TIME_EXPIRED)
 }
 
 /// Whether the database, rather than what it was asked, is the trouble.

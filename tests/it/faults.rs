@@ -7,7 +7,9 @@ use futures_util::future::{join_all, select_all};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Actor, Shop, own_mongo, process_directory, signal, sneaker, sneaker_with};
+use crate::harness::{
+    Actor, FailingMongo, Shop, Wire, own_mongo, process_directory, signal, sneaker, sneaker_with,
+};
 
 /// Long enough for any machine; nothing here takes that long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,6 +56,33 @@ async fn a_database_that_stands_still_is_told_and_outlived() {
     }
     shop.close().await;
     mongo.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_lost_its_server_holds_nobody_up() {
+    let mongo = FailingMongo::start("orphan").await;
+    mongo.ready().await;
+    let wire = Wire::to(mongo.host()).await;
+    let limits = Limits { batch_ms_max: 1_000, server_selection_ms_max: 500, ..Limits::default() };
+    let uri = format!("mongodb://{}/?directConnection=true", wire.address);
+    let shop = Shop::open_at_with(&uri, limits).await;
+    let id = shop.sell(&sneaker()).await;
+    // The units are taken, the purchases are on their way.
+    let is_under_way = mongo.hold_up("insert", 200).await;
+    let ada = shop.buyer();
+    let first = tokio::spawn({
+        let (ada, id) = (ada.clone(), id.clone());
+        async move { ada.purchase(&id).await }
+    });
+    is_under_way.await;
+    wire.cut();
+    first.await.unwrap().problem(503, "database_unavailable");
+    wire.mend();
+    // MongoDB would keep the transaction open for a minute.
+    let sold = async { while ada.purchase(&id).await.status != 201 {} };
+    tokio::time::timeout(PATIENCE, sold).await.expect("a purchase");
+    assert_eq!(shop.check_invariants(&id, 1).await, 1);
+    shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

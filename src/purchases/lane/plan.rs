@@ -38,9 +38,13 @@ impl Lane {
                     return self.without_product(batch).await;
                 };
                 knowledge = Some(match knowledge {
-                    None => Knowledge::begin(store, self.product_id, reading).await?,
+                    None => {
+                        batch.forget_key_checks();
+                        Knowledge::begin(store, self.product_id, reading).await?
+                    }
                     Some(known) => {
                         if reading.state.purchase_count > known.state.purchase_count {
+                            batch.forget_key_checks();
                             self.meet_rivals();
                         }
                         known.advance(store, limits, reading).await?

@@ -9,6 +9,7 @@ mod schema;
 mod shop;
 mod watch;
 mod webdriver;
+mod wire;
 
 pub use answer::Answer;
 pub use browser::{Browser, ENTER, no_browser};
@@ -18,6 +19,7 @@ pub use raw::RawConnection;
 pub use schema::{asyncapi, check_message};
 pub use shop::{ADMIN, Actor, Shop, patient, token};
 pub use watch::{Event, EventStream, Socket, UPGRADE, Watcher, soon};
+pub use wire::Wire;
 
 use serde_json::{Value, json};
 

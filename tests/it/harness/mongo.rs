@@ -114,7 +114,7 @@ impl FailingMongo {
     /// Has these commands fail with this error, until another call says otherwise.
     pub async fn fail(&self, commands: &[&str], error_code: i32) {
         let data = doc! { "failCommands": commands, "errorCode": error_code };
-        self.configure(doc! { "mode": "alwaysOn", "data": data }).await;
+        drop(self.configure(doc! { "mode": "alwaysOn", "data": data }).await);
     }
 
     /// Has the next one of these commands fail.
@@ -124,15 +124,31 @@ impl FailingMongo {
         self.configure(doc! { "mode": { "times": 1 }, "data": data }).await;
     }
 
-    /// Nothing fails any more.
-    pub async fn fail_no_more(&self) {
-        self.configure(doc! { "mode": "off" }).await;
+    /// Holds up the next one of these commands for that long, and waits until it has come.
+    pub async fn hold_up(&self, command: &str, milliseconds: i32) -> impl Future<Output = ()> {
+        let data = doc! { "failCommands": [command], "blockConnection": true, "blockTimeMS": milliseconds };
+        let configured = self.configure(doc! { "mode": { "times": 1 }, "data": data }).await;
+        let entered = configured.get_i32("count").unwrap_or_default() + 1;
+        let wait = doc! { "waitForFailPoint": "failCommand", "timesEntered": entered, "maxTimeMS": 60_000 };
+        let admin = self.client.database("admin");
+        async move { drop(admin.run_command(wait).await.unwrap()) }
     }
 
-    async fn configure(&self, how: Document) {
+    /// Nothing fails any more.
+    pub async fn fail_no_more(&self) {
+        drop(self.configure(doc! { "mode": "off" }).await);
+    }
+
+    async fn configure(&self, how: Document) -> Document {
         let mut command = doc! { "configureFailPoint": "failCommand" };
         command.extend(how);
-        self.client.database("admin").run_command(command).await.unwrap();
+        self.client.database("admin").run_command(command).await.unwrap()
+    }
+
+    /// Where it listens.
+    pub fn host(&self) -> String {
+        let (_, rest) = self.uri.split_once("://").unwrap();
+        rest.split(['/', '?']).next().unwrap().to_owned()
     }
 
     /// Waits until it takes writes.

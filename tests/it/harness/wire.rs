@@ -1,0 +1,48 @@
+//! A wire between a server and its database that a test can cut.
+
+use std::net::SocketAddr;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// Everything that comes to its address goes on to the other end, as long as it is whole.
+pub struct Wire {
+    pub address: SocketAddr,
+    is_whole: watch::Sender<bool>,
+}
+
+impl Wire {
+    /// A wire to `end`, whole.
+    pub async fn to(end: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (is_whole, state) = watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                tokio::spawn(carry(near, end.clone(), state.clone()));
+            }
+        });
+        Self { address, is_whole }
+    }
+
+    /// Cuts all connections, and new ones at once.
+    pub fn cut(&self) {
+        self.is_whole.send_replace(false);
+    }
+
+    /// New connections go through again.
+    pub fn mend(&self) {
+        self.is_whole.send_replace(true);
+    }
+}
+
+async fn carry(mut near: TcpStream, end: String, mut state: watch::Receiver<bool>) {
+    if *state.borrow_and_update() {
+        let mut far = TcpStream::connect(end).await.unwrap();
+        tokio::select! {
+            _ = copy_bidirectional(&mut near, &mut far) => {}
+            _ = state.wait_for(|is_whole| !is_whole) => {}
+        }
+    }
+}
