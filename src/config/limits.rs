@@ -62,7 +62,9 @@ pub struct Limits {
     /// Products that are kept in memory.
     pub cached_products_max: usize,
     /// Different questions (a product, a page) whose last answer is remembered, of each kind.
-    pub remembered_reads_max: u64,
+    pub remembered_reads_max: usize,
+    /// What the remembered answers of one kind take, in bytes: a page of long descriptions may have megabytes.
+    pub remembered_reads_bytes_max: usize,
     /// The time without anybody asking it again after which an answer is forgotten.
     pub remembered_read_idle_seconds_max: u64,
     /// The times at once that the same question reaches the database before memory may answer it.
@@ -204,6 +206,7 @@ impl Default for Limits {
             write_ms_max: 5_000,
             cached_products_max: 10_000,
             remembered_reads_max: 256,
+            remembered_reads_bytes_max: 16 * 1024 * 1024,
             remembered_read_idle_seconds_max: 60,
             database_reads_burst: 100,
             database_reads_per_second: 4,

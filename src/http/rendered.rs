@@ -33,6 +33,11 @@ impl Rendered {
         Ok(Self { tag: digest_tag(&json), json })
     }
 
+    /// The size of the JSON, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.json.len()
+    }
+
     /// The answer: all of it, or 304 when the client has it already (`If-None-Match`).
     pub fn answer(self, headers: &HeaderMap) -> Response {
         // Stock changes at any moment: a cache may keep it, but has to ask.

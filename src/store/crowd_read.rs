@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -16,6 +16,9 @@ use super::shared_read::SharedReads;
 use crate::config::Limits;
 use crate::error::Result;
 use crate::http::rendered::Rendered;
+
+/// An answer may be there as it was read and as it was written anew from memory.
+const COPIES: usize = 2;
 
 /// The reads of one kind, by their key.
 pub struct CrowdReads<K, T> {
@@ -35,8 +38,8 @@ pub struct Reading<T> {
 /// What is kept of one key.
 struct Slot<T> {
     /// The reads that go to the database.
-    budget: Budget,
-    last: Mutex<Option<Arc<Reading<T>>>>,
+    budget: Arc<Budget>,
+    last: Option<Arc<Reading<T>>>,
 }
 
 impl<K, T> CrowdReads<K, T>
@@ -47,9 +50,17 @@ where
     /// No reads yet.
     pub fn new(store: Store, limits: &Limits) -> Self {
         let idle_max = Duration::from_secs(limits.remembered_read_idle_seconds_max);
+        let bytes_max = limits.remembered_reads_bytes_max;
+        // As if none were smaller: so their number has a bound, too.
+        let bytes_min = bytes_max / limits.remembered_reads_max.max(1);
+        let bytes = move |_: &K, slot: &Arc<Slot<T>>| {
+            let bytes = slot.last.as_ref().map_or(0, |last| COPIES * last.answer.bytes());
+            u32::try_from(bytes.max(bytes_min)).unwrap_or(u32::MAX)
+        };
+        let slots = Cache::builder().max_capacity(bytes_max as u64).weigher(bytes).time_to_idle(idle_max);
         Self {
             shared: SharedReads::new(store),
-            slots: Cache::builder().max_capacity(limits.remembered_reads_max).time_to_idle(idle_max).build(),
+            slots: slots.build(),
             budget: (limits.database_reads_burst, limits.database_reads_per_second),
         }
     }
@@ -70,11 +81,11 @@ where
     {
         let slot = self.slots.get_with_by_ref(&key, || {
             let (burst, per_second) = self.budget;
-            Arc::new(Slot { budget: Budget::new(burst, per_second), last: Mutex::new(None) })
+            Arc::new(Slot { budget: Arc::new(Budget::new(burst, per_second)), last: None })
         });
         if !slot.budget.take()
-            && let Some(last) = slot.last()
-            && let Some(answer) = remembered(&last)
+            && let Some(last) = &slot.last
+            && let Some(answer) = remembered(last)
         {
             return Ok(answer);
         }
@@ -82,14 +93,9 @@ where
             let reading = read(key);
             async move { reading.await.map(Arc::new) }
         };
-        let reading = self.shared.get(key, read).await?;
-        *slot.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading.clone());
-        Ok(reading.answer.clone())
-    }
-}
-
-impl<T> Slot<T> {
-    fn last(&self) -> Option<Arc<Reading<T>>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let reading = self.shared.get(key.clone(), read).await?;
+        let answer = reading.answer.clone();
+        self.slots.insert(key, Arc::new(Slot { budget: slot.budget.clone(), last: Some(reading) }));
+        Ok(answer)
     }
 }
