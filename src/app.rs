@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::response::Response;
+use futures_util::future::Either;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tower::util::option_layer;
@@ -210,7 +211,15 @@ pub fn service(
         let app = app.clone();
         service_fn(move |request| discard::layer(app.clone(), request, routes.clone()))
     };
-    let inner = option_layer(cors).layer(discarding);
+    let with_cors = option_layer(cors).layer(discarding.clone());
+    let inner = service_fn(move |request: Request<Incoming>| {
+        // The CORS layer takes every OPTIONS for a browser's question; without it, it is a method like any other.
+        let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        match request.method() != Method::OPTIONS || asks {
+            true => Either::Left(with_cors.clone().call(request)),
+            false => Either::Right(discarding.clone().call(request)),
+        }
+    });
     service_fn(move |request| request_id::layer(app.clone(), request, inner.clone()))
 }
 
@@ -261,6 +270,8 @@ fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
+            header::ALLOW,
             own("idempotent-replayed"),
             own("x-request-id"),
         ])

@@ -24,6 +24,7 @@ Settings (environment or .env), with their defaults:
   DATA_DIR=.data              the data of the MongoDB of its own
   MONGOD                      the program for it; unset: the one in PATH, or one that is fetched
   CORS_ORIGINS                origins whose pages may call, with commas, or *
+  WATCHERS_PER_ADDRESS_MAX=1000  clients of one address that watch live
   LOG_FORMAT=text             text or json
   RUST_LOG=info               what is logged
 

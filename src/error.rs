@@ -135,6 +135,23 @@ impl Error {
         Self::ValidationFailed { errors: vec![FieldError { field: field.into(), message: message.into() }] }
     }
 
+    /// What both give; or everything that is wrong, if fields are wrong in one of them or both.
+    ///
+    /// # Errors
+    /// The `validation_failed` of both as one; any other error by itself, that of `first` before that of `second`.
+    pub fn both<A, B>(first: Result<A>, second: Result<B>) -> Result<(A, B)> {
+        match (first, second) {
+            (Ok(first), Ok(second)) => Ok((first, second)),
+            (Err(Self::ValidationFailed { mut errors }), Err(Self::ValidationFailed { errors: more })) => {
+                errors.extend(more);
+                Err(Self::ValidationFailed { errors })
+            }
+            (Err(Self::ValidationFailed { .. }), Err(other)) | (Err(other), _) | (_, Err(other)) => {
+                Err(other)
+            }
+        }
+    }
+
     /// The row of the table that this error belongs to.
     pub fn code(&self) -> Code {
         match self {
@@ -172,7 +189,7 @@ impl Error {
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::MalformedJson { detail } => detail.clone().into(),
-            Self::UnsupportedMediaType => "Send the header `Content-Type: application/json`.".into(),
+            Self::UnsupportedMediaType => "Send the header `Content-Type: application/json`, and no `Content-Encoding`.".into(),
             Self::PayloadTooLarge { body_bytes_max } => format!("A body has at most {body_bytes_max} bytes.").into(),
             Self::ValidationFailed { errors } if errors.iter().all(|error| error.field.is_empty()) => {
                 "The body must be a JSON object.".into()
@@ -310,6 +327,23 @@ mod tests {
         assert_eq!(members["status"], 409);
         assert_eq!(members["code"], "purchase_limit_reached");
         assert_eq!((members["limit"].as_i64(), members["purchased"].as_i64()), (Some(3), Some(2)));
+    }
+
+    #[test]
+    fn all_wrong_fields_are_told_but_what_comes_before_fields_first() {
+        let wrong = |field: &str| Err::<(), _>(Error::invalid(field, "is wrong"));
+        let Err(Error::ValidationFailed { errors }) = Error::both(wrong("a"), wrong("b")) else { panic!() };
+        assert_eq!(errors.iter().map(|error| error.field.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let unreadable = || Err::<(), _>(Error::UnsupportedMediaType);
+        for (first, second) in [
+            (wrong("a"), unreadable()),
+            (unreadable(), wrong("b")),
+            (Ok(()), unreadable()),
+            (unreadable(), Ok(())),
+        ] {
+            assert_eq!(Error::both(first, second), Err(Error::UnsupportedMediaType));
+        }
+        assert_eq!(Error::both(Ok(1), Ok(2)), Ok((1, 2)));
     }
 
     #[test]

@@ -24,6 +24,8 @@ use crate::live::message::{Stale, Stock};
 
 /// Where a handler keeps its codes, before they become responses.
 const CODES_EXTENSION: &str = "x-problem-codes";
+/// What every id is.
+const ID_PATTERN: &str = "^[0-9a-fA-F]{24}$";
 /// Where the document is.
 const DOCUMENT_PATH: &str = "/openapi.json";
 
@@ -92,7 +94,11 @@ struct Base;
 /// This document
 #[utoipa::path(
     get, path = "/openapi.json", tag = "status", operation_id = "openapi",
-    responses((status = OK, description = "OpenAPI 3.1", body = Object)),
+    params(("If-None-Match" = Option<String>, Header, description = "The ETag of the document that you have")),
+    responses(
+        (status = OK, description = "OpenAPI 3.1", body = Object, headers(("ETag" = String, description = "For If-None-Match"))),
+        (status = NOT_MODIFIED, description = "The document is the one that you have"),
+    ),
 )]
 #[expect(dead_code, reason = "it only describes a route of `router`")]
 fn document() {}
@@ -123,8 +129,10 @@ pub fn base() -> utoipa::openapi::OpenApi {
 pub fn router(mut document: utoipa::openapi::OpenApi) -> Router<AppState> {
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         add_problems(operation);
+        operation.parameters.iter_mut().flatten().for_each(describe_parameter);
     }
     close_requests(&mut document);
+    describe_members(&mut document);
     let rendered = Rendered::digested(&document);
     let page = SwaggerUi::new("/docs").config(
         utoipa_swagger_ui::Config::from(DOCUMENT_PATH).persist_authorization(true).validator_url("none"),
@@ -146,6 +154,31 @@ fn close_requests(document: &mut utoipa::openapi::OpenApi) {
         {
             object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
         }
+    }
+}
+
+/// What all ids look like, and which codes there are.
+fn describe_members(document: &mut utoipa::openapi::OpenApi) {
+    let components = document.components.get_or_insert_default();
+    for (schema_name, schema) in &mut components.schemas {
+        let RefOr::T(Schema::Object(object)) = schema else { continue };
+        for (name, member) in &mut object.properties {
+            let RefOr::T(Schema::Object(member)) = member else { continue };
+            if name == "id" || name.ends_with("Id") {
+                member.pattern = Some(ID_PATTERN.into());
+            } else if schema_name == "Problem" && name == "code" {
+                member.enum_values = Some(Code::ALL.iter().map(|code| code.name().into()).collect());
+            }
+        }
+    }
+}
+
+fn describe_parameter(parameter: &mut RefOr<Parameter>) {
+    if let RefOr::T(parameter) = parameter
+        && (parameter.name == "id" || parameter.name == "productId")
+        && let Some(RefOr::T(Schema::Object(id))) = &mut parameter.schema
+    {
+        id.pattern = Some(ID_PATTERN.into());
     }
 }
 

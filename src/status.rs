@@ -1,23 +1,19 @@
 //! `/time` and `/health`: what clients, load balancers and the person on call ask the server about itself.
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::AppState;
 use crate::error::Result;
+use crate::http::{Uncached, uncached};
 use crate::timestamp::Timestamp;
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(time)).routes(routes!(live)).routes(routes!(ready))
 }
-
-const NO_STORE: [(HeaderName, HeaderValue); 1] =
-    [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
 /// The time.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -44,8 +40,8 @@ pub struct Health {
     get, path = "/time", tag = "status", operation_id = "time",
     responses((status = OK, description = "The time", body = Time)),
 )]
-async fn time(State(app): State<AppState>) -> ([(HeaderName, HeaderValue); 1], Json<Time>) {
-    (NO_STORE, Json(Time { now: app.pulse().database_time() }))
+async fn time(State(app): State<AppState>) -> Uncached<Time> {
+    uncached(Time { now: app.pulse().database_time() })
 }
 
 /// Whether the process runs
@@ -53,8 +49,8 @@ async fn time(State(app): State<AppState>) -> ([(HeaderName, HeaderValue); 1], J
     get, path = "/health/live", tag = "status", operation_id = "live",
     responses((status = OK, description = "It does", body = Health)),
 )]
-async fn live() -> ([(HeaderName, HeaderValue); 1], Json<Health>) {
-    (NO_STORE, Json(Health { status: "live", feed: None }))
+async fn live() -> Uncached<Health> {
+    uncached(Health { status: "live", feed: None })
 }
 
 /// Whether a purchase could commit now
@@ -66,9 +62,9 @@ async fn live() -> ([(HeaderName, HeaderValue); 1], Json<Health>) {
     responses((status = OK, description = "It could", body = Health)),
     extensions(("x-problem-codes" = json!(["database_unavailable", "overloaded"]))),
 )]
-async fn ready(State(app): State<AppState>) -> Result<([(HeaderName, HeaderValue); 1], Json<Health>)> {
+async fn ready(State(app): State<AppState>) -> Result<Uncached<Health>> {
     app.check_open()?;
     app.pulse().check()?;
     let feed = if app.feed().is_live() { "live" } else { "stale" };
-    Ok((NO_STORE, Json(Health { status: "ready", feed: Some(feed) })))
+    Ok(uncached(Health { status: "ready", feed: Some(feed) }))
 }

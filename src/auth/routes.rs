@@ -1,8 +1,7 @@
 //! `/auth`: register, log in, who am I.
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -14,6 +13,7 @@ use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
 use crate::http::fields::{Fields, email, line, verbatim};
+use crate::http::{Uncached, uncached};
 use crate::timestamp::Timestamp;
 
 /// The routes of this file.
@@ -80,13 +80,9 @@ pub struct Session {
     pub expires_at: Timestamp,
 }
 
-/// Keeps tokens out of every cache.
-const NO_STORE: [(HeaderName, HeaderValue); 1] =
-    [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-
-fn session(app: &AppState, user: &User) -> Result<Json<Session>> {
+fn session(app: &AppState, user: &User) -> Result<Uncached<Session>> {
     let signed = app.tokens().sign(user)?;
-    Ok(Json(Session {
+    Ok(uncached(Session {
         user: user.into(),
         token: signed.token,
         token_type: "Bearer",
@@ -104,9 +100,9 @@ fn session(app: &AppState, user: &User) -> Result<Json<Session>> {
 async fn register(
     State(app): State<AppState>,
     Body(request): Body<RegisterRequest>,
-) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<Session>)> {
+) -> Result<(StatusCode, Uncached<Session>)> {
     let user = app.accounts().register(request.name, request.email, request.password, Role::Customer).await?;
-    Ok((StatusCode::CREATED, NO_STORE, session(&app, &user)?))
+    Ok((StatusCode::CREATED, session(&app, &user)?))
 }
 
 /// Log in
@@ -116,12 +112,9 @@ async fn register(
     responses((status = OK, description = "The account and a token for it", body = Session)),
     extensions(("x-problem-codes" = json!(["invalid_credentials", "rate_limited", "overloaded", "database_unavailable"]))),
 )]
-async fn login(
-    State(app): State<AppState>,
-    Body(request): Body<LoginRequest>,
-) -> Result<([(HeaderName, HeaderValue); 1], Json<Session>)> {
+async fn login(State(app): State<AppState>, Body(request): Body<LoginRequest>) -> Result<Uncached<Session>> {
     let user = app.accounts().log_in(&request.email, request.password).await?;
-    Ok((NO_STORE, session(&app, &user)?))
+    session(&app, &user)
 }
 
 /// The account that the token belongs to
@@ -131,13 +124,10 @@ async fn login(
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!(["not_found", "overloaded", "database_unavailable"]))),
 )]
-async fn me(
-    State(app): State<AppState>,
-    user: CurrentUser,
-) -> Result<([(HeaderName, HeaderValue); 1], Json<UserView>)> {
+async fn me(State(app): State<AppState>, user: CurrentUser) -> Result<Uncached<UserView>> {
     let account = app.accounts().find(user.id).await?;
     let account = account.ok_or(Error::NotFound {
         detail: "The token is good, but its user has no account here; another provider made it.",
     })?;
-    Ok((NO_STORE, Json((&account).into())))
+    Ok(uncached(UserView::from(&account)))
 }

@@ -1,6 +1,5 @@
 //! The tokens: JWT, HS256. Whoever holds the secret may mint them; buying needs no account here.
 
-use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use mongodb::bson::oid::ObjectId;
 use serde::{Deserialize, Serialize};
@@ -16,6 +15,8 @@ use crate::timestamp::Timestamp;
 pub const ISSUER: &str = "flash-sale";
 /// A token is valid from this long before it is made, in seconds: the servers' clocks may differ by so much.
 const CLOCK_SKEW_SECONDS: i64 = 30;
+/// By so much, in seconds, the clock of an identity provider may be fast.
+const FOREIGN_CLOCK_SKEW_SECONDS: f64 = 5.0;
 /// The longest display name in a token, in characters; longer ones are cut.
 const NAME_CHARACTERS_MAX: usize = 80;
 
@@ -40,14 +41,16 @@ struct Claims {
     exp: i64,
 }
 
-/// The claims that are read back; the validation has seen to the others.
+/// The claims that are read back; the validation has seen to the others. Moments may have fractions (RFC 7519, 2).
 #[derive(Debug, Deserialize)]
 struct VerifiedClaims {
     sub: String,
     name: String,
     role: Role,
     #[expect(dead_code, reason = "a token without it is refused; nothing depends on its value")]
-    iat: i64,
+    iat: f64,
+    nbf: f64,
+    exp: f64,
 }
 
 /// A token and the moment it expires.
@@ -63,8 +66,9 @@ impl Tokens {
     pub fn new(secret: &Secret, limits: &Limits) -> Self {
         hs256::install();
         let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = 0;
-        validation.validate_nbf = true;
+        // The moments are compared here: the library has one leeway for both, and lets a token pass in the second in which it
+        // expires.
+        validation.validate_exp = false;
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[ISSUER]);
         validation.set_required_spec_claims(&["sub", "iss", "aud", "nbf", "exp"]);
@@ -107,15 +111,19 @@ impl Tokens {
     pub fn verify(&self, token: &str) -> Result<CurrentUser> {
         let refused = |detail| Error::Unauthenticated { detail, has_token: true };
         let data = jsonwebtoken::decode::<VerifiedClaims>(token, &self.decoding_key, &self.validation)
-            .map_err(|error| match error.kind() {
-                ErrorKind::ExpiredSignature => Error::TokenExpired,
-                _ => refused("The token is not one of ours, or not valid yet."),
-            })?;
+            .map_err(|_| refused("The token is not one of ours."))?;
         // Nothing that a token may call critical is understood here (RFC 7515, 4.1.11).
         if data.header.crit.is_some() {
             return Err(refused("The token has a `crit` header."));
         }
         let claims = data.claims;
+        let now = Timestamp::now_here().milliseconds() as f64 / 1000.0;
+        if claims.exp <= now {
+            return Err(Error::TokenExpired);
+        }
+        if claims.nbf > now + FOREIGN_CLOCK_SKEW_SECONDS {
+            return Err(refused("The token is not valid yet."));
+        }
         let id: ObjectId = claims
             .sub
             .parse()
@@ -183,6 +191,19 @@ mod tests {
         }
         let past = Timestamp::now_here().milliseconds() / 1000 - 1;
         assert_eq!(verify(&claims(|claims| claims["exp"] = json!(past))).unwrap_err(), Error::TokenExpired);
+    }
+
+    #[test]
+    fn moments_are_compared_as_they_are_meant() {
+        let now = Timestamp::now_here().milliseconds() / 1000;
+        assert_eq!(verify(&claims(|claims| claims["exp"] = json!(now))).unwrap_err(), Error::TokenExpired);
+        for (name, value) in [
+            ("iat", json!(now as f64 + 0.5)),
+            ("nbf", json!(now as f64 + 1.5)),
+            ("exp", json!(now as f64 + 60.5)),
+        ] {
+            assert!(verify(&claims(|claims| claims[name] = value)).is_ok(), "{name}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl<T: FromFields> FromRequest<AppState> for Body<T> {
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self> {
         let (parts, body) = request.into_parts();
-        if !is_json(&parts.headers) {
+        if !is_json(&parts.headers) || is_encoded(&parts.headers) {
             return Err(Error::UnsupportedMediaType);
         }
         let bytes = read(body, app.limits()).await?;
@@ -69,6 +69,11 @@ fn is_json(headers: &HeaderMap) -> bool {
     }
     let essence = essence.to_ascii_lowercase();
     essence.starts_with("application/") && essence.ends_with("+json")
+}
+
+/// Whether the body is compressed, which none may be: a small one may hide a huge one.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
 }
 
 async fn read(body: HttpBody, limits: &Limits) -> Result<Bytes> {

@@ -48,11 +48,21 @@ pub fn if_match(headers: &HeaderMap) -> IfMatch {
         if entry == "*" {
             return IfMatch::Any;
         }
-        let version: Option<i64> =
-            entry.trim_matches('"').split('-').next().and_then(|version| version.parse().ok());
-        versions.extend(version);
+        versions.extend(version_of(entry));
     }
     IfMatch::Versions(versions)
+}
+
+/// The version of a tag; its state does not matter, since nobody can change that but time.
+fn version_of(entry: &str) -> Option<i64> {
+    let text = match entry.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"')?,
+        None => entry,
+    };
+    let (version, state) = text.split_once('-').unwrap_or((text, ""));
+    let is_number = version.bytes().all(|byte| byte.is_ascii_digit()) && !version.starts_with('0');
+    let is_state = state.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    version.parse().ok().filter(|_| is_number && is_state)
 }
 
 fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
@@ -81,7 +91,9 @@ mod tests {
         check("7", IfMatch::Versions(vec![7]));
         check("*", IfMatch::Any);
         check("W/\"7\"", IfMatch::Versions(vec![]));
-        check("\"abc\"", IfMatch::Versions(vec![]));
+        for nonsense in ["\"abc\"", "\"7-", "7\"", "+7", "-7", "07", "\"\"", "\"7-live-1\"", "\"7 8\""] {
+            check(nonsense, IfMatch::Versions(vec![]));
+        }
         assert_eq!(if_match(&HeaderMap::new()), IfMatch::Missing);
     }
 

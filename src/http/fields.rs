@@ -147,17 +147,18 @@ pub fn line(characters: RangeInclusive<usize>) -> impl FnOnce(Value) -> Rule<Str
     move |value| {
         let text = text(value)?.trim().to_owned();
         check_length(&text, &characters)?;
-        if text.chars().any(|character| character.is_control() || is_invisible(character)) {
+        if text.chars().any(is_hidden) {
             return Err("must have no control or invisible characters".into());
         }
         Ok(text)
     }
 }
 
-/// Zero-width characters and those that turn the direction of writing: a name with them looks like another. The joiners,
-/// which some scripts and emoji need, are none of them.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+/// Whether it is a control character, or one that has no width or turns the direction of writing: a name with them looks like
+/// another. The joiners, which some scripts and emoji need, are none of them.
+pub fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A text of so many characters, exactly as sent.
@@ -186,11 +187,15 @@ pub fn email(value: Value) -> Rule<String> {
     Ok(text)
 }
 
-/// An absolute http or https URL.
+/// An absolute http or https URL, after blanks at both ends are cut off.
 pub fn http_url(value: Value) -> Rule<String> {
-    let text = text(value)?;
-    let valid = text.chars().count() <= URL_CHARACTERS_MAX
-        && url::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let text = text(value)?.trim().to_owned();
+    // The parser makes URLs out of more than what a browser's address line is meant for.
+    let is_written_out = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme))
+        && !text.chars().any(|character| character.is_whitespace() || character.is_control());
+    let valid = is_written_out
+        && text.chars().count() <= URL_CHARACTERS_MAX
+        && url::Url::parse(&text).is_ok_and(|url| url.has_host());
     if valid {
         Ok(text)
     } else {
@@ -251,6 +256,21 @@ mod tests {
     #[test]
     fn a_right_body_passes() {
         assert_eq!(errors_of(json!({"name": " Ada ", "price": {"amount": 10}})), []);
+    }
+
+    #[test]
+    fn an_url_is_written_out() {
+        assert_eq!(http_url(json!(" https://shop.example/a ")), Ok("https://shop.example/a".into()));
+        for bad in [
+            "https:shop.example",
+            "//shop.example",
+            "ftp://shop.example",
+            "http://",
+            "https://shop.example/a b",
+            "x",
+        ] {
+            assert!(http_url(json!(bad)).is_err(), "{bad}");
+        }
     }
 
     #[test]

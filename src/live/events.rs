@@ -62,8 +62,7 @@ async fn events(
         "purchases" => Ok(()),
         _ => Err("must be purchases".into()),
     });
-    query.finish()?;
-    let after = last_event_id(&headers)?;
+    let ((), after) = Error::both(query.finish(), last_event_id(&headers))?;
     app.check_open()?;
     let place = app.watchers().enter(address)?;
     let subscription = app.rooms().watch(id, purchases.map(|()| after)).await.map_err(named_as_sent)?;

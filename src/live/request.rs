@@ -1,8 +1,9 @@
 //! What a WebSocket client asks for.
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::http::fields::{Fields, Rule, id, integer};
 use crate::id::Id;
 
 /// `{"subscribe": [...], "unsubscribe": [...], "include": ["purchases"], "after": 17}`, all of them optional.
@@ -18,58 +19,58 @@ pub struct SocketRequest {
     pub after: Option<i64>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fields {
-    subscribe: Option<Vec<String>>,
-    unsubscribe: Option<Vec<String>>,
-    include: Option<Vec<Include>>,
-    after: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Include {
-    Purchases,
-}
-
 impl SocketRequest {
     /// Reads a message that names at most `products_max` products in each list.
     ///
     /// # Errors
     /// `malformed_json`, `validation_failed`.
     pub fn parse(text: &str, products_max: usize) -> Result<Self> {
-        let value: serde_json::Value = serde_json::from_str(text)
+        let value: Value = serde_json::from_str(text)
             .map_err(|error| Error::MalformedJson { detail: format!("The message is no JSON: {error}.") })?;
-        let invalid = |message: String| Error::invalid("message", message);
-        let fields: Fields = serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?;
-        if fields.subscribe.is_none() && fields.unsubscribe.is_none() {
-            return Err(invalid("must have subscribe or unsubscribe".into()));
+        if !value.is_object() {
+            return Err(Error::invalid("message", "must be a JSON object"));
         }
-        let wants_purchases = fields.include.is_some_and(|include| !include.is_empty());
-        if fields.after.is_some() && !wants_purchases {
-            return Err(Error::invalid("after", r#"goes with "include": ["purchases"]"#));
+        let has = |name| value.get(name).is_some_and(|value| !value.is_null());
+        let (is_empty, has_after) = (!has("subscribe") && !has("unsubscribe"), has("after"));
+        let mut fields = Fields::of(value)?;
+        let subscribe = fields.optional("subscribe", ids(products_max));
+        let unsubscribe = fields.optional("unsubscribe", ids(products_max));
+        let wants_purchases = fields.optional("include", includes_purchases);
+        let after = fields.optional("after", integer(0..=i64::MAX));
+        if is_empty {
+            fields.wrong("message", "must have subscribe or unsubscribe");
         }
-        let after = fields.after.map(i64::try_from).transpose();
-        Ok(Self {
-            subscribe: ids("subscribe", fields.subscribe, products_max)?,
-            unsubscribe: ids("unsubscribe", fields.unsubscribe, products_max)?,
-            wants_purchases,
-            after: after.map_err(|_| Error::invalid("after", "must be the number of a purchase"))?,
-        })
+        if has_after && wants_purchases != Some(true) {
+            fields.wrong("after", r#"goes with "include": ["purchases"]"#);
+        }
+        fields.finish(Some(Self {
+            subscribe: subscribe.unwrap_or_default(),
+            unsubscribe: unsubscribe.unwrap_or_default(),
+            wants_purchases: wants_purchases.unwrap_or_default(),
+            after,
+        }))
     }
 }
 
-fn ids(field: &str, texts: Option<Vec<String>>, products_max: usize) -> Result<Vec<Id>> {
-    let texts = texts.unwrap_or_default();
-    if texts.len() > products_max {
-        return Err(Error::invalid(field, format!("must have at most {products_max} ids")));
+/// Ids, each once.
+fn ids(products_max: usize) -> impl FnOnce(Value) -> Rule<Vec<Id>> {
+    move |value| {
+        let Value::Array(values) = value else { return Err("must be a list of ids".into()) };
+        if values.len() > products_max {
+            return Err(format!("must have at most {products_max} ids"));
+        }
+        let mut ids = values.into_iter().map(id).collect::<Rule<Vec<Id>>>()?;
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
     }
-    let ids: Result<Vec<Id>, _> = texts.iter().map(|text| text.parse()).collect();
-    let mut ids = ids.map_err(|_| Error::invalid(field, "must be ids of 24 hexadecimal digits"))?;
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(ids)
+}
+
+fn includes_purchases(value: Value) -> Rule<bool> {
+    match value {
+        Value::Array(names) if names.iter().all(|name| name == "purchases") => Ok(!names.is_empty()),
+        _ => Err(r#"must be ["purchases"]"#.into()),
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +98,10 @@ mod tests {
         refused("{", Code::MalformedJson);
         for text in [
             "[]",
+            r#"[["65f1c0ffee65f1c0ffee65f1"],null,null,null]"#,
+            "5",
             "{}",
+            r#"{"subscribe":null}"#,
             r#"{"subscribe":"65f1c0ffee65f1c0ffee65f1"}"#,
             r#"{"subscribe":["x"]}"#,
             r#"{"subscribe":[{"$oid":"65f1c0ffee65f1c0ffee65f1"}]}"#,

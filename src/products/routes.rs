@@ -171,21 +171,26 @@ async fn delete_product(
 /// Add stock
 #[utoipa::path(
     post, path = "/products/{id}/restock", tag = "products", operation_id = "restockProduct",
-    params(("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1")),
+    params(
+        ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
+        ("If-Match" = Option<String>, Header, description = "Only this version", example = "\"8-live\""),
+    ),
     request_body = RestockRequest,
     responses((status = OK, description = "The product with its new stock", body = ProductView, headers(("ETag" = String, description = "For If-Match")))),
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
-        "forbidden", "product_not_found", "overloaded", "database_unavailable", "outcome_unknown",
+        "forbidden", "product_not_found", "version_conflict", "overloaded", "database_unavailable", "outcome_unknown",
     ]))),
 )]
 async fn restock_product(
     State(app): State<AppState>,
     _: Admin,
     id: PathId,
+    headers: HeaderMap,
     Body(request): Body<RestockRequest>,
 ) -> Result<Response> {
-    let product = app.catalogue().restock(id.or(Error::ProductNotFound)?, request.quantity).await?;
+    let id = id.or(Error::ProductNotFound)?;
+    let product = app.catalogue().restock(id, if_match(&headers), request.quantity).await?;
     whole(&app, StatusCode::OK, product)
 }
 

@@ -244,27 +244,31 @@ impl Catalogue {
         Ok(self.cache.offer(product, began))
     }
 
-    /// Adds stock.
+    /// Adds stock; if `if_match` names versions, only to one of those.
     ///
     /// # Errors
-    /// `product_not_found`, `validation_failed` when the stock would pass its bound, and those of a write.
-    pub async fn restock(&self, id: ObjectId, quantity: i64) -> Result<Arc<Product>> {
+    /// `product_not_found`, `version_conflict`, `validation_failed` when the stock would pass its bound, and those of a
+    /// write.
+    pub async fn restock(&self, id: ObjectId, if_match: IfMatch, quantity: i64) -> Result<Arc<Product>> {
         let began = Instant::now();
         let store = self.store.clone();
         let product = self
             .store
             .write(async move {
-                let room = doc! { "_id": id, "totalStock": { "$lte": STOCK_MAX - quantity } };
+                let mut room = doc! { "_id": id, "totalStock": { "$lte": STOCK_MAX - quantity } };
+                room.extend(named_version(&if_match));
                 let change = doc! {
                     "$inc": { "stock": quantity, "totalStock": quantity, "version": 1_i64 },
                     "$currentDate": { "updatedAt": true },
                 };
                 match update(&store, room, change).await? {
                     Some(product) => Ok(product),
-                    None => {
-                        read(&store, id).await?;
-                        Err(Error::invalid("quantity", format!("would lift the stock above {STOCK_MAX}")))
-                    }
+                    None => match read(&store, id).await?.total_stock > STOCK_MAX - quantity {
+                        true => {
+                            Err(Error::invalid("quantity", format!("would lift the stock above {STOCK_MAX}")))
+                        }
+                        false => Err(Error::VersionConflict),
+                    },
                 }
             })
             .await?;
@@ -281,9 +285,7 @@ impl Catalogue {
         self.store
             .write(async move {
                 let mut unsold = doc! { "_id": id, "sold": 0 };
-                if let IfMatch::Versions(versions) = &if_match {
-                    unsold.insert("version", doc! { "$in": versions });
-                }
+                unsold.extend(named_version(&if_match));
                 let result = store.products.delete_one(unsold).await;
                 if result.map_err(|error| failure::of_write(&error))?.deleted_count == 1 {
                     return Ok(());
@@ -296,6 +298,14 @@ impl Catalogue {
             .await?;
         self.cache.deleted(id);
         Ok(())
+    }
+}
+
+/// That the product's version is one of those that are named, if any are.
+fn named_version(if_match: &IfMatch) -> Document {
+    match if_match {
+        IfMatch::Versions(versions) => doc! { "version": { "$in": versions } },
+        IfMatch::Missing | IfMatch::Any => doc! {},
     }
 }
 

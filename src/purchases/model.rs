@@ -3,6 +3,7 @@
 use mongodb::bson::DateTime;
 use serde::{Deserialize, Serialize};
 
+use crate::http::fields::is_hidden;
 use crate::id::Id;
 use crate::products::model::Money;
 use crate::timestamp::Timestamp;
@@ -80,13 +81,17 @@ impl From<&Purchase> for PurchaseView {
     }
 }
 
+/// What stands in an address, in all its widths.
+const AT_SIGNS: [char; 3] = ['@', '\u{ff20}', '\u{fe6b}'];
+
 /// A name as everybody may see it: the first name and the initial of the last, never an e-mail address.
 pub fn public_name(name: &str) -> String {
     // A token's name comes from outside: an address is none, and neither is what shows no letter or digit.
-    let is_name = |word: &&str| !word.contains('@') && word.chars().any(char::is_alphanumeric);
-    let mut words = name.split_whitespace().filter(is_name);
+    let visible: String = name.chars().filter(|character| !is_hidden(*character)).collect();
+    let is_name = |word: &&str| !word.contains(AT_SIGNS) && word.chars().any(char::is_alphanumeric);
+    let mut words = visible.split_whitespace().filter(is_name);
     let Some(first) = words.next() else { return "Anonymous".into() };
-    match words.next_back().and_then(|last| last.chars().next()) {
+    match words.next_back().and_then(|last| last.chars().find(|character| character.is_alphanumeric())) {
         Some(initial) => format!("{first} {}.", initial.to_uppercase()),
         None => first.to_owned(),
     }
@@ -107,6 +112,9 @@ mod tests {
             ("Ada ada@shop.example", "Ada"),
             ("", "Anonymous"),
             ("\u{200b} \u{202e}", "Anonymous"),
+            ("\u{202e}Eve\u{0} \u{200b}right", "Eve R."),
+            ("Ada (admin)", "Ada A."),
+            ("ada\u{ff20}shop.example Lovelace", "Lovelace"),
         ] {
             assert_eq!(public_name(name), expected);
         }

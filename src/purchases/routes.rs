@@ -25,6 +25,7 @@ use crate::http::body::{Body, FromFields};
 use crate::http::fields::{Fields, id, integer};
 use crate::http::page::{Page, Query};
 use crate::http::path::PathId;
+use crate::http::{Uncached, uncached};
 use crate::id::Id;
 use crate::products::request::QUANTITY_MAX;
 
@@ -104,9 +105,10 @@ async fn purchase(
     State(app): State<AppState>,
     _admission: Admission,
     user: CurrentUser,
-    IdempotencyKey(key): IdempotencyKey,
-    Body(request): Body<PurchaseRequest>,
+    key: Result<IdempotencyKey>,
+    body: Result<Body<PurchaseRequest>>,
 ) -> Result<Response> {
+    let (IdempotencyKey(key), Body(request)) = Error::both(key, body)?;
     app.pulse().check()?;
     if key.is_none() && app.feed().is_live() {
         let now = app.pulse().database_time();
@@ -182,7 +184,7 @@ async fn list_purchases(
     State(app): State<AppState>,
     user: CurrentUser,
     mut query: Query,
-) -> Result<Json<Page<PurchaseView>>> {
+) -> Result<Uncached<Page<PurchaseView>>> {
     let page = query.page::<PurchaseCursor>();
     query.finish()?;
     let selection = match user.role {
@@ -190,7 +192,7 @@ async fn list_purchases(
         Role::Customer => Selection::User(user.id),
     };
     let purchases = service::newest(app.store(), selection, &page).await?;
-    Ok(Json(purchases.map(|purchase| (&purchase).into())))
+    Ok(uncached(purchases.map(|purchase| PurchaseView::from(&purchase))))
 }
 
 /// One purchase
@@ -205,11 +207,11 @@ async fn get_purchase(
     State(app): State<AppState>,
     user: CurrentUser,
     id: PathId,
-) -> Result<Json<PurchaseView>> {
+) -> Result<Uncached<PurchaseView>> {
     let purchase = service::find(app.store(), id.or(Error::PurchaseNotFound)?).await?;
     // Another's purchase is answered like none at all: its existence is nobody's business.
     let purchase = purchase.filter(|purchase| user.role == Role::Admin || purchase.user_id == user.id);
-    Ok(Json((&purchase.ok_or(Error::PurchaseNotFound)?).into()))
+    Ok(uncached(PurchaseView::from(&purchase.ok_or(Error::PurchaseNotFound)?)))
 }
 
 #[cfg(test)]

@@ -23,11 +23,13 @@ async fn unknown_paths_and_wrong_methods() {
         (Method::POST, "/health/live", "GET,HEAD"),
         (Method::POST, "/openapi.json", "GET,HEAD"),
         (Method::POST, "/docs/", "GET,HEAD"),
+        (Method::OPTIONS, "/products", "GET,HEAD,POST"),
     ] {
         let answer = visitor.send(method, path, None, &[]).await.problem(405, "method_not_allowed");
         let allowed = answer.header("allow").unwrap();
         assert!(allow.is_empty() || allowed == allow, "{path}: {allowed}");
     }
+    visitor.send(Method::OPTIONS, "/nope", None, &[]).await.problem(404, "not_found");
     shop.close().await;
 }
 
@@ -47,6 +49,9 @@ async fn bodies_that_are_no_json() {
     for content_type in ["text/plain", "application/x-www-form-urlencoded", "", "json"] {
         send("{}", content_type).await.problem(415, "unsupported_media_type");
     }
+    let headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")];
+    let packed = visitor.send(Method::POST, "/auth/login", Some("{}".into()), &headers).await;
+    packed.problem(415, "unsupported_media_type");
     for body in ["[]", "17", "null", "\"x\"", "true"] {
         send(body, "application/json; charset=utf-8").await.invalid(&[""]);
     }

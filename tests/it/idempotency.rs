@@ -115,6 +115,8 @@ async fn a_key_is_visible_ascii() {
     for key in ["", "two words", "\u{e9}", &"x".repeat(256)] {
         ada.purchase_with_key(&id, 1, key).await.invalid(&["Idempotency-Key"]);
     }
+    // All that is wrong is told, wherever it stands.
+    ada.purchase_with_key(&id, 0, "two words").await.invalid(&["Idempotency-Key", "quantity"]);
     ada.purchase_with_key(&id, 1, &"~".repeat(255)).await.expect(201);
     shop.close().await;
 }

@@ -135,6 +135,8 @@ async fn what_cannot_be_watched_is_refused() {
         shop.buyer().purchase(&id).await.expect(201);
     }
     let purchases = format!("{events}?include=purchases");
+    let both = visitor.get_with(&format!("{events}?include=all"), &[("Last-Event-ID", "x")]).await;
+    both.invalid(&["include", "Last-Event-ID"]);
     visitor.get_with(&purchases, &[("Last-Event-ID", "0")]).await.invalid(&["Last-Event-ID"]);
     let mut stream = EventStream::purchases(&visitor, &id, Some(1)).await;
     assert_eq!(stream.expect("product").await.id, None, "two purchases before it are still to come");

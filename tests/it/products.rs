@@ -1,5 +1,6 @@
 //! The catalogue and its upkeep.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{NO_ID, Shop, sneaker, sneaker_with};
@@ -157,6 +158,13 @@ async fn stock_comes_by_restocking() {
         (&json!(2), &json!(1), &json!(3))
     );
     shop.buyer().purchase(&id).await.expect(201);
+    let again = |if_match: &'static str| {
+        let body = Some(json!({"quantity": 1}).to_string());
+        let (admin, path) = (&admin, &path);
+        async move { admin.send(Method::POST, path, body, &[("If-Match", if_match)]).await }
+    };
+    again("\"1-live\"").await.problem(412, "version_conflict");
+    again("*").await.expect(200);
     for quantity in [json!(0), json!(-1), json!(1001), json!("1"), json!(null)] {
         admin.post(&path, &json!({"quantity": quantity})).await.invalid(&["quantity"]);
     }

@@ -101,7 +101,8 @@ async fn own_purchases_are_listed_newest_first_and_private() {
         expected.insert(0, ada.purchase(product).await.expect(201).json);
     }
     eve.purchase(&first).await.expect(201);
-    assert_eq!(ada.get("/purchases").await.expect(200).json["items"], json!(expected));
+    let own = ada.get("/purchases").await.expect(200);
+    assert_eq!((&own.json["items"], own.header("cache-control")), (&json!(expected), Some("no-store")));
 
     let page = ada.get("/purchases?limit=3").await.expect(200).json;
     assert_eq!(page["items"], json!(expected[..3]));
