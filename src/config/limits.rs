@@ -226,8 +226,8 @@ impl Default for Limits {
             // What a core sells in about half a second: the memory that they take is bounded even if nothing is predicted.
             purchases_in_flight_max: 10_000,
             purchases_in_flight_min: 100,
-            predicted_wait_ms_max: 800,
-            lane_predicted_wait_ms_max: 600,
+            predicted_wait_ms_max: 600,
+            lane_predicted_wait_ms_max: 500,
             lane_purchases_in_flight_min: 50,
             lane_queue_purchases_max: 10_000,
             // With the batch, an answer within two seconds even from a slow database: later, most clients have given up.
