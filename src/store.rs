@@ -44,6 +44,8 @@ pub struct Store {
     pub purchases: Collection<Purchase>,
     /// For commands that concern many documents.
     pub database: Database,
+    /// What this and the other servers call themselves to the database.
+    pub application: Arc<str>,
     reads: Arc<Semaphore>,
     sale_reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
@@ -56,9 +58,10 @@ pub struct Store {
 }
 
 impl Store {
-    fn new(client: Client, database: Database, limits: &Limits) -> Self {
+    fn new(client: Client, database: Database, application: Arc<str>, limits: &Limits) -> Self {
         Self {
             client,
+            application,
             users: database.collection(schema::USERS),
             products: database.collection(schema::PRODUCTS),
             purchases: database.collection(schema::PURCHASES),

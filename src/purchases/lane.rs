@@ -185,6 +185,7 @@ impl Lane {
                     self.product_id,
                     excuse.code().title()
                 );
+                self.registry.end_abandoned();
                 return (batch.all(&excuse), Vec::new());
             }
             // Rivals that collided once shall not collide in step.

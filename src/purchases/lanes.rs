@@ -1,6 +1,7 @@
 //! The lanes of this process: which product has one, and how a purchase gets into it and its reply out.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use rand::RngExt as _;
@@ -11,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::batch::Receipt;
 use super::committer::Commits;
 use super::lane::Lane;
+use super::orphan;
 use super::places::{self, LanePlaces, Place, Places};
 use super::settle::Request;
 use super::waiting::{self, Waiting};
@@ -23,6 +25,8 @@ use crate::store::Store;
 
 /// The lanes that are looked at to find one that has nothing to do: as many as it takes, unless nearly all are busy.
 const SAMPLE_LANES: usize = 16;
+/// By so much longer than a batch's time a transaction is left alone before it counts as abandoned.
+const IDLE_MARGIN: Duration = Duration::from_secs(1);
 
 /// The handle that routes use.
 pub struct Lanes {
@@ -42,6 +46,8 @@ pub struct Registry {
     pub metrics: Arc<Metrics>,
     /// This server, for the turns that servers take at a product.
     pub server: Id,
+    /// Held by whoever looks for abandoned transactions.
+    abandoned: Arc<tokio::sync::Mutex<()>>,
     /// The queues; none at all once the process shuts down. Purchases are put in under this lock, and a lane retires
     /// under it, so none is put into a queue that nobody serves.
     queues: Mutex<Option<Queues>>,
@@ -123,6 +129,7 @@ impl Lanes {
             catalogue,
             metrics,
             server: Id::new(),
+            abandoned: Arc::default(),
             queues: Mutex::new(Some(Queues { lanes: IndexMap::new(), commits })),
             places: Arc::new(Places::new(limits)),
             tasks,
@@ -174,6 +181,17 @@ impl Lanes {
 impl Registry {
     fn lock(&self) -> MutexGuard<'_, Option<Queues>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has abandoned transactions ended, unless somebody does already: a lane could not sell for the time of a whole batch.
+    pub fn end_abandoned(&self) {
+        let Ok(turn) = self.abandoned.clone().try_lock_owned() else { return };
+        let store = self.store.clone();
+        let idle_max = Limits::milliseconds(self.limits.batch_ms_max) + IDLE_MARGIN;
+        self.store.spawn(async move {
+            orphan::end_abandoned(&store, idle_max).await;
+            drop(turn);
+        });
     }
 
     fn enqueue(self: &Arc<Self>, product_id: Id, waiting: Waiting) -> Result<Place> {

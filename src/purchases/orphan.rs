@@ -1,10 +1,13 @@
 //! Transactions that nobody will commit any more, and that may still be open in the database: their statements or their commit
-//! got no answer. Until such a one is over, nobody can sell its products, on no server.
+//! got no answer, or their server was killed. Until such a one is over, nobody can sell its products, on no server; MongoDB
+//! itself waits for a minute and more.
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use mongodb::ClientSession;
 use mongodb::bson::doc;
+use mongodb::options::ReadConcern;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -28,6 +31,35 @@ pub async fn end(store: &Store, session: ClientSession) {
     store.spawn(end_twice(store.clone(), session, over));
     if timeout(Duration::from_millis(PATIENCE_MS_MAX), is_over).await.is_err() {
         tracing::warn!("a transaction may still be open; the database is asked to end it until it answers");
+    }
+}
+
+/// Ends the transactions that any server of this application has left alone for longer than `idle_max`, which has to be longer
+/// than a server waits for anything: those of servers that were killed, or that stand still. Should one of those go on, its
+/// commit fails, as it would after MongoDB's own minute.
+pub async fn end_abandoned(store: &Store, idle_max: Duration) {
+    let idle_microseconds = i64::try_from(idle_max.as_micros()).unwrap_or(i64::MAX);
+    let abandoned = doc! {
+        "type": "idleSession",
+        "appName": &*store.application,
+        "transaction.timeInactiveMicros": { "$gt": idle_microseconds },
+    };
+    let sessions = [doc! { "$currentOp": { "idleSessions": true } }, doc! { "$match": abandoned }];
+    let admin = store.client.database("admin");
+    // What is going on has no other read concern.
+    let look = admin.aggregate(sessions).read_concern(ReadConcern::local());
+    let found = store.read_sale(async { look.await?.try_collect::<Vec<_>>().await }).await;
+    let sessions: Vec<_> = found
+        .iter()
+        .flatten()
+        .filter_map(|session| Some(doc! { "id": session.get_document("lsid").ok()?.get("id")?.clone() }))
+        .collect();
+    if sessions.is_empty() {
+        return;
+    }
+    tracing::warn!("{} transactions of servers that are gone are ended", sessions.len());
+    if let Err(error) = admin.run_command(doc! { "killSessions": sessions }).await {
+        tracing::warn!("they could not be ended: {error}");
     }
 }
 

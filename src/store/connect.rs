@@ -74,6 +74,7 @@ impl Store {
     pub async fn connect(uri: &str, limits: &Limits) -> Result<Self, ConnectError> {
         let options = options(uri, limits).await?;
         let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let application = options.app_name.clone().unwrap_or_default().into();
         let name = options.default_database.clone().unwrap_or_else(|| DATABASE_NAME_DEFAULT.into());
         // Without connections that are kept warm: when those are refused for their password, the driver empties its pool, and
         // the check would learn that there is no server rather than why.
@@ -86,7 +87,7 @@ impl Store {
         let database = client.database(&name);
         super::schema::prepare(&database).await.map_err(|cause| explain(cause, &hosts))?;
         client.warm_connection_pool().await;
-        Ok(Self::new(client, database, limits))
+        Ok(Self::new(client, database, application, limits))
     }
 }
 

@@ -8,7 +8,7 @@ use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 
-use crate::harness::{Actor, Shop, sneaker_with};
+use crate::harness::{Actor, Shop, sneaker_with, soon};
 
 /// How long the sale is, in milliseconds.
 const SALE_MS: i64 = 500;
@@ -20,7 +20,7 @@ async fn open_transaction(shop: &Shop, product: &str, buyer: Id, key: &str) -> C
 
 /// An open transaction that has taken the first units of `product`, one for each buyer.
 async fn open_transaction_of(shop: &Shop, product: &str, buyers: &[(Id, &str)]) -> ClientSession {
-    let database = shop.database().await;
+    let database = shop.database_as("flash-sale").await;
     let product: Id = product.parse().unwrap();
     let mut session = database.client().start_session().await.unwrap();
     session.start_transaction().await.unwrap();
@@ -124,6 +124,20 @@ async fn check_answer_waits(shop: &Shop, product: &str, buyer: &Actor, session: 
     session.commit_transaction().await.unwrap();
     let answer = again.await.unwrap().expect(201);
     assert_eq!(answer.header("idempotent-replayed"), Some("true"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_that_is_gone_has_begun_is_ended() {
+    let shop = Shop::open_with(Limits { batch_ms_max: 300, ..Limits::default() }).await;
+    let id = shop.sell(&sneaker_with(json!({}))).await;
+    let ada = shop.buyer();
+    let mut session = open_transaction(&shop, &id, Id::new(), "another").await;
+    // MongoDB would keep the transaction open for a minute.
+    let sold = async { while ada.purchase(&id).await.status != 201 {} };
+    soon("a purchase", sold).await;
+    session.commit_transaction().await.unwrap_err();
+    assert_eq!(shop.check_invariants(&id, 1).await, 1);
+    shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

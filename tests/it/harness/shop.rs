@@ -133,6 +133,13 @@ impl Shop {
         client.default_database().unwrap()
     }
 
+    /// The same for somebody who calls himself that to the database.
+    pub async fn database_as(&self, application: &str) -> mongodb::Database {
+        let mut options = mongodb::options::ClientOptions::parse(&self.uri).await.unwrap();
+        options.app_name = Some(application.into());
+        mongodb::Client::with_options(options).unwrap().default_database().unwrap()
+    }
+
     /// The database as the servers use it.
     pub async fn store(&self) -> Store {
         Store::connect(&self.uri, &Limits::default()).await.unwrap()
