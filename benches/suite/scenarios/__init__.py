@@ -1,6 +1,6 @@
 """The scenarios, by name, in the order in which they run."""
 
-from . import audience, history, overload, reads, refusals, selling
+from . import audience, faults, history, overload, reads, refusals, selling
 
 ALL = {
     "hot-product": selling.hot_product,
@@ -19,4 +19,5 @@ ALL = {
     "overload-one-core": overload.one_core,
     "logins": overload.logins,
     "history": history.history,
+    "faults": faults.faults,
 }
