@@ -1,9 +1,12 @@
 //! Strict JSON bodies: the media type, the size, the syntax and every field are checked before a handler runs.
 
+use std::pin::pin;
+
 use axum::body::Body as HttpBody;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
+use futures_util::future::poll_immediate;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
@@ -79,8 +82,11 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 async fn read(body: HttpBody, limits: &Limits) -> Result<Bytes> {
     let patience = Limits::milliseconds(limits.body_read_ms_max);
     let body_bytes_max = limits.body_bytes_max;
-    let Ok(result) = tokio::time::timeout(patience, gather(Limited::new(body, body_bytes_max))).await else {
-        return Err(too_slow());
+    let mut gathered = pin!(gather(Limited::new(body, body_bytes_max)));
+    let result = match poll_immediate(gathered.as_mut()).await {
+        // A small body is there already, and needs no timer.
+        Some(result) => result,
+        None => tokio::time::timeout(patience, gathered).await.map_err(|_| too_slow())?,
     };
     match result {
         Ok(bytes) => Ok(bytes),

@@ -14,14 +14,16 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use futures_util::future::Either;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tower::Service;
 
-use crate::app::{App, AppState};
+use crate::app::AppState;
 use crate::config::Limits;
 use crate::error::Error;
 use crate::http::body;
@@ -30,23 +32,25 @@ use crate::http::body;
 const SMALL_BYTES_MAX: u64 = 8 * 1024;
 
 /// Lets the handler have the body, and reads what it leaves, within bounds.
-pub async fn layer(
+pub fn layer(
     app: AppState,
     request: Request<Incoming>,
     routes: Router,
-) -> Result<Response, Infallible> {
-    let answer = AssertUnwindSafe(answer(&app, request, routes)).catch_unwind();
-    // The cause is in the log, where the panic hook has put it.
-    Ok(answer.await.unwrap_or_else(|_| Error::Internal.into_response()))
-}
-
-async fn answer(app: &App, request: Request<Incoming>, routes: Router) -> Response {
+) -> impl Future<Output = Result<Response, Infallible>> {
     // A client that asks before it sends will not send what was refused.
     let asks = request.headers().contains_key(header::EXPECT);
-    if asks || http_body::Body::is_end_stream(request.body()) {
-        return call(routes, request.map(Body::new)).await;
-    }
-    let (parts, body) = request.into_parts();
+    let answer = if asks || http_body::Body::is_end_stream(request.body()) {
+        Either::Left(call(routes, request.map(Body::new)))
+    } else {
+        let (parts, body) = request.into_parts();
+        Either::Right(answer(app, parts, body, routes))
+    };
+    let answer = AssertUnwindSafe(answer).catch_unwind();
+    // The cause is in the log, where the panic hook has put it.
+    answer.map(|answer| Ok(answer.unwrap_or_else(|_| Error::Internal.into_response())))
+}
+
+async fn answer(app: AppState, parts: Parts, body: Incoming, routes: Router) -> Response {
     let limits = app.limits();
     let patience = Limits::milliseconds(limits.body_read_ms_max);
     if http_body::Body::size_hint(&body).upper().is_some_and(|bytes| bytes <= SMALL_BYTES_MAX) {
@@ -64,9 +68,8 @@ async fn answer(app: &App, request: Request<Incoming>, routes: Router) -> Respon
     response
 }
 
-async fn call(mut routes: Router, request: Request) -> Response {
-    let Ok(response) = routes.call(request).await;
-    response
+fn call(mut routes: Router, request: Request) -> impl Future<Output = Response> {
+    routes.call(request).map(|Ok(response)| response)
 }
 
 async fn discard(mut body: Shared, bytes_max: usize) {

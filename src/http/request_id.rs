@@ -4,12 +4,13 @@ use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use tower::Service;
 
-use crate::app::AppState;
+use crate::app::{App, AppState};
 use crate::error::{Error, PROBLEM_JSON, Problem};
 use crate::metrics::StatusLabel;
 
@@ -21,14 +22,21 @@ const REQUEST_ID_CHARACTERS_MAX: usize = 128;
 const PROBLEM_BYTES_USUAL: usize = 512;
 
 /// Gives the request its id and writes it into the response; turns an error into its problem+json body.
-pub async fn layer<S>(app: AppState, request: Request<Incoming>, mut inner: S) -> Result<Response, Infallible>
+pub fn layer<S>(
+    app: AppState,
+    request: Request<Incoming>,
+    mut inner: S,
+) -> impl Future<Output = Result<Response, Infallible>> + use<S>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     let id = sane_id(request.headers()).unwrap_or_else(new_id);
-    let method = request.method().clone();
-    let uri = request.uri().clone();
-    let Ok(mut response) = inner.call(request).await;
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    // Mapped rather than awaited: an `async` block would hold the request, and the inner future twice, and hyper moves it.
+    inner.call(request).map(move |Ok(response)| Ok(finish(&app, response, id, &method, &uri)))
+}
+
+fn finish(app: &App, mut response: Response, id: HeaderValue, method: &Method, uri: &Uri) -> Response {
     if response.status().is_client_error() || response.status().is_server_error() {
         response = into_problem(response, &id);
         if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
@@ -42,7 +50,7 @@ where
     response.headers_mut().insert(X_REQUEST_ID, id);
     // What is JSON stays JSON, whatever a browser would make of its content.
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(response)
+    response
 }
 
 /// The client's id, if it sent exactly one that is short and made of characters that are safe in logs and headers.
@@ -55,8 +63,10 @@ fn sane_id(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 fn new_id() -> HeaderValue {
-    HeaderValue::from_str(&format!("{:032x}", rand::random::<u128>()))
-        .unwrap_or(HeaderValue::from_static("unidentified"))
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let random: [u8; 32] = rand::random();
+    let id = random.map(|byte| DIGITS[usize::from(byte % 16)]);
+    HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("unidentified"))
 }
 
 /// Gives an error response its body. Those that no handler of ours made (a wrong method, a panic) get here without a
