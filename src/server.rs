@@ -73,7 +73,7 @@ impl Server {
     /// # Errors
     /// What is in the way. Nothing keeps running.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        raise_file_limit();
+        raise_file_limit(config.limits.connections_max);
         // First what fails fastest: a taken port should not wait for a database.
         let listener = listen(&config).await?;
         let address = listener.local_addr().map_err(|cause| listen_error(&config, cause))?;
@@ -247,7 +247,7 @@ async fn admin(
 
 /// Lets the process open as many files as the system allows it: each connection is one, and the usual soft limit of
 /// 1,024 is for programs that use `select`.
-fn raise_file_limit() {
+fn raise_file_limit(connections_max: usize) {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -255,6 +255,10 @@ fn raise_file_limit() {
         let raised = Rlimit { current: limit.maximum, ..limit };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::warn!("only {:?} files can be open at once: {error}", limit.current);
+        } else if let Some(files) = limit.maximum.filter(|files| *files < connections_max as u64) {
+            tracing::warn!(
+                "only {files} files can be open at once, for {connections_max} connections: raise ulimit -n -H"
+            );
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The lanes of this process: which product has one, and how a purchase gets into it and its reply out.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use indexmap::IndexMap;
 use rand::RngExt as _;
@@ -25,8 +24,6 @@ use crate::store::Store;
 
 /// The lanes that are looked at to find one that has nothing to do: as many as it takes, unless nearly all are busy.
 const SAMPLE_LANES: usize = 16;
-/// By so much longer than a batch's time a transaction is left alone before it counts as abandoned.
-const IDLE_MARGIN: Duration = Duration::from_secs(1);
 
 /// The handle that routes use.
 pub struct Lanes {
@@ -187,7 +184,9 @@ impl Registry {
     pub fn end_abandoned(&self) {
         let Ok(turn) = self.abandoned.clone().try_lock_owned() else { return };
         let store = self.store.clone();
-        let idle_max = Limits::milliseconds(self.limits.batch_ms_max) + IDLE_MARGIN;
+        // Most of a batch's time: what was left alone for so long will not be in time any more, and who was killed at the
+        // begin of the batch that has failed is among them.
+        let idle_max = Limits::milliseconds(self.limits.batch_ms_max) * 4 / 5;
         self.store.spawn(async move {
             orphan::end_abandoned(&store, idle_max).await;
             drop(turn);

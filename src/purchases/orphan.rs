@@ -34,9 +34,9 @@ pub async fn end(store: &Store, session: ClientSession) {
     }
 }
 
-/// Ends the transactions that any server of this application has left alone for longer than `idle_max`, which has to be longer
-/// than a server waits for anything: those of servers that were killed, or that stand still. Should one of those go on, its
-/// commit fails, as it would after MongoDB's own minute.
+/// Ends the transactions that any server of this application has left alone for longer than `idle_max`, after which they can
+/// hardly come to anything: those of servers that were killed, or that stand still. Should one of those go on, its commit
+/// fails, as it would after MongoDB's own minute.
 pub async fn end_abandoned(store: &Store, idle_max: Duration) {
     let idle_microseconds = i64::try_from(idle_max.as_micros()).unwrap_or(i64::MAX);
     let abandoned = doc! {
@@ -78,7 +78,7 @@ async fn end_twice(store: Store, session: ClientSession, over: oneshot::Sender<(
 async fn kill(store: &Store, session: &ClientSession, deadline: Instant) -> bool {
     let admin = store.client.database("admin");
     while let Err(error) = admin.run_command(doc! { "killSessions": [session.id()] }).await {
-        tracing::warn!("a transaction could not be ended: {error}");
+        tracing::debug!("a transaction could not be ended: {error}");
         if Instant::now() >= deadline {
             return false;
         }
