@@ -20,7 +20,7 @@ async fn open_transaction(shop: &Shop, product: &str, buyer: Id, key: &str) -> C
 
 /// An open transaction that has taken the first units of `product`, one for each buyer.
 async fn open_transaction_of(shop: &Shop, product: &str, buyers: &[(Id, &str)]) -> ClientSession {
-    let database = shop.database_as("flash-sale").await;
+    let database = shop.database().await;
     let product: Id = product.parse().unwrap();
     let mut session = database.client().start_session().await.unwrap();
     session.start_transaction().await.unwrap();
@@ -128,7 +128,8 @@ async fn check_answer_waits(shop: &Shop, product: &str, buyer: &Actor, session: 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_that_is_gone_has_begun_is_ended() {
-    let shop = Shop::open_with(Limits { batch_ms_max: 300, ..Limits::default() }).await;
+    // A name of its own: the other tests' transactions are none of its business.
+    let shop = Shop::open_as("gone", Limits { batch_ms_max: 300, ..Limits::default() }).await;
     let id = shop.sell(&sneaker_with(json!({}))).await;
     let ada = shop.buyer();
     let mut session = open_transaction(&shop, &id, Id::new(), "another").await;

@@ -49,6 +49,13 @@ impl Shop {
         Self::open_on(database_uri().await, limits).await
     }
 
+    /// The same, with a server that calls itself `application` to the database.
+    pub async fn open_as(application: &str, limits: Limits) -> Self {
+        let uri = database_uri().await;
+        let separator = if uri.contains('?') { '&' } else { '?' };
+        Self::open_on(format!("{uri}{separator}appName={application}"), limits).await
+    }
+
     /// A shop on a MongoDB of the test's own.
     pub async fn open_at(uri: &str) -> Self {
         Self::open_in(uri, "test_own").await
@@ -131,13 +138,6 @@ impl Shop {
     pub async fn database(&self) -> mongodb::Database {
         let client = mongodb::Client::with_uri_str(&self.uri).await.unwrap();
         client.default_database().unwrap()
-    }
-
-    /// The same for somebody who calls himself that to the database.
-    pub async fn database_as(&self, application: &str) -> mongodb::Database {
-        let mut options = mongodb::options::ClientOptions::parse(&self.uri).await.unwrap();
-        options.app_name = Some(application.into());
-        mongodb::Client::with_options(options).unwrap().default_database().unwrap()
     }
 
     /// The database as the servers use it.
