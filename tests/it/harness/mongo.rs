@@ -114,7 +114,7 @@ impl FailingMongo {
     /// Has these commands fail with this error, until another call says otherwise.
     pub async fn fail(&self, commands: &[&str], error_code: i32) {
         let data = doc! { "failCommands": commands, "errorCode": error_code };
-        drop(self.configure(doc! { "mode": "alwaysOn", "data": data }).await);
+        self.configure(doc! { "mode": "alwaysOn", "data": data }).await;
     }
 
     /// Has the next one of these commands fail.
@@ -124,7 +124,7 @@ impl FailingMongo {
         self.configure(doc! { "mode": { "times": 1 }, "data": data }).await;
     }
 
-    /// Holds up the next one of these commands for that long, and waits until it has come.
+    /// Holds up the next one of these commands for that long; what is given waits until it has come.
     pub async fn hold_up(&self, command: &str, milliseconds: i32) -> impl Future<Output = ()> {
         let data = doc! { "failCommands": [command], "blockConnection": true, "blockTimeMS": milliseconds };
         let configured = self.configure(doc! { "mode": { "times": 1 }, "data": data }).await;
@@ -136,7 +136,7 @@ impl FailingMongo {
 
     /// Nothing fails any more.
     pub async fn fail_no_more(&self) {
-        drop(self.configure(doc! { "mode": "off" }).await);
+        self.configure(doc! { "mode": "off" }).await;
     }
 
     async fn configure(&self, how: Document) -> Document {
