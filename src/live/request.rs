@@ -27,12 +27,10 @@ impl SocketRequest {
     pub fn parse(text: &str, products_max: usize) -> Result<Self> {
         let value: Value = serde_json::from_str(text)
             .map_err(|error| Error::MalformedJson { detail: format!("The message is no JSON: {error}.") })?;
-        if !value.is_object() {
-            return Err(Error::invalid("message", "must be a JSON object"));
-        }
         let has = |name| value.get(name).is_some_and(|value| !value.is_null());
         let (is_empty, has_after) = (!has("subscribe") && !has("unsubscribe"), has("after"));
-        let mut fields = Fields::of(value)?;
+        let no_object = |_| Error::invalid("message", "must be a JSON object");
+        let mut fields = Fields::of(value).map_err(no_object)?;
         let subscribe = fields.optional("subscribe", ids(products_max));
         let unsubscribe = fields.optional("unsubscribe", ids(products_max));
         let wants_purchases = fields.optional("include", includes_purchases);

@@ -251,10 +251,11 @@ async fn next(subscriptions: &mut [Subscription], start: usize) -> (Next, usize)
         return pending().await;
     }
     let count = subscriptions.len();
-    let (before, after) = subscriptions.split_at_mut(start % count);
+    let start = start % count;
+    let (before, after) = subscriptions.split_at_mut(start);
     let (next, index, _) =
         select_all(after.iter_mut().chain(before).map(|subscription| Box::pin(subscription.next()))).await;
-    (next, (start % count + index) % count)
+    (next, (start + index) % count)
 }
 
 /// What cannot be read: too large, or no WebSocket message.

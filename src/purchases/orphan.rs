@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
-use mongodb::bson::doc;
+use mongodb::bson::{Document, doc};
+use mongodb::error::Error as DatabaseError;
 use mongodb::options::ReadConcern;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
@@ -58,7 +59,7 @@ pub async fn end_abandoned(store: &Store, idle_max: Duration) {
         return;
     }
     tracing::warn!("{} transactions of servers that are gone are ended", sessions.len());
-    if let Err(error) = admin.run_command(doc! { "killSessions": sessions }).await {
+    if let Err(error) = kill(store, sessions).await {
         tracing::warn!("they could not be ended: {error}");
     }
 }
@@ -67,17 +68,16 @@ pub async fn end_abandoned(store: &Store, idle_max: Duration) {
 /// session is held until then: another transaction of it would be ended too.
 async fn end_twice(store: Store, session: ClientSession, over: oneshot::Sender<()>) {
     let deadline = Instant::now() + Duration::from_secs(TRIED_SECONDS_MAX);
-    if kill(&store, &session, deadline).await {
+    if end_once(&store, &session, deadline).await {
         // Nobody may be waiting for it any more.
         let _ = over.send(());
         sleep(Duration::from_millis(SECOND_PAUSE_MS)).await;
-        kill(&store, &session, deadline).await;
+        end_once(&store, &session, deadline).await;
     }
 }
 
-async fn kill(store: &Store, session: &ClientSession, deadline: Instant) -> bool {
-    let admin = store.client.database("admin");
-    while let Err(error) = admin.run_command(doc! { "killSessions": [session.id()] }).await {
+async fn end_once(store: &Store, session: &ClientSession, deadline: Instant) -> bool {
+    while let Err(error) = kill(store, vec![session.id().clone()]).await {
         tracing::debug!("a transaction could not be ended: {error}");
         if Instant::now() >= deadline {
             return false;
@@ -85,4 +85,9 @@ async fn kill(store: &Store, session: &ClientSession, deadline: Instant) -> bool
         sleep(Duration::from_millis(RETRY_PAUSE_MS)).await;
     }
     true
+}
+
+/// Has the database end what these sessions have open.
+async fn kill(store: &Store, sessions: Vec<Document>) -> Result<(), DatabaseError> {
+    store.client.database("admin").run_command(doc! { "killSessions": sessions }).await.map(drop)
 }
