@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::filter::{ProductCursor, ProductFilter};
 use super::model::{Product, ProductView, Status};
-use super::service::{ProductCursor, ProductFilter};
 use crate::app::{App, AppState};
 use crate::error::Result;
 use crate::http::conditional::version_tag;

@@ -8,10 +8,10 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::filter::{ProductCursor, ProductFilter};
 use super::model::{Product, ProductView, Status};
 use super::reads;
 use super::request::{ChangeProductRequest, CreateProductRequest, RestockRequest};
-use super::service::{ProductCursor, ProductFilter};
 use crate::app::AppState;
 use crate::auth::current_user::Admin;
 use crate::error::{Error, Result};

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId};
 use mongodb::options::ReturnDocument;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use futures_util::TryStreamExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::cache::ProductCache;
-use super::model::{Product, Status};
+use super::filter::{ProductCursor, ProductFilter};
+use super::model::Product;
 use super::request::{ChangeProductRequest, CreateProductRequest, END_BEFORE_START, STOCK_MAX};
 use crate::config::Limits;
 use crate::error::{Error, Result};
@@ -33,22 +34,6 @@ pub struct Catalogue {
     cache: ProductCache,
     searches: Semaphore,
     search_wait_max: Duration,
-}
-
-/// Which products to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct ProductFilter {
-    /// Those whose sale stands so.
-    pub status: Option<Status>,
-    /// Those whose name has each of these words, in lower case.
-    pub words: Vec<String>,
-}
-
-/// Where a page of the catalogue begins: after this product.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ProductCursor {
-    start: i64,
-    id: ObjectId,
 }
 
 impl Catalogue {
@@ -105,21 +90,7 @@ impl Catalogue {
             true => None,
             false => Some(self.search_turn().await?),
         };
-        let mut conditions: Vec<Document> = Vec::new();
-        conditions.extend(filter.status.map(|status| status_condition(status, now)));
-        conditions.extend(filter.words.iter().map(|word| doc! { "nameFolded": { "$regex": escaped(word) } }));
-        if let Some(after) = &page.after {
-            let start = DateTime::from_millis(after.start);
-            conditions.push(doc! { "$or": [
-                { "saleStartTime": { "$gt": start } },
-                { "saleStartTime": start, "_id": { "$gt": after.id } },
-            ] });
-        }
-        let query = if conditions.is_empty() {
-            doc! {}
-        } else {
-            doc! { "$and": conditions }
-        };
+        let query = filter.query(page.after.as_ref(), now);
         let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
         let products = self
             .store
@@ -131,10 +102,7 @@ impl Catalogue {
                 products.try_collect::<Vec<_>>().await
             })
             .await?;
-        let page = Page::of(products, page.limit, |product| ProductCursor {
-            start: product.sale_start_time.timestamp_millis(),
-            id: product.id,
-        });
+        let page = Page::of(products, page.limit, ProductCursor::after);
         Ok(page.map(|product| self.cache.offer(product, began)))
     }
 
@@ -390,37 +358,4 @@ async fn update(store: &Store, unchanged: Document, update: Document) -> Result<
 async fn read(store: &Store, id: ObjectId) -> Result<Product> {
     let product = store.products.find_one(doc! { "_id": id }).await;
     product.map_err(|error| failure::of_read(&error))?.ok_or(Error::ProductNotFound)
-}
-
-/// The same distinctions as `Product::status`, as a query.
-fn status_condition(status: Status, now: Timestamp) -> Document {
-    let now = DateTime::from(now);
-    let within = doc! { "saleStartTime": { "$lte": now }, "saleEndTime": { "$gt": now } };
-    match status {
-        Status::Upcoming => doc! { "saleStartTime": { "$gt": now } },
-        Status::Ended => doc! { "saleEndTime": { "$lte": now } },
-        Status::Live => doc! { "$and": [within, { "stock": { "$gt": 0 } }] },
-        Status::SoldOut => doc! { "$and": [within, { "stock": 0 }] },
-    }
-}
-
-/// A regular expression that matches `text` itself: what a client searches for is data.
-fn escaped(text: &str) -> String {
-    text.chars()
-        .flat_map(|character| {
-            let special = character.is_ascii_punctuation();
-            special.then_some('\\').into_iter().chain([character])
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_search_is_no_pattern() {
-        assert_eq!(escaped("a.b*[c]$"), r"a\.b\*\[c\]\$");
-        assert_eq!(escaped("größe 42"), "größe 42");
-    }
 }

@@ -1,0 +1,83 @@
+//! Which products a list has, and how MongoDB is asked for them.
+
+use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
+use serde::{Deserialize, Serialize};
+
+use super::model::{Product, Status};
+use crate::timestamp::Timestamp;
+
+/// Which products to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ProductFilter {
+    /// Those whose sale stands so.
+    pub status: Option<Status>,
+    /// Those whose name has each of these words, in lower case.
+    pub words: Vec<String>,
+}
+
+/// Where a page of the catalogue begins: after this product.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProductCursor {
+    start: i64,
+    id: ObjectId,
+}
+
+impl ProductCursor {
+    /// The page that begins after `product`.
+    pub fn after(product: &Product) -> Self {
+        Self { start: product.sale_start_time.timestamp_millis(), id: product.id }
+    }
+}
+
+impl ProductFilter {
+    /// The products to list that come after `after` by the start of their sale and then their id, as they stand at `now`.
+    pub fn query(&self, after: Option<&ProductCursor>, now: Timestamp) -> Document {
+        let mut conditions: Vec<Document> = Vec::new();
+        conditions.extend(self.status.map(|status| status_condition(status, now)));
+        conditions.extend(self.words.iter().map(|word| doc! { "nameFolded": { "$regex": escaped(word) } }));
+        if let Some(after) = after {
+            let start = DateTime::from_millis(after.start);
+            conditions.push(doc! { "$or": [
+                { "saleStartTime": { "$gt": start } },
+                { "saleStartTime": start, "_id": { "$gt": after.id } },
+            ] });
+        }
+        match conditions.is_empty() {
+            true => doc! {},
+            false => doc! { "$and": conditions },
+        }
+    }
+}
+
+/// The same distinctions as `Product::status`, as a query.
+fn status_condition(status: Status, now: Timestamp) -> Document {
+    let now = DateTime::from(now);
+    let within = doc! { "saleStartTime": { "$lte": now }, "saleEndTime": { "$gt": now } };
+    match status {
+        Status::Upcoming => doc! { "saleStartTime": { "$gt": now } },
+        Status::Ended => doc! { "saleEndTime": { "$lte": now } },
+        Status::Live => doc! { "$and": [within, { "stock": { "$gt": 0 } }] },
+        Status::SoldOut => doc! { "$and": [within, { "stock": 0 }] },
+    }
+}
+
+/// A regular expression that matches `text` itself: what a client searches for is data.
+fn escaped(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| {
+            let special = character.is_ascii_punctuation();
+            special.then_some('\\').into_iter().chain([character])
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_is_no_pattern() {
+        assert_eq!(escaped("a.b*[c]$"), r"a\.b\*\[c\]\$");
+        assert_eq!(escaped("größe 42"), "größe 42");
+    }
+}
