@@ -15,6 +15,7 @@ use tower::{Layer, Service, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::auth::known_tokens::KnownTokens;
 use crate::auth::service::Accounts;
 use crate::auth::tokens::Tokens;
 use crate::config::{CorsOrigins, Limits};
@@ -44,6 +45,7 @@ pub struct App {
     store: Store,
     pulse: Pulse,
     tokens: Tokens,
+    known_tokens: KnownTokens,
     accounts: Accounts,
     catalogue: Arc<Catalogue>,
     feed: Feed,
@@ -89,6 +91,7 @@ impl App {
             ),
             watchers: Watchers::new(&limits, metrics.clone()),
             cors_origins,
+            known_tokens: KnownTokens::new(&limits),
             catalogue,
             feed,
             metrics,
@@ -117,6 +120,11 @@ impl App {
     /// Whether the database commits, and its clock.
     pub fn pulse(&self) -> &Pulse {
         &self.pulse
+    }
+
+    /// Those that were verified a short time ago.
+    pub fn known_tokens(&self) -> &KnownTokens {
+        &self.known_tokens
     }
 
     /// Signs and verifies tokens.

@@ -2,6 +2,7 @@
 
 pub mod current_user;
 mod hs256;
+pub mod known_tokens;
 pub mod login_failures;
 pub mod passwords;
 pub mod routes;

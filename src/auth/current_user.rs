@@ -40,7 +40,7 @@ impl FromRequestParts<AppState> for CurrentUser {
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
         let token = token.ok_or(refused(ADVICE))?;
-        app.tokens().verify(token)
+        app.known_tokens().verify(app.tokens(), token)
     }
 }
 

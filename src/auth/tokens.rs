@@ -53,6 +53,13 @@ struct VerifiedClaims {
     exp: f64,
 }
 
+/// What a token of ours says; whether this is the time for it is another question.
+pub struct SoundToken {
+    user: CurrentUser,
+    nbf: f64,
+    exp: f64,
+}
+
 /// A token and the moment it expires.
 pub struct SignedToken {
     /// The compact form, for `Authorization: Bearer`.
@@ -109,28 +116,48 @@ impl Tokens {
     /// # Errors
     /// `token_expired`, and `unauthenticated` for everything else that is wrong with it.
     pub fn verify(&self, token: &str) -> Result<CurrentUser> {
-        let refused = |detail| Error::Unauthenticated { detail, has_token: true };
+        self.read(token)?.user()
+    }
+
+    /// Reads a token: its signature is good, and so are its claims, but for the moments.
+    ///
+    /// # Errors
+    /// `unauthenticated`.
+    pub fn read(&self, token: &str) -> Result<SoundToken> {
         let data = jsonwebtoken::decode::<VerifiedClaims>(token, &self.decoding_key, &self.validation)
             .map_err(|_| refused("The token is not one of ours."))?;
         // Nothing that a token may call critical is understood here (RFC 7515, 4.1.11).
         if data.header.crit.is_some() {
             return Err(refused("The token has a `crit` header."));
         }
-        let claims = data.claims;
-        let now = Timestamp::now_here().milliseconds() as f64 / 1000.0;
-        if claims.exp <= now {
-            return Err(Error::TokenExpired);
-        }
-        if claims.nbf > now + FOREIGN_CLOCK_SKEW_SECONDS {
-            return Err(refused("The token is not valid yet."));
-        }
-        let id: ObjectId = claims
-            .sub
+        let VerifiedClaims { sub, name, role, nbf, exp, .. } = data.claims;
+        let id: ObjectId = sub
             .parse()
             .map_err(|_| refused("The token's `sub` has to be an id of 24 hexadecimal digits."))?;
-        let name = claims.name.trim().chars().take(NAME_CHARACTERS_MAX).collect();
-        Ok(CurrentUser { id, name, role: claims.role })
+        let name = name.trim().chars().take(NAME_CHARACTERS_MAX).collect();
+        Ok(SoundToken { user: CurrentUser { id, name, role }, nbf, exp })
     }
+}
+
+impl SoundToken {
+    /// Whom it names, if this is the time for it.
+    ///
+    /// # Errors
+    /// `token_expired`, or `unauthenticated` before its time.
+    pub fn user(&self) -> Result<CurrentUser> {
+        let now = Timestamp::now_here().milliseconds() as f64 / 1000.0;
+        if self.exp <= now {
+            return Err(Error::TokenExpired);
+        }
+        if self.nbf > now + FOREIGN_CLOCK_SKEW_SECONDS {
+            return Err(refused("The token is not valid yet."));
+        }
+        Ok(self.user.clone())
+    }
+}
+
+fn refused(detail: &'static str) -> Error {
+    Error::Unauthenticated { detail, has_token: true }
 }
 
 #[cfg(test)]
