@@ -4,34 +4,38 @@
 //! What is remembered is that the signature and the claims are good. Whether the token has expired is asked each time.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use moka::sync::Cache;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 
 use super::current_user::CurrentUser;
 use super::tokens::{SoundToken, Tokens};
 use crate::config::Limits;
 use crate::error::Result;
 
+/// What a token of the usual length takes, in bytes, about.
+const USUAL_BYTES: usize = 512;
 /// What a token takes besides its text, in bytes, about.
-const ENTRY_BYTES: usize = 512;
+const BESIDES_BYTES: usize = 256;
 
 /// Verifies tokens, and remembers those that were good.
-pub struct KnownTokens {
-    known: Cache<Arc<str>, Arc<SoundToken>>,
+pub struct KnownTokens(Cache<Box<str>, Arc<SoundToken>, Bytes>);
+
+/// What is kept of one token.
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Box<str>, Arc<SoundToken>> for Bytes {
+    fn weight(&self, token: &Box<str>, _: &Arc<SoundToken>) -> u64 {
+        (token.len() + BESIDES_BYTES) as u64
+    }
 }
 
 impl KnownTokens {
     /// None is known yet.
     pub fn new(limits: &Limits) -> Self {
-        let bytes = |token: &Arc<str>, _: &Arc<SoundToken>| {
-            u32::try_from(token.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
-        };
-        let known = Cache::builder()
-            .max_capacity(limits.known_tokens_bytes_max as u64)
-            .weigher(bytes)
-            .time_to_live(Duration::from_secs(limits.known_token_seconds_max));
-        Self { known: known.build() }
+        let bytes_max = limits.known_tokens_bytes_max;
+        Self(Cache::with_weighter(bytes_max / USUAL_BYTES, bytes_max as u64, Bytes))
     }
 
     /// Who the token says is asking, as `Tokens::verify` would tell.
@@ -39,12 +43,12 @@ impl KnownTokens {
     /// # Errors
     /// `token_expired`, and `unauthenticated` for everything else that is wrong with it.
     pub fn verify(&self, tokens: &Tokens, token: &str) -> Result<CurrentUser> {
-        if let Some(known) = self.known.get(token) {
+        if let Some(known) = self.0.get(token) {
             return known.user();
         }
         let sound = tokens.read(token)?;
         let user = sound.user()?;
-        self.known.insert(token.into(), Arc::new(sound));
+        self.0.insert(token.into(), Arc::new(sound));
         Ok(user)
     }
 }
@@ -91,7 +95,7 @@ mod tests {
     fn a_known_token_expires() {
         let (tokens, token) = signed(0);
         let known = KnownTokens::new(&Limits::default());
-        known.known.insert(token.as_str().into(), Arc::new(tokens.read(&token).unwrap()));
+        known.0.insert(token.as_str().into(), Arc::new(tokens.read(&token).unwrap()));
         assert_eq!(known.verify(&tokens, &token), Err(Error::TokenExpired));
     }
 }

@@ -61,8 +61,6 @@ pub struct Limits {
     pub write_ms_max: u64,
     /// What the tokens that were verified a short time ago may take, in bytes.
     pub known_tokens_bytes_max: usize,
-    /// The time after which a token is read anew.
-    pub known_token_seconds_max: u64,
     /// Products that are kept in memory.
     pub cached_products_max: usize,
     /// Different questions (a product, a page) whose last answer is remembered, of each kind.
@@ -209,7 +207,6 @@ impl Default for Limits {
             read_ms_max: 3_000,
             write_ms_max: 5_000,
             known_tokens_bytes_max: 32 * 1024 * 1024,
-            known_token_seconds_max: 300,
             cached_products_max: 10_000,
             remembered_reads_max: 256,
             remembered_reads_bytes_max: 16 * 1024 * 1024,

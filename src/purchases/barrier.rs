@@ -31,8 +31,8 @@ const TURN_PAUSE_MS_MAX: u64 = 4;
 pub async fn wait_for_turn(store: &Store, product_id: Id, server: Id, deadline: Instant) {
     while Instant::now() < deadline {
         match take_turn(store, product_id, server).await {
-            Ok(false) => {}
-            Ok(true) => return,
+            Ok(Turn::Others) => {}
+            Ok(Turn::Ours | Turn::Nobodys) => return,
             Err(error) => return tracing::debug!("product {product_id}: no turn: {}", error.code().title()),
         }
         let pause = Duration::from_millis(rand::rng().random_range(1..=TURN_PAUSE_MS_MAX));
@@ -40,17 +40,25 @@ pub async fn wait_for_turn(store: &Store, product_id: Id, server: Id, deadline: 
     }
 }
 
+/// Whose turn at a product it is.
+enum Turn {
+    /// This server's.
+    Ours,
+    /// Another server's, or that of a transaction that is not over.
+    Others,
+    /// There is no such product any more.
+    Nobodys,
+}
+
 /// Takes the turn if no other server has it.
-async fn take_turn(store: &Store, product_id: Id, server: Id) -> Result<bool> {
-    let free = doc! {
-        "_id": product_id,
-        "$expr": { "$or": [{ "$lte": ["$turn.until", "$$NOW"] }, { "$eq": ["$turn.server", server] }] },
-    };
-    let until = doc! { "$add": ["$$NOW", TURN_MS_MAX] };
-    let turn = vec![doc! { "$set": { "turn": { "server": server, "until": until } } }];
+async fn take_turn(store: &Store, product_id: Id, server: Id) -> Result<Turn> {
+    let is_free = doc! { "$or": [{ "$lte": ["$turn.until", "$$NOW"] }, { "$eq": ["$turn.server", server] }] };
+    let ours = doc! { "server": server, "until": { "$add": ["$$NOW", TURN_MS_MAX] } };
+    // A condition of the change rather than of the product to find: so the reply tells whether there is one.
+    let turn = vec![doc! { "$set": { "turn": { "$cond": [is_free, ours, "$turn"] } } }];
     let command = doc! {
         "update": schema::PRODUCTS,
-        "updates": [{ "q": free, "u": turn }],
+        "updates": [{ "q": { "_id": product_id }, "u": turn }],
         // Nothing is lost with it, so it need not be durable.
         "writeConcern": { "w": 1 },
         "maxTimeMS": TURN_WAIT_MS_MAX,
@@ -59,8 +67,12 @@ async fn take_turn(store: &Store, product_id: Id, server: Id) -> Result<bool> {
     store
         .write_sale(async move {
             match database.run_command(command).await {
-                Ok(reply) => Ok(matches!(reply.get_i32("n"), Ok(1))),
-                Err(error) if failure::is_too_slow(&error) => Ok(false),
+                Ok(reply) => Ok(match (reply.get_i32("n"), reply.get_i32("nModified")) {
+                    (Ok(0), _) => Turn::Nobodys,
+                    (_, Ok(1)) => Turn::Ours,
+                    _ => Turn::Others,
+                }),
+                Err(error) if failure::is_too_slow(&error) => Ok(Turn::Others),
                 Err(error) => Err(failure::of_write(&error)),
             }
         })

@@ -79,6 +79,23 @@ async fn wrong_purchases_are_explained() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_product_is_not_found_by_who_looked_at_it_before() {
+    let mut shop = Shop::open().await;
+    shop.add_server().await;
+    let id = shop.sell(&sneaker()).await;
+    let ada = shop.buyer();
+    // Both servers get to know the product, and sell nothing of it.
+    for server in 0..2 {
+        shop.at(&ada, server).purchase_many(&id, 2).await.problem(409, "purchase_limit_reached");
+    }
+    shop.admin().delete(&format!("/products/{id}")).await.expect(204);
+    for server in 0..2 {
+        shop.at(&ada, server).purchase(&id).await.problem(404, "product_not_found");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_price_is_that_of_the_moment() {
     let shop = Shop::open().await;
     let id = shop.sell(&sneaker()).await;
