@@ -8,9 +8,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mongodb::options::ServerAddress;
 use mongodb::{Client, Collection, Database};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::auth::user::User;
@@ -46,6 +47,7 @@ pub struct Store {
     pub database: Database,
     /// What this and the other servers call themselves to the database.
     pub application: Arc<str>,
+    primary: watch::Receiver<Option<ServerAddress>>,
     reads: Arc<Semaphore>,
     sale_reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
@@ -58,10 +60,17 @@ pub struct Store {
 }
 
 impl Store {
-    fn new(client: Client, database: Database, application: Arc<str>, limits: &Limits) -> Self {
+    fn new(
+        client: Client,
+        database: Database,
+        primary: watch::Receiver<Option<ServerAddress>>,
+        application: Arc<str>,
+        limits: &Limits,
+    ) -> Self {
         Self {
             client,
             application,
+            primary,
             users: database.collection(schema::USERS),
             products: database.collection(schema::PRODUCTS),
             purchases: database.collection(schema::PURCHASES),
@@ -156,6 +165,18 @@ impl Store {
     /// The time that a read may take, which the database is told too.
     pub fn read_max(&self) -> Duration {
         self.read_max
+    }
+
+    /// The time that the database is given for a write that has to wait for others: so that it gives up before the write's
+    /// outcome counts as unknown.
+    pub fn write_wait_max(&self) -> Duration {
+        self.write_max * 4 / 5
+    }
+
+    /// The member of the replica set that takes the writes, and every change of that. None where there is no replica set to
+    /// be seen, as behind a sharded cluster's routers.
+    pub fn watch_primary(&self) -> watch::Receiver<Option<ServerAddress>> {
+        self.primary.clone()
     }
 
     /// Runs a task that writes, for an owner that has its own way of waiting for it; shutdown waits for it too.

@@ -16,6 +16,7 @@ use mongodb::bson::{DateTime, RawDocument, RawDocumentBuf, doc};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
+use mongodb::options::ServerAddress;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -92,6 +93,16 @@ pub struct FeedTask {
     retry: Duration,
 }
 
+/// Why a stream is followed no longer.
+enum End {
+    /// By this.
+    Broken(Error),
+    /// It has told nothing for too long.
+    Silent,
+    /// It is of a member that is the primary no more. Such a one may stand still, and its empty answers prove nothing.
+    Deposed,
+}
+
 /// A feed that is not open yet, and the task that opens it.
 pub fn new(
     store: Store,
@@ -127,19 +138,26 @@ impl FeedTask {
 
     async fn follow_for_ever(&mut self) {
         loop {
-            let error = match timeout(self.silence_max, self.open()).await {
-                Ok(Ok(stream)) => self.follow(stream).await,
-                Ok(Err(error)) => Some(error),
-                Err(_) => None,
+            // Since before the stream was opened: it may be the old one's.
+            let mut primary = self.store.watch_primary();
+            primary.mark_unchanged();
+            let end = match timeout(self.silence_max, self.open()).await {
+                Ok(Ok(stream)) => self.follow(stream, primary).await,
+                Ok(Err(error)) => End::Broken(error),
+                Err(_) => End::Silent,
             };
             self.lost();
-            match &error {
-                Some(error) if is_history_lost(error) => {
+            match end {
+                End::Broken(error) if is_history_lost(&error) => {
                     tracing::warn!("the change stream cannot be taken up again; reading anew: {error}");
                     self.token = None;
                 }
-                Some(error) => tracing::warn!("the change stream broke off: {error}"),
-                None => tracing::warn!("the change stream is silent"),
+                End::Broken(error) => tracing::warn!("the change stream broke off: {error}"),
+                End::Silent => tracing::warn!("the change stream is silent"),
+                End::Deposed => {
+                    tracing::info!("the change stream is taken up at the new primary");
+                    continue;
+                }
             }
             tokio::time::sleep(self.retry).await;
         }
@@ -172,20 +190,29 @@ impl FeedTask {
         Ok(stream)
     }
 
-    /// Follows the stream to its end. None when it has fallen silent.
-    async fn follow(&mut self, mut stream: ChangeStream<RawDocumentBuf>) -> Option<Error> {
+    /// Follows the stream to its end.
+    async fn follow(
+        &mut self,
+        mut stream: ChangeStream<RawDocumentBuf>,
+        mut primary: watch::Receiver<Option<ServerAddress>>,
+    ) -> End {
         loop {
-            match timeout(self.silence_max, stream.next_if_any()).await {
+            let answer = tokio::select! {
+                answer = timeout(self.silence_max, stream.next_if_any()) => answer,
+                // The store outlives this task.
+                _ = primary.changed() => return End::Deposed,
+            };
+            match answer {
                 Ok(Ok(Some(change))) => self.apply(&change),
                 // Nothing has happened until now.
                 Ok(Ok(None)) if stream.is_alive() => self.hear(self.pulse.database_time()),
                 // The collection was dropped or renamed.
                 Ok(Ok(None)) => {
                     self.token = None;
-                    return None;
+                    return End::Silent;
                 }
-                Ok(Err(error)) => return Some(error),
-                Err(_) => return None,
+                Ok(Err(error)) => return End::Broken(error),
+                Err(_) => return End::Silent,
             }
             self.token = stream.resume_token();
         }

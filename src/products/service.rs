@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId};
+use mongodb::error::Error as DatabaseError;
 use mongodb::options::ReturnDocument;
 use serde::Deserialize;
 
@@ -254,8 +255,8 @@ impl Catalogue {
             .write(async move {
                 let mut unsold = doc! { "_id": id, "sold": 0 };
                 unsold.extend(named_version(&if_match));
-                let result = store.products.delete_one(unsold).await;
-                if result.map_err(|error| failure::of_write(&error))?.deleted_count == 1 {
+                let deletion = store.products.find_one_and_delete(unsold).max_time(store.write_wait_max());
+                if deletion.await.map_err(|error| of_change(&error))?.is_some() {
                     return Ok(());
                 }
                 match read(&store, id).await?.sold {
@@ -350,8 +351,17 @@ async fn update(store: &Store, unchanged: Document, update: Document) -> Result<
         .products
         .find_one_and_update(unchanged, update)
         .return_document(ReturnDocument::After)
+        .max_time(store.write_wait_max())
         .await
-        .map_err(|error| failure::of_write(&error))
+        .map_err(|error| of_change(&error))
+}
+
+/// The answer to a change that failed, which says so if the product was not free in time.
+fn of_change(error: &DatabaseError) -> Error {
+    match failure::is_held(error) {
+        true => Error::Overloaded { detail: "A transaction holds the product. Nothing was changed." },
+        false => failure::of_write(error),
+    }
 }
 
 /// Reads the product within a write's task.

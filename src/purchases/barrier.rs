@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use mongodb::bson::doc;
-use mongodb::error::Error as DatabaseError;
+use mongodb::bson::{Bson, Document, doc};
 use rand::RngExt as _;
 use tokio::time::Instant;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::{Store, failure, schema};
 
@@ -18,6 +17,8 @@ const TURN_MS_MAX: i64 = 300;
 /// How long the database waits for a transaction that has changed the product, in milliseconds: it may be one that nobody will
 /// end soon, and there are other products.
 const TURN_WAIT_MS_MAX: i64 = 500;
+/// How long the database waits for the transactions that a barrier is to outlive, and for its majority, in milliseconds.
+const BARRIER_WAIT_MS_MAX: u64 = 2_000;
 /// The longest pause before a turn that another server has is asked for again, in milliseconds.
 const TURN_PAUSE_MS_MAX: u64 = 4;
 
@@ -40,6 +41,17 @@ pub async fn wait_for_turn(store: &Store, product_id: Id, server: Id, deadline: 
     }
 }
 
+/// That it is no other server's turn at a product, as an expression. A turn that would last for longer than one can was
+/// taken before the database's clock was put back, or before another primary's clock took over.
+pub fn is_turn_of(server: impl Into<Bson>) -> Document {
+    let longest = doc! { "$add": ["$$NOW", TURN_MS_MAX] };
+    doc! { "$or": [
+        { "$lte": ["$turn.until", "$$NOW"] },
+        { "$gt": ["$turn.until", longest] },
+        { "$eq": ["$turn.server", server.into()] },
+    ] }
+}
+
 /// Whose turn at a product it is.
 enum Turn {
     /// This server's.
@@ -52,10 +64,9 @@ enum Turn {
 
 /// Takes the turn if no other server has it.
 async fn take_turn(store: &Store, product_id: Id, server: Id) -> Result<Turn> {
-    let is_free = doc! { "$or": [{ "$lte": ["$turn.until", "$$NOW"] }, { "$eq": ["$turn.server", server] }] };
     let ours = doc! { "server": server, "until": { "$add": ["$$NOW", TURN_MS_MAX] } };
     // A condition of the change rather than of the product to find: so the reply tells whether there is one.
-    let turn = vec![doc! { "$set": { "turn": { "$cond": [is_free, ours, "$turn"] } } }];
+    let turn = vec![doc! { "$set": { "turn": { "$cond": [is_turn_of(server), ours, "$turn"] } } }];
     let command = doc! {
         "update": schema::PRODUCTS,
         "updates": [{ "q": { "_id": product_id }, "u": turn }],
@@ -79,23 +90,41 @@ async fn take_turn(store: &Store, product_id: Id, server: Id) -> Result<Turn> {
         .await
 }
 
-/// Settles what became of purchases whose commit got no answer: tells how many of them are there, for good.
+/// Settles what became of purchases whose commit got no answer: tells how many of them are there, for good; none as long
+/// as that transaction, or another one, still holds the product.
 ///
 /// # Errors
-/// The driver's, as long as the database does not answer.
-pub async fn settle_unknown(store: &Store, product_id: Id, purchases: &[Id]) -> Result<u64, DatabaseError> {
-    pass_barrier(store, product_id).await?;
-    store.purchases.count_documents(doc! { "_id": { "$in": purchases } }).await
+/// Those of a read.
+pub async fn settle_unknown(store: &Store, product_id: Id, purchases: &[Id]) -> Result<Option<u64>> {
+    if !pass_barrier(store, product_id).await? {
+        return Ok(None);
+    }
+    let made = store.purchases.count_documents(doc! { "_id": { "$in": purchases } });
+    store.read_sale(async { made.await.map(Some) }).await
 }
 
 /// Waits until every transaction that has changed the product is over, wherever it comes from: what is read afterwards
 /// knows its outcome. It is a write to the same document, so it waits for them; and once it is durable on a majority, so
-/// is everything that came before it.
+/// is everything that came before it. False when one of them is not over after some time.
 ///
 /// # Errors
-/// The driver's.
-pub async fn pass_barrier(store: &Store, product_id: Id) -> Result<(), DatabaseError> {
+/// Those of a read.
+pub async fn pass_barrier(store: &Store, product_id: Id) -> Result<bool> {
     // A new value each time: an update that changes nothing takes no lock.
     let barrier = doc! { "$set": { "barrier": Id::new() } };
-    store.products.update_one(doc! { "_id": product_id }, barrier).await.map(drop)
+    let products = store.products.clone_with_type::<Document>();
+    let write = async move {
+        let pass = products.find_one_and_update(doc! { "_id": product_id }, barrier);
+        let pass = pass.projection(doc! { "_id": 1 }).max_time(Duration::from_millis(BARRIER_WAIT_MS_MAX));
+        match pass.await {
+            Ok(_) => Ok(true),
+            Err(error) if failure::is_too_slow(&error) => Ok(false),
+            // Whatever became of it: nobody sees it, and it will be tried again.
+            Err(error) => Err(failure::of_read(&error)),
+        }
+    };
+    match store.write_sale(write).await {
+        Err(Error::OutcomeUnknown { .. }) => Ok(false),
+        result => result,
+    }
 }

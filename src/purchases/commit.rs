@@ -6,11 +6,12 @@ use std::mem;
 use std::time::Duration;
 
 use mongodb::ClientSession;
-use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use mongodb::error::Error as DatabaseError;
 use mongodb::options::{Hint, ReadConcern, ReturnDocument};
 use tokio::time::{Instant, timeout};
 
+use super::barrier::is_turn_of;
 use super::change::{Change, CommitOutcome, Pending};
 use super::knowledge::SaleState;
 use super::orphan;
@@ -246,11 +247,11 @@ fn by_id() -> Document {
 }
 
 /// Whether the sale is open by the database's clock, and it is no other server's turn.
-fn is_open(server: impl Into<mongodb::bson::Bson>) -> Document {
+fn is_open(server: impl Into<Bson>) -> Document {
     doc! { "$and": [
         { "$lte": ["$saleStartTime", "$$NOW"] },
         { "$gt": ["$saleEndTime", "$$NOW"] },
-        { "$or": [{ "$lte": ["$turn.until", "$$NOW"] }, { "$eq": ["$turn.server", server.into()] }] },
+        is_turn_of(server),
     ] }
 }
 

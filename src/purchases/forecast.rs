@@ -96,7 +96,9 @@ impl Forecast {
 
     /// So many were decided, in one batch, after they had waited for so long.
     pub fn decided(&mut self, now: Instant, count: u32, waited: Duration) {
-        self.progress = now;
+        if count > 0 {
+            self.progress = now;
+        }
         self.window_decided += count;
         self.window_waited += waited * count;
         let time = now.saturating_duration_since(self.window_start);

@@ -332,12 +332,18 @@ impl Lane {
         loop {
             let until = Instant::now() + Duration::from_millis(UNKNOWN_PAUSE_MS);
             match timeout_at(until, &mut answer).await {
-                Ok(Ok(Ok(found))) => {
+                Ok(Ok(Ok(Some(found)))) => {
                     tracing::info!("product {product_id}: {found} of {count} purchases in doubt were made");
                     return;
                 }
+                Ok(Ok(Ok(None))) => {
+                    // Another transaction may hold the product, of a server that is gone.
+                    self.registry.end_abandoned();
+                    answer = ask();
+                }
                 Ok(Ok(Err(error))) => {
-                    tracing::warn!("product {product_id}: {count} purchases are still in doubt: {error}");
+                    let cause = error.code().title();
+                    tracing::warn!("product {product_id}: {count} purchases are still in doubt: {cause}");
                     answer = ask();
                 }
                 Ok(Err(_)) => answer = ask(),

@@ -4,10 +4,15 @@ use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
 use mongodb::error::ErrorKind;
-use mongodb::options::{ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
-use mongodb::{Client, Database};
+use mongodb::event::EventHandler;
+use mongodb::event::sdam::SdamEvent;
+use mongodb::options::{
+    ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, ServerAddress, WriteConcern,
+};
+use mongodb::{Client, Database, ServerType};
+use tokio::sync::watch;
 
-use super::{Store, failure};
+use super::{Store, failure, hang_up};
 use crate::config::Limits;
 
 /// The database's name when the URI has none in its path.
@@ -72,7 +77,7 @@ impl Store {
     /// # Errors
     /// What is wrong with the server or the connection string.
     pub async fn connect(uri: &str, limits: &Limits) -> Result<Self, ConnectError> {
-        let options = options(uri, limits).await?;
+        let mut options = options(uri, limits).await?;
         let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let application = options.app_name.clone().unwrap_or_default().into();
         let name = options.default_database.clone().unwrap_or_else(|| DATABASE_NAME_DEFAULT.into());
@@ -81,13 +86,19 @@ impl Store {
         let mut probe = options.clone();
         probe.min_pool_size = None;
         let probe = Client::with_options(probe).map_err(|_| ConnectError::Uri)?;
-        check(&probe, &hosts).await?;
-        drop(probe);
+        let checked = check(&probe, &hosts).await;
+        hang_up(&probe).await;
+        checked?;
+        let (primaries, primary) = watch::channel(None);
+        options.sdam_event_handler = Some(EventHandler::callback(move |event| note(&primaries, &event)));
         let client = Client::with_options(options).map_err(|_| ConnectError::Uri)?;
         let database = client.database(&name);
-        super::schema::prepare(&database).await.map_err(|cause| explain(cause, &hosts))?;
+        if let Err(cause) = super::schema::prepare(&database).await {
+            hang_up(&client).await;
+            return Err(explain(cause, &hosts));
+        }
         client.warm_connection_pool().await;
-        Ok(Self::new(client, database, application, limits))
+        Ok(Self::new(client, database, primary, application, limits))
     }
 }
 
@@ -104,6 +115,17 @@ async fn options(uri: &str, limits: &Limits) -> Result<ClientOptions, ConnectErr
     // Later reads see what a purchase has answered: that holds on the primary.
     options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
     Ok(options)
+}
+
+/// Notes which member is the primary; as long as there is none, the last one that was.
+fn note(primaries: &watch::Sender<Option<ServerAddress>>, event: &SdamEvent) {
+    let SdamEvent::TopologyDescriptionChanged(change) = event else { return };
+    let servers = change.new_description.servers();
+    let primary = servers.values().find(|server| server.server_type() == ServerType::RsPrimary);
+    if let Some(primary) = primary {
+        let address = Some(primary.address().clone());
+        primaries.send_if_modified(|known| std::mem::replace(known, address.clone()) != address);
+    }
 }
 
 /// Written to the journals of a majority of the replica set: survives the loss of any minority.

@@ -18,7 +18,7 @@ pub fn of_read(error: &DatabaseError) -> Error {
         tracing::warn!("the database cannot be reached: {error}");
         Error::DatabaseUnavailable
     } else {
-        tracing::error!("a read failed: {error}");
+        tracing::error!("the database refused what it was asked: {error}");
         Error::Internal
     }
 }
@@ -48,9 +48,17 @@ pub fn too_slow(what: &str) -> Error {
     Error::DatabaseUnavailable
 }
 
+/// Whether the database has given up before anything has happened: what was to be changed was not free in time.
+pub fn is_held(error: &DatabaseError) -> bool {
+    code_of(error) == Some(MAX_TIME_EXPIRED)
+}
+
 /// Whether the database has given up, in the time that it was given.
 pub fn is_too_slow(error: &DatabaseError) -> bool {
-    code_of(error) == Some(MAX_TIME_EXPIRED)
+    match error.kind.as_ref() {
+        ErrorKind::Write(WriteFailure::WriteConcernError(error)) => error.code == MAX_TIME_EXPIRED,
+        _ => is_held(error),
+    }
 }
 
 /// Whether the database, rather than what it was asked, is the trouble.

@@ -8,7 +8,7 @@ use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 
-use crate::harness::{Actor, Shop, sneaker_with, soon};
+use crate::harness::{Actor, FailingMongo, Shop, patient, sneaker_with, soon};
 
 /// How long the sale is, in milliseconds.
 const SALE_MS: i64 = 500;
@@ -49,11 +49,16 @@ async fn now(shop: &Shop) -> Timestamp {
 
 /// Whether a write to a product waits within the database for somebody else's transaction.
 async fn a_write_waits(shop: &Shop) -> bool {
+    writes_that_wait(shop).await > 0
+}
+
+/// How many do.
+async fn writes_that_wait(shop: &Shop) -> usize {
     let database = shop.database().await;
     let namespace = format!("{}.products", database.name());
     let operations = doc! { "currentOp": true, "ns": namespace, "writeConflicts": { "$gt": 0 } };
     let found = database.client().database("admin").run_command(operations).await.unwrap();
-    !found.get_array("inprog").unwrap().is_empty()
+    found.get_array("inprog").unwrap().len()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,6 +142,89 @@ async fn what_a_server_that_is_gone_has_begun_is_ended() {
     let sold = async { while ada.purchase(&id).await.status != 201 {} };
     soon("a purchase", sold).await;
     session.commit_transaction().await.unwrap_err();
+    assert_eq!(shop.check_invariants(&id, 1).await, 1);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn products_that_somebody_holds_leave_the_database_to_the_others() {
+    const CONNECTIONS: u32 = 12;
+    // So long that nothing is ended as abandoned.
+    let limits = Limits { database_connections_max: CONNECTIONS, ..patient() };
+    let waiting = limits.sale_writes_in_flight_max;
+    let shop = Shop::open_with(limits).await;
+    let other = shop.sell(&sneaker_with(json!({}))).await;
+    let end = Timestamp::from_milliseconds(now(&shop).await.milliseconds() + SALE_MS);
+    let mut ids = Vec::new();
+    for _ in 0..CONNECTIONS + 4 {
+        ids.push(shop.sell(&sneaker_with(json!({"saleEndTime": end}))).await);
+    }
+    let database = shop.database().await;
+    let mut session = database.client().start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let held: Vec<Id> = ids.iter().map(|id| id.parse().unwrap()).collect();
+    let change = doc! { "$inc": { "version": 1_i64 } };
+    let products = database.collection::<Document>("products");
+    products.update_many(doc! { "_id": { "$in": held } }, change).session(&mut session).await.unwrap();
+    while now(&shop).await < end {}
+    let mut refusals = tokio::task::JoinSet::new();
+    for id in ids {
+        let buyer = shop.buyer();
+        refusals.spawn(async move { buyer.purchase_with_key(&id, 1, "press-1").await });
+    }
+    while writes_that_wait(&shop).await < waiting {}
+    shop.buyer().purchase(&other).await.expect(201);
+    session.abort_transaction().await.unwrap();
+    for answer in refusals.join_all().await {
+        answer.problem(409, "sale_ended");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_hears_that_a_product_is_held() {
+    let shop = Shop::open_with(Limits { write_ms_max: 1_000, ..Limits::default() }).await;
+    let id = shop.sell(&sneaker_with(json!({}))).await;
+    let path = format!("/products/{id}");
+    let mut session = open_transaction(&shop, &id, Id::new(), "another").await;
+    let (admin, restock) = (shop.admin(), format!("{path}/restock"));
+    let (one, another) = (json!({"quantity": 1}), json!({"name": "Another"}));
+    let (restocked, changed, deleted) =
+        tokio::join!(admin.post(&restock, &one), admin.patch(&path, "*", &another), admin.delete(&path),);
+    for answer in [restocked, changed, deleted] {
+        answer.problem(503, "overloaded");
+    }
+    session.abort_transaction().await.unwrap();
+    // Nothing of it happens afterwards.
+    admin.post(&restock, &one).await.expect(200);
+    let product = shop.product(&id).await;
+    assert_eq!((&product["totalStock"], &product["name"]), (&json!(101), &json!("Limited sneaker")));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_without_an_answer_is_told_as_such_and_its_key_settles_it() {
+    let mongo = FailingMongo::start("silent").await;
+    mongo.ready().await;
+    let limits = Limits { batch_ms_max: 300, ..Limits::default() };
+    let shop = Shop::open_at_with(&mongo.uri, limits).await;
+    let id = shop.sell(&sneaker_with(json!({}))).await;
+    let ada = shop.buyer();
+    let is_under_way = mongo.hold_up("commitTransaction", 2_000).await;
+    let (doubtful, ()) = tokio::join!(ada.purchase_with_key(&id, 1, "press-1"), is_under_way);
+    let doubtful = doubtful.problem(503, "outcome_unknown");
+    assert_eq!(doubtful.header("retry-after"), Some("2"));
+    let settled = async {
+        loop {
+            let again = ada.purchase_with_key(&id, 1, "press-1").await;
+            if again.status != 503 {
+                return again.expect(201);
+            }
+        }
+    };
+    let settled = soon("an answer", settled).await;
+    assert_eq!(settled.json["id"], doubtful.json["purchaseId"]);
+    assert_eq!(settled.header("idempotent-replayed"), Some("true"));
     assert_eq!(shop.check_invariants(&id, 1).await, 1);
     shop.close().await;
 }

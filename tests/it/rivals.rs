@@ -1,7 +1,9 @@
 //! What happens besides the purchases: other servers, restocks, an admin's changes, clients that hang up.
 
 use flash_sale::config::Limits;
+use flash_sale::id::Id;
 use futures_util::future::join_all;
+use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 
 use crate::harness::{RawConnection, Shop, patient, sneaker, sneaker_with};
@@ -32,6 +34,18 @@ async fn what_one_server_sold_every_server_knows() {
     shop.admin().post(&format!("/products/{id}/restock"), &json!({"quantity": 1})).await.expect(200);
     shop.at(&shop.buyer(), 3).purchase(&id).await.expect(201);
     assert_eq!(shop.check_invariants(&id, 2).await, 9);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_by_a_clock_that_was_put_back_holds_nobody_up() {
+    let shop = Shop::open().await;
+    let id = shop.sell(&sneaker()).await;
+    let products = shop.database().await.collection::<Document>("products");
+    let an_hour_away = DateTime::from_millis(DateTime::now().timestamp_millis() + 3_600_000);
+    let turn = doc! { "$set": { "turn": { "server": Id::new(), "until": an_hour_away } } };
+    products.update_one(doc! {}, turn).await.unwrap();
+    shop.buyer().purchase(&id).await.expect(201);
     shop.close().await;
 }
 

@@ -208,3 +208,18 @@ fn a_slow_first_purchase_says_nothing_of_the_crowd_behind_it() {
     // 1,001 in 400 ms.
     assert_eq!(forecast.places(), 1_251);
 }
+
+#[test]
+fn a_batch_in_vain_is_no_progress() {
+    let mut now = Instant::now();
+    let mut forecast = Forecast::new(BOUNDS, now);
+    for _ in 0..BOUNDS.purchases_min {
+        forecast.enter(now);
+    }
+    now += BOUNDS.wait_max;
+    assert!(forecast.has_stalled(now));
+    forecast.decided(now, 0, Duration::ZERO);
+    assert!(forecast.has_stalled(now));
+    forecast.decided(now, 1, BOUNDS.wait_max);
+    assert!(!forecast.has_stalled(now));
+}

@@ -1,12 +1,11 @@
 //! How a lane decides what to do with a batch: it settles it on what is known, and learns what is not.
 
 use super::{Lane, lasts};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::purchases::barrier::pass_barrier;
 use crate::purchases::batch::{Batch, KeyCheck, Receipt};
 use crate::purchases::knowledge::{Knowledge, read_sale};
 use crate::purchases::settle::{Outcome, Settlement, settle};
-use crate::store::failure;
 
 /// What is to be done with a batch.
 pub(super) enum Plan {
@@ -101,11 +100,13 @@ impl Lane {
         }
     }
 
+    /// Waits for as long as it takes; the batch's deadline ends it.
     async fn barrier(&self) -> Result<()> {
-        let (store, product_id) = (self.registry.store.clone(), self.product_id);
-        let pass =
-            async move { pass_barrier(&store, product_id).await.map_err(|error| failure::of_read(&error)) };
-        self.registry.store.spawn(pass).await.unwrap_or(Err(Error::Internal))
+        while !pass_barrier(&self.registry.store, self.product_id).await? {
+            // What holds the product may be of a server that is gone.
+            self.registry.end_abandoned();
+        }
+        Ok(())
     }
 
     /// Without a product there is nothing to buy; but a key that was used says so first.
