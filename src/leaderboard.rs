@@ -86,7 +86,7 @@ async fn leaderboard(State(app): State<AppState>, headers: HeaderMap, mut query:
     let product = query.parameter("productId", |value| {
         value.parse().map_err(|_| "must be an id of 24 hexadecimal digits".into())
     });
-    let page = query.page::<PurchaseCursor>();
+    let page = query.page(|cursor: &PurchaseCursor| cursor.rank > 0 && cursor.list == product);
     query.finish()?;
     let remembered = |reading: &Reading<PageBasis>| {
         let holds = app.feed().is_live() && reading.basis.holds(app.catalogue().cache());
@@ -150,7 +150,8 @@ async fn read_page(
     let before = page.after.as_ref().map_or(0, |after| after.rank);
     let purchases = service::list(app.store(), selection, Order::OldestFirst, page).await?;
     let ranked: Vec<(i64, Purchase)> = (before + 1..).zip(purchases).collect();
-    let ranked = Page::of(ranked, page.limit, |(rank, purchase)| PurchaseCursor::of(purchase, *rank));
+    let ranked =
+        Page::of(ranked, page.limit, |(rank, purchase)| PurchaseCursor::of(purchase, *rank, product));
     // The names as they are now; a product that was sold cannot be deleted.
     let mut ids: Vec<_> = ranked.items.iter().map(|(_, purchase)| purchase.product_id).collect();
     ids.sort_unstable();

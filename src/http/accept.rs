@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
+use axum::http::header;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::peer::PeerAddress;
+use super::peer::{ConnectionPlace, PeerAddress};
 use crate::config::Limits;
 
 /// Connections that the system takes before the loop comes to them; the system has a bound of its own. The usual 128 make a
@@ -67,7 +68,8 @@ where
     loop {
         let place = tokio::select! {
             () = shutdown.cancelled() => break,
-            place = places.clone().acquire_owned() => place,
+            // Never closed.
+            Ok(place) = places.clone().acquire_owned() => ConnectionPlace(Arc::new(place)),
         };
         let (stream, address) = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -76,8 +78,7 @@ where
         let (builder, service, shutdown) = (builder.clone(), service.clone(), shutdown.clone());
         connections.spawn(async move {
             bound_sending(&stream, send_ms_max);
-            serve_connection(stream, address, &builder, service, shutdown).await;
-            drop(place);
+            serve_connection(stream, address, place, &builder, service, shutdown).await;
         });
     }
     drop(listener);
@@ -132,6 +133,7 @@ fn bound_sending(stream: &TcpStream, send_ms_max: u32) {
 async fn serve_connection<S>(
     stream: TcpStream,
     address: PeerAddress,
+    place: ConnectionPlace,
     builder: &http1::Builder,
     service: S,
     shutdown: CancellationToken,
@@ -145,6 +147,9 @@ async fn serve_connection<S>(
     }
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(address);
+        if request.headers().contains_key(header::UPGRADE) {
+            request.extensions_mut().insert(place.clone());
+        }
         // Boxed: hyper keeps room for it as long as the connection is open, and moves it about.
         Box::pin(service.clone().call(request))
     });

@@ -82,6 +82,10 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 async fn read(body: HttpBody, limits: &Limits) -> Result<Bytes> {
     let patience = Limits::milliseconds(limits.body_read_ms_max);
     let body_bytes_max = limits.body_bytes_max;
+    // What says so itself need not be read to be known as too large.
+    if http_body::Body::size_hint(&body).lower() > body_bytes_max as u64 {
+        return Err(Error::PayloadTooLarge { body_bytes_max });
+    }
     let mut gathered = pin!(gather(Limited::new(body, body_bytes_max)));
     let result = match poll_immediate(gathered.as_mut()).await {
         // A small body is there already, and needs no timer.

@@ -80,15 +80,17 @@ impl Query {
         result.map_err(|message| self.errors.push(FieldError { field: name.into(), message })).ok()
     }
 
-    /// `limit` and `cursor`.
-    pub fn page<C: DeserializeOwned>(&mut self) -> PageRequest<C> {
+    /// `limit` and `cursor`, which has to be one that belongs to this list.
+    pub fn page<C: DeserializeOwned>(&mut self, belongs: impl Fn(&C) -> bool) -> PageRequest<C> {
         let (default, max) = (self.page_items_default, self.page_items_max);
         let limit = self.parameter("limit", |value| match value.parse() {
             Ok(limit) if (1..=max).contains(&limit) => Ok(limit),
             _ => Err(format!("must be a whole number from 1 to {max}")),
         });
         let after = self.parameter("cursor", |value| {
-            decode(value).ok_or_else(|| "must be the nextCursor of a page of this list".into())
+            decode(value)
+                .filter(belongs)
+                .ok_or_else(|| "must be the nextCursor of a page of this list".into())
         });
         PageRequest { limit: limit.unwrap_or(default), after }
     }

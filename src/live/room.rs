@@ -106,6 +106,11 @@ impl Room {
         (Seat { room: self.clone(), shared, wants_purchases }, receiver)
     }
 
+    /// The number of the product's purchases, as far as it was told.
+    pub fn purchase_count(&self) -> i64 {
+        self.groups[0].borrow().product.purchase_count
+    }
+
     /// Whether nobody is here.
     pub fn is_empty(&self) -> bool {
         self.watchers.load(Ordering::Acquire) == 0

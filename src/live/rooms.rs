@@ -94,6 +94,14 @@ impl Rooms {
             Some(room) => room,
             None => shared.open(product_id).await?,
         };
+        let purchases = match purchases {
+            Some(Some(after)) if after > room.purchase_count() => {
+                // Another server may know of more; of what nobody has bought yet, none was missed.
+                let product = shared.catalogue.find(product_id).await?;
+                Some(Some(after.min(product.purchase_count)))
+            }
+            purchases => purchases,
+        };
         Subscription::new(room, shared.clone(), purchases)
     }
 

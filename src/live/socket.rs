@@ -21,7 +21,7 @@ use super::watchers::Place;
 use crate::app::AppState;
 use crate::config::{CorsOrigins, Limits};
 use crate::error::{Error, Result};
-use crate::http::peer::PeerAddress;
+use crate::http::peer::{ConnectionPlace, PeerAddress};
 use crate::id::Id;
 use crate::store::budget::Budget;
 
@@ -44,6 +44,7 @@ pub fn router() -> Router<AppState> {
 async fn live(
     State(app): State<AppState>,
     Extension(address): Extension<PeerAddress>,
+    connection: Option<Extension<ConnectionPlace>>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response> {
@@ -60,7 +61,10 @@ async fn live(
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| {
         let task = Socket::new(app.clone(), socket, place).run();
-        app.rooms().track(task)
+        app.rooms().track(async move {
+            task.await;
+            drop(connection);
+        })
     }))
 }
 
@@ -137,7 +141,7 @@ impl Socket {
             let step = tokio::select! {
                 frame = self.socket.recv() => match frame {
                     Some(Ok(frame)) => self.receive(frame).await,
-                    Some(Err(error)) => Err(refused(&error)),
+                    Some(Err(error)) => Err(refused(error)),
                     None => Err(Close(None)),
                 },
                 (next, index) = next(&mut self.subscriptions, self.told) => self.tell(next, index).await,
@@ -259,10 +263,13 @@ async fn next(subscriptions: &mut [Subscription], start: usize) -> (Next, usize)
 }
 
 /// What cannot be read: too large, or no WebSocket message.
-fn refused(error: &axum::Error) -> Close {
-    use std::error::Error as _;
-    let is_too_large = error.source().is_some_and(|cause| cause.to_string().contains("too"));
-    if is_too_large { too_large() } else { Close(None) }
+fn refused(error: axum::Error) -> Close {
+    match error.into_inner().downcast_ref() {
+        Some(tungstenite::Error::Capacity(_)) => too_large(),
+        Some(tungstenite::Error::Protocol(_)) => Close::because(close_code::PROTOCOL, "no WebSocket frame"),
+        Some(tungstenite::Error::Utf8(_)) => Close::because(close_code::INVALID, "the text is no UTF-8"),
+        _ => Close(None),
+    }
 }
 
 fn too_large() -> Close {

@@ -119,7 +119,15 @@ impl Subscription {
             if let Some(end) = news.end {
                 return Next::End(end);
             }
-            let messages = self.messages(&news).await;
+            let (mut later, beat) = (self.news.clone(), self.beat);
+            let is_beat = later.wait_for(|later| later.beat != beat);
+            let messages = tokio::select! {
+                biased;
+                messages = self.messages(&news) => messages,
+                // A read that takes long is no reason to give no sign of life.
+                _ = is_beat => Vec::new(),
+            };
+            let news = self.news.borrow().clone();
             if !messages.is_empty() {
                 return Next::Messages(messages);
             }

@@ -20,6 +20,8 @@ pub const NAME_CHARACTERS_MAX: usize = 200;
 pub const DESCRIPTION_CHARACTERS_MAX: usize = 5_000;
 /// What a sale that ends before it starts is told.
 pub const END_BEFORE_START: &str = "must be later than saleStartTime";
+/// What a new start is told that comes after the sale's end.
+pub const START_AFTER_END: &str = "must be earlier than saleEndTime";
 
 /// What one unit costs, at most 10^12 minor units.
 #[derive(utoipa::ToSchema)]
@@ -135,6 +137,11 @@ pub struct ChangeProductRequest {
 
 impl FromFields for ChangeProductRequest {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let sale_start_time = fields.changed("saleStartTime", timestamp);
+        let sale_end_time = fields.changed("saleEndTime", timestamp);
+        if sale_start_time.zip(sale_end_time).is_some_and(|(start, end)| end <= start) {
+            fields.wrong("saleEndTime", END_BEFORE_START);
+        }
         Some(Self {
             name: fields.changed("name", line(1..=NAME_CHARACTERS_MAX)),
             description: fields.clearable("description", verbatim(0..=DESCRIPTION_CHARACTERS_MAX)),
@@ -145,8 +152,8 @@ impl FromFields for ChangeProductRequest {
                 Some(Value::Null) => Some(None),
                 Some(value) => money(fields, "originalPrice", value).map(Some),
             },
-            sale_start_time: fields.changed("saleStartTime", timestamp),
-            sale_end_time: fields.changed("saleEndTime", timestamp),
+            sale_start_time,
+            sale_end_time,
             purchase_limit: fields.changed("purchaseLimit", integer(1..=QUANTITY_MAX)),
         })
     }

@@ -14,7 +14,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::cache::ProductCache;
 use super::filter::{ProductCursor, ProductFilter};
 use super::model::Product;
-use super::request::{ChangeProductRequest, CreateProductRequest, END_BEFORE_START, STOCK_MAX};
+use super::request::{
+    ChangeProductRequest, CreateProductRequest, END_BEFORE_START, START_AFTER_END, STOCK_MAX,
+};
 use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::http::conditional::IfMatch;
@@ -294,7 +296,10 @@ async fn change(
         let start = request.sale_start_time.map_or(current.sale_start_time, DateTime::from);
         let end = request.sale_end_time.map_or(current.sale_end_time, DateTime::from);
         if end <= start {
-            return Err(Error::invalid("saleEndTime", END_BEFORE_START));
+            return Err(match request.sale_end_time {
+                Some(_) => Error::invalid("saleEndTime", END_BEFORE_START),
+                None => Error::invalid("saleStartTime", START_AFTER_END),
+            });
         }
         let Some(update_document) = change_document(request) else { return Ok(current) };
         // Any version will do for `*`, so that a sale in full swing does not keep an admin out; but the times that the

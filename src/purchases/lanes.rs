@@ -155,16 +155,8 @@ impl Lanes {
     pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
         let (waiting, pending) = waiting::pair(request, name);
         let deadline = Instant::now() + Limits::milliseconds(self.registry.limits.queue_wait_ms_max);
-        let reply = match self.registry.enqueue(product_id, waiting) {
-            Ok(_place) => pending.reply(deadline).await,
-            Err(error) => Err(error),
-        };
-        self.registry.metrics.count_purchase(match &reply {
-            Ok(Receipt { replayed: true, .. }) => "replayed",
-            Ok(_) => "bought",
-            Err(error) => error.code().name(),
-        });
-        reply
+        let _place = self.registry.enqueue(product_id, waiting)?;
+        pending.reply(deadline).await
     }
 
     /// Takes no more purchases and waits until all lanes have served theirs.

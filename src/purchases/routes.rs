@@ -12,12 +12,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::batch::Receipt;
 use super::gate;
 use super::model::PurchaseView;
 use super::places;
 use super::service::{self, PurchaseCursor, Selection};
 use super::settle::Request;
-use crate::app::AppState;
+use crate::app::{App, AppState};
 use crate::auth::current_user::CurrentUser;
 use crate::auth::user::Role;
 use crate::error::{Error, Result};
@@ -108,15 +109,42 @@ async fn purchase(
     key: Result<IdempotencyKey>,
     body: Result<Body<PurchaseRequest>>,
 ) -> Result<Response> {
-    let (IdempotencyKey(key), Body(request)) = Error::both(key, body)?;
+    let outcome = match Error::both(key, body) {
+        Ok((key, Body(request))) => buy(&app, user, key, request).await,
+        Err(error) => Err(error),
+    };
+    app.metrics().count_purchase(match &outcome {
+        Ok(Receipt { replayed: true, .. }) => "replayed",
+        Ok(_) => "bought",
+        Err(error) => error.code().name(),
+    });
+    created(&outcome?)
+}
+
+async fn buy(
+    app: &App,
+    user: CurrentUser,
+    IdempotencyKey(key): IdempotencyKey,
+    request: PurchaseRequest,
+) -> Result<Receipt> {
     app.pulse().check()?;
     if key.is_none() && app.feed().is_live() {
-        let now = app.pulse().database_time();
-        gate::check(app.catalogue(), request.product_id, now)
-            .inspect_err(|refusal| app.metrics().count_purchase(refusal.code().name()))?;
+        gate::check(app.catalogue(), request.product_id, app.pulse().database_time())?;
     }
     let wish = Request { user: user.id, quantity: request.quantity, key, key_used_elsewhere: false };
-    let receipt = app.lanes().purchase(request.product_id, wish, user.name).await?;
+    let receipt = app.lanes().purchase(request.product_id, wish, user.name).await;
+    receipt.map_err(|error| cause_of(error, app))
+}
+
+/// Who waits in vain while the database stands still waits for that, not for the crowd.
+fn cause_of(error: Error, app: &App) -> Error {
+    match error {
+        Error::Overloaded { .. } if app.pulse().is_late() => Error::DatabaseUnavailable,
+        error => error,
+    }
+}
+
+fn created(receipt: &Receipt) -> Result<Response> {
     let location = HeaderValue::from_str(&format!("/purchases/{}", receipt.purchase.id.to_hex()));
     let location = [(header::LOCATION, location.map_err(|_| Error::Internal)?)];
     let replayed = receipt.replayed.then(|| [(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))]);
@@ -140,7 +168,7 @@ impl FromRequestParts<AppState> for Admission {
         match app.lanes().admit() {
             Some(place) => Ok(Self { _place: place }),
             None => {
-                let refusal = places::FULL;
+                let refusal = cause_of(places::FULL, app);
                 app.metrics().count_purchase(refusal.code().name());
                 Err(refusal)
             }
@@ -185,7 +213,7 @@ async fn list_purchases(
     user: CurrentUser,
     mut query: Query,
 ) -> Result<Uncached<Page<PurchaseView>>> {
-    let page = query.page::<PurchaseCursor>();
+    let page = query.page(|cursor: &PurchaseCursor| cursor.rank == 0);
     query.finish()?;
     let selection = match user.role {
         Role::Admin => Selection::Everything,

@@ -31,9 +31,11 @@ pub struct PurchaseCursor {
     product: Id,
     #[serde(deserialize_with = "count")]
     sequence: i64,
-    /// How many items come before it.
+    /// How many items come before it; none in a list that does not tell.
     #[serde(deserialize_with = "count")]
     pub rank: i64,
+    /// The product that the list is of, if it is of one.
+    pub list: Option<Id>,
 }
 
 /// A number of purchases that there may be: a cursor comes from outside.
@@ -47,13 +49,14 @@ fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Resu
 }
 
 impl PurchaseCursor {
-    /// The place of `purchase`, which is the `rank`-th.
-    pub fn of(purchase: &Purchase, rank: i64) -> Self {
+    /// The place of `purchase`, which is the `rank`-th of the list of a product's purchases, or of everybody's.
+    pub fn of(purchase: &Purchase, rank: i64, list: Option<Id>) -> Self {
         Self {
             at: purchase.purchased_at.timestamp_millis(),
             product: purchase.product_id,
             sequence: purchase.sequence,
             rank,
+            list,
         }
     }
 }
@@ -146,7 +149,7 @@ pub async fn newest(
     page: &PageRequest<PurchaseCursor>,
 ) -> Result<Page<Purchase>> {
     let purchases = list(store, selection, Order::NewestFirst, page).await?;
-    Ok(Page::of(purchases, page.limit, |purchase| PurchaseCursor::of(purchase, 0)))
+    Ok(Page::of(purchases, page.limit, |purchase| PurchaseCursor::of(purchase, 0, None)))
 }
 
 fn by_moment(direction: i32) -> Document {

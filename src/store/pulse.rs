@@ -15,11 +15,15 @@ use crate::config::Limits;
 use crate::error::Error;
 use crate::timestamp::Timestamp;
 
+/// So many intervals without a pulse are more than one that is slow under load.
+const LATE_AFTER_INTERVALS: u32 = 2;
+
 /// What the last successful pulse brought; clones share it.
 #[derive(Clone)]
 pub struct Pulse {
     sample: Arc<RwLock<Sample>>,
     age_max: Duration,
+    late_after: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -44,12 +48,13 @@ impl Pulse {
         let server = ObjectId::new();
         let write_max = Limits::milliseconds(limits.write_ms_max);
         let beat = beat(store, server, write_max).await?;
+        let interval = Limits::milliseconds(limits.pulse_interval_ms);
         let clock = Clock::new(beat.database_time, beat.received);
         let pulse = Self {
             sample: Arc::new(RwLock::new(Sample { clock, received: beat.received })),
             age_max: Limits::milliseconds(limits.pulse_age_ms_max),
+            late_after: interval * LATE_AFTER_INTERVALS,
         };
-        let interval = Limits::milliseconds(limits.pulse_interval_ms);
         Ok((pulse.clone(), PulseTask { pulse, store: store.clone(), server, interval, write_max }))
     }
 
@@ -69,6 +74,11 @@ impl Pulse {
     /// `database_unavailable` when it has not for a while.
     pub fn check(&self) -> Result<(), Error> {
         if self.age() <= self.age_max { Ok(()) } else { Err(Error::DatabaseUnavailable) }
+    }
+
+    /// Whether a pulse should have come that has not: the database is slower than it is asked, or away.
+    pub fn is_late(&self) -> bool {
+        self.age() > self.late_after
     }
 
     fn sample(&self) -> Sample {
@@ -96,7 +106,12 @@ impl PulseTask {
                 _ = ticks.tick() => {}
             }
             // A failure is logged where it happens; `check` sees that no sample came.
-            if let Ok(beat) = beat(&self.store, self.server, self.write_max).await {
+            let beat = tokio::select! {
+                // Its write ends by itself.
+                () = shutdown.cancelled() => return,
+                beat = beat(&self.store, self.server, self.write_max) => beat,
+            };
+            if let Ok(beat) = beat {
                 let mut sample = self.pulse.sample.write().unwrap_or_else(PoisonError::into_inner);
                 sample.clock.learn(beat.database_time, beat.sent, beat.received);
                 sample.received = beat.received;
