@@ -64,7 +64,7 @@ impl App {
     /// Puts the parts together.
     ///
     /// # Errors
-    /// `internal`, when the system has no random numbers.
+    /// `internal`, when the system gives no threads for passwords.
     pub fn new(
         limits: Limits,
         store: Store,

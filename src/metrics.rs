@@ -45,6 +45,8 @@ pub struct Metrics {
     pub commits_in_doubt: Counter,
     /// Products that have a lane.
     pub lanes: Gauge,
+    /// Connections of clients that are open.
+    pub connections: Gauge,
     /// 1 while the change stream tells what other servers do.
     pub feed_is_live: Gauge,
     /// How far the change stream was behind when it last answered, in seconds.
@@ -98,6 +100,7 @@ impl Default for Metrics {
             retries: Family::default(),
             commits_in_doubt: Counter::default(),
             lanes: Gauge::default(),
+            connections: Gauge::default(),
             feed_is_live: Gauge::default(),
             feed_lag: Gauge::default(),
             watchers: Gauge::default(),
@@ -121,6 +124,8 @@ impl Metrics {
         registry.register("batch_retries", "Tries of a batch that had to be repeated", self.retries.clone());
         registry.register("commits_in_doubt", "Commits that got no answer", self.commits_in_doubt.clone());
         registry.register("lanes", "Products that have a lane", self.lanes.clone());
+        let what = "Connections of clients that are open";
+        registry.register("connections", what, self.connections.clone());
         let what = "1 while the change stream tells what other servers do";
         registry.register("feed_is_live", what, self.feed_is_live.clone());
         let what = "How far the change stream was behind when it last answered";

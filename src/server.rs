@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, App};
@@ -19,6 +21,10 @@ use crate::store::Store;
 use crate::store::connect::{ConnectError, DATABASE_NAME_DEFAULT};
 use crate::store::pulse::Pulse;
 
+/// Files that a server has open besides its connections, about.
+const FILES_BESIDES_CONNECTIONS: usize = 100;
+/// What the last writes have at shutdown in any case, in milliseconds.
+const LAST_WRITES_MS: u64 = 1_000;
 /// How long the start waits for the change stream, in milliseconds; it goes on without.
 const FEED_OPENING_MS_MAX: u64 = 1_000;
 
@@ -35,6 +41,8 @@ pub struct Server {
     background_shutdown: CancellationToken,
     feed: JoinHandle<()>,
     pulse: JoinHandle<()>,
+    /// Cancelled when one of these two has ended.
+    ended: CancellationToken,
 }
 
 /// Why the server cannot start, and what to do about it.
@@ -65,6 +73,9 @@ pub enum StartError {
     /// The database does not commit, or the first admin cannot be made.
     #[error("the database does not take writes: {}", .0.code().title())]
     Write(Error),
+    /// The system gives no more threads.
+    #[error("the system gives no more threads: is there a limit on this user's processes?")]
+    Threads,
 }
 
 impl Server {
@@ -73,50 +84,67 @@ impl Server {
     /// # Errors
     /// What is in the way. Nothing keeps running.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        raise_file_limit(config.limits.connections_max);
+        raise_file_limit(&config.limits);
         // First what fails fastest: a taken port should not wait for a database.
         let listener = listen(&config).await?;
         let address = listener.local_addr().map_err(|cause| listen_error(&config, cause))?;
         let (uri, secret, mongo) = database(&config.database).await?;
-        match Self::start_on(config, listener, address, &uri, &secret, mongo.is_some()).await {
-            Ok(server) => Ok(Self { mongo, ..server }),
-            Err(error) => {
-                if let Some(mongo) = mongo {
-                    mongo.stop().await;
+        let patience = Limits::milliseconds(config.limits.shutdown_ms_max);
+        let error = match Store::connect(uri.reveal(), &config.limits).await {
+            Ok(store) => {
+                let is_embedded = mongo.is_some();
+                let started =
+                    Self::start_on(config, listener, address, store.clone(), &secret, is_embedded).await;
+                match started {
+                    Ok(server) => return Ok(Self { mongo, ..server }),
+                    Err(error) => {
+                        store.close(patience).await;
+                        error
+                    }
                 }
-                Err(error)
             }
+            Err(error) => error.into(),
+        };
+        if let Some(mongo) = mongo {
+            mongo.stop().await;
         }
+        Err(error)
     }
 
     async fn start_on(
         config: Config,
         listener: TcpListener,
         address: SocketAddr,
-        uri: &Secret,
+        store: Store,
         secret: &Secret,
         is_embedded: bool,
     ) -> Result<Self, StartError> {
         let limits = config.limits.clone();
-        let store = Store::connect(uri.reveal(), &limits).await?;
         let (pulse, pulse_task) = Pulse::start(&store, &limits).await.map_err(StartError::Write)?;
         let shutdown = CancellationToken::new();
         let tokens = Tokens::new(secret, &limits);
         let (app, feed_task) =
             App::new(limits.clone(), store, pulse, tokens, config.cors_origins, shutdown.clone())
-                .map_err(StartError::Write)?;
+                .map_err(|_| StartError::Threads)?;
         let app = Arc::new(app);
         // Both go on while open requests end: they ask whether the database commits, and what others have sold.
         let background_shutdown = CancellationToken::new();
         let stop_on_failure = background_shutdown.clone().drop_guard();
-        let feed = tokio::spawn(feed_task.run(background_shutdown.clone()));
-        let pulse = tokio::spawn(pulse_task.run(background_shutdown.clone()));
+        let ended = CancellationToken::new();
+        let feed = spawn(feed_task.run(background_shutdown.clone()), &ended);
+        let pulse = spawn(pulse_task.run(background_shutdown.clone()), &ended);
         app.feed().opened(Limits::milliseconds(FEED_OPENING_MS_MAX)).await;
         let (first_admin, admin_email) =
             admin(&app, config.admin, is_embedded).await.map_err(StartError::Write)?;
         let service = app::service(app.clone());
-        let (threads, serving) = HttpThreads::serve(listener, service, limits, shutdown.clone())
-            .map_err(|cause| StartError::Listen { address: address.to_string(), cause })?;
+        let (threads, serving) = HttpThreads::serve(
+            listener,
+            service,
+            limits,
+            app.metrics().connections.clone(),
+            shutdown.clone(),
+        )
+        .map_err(|cause| StartError::Listen { address: address.to_string(), cause })?;
         tracing::info!("listening on http://{address}");
         stop_on_failure.disarm();
         Ok(Self {
@@ -131,6 +159,7 @@ impl Server {
             background_shutdown,
             feed,
             pulse,
+            ended,
         })
     }
 
@@ -149,34 +178,52 @@ impl Server {
         self.admin_email.as_deref()
     }
 
-    /// Resolves, with the reason, when the server cannot go on. Never, with a MongoDB that others run.
+    /// Resolves, with the reason, when the server cannot go on: its MongoDB has ended, or a part of it.
     pub async fn failed(&self) -> String {
-        match &self.mongo {
-            Some(mongo) => mongo.ended().await,
-            None => std::future::pending().await,
+        let mongo = async {
+            match &self.mongo {
+                Some(mongo) => mongo.ended().await,
+                // Others run it, and it may come back.
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            reason = mongo => reason,
+            () = self.ended.cancelled() => "a part of the server has broken down; the log tells how".into(),
         }
     }
 
     /// Stops in order: no new requests, the open ones end, the lanes serve what they took, the writes end, and MongoDB
-    /// last.
+    /// last. All of them but MongoDB have `shutdown_ms_max` together, and the writes a little more, so that they have some
+    /// of it in any case.
     pub async fn stop(self) {
         self.shutdown.cancel();
-        let patience = Limits::milliseconds(self.app.limits().shutdown_ms_max);
+        let deadline = Instant::now() + Limits::milliseconds(self.app.limits().shutdown_ms_max);
         join("the accept loop", self.serving).await;
-        if tokio::time::timeout(patience, self.app.rooms().close()).await.is_err() {
+        if timeout_at(deadline, self.app.rooms().close()).await.is_err() {
             tracing::warn!("watchers were still connected at shutdown");
         }
-        if tokio::time::timeout(patience, self.app.lanes().close()).await.is_err() {
+        if timeout_at(deadline, self.app.lanes().close()).await.is_err() {
             tracing::warn!("purchases were still under way at shutdown");
         }
         self.background_shutdown.cancel();
         join("the feed", self.feed).await;
         join("the pulse", self.pulse).await;
-        self.app.store().close(patience).await;
+        let rest = deadline.saturating_duration_since(Instant::now());
+        self.app.store().close(rest.max(Duration::from_millis(LAST_WRITES_MS))).await;
         if let Some(mongo) = self.mongo {
             mongo.stop().await;
         }
     }
+}
+
+/// Runs a task of the server's own, and tells when it has ended.
+fn spawn(task: impl Future<Output = ()> + Send + 'static, ended: &CancellationToken) -> JoinHandle<()> {
+    let ended = ended.clone().drop_guard();
+    tokio::spawn(async move {
+        task.await;
+        drop(ended);
+    })
 }
 
 async fn join(name: &str, task: JoinHandle<()>) {
@@ -245,19 +292,21 @@ async fn admin(
     Ok((Some(credentials), Some(email)))
 }
 
-/// Lets the process open as many files as the system allows it: each connection is one, and the usual soft limit of
+/// Lets the process open as many files as the system allows it: each connection is one, to clients and to the database, and the usual soft limit of
 /// 1,024 is for programs that use `select`.
-fn raise_file_limit(connections_max: usize) {
+fn raise_file_limit(limits: &Limits) {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let files_max =
+            limits.connections_max + limits.database_connections_max as usize + FILES_BESIDES_CONNECTIONS;
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, ..limit };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::warn!("only {:?} files can be open at once: {error}", limit.current);
-        } else if let Some(files) = limit.maximum.filter(|files| *files < connections_max as u64) {
+        } else if let Some(files) = limit.maximum.filter(|files| *files < files_max as u64) {
             tracing::warn!(
-                "only {files} files can be open at once, for {connections_max} connections: raise ulimit -n -H"
+                "only {files} files can be open at once instead of {files_max}: raise ulimit -n -H"
             );
         }
     }

@@ -155,7 +155,7 @@ async fn serve(port: u16, router: Router) -> Outcome {
     let shutdown = CancellationToken::new();
     let stopping = shutdown.clone();
     let limits = Limits::default();
-    let (_threads, serving) = HttpThreads::serve(listener, router, limits, stopping)?;
+    let (_threads, serving) = HttpThreads::serve(listener, router, limits, Default::default(), stopping)?;
     end.next().await;
     shutdown.cancel();
     serving.await?;

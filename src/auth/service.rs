@@ -20,7 +20,7 @@ impl Accounts {
     /// The accounts in `store`.
     ///
     /// # Errors
-    /// `internal`, when the system has no random numbers.
+    /// `internal`, when the system gives no threads for passwords.
     pub fn new(store: Store, limits: &Limits) -> Result<Self> {
         Ok(Self { store, passwords: Passwords::new(limits)?, login_failures: LoginFailures::new(limits) })
     }

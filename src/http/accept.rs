@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -55,9 +56,14 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves `service`, which is always ready, on `listener` until `shutdown`; then lets open requests finish, for at most
-/// `shutdown_ms_max`.
-pub async fn serve<S>(listener: TcpListener, service: S, limits: &Limits, shutdown: CancellationToken)
-where
+/// `shutdown_ms_max`. `open` tells how many connections there are.
+pub async fn serve<S>(
+    listener: TcpListener,
+    service: S,
+    limits: &Limits,
+    open: Gauge,
+    shutdown: CancellationToken,
+) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
@@ -69,7 +75,7 @@ where
         let place = tokio::select! {
             () = shutdown.cancelled() => break,
             // Never closed.
-            Ok(place) = places.clone().acquire_owned() => ConnectionPlace(Arc::new(place)),
+            Ok(place) = places.clone().acquire_owned() => ConnectionPlace::new(place, open.clone()),
         };
         let (stream, address) = tokio::select! {
             () = shutdown.cancelled() => break,

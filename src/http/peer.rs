@@ -3,13 +3,33 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The address of the client, or of the proxy in front of it; every request carries it as an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PeerAddress(pub IpAddr);
 
-/// One of the connections that may be open at once. A request that wants to speak another protocol carries it as an
-/// extension: whoever takes the connection over holds it for as long.
-#[derive(Debug, Clone)]
-pub struct ConnectionPlace(pub Arc<OwnedSemaphorePermit>);
+/// One of the connections that may be open at once; clones share it. A request that wants to speak another protocol carries it
+/// as an extension: whoever takes the connection over holds it for as long.
+#[derive(Clone)]
+pub struct ConnectionPlace(#[expect(dead_code, reason = "it is held, and dropped")] Arc<Held>);
+
+struct Held {
+    _permit: OwnedSemaphorePermit,
+    open: Gauge,
+}
+
+impl ConnectionPlace {
+    /// Counts in `open` for as long as it is held.
+    pub fn new(permit: OwnedSemaphorePermit, open: Gauge) -> Self {
+        open.inc();
+        Self(Arc::new(Held { _permit: permit, open }))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}

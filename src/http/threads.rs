@@ -7,6 +7,7 @@ use std::io;
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::body::Incoming;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -28,6 +29,7 @@ impl HttpThreads {
         listener: TcpListener,
         service: S,
         limits: Limits,
+        open: Gauge,
         shutdown: CancellationToken,
     ) -> io::Result<(Self, JoinHandle<()>)>
     where
@@ -41,7 +43,8 @@ impl HttpThreads {
             let _context = runtime.enter();
             TcpListener::from_std(listener)?
         };
-        let serving = runtime.spawn(async move { accept::serve(listener, service, &limits, shutdown).await });
+        let serving =
+            runtime.spawn(async move { accept::serve(listener, service, &limits, open, shutdown).await });
         Ok((Self(Some(runtime)), serving))
     }
 }

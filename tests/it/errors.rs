@@ -78,6 +78,12 @@ async fn bodies_that_are_too_large() {
     stubborn.send(&vec![b'x'; bytes]).await;
     let answer = stubborn.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("payload_too_large"), "{answer}");
+    // One that says so is told before it has sent it: nothing would ever come.
+    let mut slow = RawConnection::open(ada.host()).await;
+    let head = "POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n";
+    slow.send(head.as_bytes()).await;
+    let answer = slow.read_answer().await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("payload_too_large"), "{answer}");
     // Nobody wants this one either, and everybody is told why.
     let large = || Some("x".repeat(10 * 1024 * 1024));
     ada.send(Method::POST, "/nope", large(), &[]).await.problem(404, "not_found");

@@ -8,7 +8,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    Actor, FailingMongo, Shop, Wire, own_mongo, process_directory, signal, sneaker, sneaker_with,
+    Actor, FailingMongo, Shop, Wire, metric, own_mongo, process_directory, signal, sneaker, sneaker_with,
+    soon,
 };
 
 /// Long enough for any machine; nothing here takes that long.
@@ -35,7 +36,10 @@ async fn a_database_that_stands_still_is_told_and_outlived() {
     let (doubtful, restocked) = tokio::time::timeout(PATIENCE, both).await.expect("answers");
     assert_eq!((doubtful.status, restocked.status), (503, 503), "{doubtful:?} {restocked:?}");
     until_ready(&ada, 503).await;
+    let outages = "flash_sale_purchases_total{outcome=\"database_unavailable\"}";
+    let outages_before = metric(&ada, outages).await;
     shop.buyer().purchase(&id).await.problem(503, "database_unavailable");
+    assert_eq!(metric(&ada, outages).await, outages_before + 1.0);
     shop.visitor().get("/products").await.problem(503, "database_unavailable");
     shop.visitor().get("/health/live").await.expect(200);
     signal(&mongo, Signal::CONT);
@@ -164,6 +168,8 @@ async fn made_up_products_do_not_hold_lanes() {
     for _ in 0..10 {
         ada.purchase(&flash_sale::id::Id::new().to_hex()).await.problem(404, "product_not_found");
     }
+    // A lane ends after it has answered.
+    soon("the end of the lanes", async { while metric(&ada, "flash_sale_lanes").await != 0.0 {} }).await;
     shop.close().await;
 }
 

@@ -55,6 +55,14 @@ async fn pages_join_without_gap_or_overlap() {
             items.extend(page["items"].as_array().unwrap().iter().cloned());
             let Some(next) = page["nextCursor"].as_str() else { break };
             cursor = format!("&cursor={next}");
+            // The place in this list is none in another.
+            let others = [
+                format!("/leaderboard?productId={}{cursor}", products[1]),
+                format!("/purchases?limit=4{cursor}"),
+            ];
+            for other in others {
+                shop.buyer().get(&other).await.invalid(&["cursor"]);
+            }
         }
         let ranks: Vec<_> = items.iter().map(|item| item["rank"].as_i64().unwrap()).collect();
         assert_eq!(ranks, (1..=count).collect::<Vec<_>>());

@@ -3,14 +3,9 @@
 use flash_sale::config::Limits;
 use serde_json::json;
 
-use crate::harness::{Actor, EventStream, RawConnection, Shop, Socket, UPGRADE, Watcher, sneaker, soon};
-
-/// A value of `/metrics`.
-async fn metric(actor: &Actor, name: &str) -> f64 {
-    let text = reqwest::get(format!("http://{}/metrics", actor.host())).await.unwrap().text().await.unwrap();
-    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
-    line.unwrap_or_else(|| panic!("no {name}:\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()
-}
+use crate::harness::{
+    Actor, EventStream, RawConnection, Shop, Socket, UPGRADE, Watcher, metric, sneaker, soon,
+};
 
 /// Waits until so many are counted as watching.
 async fn until_watching(actor: &Actor, count: f64) {
@@ -59,6 +54,19 @@ async fn an_address_has_so_many_places_and_gets_them_again() {
 }
 
 /// Changes the product, to something large, so that its watchers have much to take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_stays_one_of_the_connections() {
+    let shop = Shop::open().await;
+    let visitor = shop.visitor();
+    let sockets = (Socket::open(&visitor).await, Socket::open(&visitor).await);
+    // These, and the one that asks.
+    assert_eq!(metric(&visitor, "flash_sale_connections").await, 3.0);
+    drop(sockets);
+    let given_back = async { while metric(&visitor, "flash_sale_connections").await != 1.0 {} };
+    soon("places given back", given_back).await;
+    shop.close().await;
+}
+
 async fn change(shop: &Shop, id: &str, number: usize) -> String {
     let name = format!("Name {number}.");
     let change = json!({ "name": name, "description": "\u{1f45f}".repeat(5_000) });

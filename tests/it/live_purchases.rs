@@ -4,7 +4,9 @@ use futures_util::future::join_all;
 use rand::RngExt as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, Event, EventStream, Shop, Socket, Watcher, patient, sneaker_with, soon};
+use crate::harness::{
+    Actor, Event, EventStream, Shop, Socket, Watcher, patient, sneaker, sneaker_with, soon,
+};
 
 /// What a client that follows the purchases has got so far, over all its connections.
 #[derive(Default)]
@@ -167,6 +169,25 @@ async fn one_that_comes_back_to_a_busy_socket_gets_what_it_missed() {
         () = soon("the missed purchases", reading) => {}
         () = selling => {}
     }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_beyond_the_last_purchase_misses_none() {
+    let shop = Shop::open().await;
+    let (sold, new) = (shop.sell(&sneaker()).await, shop.sell(&sneaker()).await);
+    for _ in 0..3 {
+        shop.buyer().purchase(&sold).await.expect(201);
+    }
+    let mut socket = Socket::open(&shop.visitor()).await;
+    socket.ask(&json!({ "subscribe": [sold, new], "include": ["purchases"], "after": 3 })).await;
+    let counted: Vec<_> = [socket.expect("product").await, socket.expect("product").await]
+        .map(|product| (product.id, product.data["sold"].as_i64()))
+        .into();
+    assert!(counted.contains(&(Some(3), Some(3))) && counted.contains(&(Some(0), Some(0))), "{counted:?}");
+    shop.buyer().purchase(&new).await.expect(201);
+    let purchase = socket.until("a purchase", |event| event.name == "purchase").await;
+    assert_eq!((purchase.id, &purchase.data["productId"]), (Some(1), &json!(new)));
     shop.close().await;
 }
 

@@ -4,7 +4,7 @@ use flash_sale::config::Limits;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{NO_ID, Shop, Socket, UPGRADE, Watcher, sneaker};
+use crate::harness::{NO_ID, RawConnection, Shop, Socket, UPGRADE, Watcher, sneaker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_socket_watches_many_products() {
@@ -97,6 +97,15 @@ async fn who_says_too_much_is_cut_off() {
     let large = json!({ "subscribe": [id], "include": [" ".repeat(8 * 1024)] }).to_string();
     socket.say(&large).await;
     assert_eq!(u16::from(socket.closed().await.code), 1009);
+    // A frame with a bit that means nothing, masked with zeros.
+    let mut unreadable = RawConnection::open(shop.visitor().host()).await;
+    let upgrade = "GET /live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    unreadable.send(upgrade.as_bytes()).await;
+    unreadable.read_until("\r\n\r\n").await;
+    unreadable.send(&[0xf1, 0x80, 0, 0, 0, 0]).await;
+    let close = unreadable.read_bytes_to_end().await;
+    // A close frame, and 1002: a protocol error.
+    assert_eq!((close[0], &close[2..4]), (0x88, &1002_u16.to_be_bytes()[..]), "{close:?}");
     let limits = Limits { socket_messages_burst: 5, socket_messages_per_second: 0, ..Limits::default() };
     let mut shop_of_few_words = shop;
     shop_of_few_words.add_server_with(limits).await;

@@ -133,7 +133,10 @@ async fn a_change_keeps_the_rules() {
     admin
         .patch(&path, "*", &json!({"saleStartTime": "2100-01-01T00:00:00Z"}))
         .await
-        .invalid(&["saleEndTime"]);
+        .invalid(&["saleStartTime"]);
+    let wrong =
+        json!({"name": "", "saleStartTime": "2030-01-01T00:00:00Z", "saleEndTime": "2029-01-01T00:00:00Z"});
+    admin.patch(&path, "*", &wrong).await.invalid(&["saleEndTime", "name"]);
     let both = json!({"saleStartTime": "2100-01-01T00:00:00Z", "saleEndTime": "2101-01-01T00:00:00Z"});
     let moved = admin.patch(&path, "*", &both).await.expect(200);
     assert_eq!(moved.json["status"], "upcoming");

@@ -91,3 +91,10 @@ impl Answer {
         answer
     }
 }
+
+/// A value of `/metrics`, on a connection of its own.
+pub async fn metric(actor: &super::Actor, name: &str) -> f64 {
+    let text = reqwest::get(format!("http://{}/metrics", actor.host())).await.unwrap().text().await.unwrap();
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
+    line.unwrap_or_else(|| panic!("no {name}:\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()
+}

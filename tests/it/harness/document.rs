@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 
 use reqwest::Method;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::answer::Answer;
+use super::schema::check_answer;
 
 static DOCUMENT: OnceLock<Value> = OnceLock::new();
 
@@ -28,8 +29,12 @@ pub fn check(method: &Method, path: &str, answer: &Answer) {
             examples[answer.code()].is_object(),
             "{method} {path}: the code is not documented: {answer:#?}"
         );
-    } else if let Some(schema) = response["content"]["application/json"].get("schema") {
-        check_members(schema, &answer.json, &format!("{method} {path}"));
+    }
+    for content in response["content"].as_object().into_iter().flat_map(serde_json::Map::values) {
+        // Events and metrics are no JSON.
+        if content["schema"].is_object() && !answer.json.is_null() {
+            check_answer(&content["schema"], &answer.json);
+        }
     }
 }
 
@@ -48,39 +53,4 @@ fn matches(template: &str, path: &str) -> bool {
             .iter()
             .zip(path)
             .all(|(expected, found)| (expected.starts_with('{') && !found.is_empty()) || *expected == found)
-}
-
-/// Every required member is there, and none that the document does not have.
-fn check_members(schema: &Value, value: &Value, place: &str) {
-    if value.is_null() {
-        return;
-    }
-    let schema = resolve(schema);
-    if let Some(items) = schema.get("items") {
-        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-            check_members(items, item, &format!("{place}[{index}]"));
-        }
-    }
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
-    let value = value.as_object().unwrap_or_else(|| panic!("{place} is no object: {value}"));
-    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        assert!(value.contains_key(name), "{place}.{name} is missing");
-    }
-    check_properties(properties, value, place);
-}
-
-fn check_properties(properties: &Map<String, Value>, value: &Map<String, Value>, place: &str) {
-    for (name, member) in value {
-        let schema = properties.get(name).unwrap_or_else(|| panic!("{place}.{name} is not documented"));
-        check_members(schema, member, &format!("{place}.{name}"));
-    }
-}
-
-/// The schema behind a reference, or behind "null or a reference".
-fn resolve(schema: &Value) -> &Value {
-    if let Some(name) = schema["$ref"].as_str() {
-        return document().pointer(name.trim_start_matches('#')).expect("a reference that leads somewhere");
-    }
-    let choices = schema["oneOf"].as_array().into_iter().flatten();
-    choices.map(resolve).find(|choice| choice["type"] != "null").unwrap_or(schema)
 }

@@ -11,7 +11,7 @@ mod watch;
 mod webdriver;
 mod wire;
 
-pub use answer::Answer;
+pub use answer::{Answer, metric};
 pub use browser::{Browser, ENTER, no_browser};
 pub use document::document;
 pub use mongo::{FailingMongo, own_mongo, process_directory, signal};

@@ -63,12 +63,17 @@ impl RawConnection {
     }
 
     /// Reads until the server closes the connection; what came before a reset counts.
-    pub async fn read_to_end(mut self) -> String {
+    pub async fn read_to_end(self) -> String {
+        String::from_utf8_lossy(&self.read_bytes_to_end().await).into_owned()
+    }
+
+    /// The same, of what is no text.
+    pub async fn read_bytes_to_end(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = self.0.read(&mut buffer).await {
             bytes.extend_from_slice(&buffer[..count]);
         }
-        String::from_utf8_lossy(&bytes).into_owned()
+        bytes
     }
 }

@@ -1,7 +1,7 @@
-//! JSON Schema checks of what the watchers are sent, against the two committed documents.
+//! JSON Schema checks of what clients and watchers are sent, against the two committed documents.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -16,8 +16,6 @@ const EVENTS: [(&str, &str); 4] = [
     ("stale", "StaleEvent"),
 ];
 
-type Validators = HashMap<String, Validator>;
-
 /// The AsyncAPI document.
 pub fn asyncapi() -> &'static Value {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
@@ -26,45 +24,68 @@ pub fn asyncapi() -> &'static Value {
     })
 }
 
+/// Panics when an answer is not what the OpenAPI document promises by this schema.
+pub fn check_answer(schema: &Value, answer: &Value) {
+    static VALIDATORS: OnceLock<Mutex<HashMap<String, Arc<Validator>>>> = OnceLock::new();
+    let name = schema.to_string();
+    let mut validators = VALIDATORS.get_or_init(Mutex::default).lock().unwrap();
+    let validator = validators.entry(name.clone()).or_insert_with(|| Arc::new(validator(closed(), schema)));
+    let validator = validator.clone();
+    drop(validators);
+    check(&validator, &name, answer);
+}
+
 /// Panics when the data of a Server-Sent Event is not what the OpenAPI document promises.
 pub fn check_event(event: &str, data: &Value) {
-    static VALIDATORS: OnceLock<Validators> = OnceLock::new();
-    let validators = VALIDATORS.get_or_init(|| {
+    let Some((_, name)) = EVENTS.iter().find(|(name, _)| *name == event) else {
+        panic!("{event} is not documented: {data}")
+    };
+    check_answer(&reference(name), data);
+}
+
+/// The OpenAPI document, in which what is not documented is not sent.
+fn closed() -> &'static Value {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    DOCUMENT.get_or_init(|| {
         let mut document = document().clone();
         for schema in document["components"]["schemas"].as_object_mut().unwrap().values_mut() {
-            // What is not documented is not sent.
-            if schema.get("properties").is_some() {
+            if schema.get("properties").is_some() && schema.get("additionalProperties").is_none() {
                 schema["additionalProperties"] = json!(false);
             }
         }
-        EVENTS.map(|(event, name)| (event.to_owned(), validator(&document, name))).into()
-    });
-    check(validators, event, data);
+        document
+    })
 }
 
 /// Panics when a WebSocket message is not what the AsyncAPI document promises; `name` is `request` for one to the server.
 pub fn check_message(name: &str, message: &Value) {
-    static VALIDATORS: OnceLock<Validators> = OnceLock::new();
+    static VALIDATORS: OnceLock<HashMap<String, Validator>> = OnceLock::new();
     let validators = VALIDATORS.get_or_init(|| {
         let document = asyncapi();
         let messages = document["components"]["messages"].as_object().unwrap();
         let named = messages.iter().map(|(name, message)| {
             let schema = message["payload"]["$ref"].as_str().unwrap();
-            (name.clone(), validator(document, schema.rsplit('/').next().unwrap()))
+            (name.clone(), validator(document, &reference(schema.rsplit('/').next().unwrap())))
         });
         named.collect()
     });
-    check(validators, name, message);
+    let validator = validators.get(name).unwrap_or_else(|| panic!("{name} is not documented: {message}"));
+    check(validator, name, message);
 }
 
-fn validator(document: &Value, name: &str) -> Validator {
-    let reference = format!("#/components/schemas/{name}");
-    let schema = json!({ "$ref": reference, "components": { "schemas": document["components"]["schemas"] } });
-    jsonschema::draft202012::new(&schema).unwrap_or_else(|error| panic!("{name}: {error}"))
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
-fn check(validators: &Validators, name: &str, value: &Value) {
-    let validator = validators.get(name).unwrap_or_else(|| panic!("{name} is not documented: {value}"));
+fn validator(document: &Value, schema: &Value) -> Validator {
+    let mut schema = schema.clone();
+    schema["components"] = json!({ "schemas": document["components"]["schemas"] });
+    let options =
+        jsonschema::options().with_draft(jsonschema::Draft::Draft202012).should_validate_formats(true);
+    options.build(&schema).unwrap_or_else(|error| panic!("{schema}: {error}"))
+}
+
+fn check(validator: &Validator, name: &str, value: &Value) {
     let errors: Vec<_> =
         validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(errors.is_empty(), "{name} is not as documented: {errors:#?}\n{value:#}");
