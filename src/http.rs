@@ -1,5 +1,5 @@
 //! What every route shares, and nothing about selling: the accept loop, the request's id and the problem+json of
-//! every error, strict bodies, query parameters, pages and entity tags.
+//! every error, strict bodies, query parameters, pages, entity tags and files.
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -9,6 +9,7 @@ pub mod body;
 pub mod conditional;
 pub mod discard;
 pub mod fields;
+pub mod file;
 pub mod page;
 pub mod path;
 pub mod peer;

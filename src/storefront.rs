@@ -1,16 +1,11 @@
 //! The storefront: a page at `/` and what it loads from `/assets`, all of it compiled into the program.
 //!
-//! The files are served as they are in `web/`; there is no build step. A browser may keep each of them but has to ask
-//! whether it is still the one (`ETag`), so that a new version of the server is a new page at once.
+//! The files are served as they are in `web/`; there is no build step.
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 
 use crate::app::AppState;
-use crate::http::conditional::{digest_tag, none_match};
+use crate::http::file::File;
 
 /// The page; it is served at `/`, every other file under `/assets/`.
 const PAGE: &str = "index.html";
@@ -61,72 +56,16 @@ files! {
     "views/sale.js",
 }
 
-/// What every file is served with. The page runs nothing and loads nothing that is not from here, but for the products'
-/// pictures, whose addresses admins enter. Text never becomes markup: the browser refuses to parse any from a script.
-const HEADERS: [(HeaderName, &str); 5] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: http: data:; \
-         connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
-         require-trusted-types-for 'script'",
-    ),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (
-        HeaderName::from_static("permissions-policy"),
-        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    ),
-    (header::CACHE_CONTROL, "no-cache"),
-];
+/// The page runs nothing and loads nothing that is not from here, but for the products' pictures, whose addresses admins
+/// enter. Text never becomes markup: the browser refuses to parse any from a script.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: http: data:; \
+    connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'";
 
 /// The routes of all files.
 pub fn router() -> Router<AppState> {
     FILES.iter().fold(Router::new(), |router, (name, bytes)| {
-        let file = File::new(name, bytes);
         let path = if *name == PAGE { "/".to_owned() } else { format!("/assets/{name}") };
-        router.route(&path, get(async move |headers: HeaderMap| file.answer(&headers)))
+        router.route(&path, File::new(name, *bytes, POLICY).route())
     })
-}
-
-/// A file, ready to be sent.
-#[derive(Clone)]
-struct File {
-    bytes: Bytes,
-    tag: HeaderValue,
-    content_type: HeaderValue,
-}
-
-impl File {
-    fn new(name: &str, bytes: &'static [u8]) -> Self {
-        Self {
-            bytes: Bytes::from_static(bytes),
-            tag: digest_tag(bytes),
-            content_type: HeaderValue::from_static(content_type(name)),
-        }
-    }
-
-    /// The file, or 304 when the client has it already.
-    fn answer(&self, headers: &HeaderMap) -> Response {
-        let mut response = match none_match(headers, &self.tag) {
-            true => StatusCode::NOT_MODIFIED.into_response(),
-            false => {
-                let content_type = [(header::CONTENT_TYPE, self.content_type.clone())];
-                (content_type, Body::from(self.bytes.clone())).into_response()
-            }
-        };
-        let own = response.headers_mut();
-        own.insert(header::ETAG, self.tag.clone());
-        own.extend(HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
-        response
-    }
-}
-
-fn content_type(name: &str) -> &'static str {
-    match name.rsplit('.').next() {
-        Some("html") => "text/html; charset=utf-8",
-        Some("css") => "text/css; charset=utf-8",
-        Some("js") => "text/javascript; charset=utf-8",
-        Some("svg") => "image/svg+xml",
-        _ => "application/octet-stream",
-    }
 }
