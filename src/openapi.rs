@@ -15,12 +15,13 @@ use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::schema::{AdditionalProperties, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
-use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::AppState;
 use crate::error::{Code, FieldError};
 use crate::http::rendered::Rendered;
 use crate::live::message::{Stale, Stock};
+
+mod swagger;
 
 /// Where a handler keeps its codes, before they become responses.
 const CODES_EXTENSION: &str = "x-problem-codes";
@@ -134,15 +135,12 @@ pub fn router(mut document: utoipa::openapi::OpenApi) -> Router<AppState> {
     close_requests(&mut document);
     describe_members(&mut document);
     let rendered = Rendered::digested(&document);
-    let page = SwaggerUi::new("/docs").config(
-        utoipa_swagger_ui::Config::from(DOCUMENT_PATH).persist_authorization(true).validator_url("none"),
-    );
     Router::new()
         .route(
             DOCUMENT_PATH,
             get(async |headers: HeaderMap| rendered.map(|rendered| rendered.answer(&headers))),
         )
-        .merge(page)
+        .merge(swagger::router())
 }
 
 /// Unknown members of a body are refused, and what a change may leave out it may not set to null, unless it says so.

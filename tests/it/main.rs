@@ -8,6 +8,7 @@ mod harness;
 
 mod accounts;
 mod crowd;
+mod docs_browser;
 mod doubt;
 mod errors;
 mod faults;

@@ -53,18 +53,72 @@ fn check_security(operation: &Value, responses: &serde_json::Map<String, Value>,
     assert_eq!(secured, codes["unauthenticated"].is_object(), "{place}");
 }
 
+/// The page to try the API, and what it refers to.
+async fn files_of_the_page(shop: &Shop) -> Vec<String> {
+    let page = text_of(shop, "/docs/").await;
+    let referred = page.split('"').filter_map(|part| part.strip_prefix("./"));
+    let files: Vec<_> =
+        ["/docs/".to_owned()].into_iter().chain(referred.map(|name| format!("/docs/{name}"))).collect();
+    assert_eq!(files.len(), 5, "{page}");
+    files
+}
+
+async fn text_of(shop: &Shop, path: &str) -> String {
+    let response = reqwest::get(format!("http://{}{path}", shop.visitor().host())).await.unwrap();
+    assert_eq!(response.status(), 200, "{path}");
+    response.text().await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_needs_no_other_host() {
     let shop = Shop::open().await;
-    let visitor = shop.visitor();
-    let redirect = visitor.get("/docs").await.expect(303);
+    let redirect = shop.visitor().get("/docs").await.expect(303);
     assert_eq!(redirect.header("location"), Some("/docs/"));
-    let client = reqwest::Client::new();
-    let page =
-        client.get(format!("http://{}/docs/", visitor.host())).send().await.unwrap().text().await.unwrap();
+    let page = text_of(&shop, "/docs/").await;
     assert!(!page.contains("http://") && !page.contains("https://"), "{page}");
-    for file in page.split('"').filter_map(|part| part.strip_prefix("./")) {
-        assert_eq!(visitor.get(&format!("/docs/{file}")).await.status, 200, "{file}");
+    shop.visitor().get("/docs/nope.js").await.problem(404, "not_found");
+    shop.close().await;
+}
+
+/// Whoever tries the API enters a token there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_has_the_policy_of_the_storefront() {
+    let shop = Shop::open().await;
+    let visitor = shop.visitor();
+    let storefront = visitor.get("/").await.expect(200);
+    for path in files_of_the_page(&shop).await {
+        let file = visitor.get(&path).await.expect(200);
+        for name in ["cache-control", "x-content-type-options", "referrer-policy", "permissions-policy"] {
+            assert!(file.header(name).is_some(), "{path}: {name}");
+            assert_eq!(file.header(name), storefront.header(name), "{path}: {name}");
+        }
+        let policy = file.header("content-security-policy").unwrap();
+        for directive in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' data:",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+        ] {
+            assert!(policy.split("; ").any(|part| part == directive), "{path}: {directive}: {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_keeps_the_page() {
+    let shop = Shop::open().await;
+    let visitor = shop.visitor();
+    for path in files_of_the_page(&shop).await {
+        let tag = visitor.get(&path).await.expect(200).etag();
+        let kept = visitor.get_with(&path, &[("If-None-Match", &tag)]).await.expect(304);
+        assert_eq!(kept.etag(), tag, "{path}");
+        visitor.get_with(&path, &[("If-None-Match", "\"another\"")]).await.expect(200);
     }
     shop.close().await;
 }

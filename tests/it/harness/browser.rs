@@ -30,6 +30,13 @@ const FIND_FIELD: &str = "
     return [...document.querySelectorAll('label')]
       .find((label) => label.checkVisibility() && label.innerText.startsWith(arguments[0]))?.control ?? null;";
 
+/// The elements that stick out of the page.
+const WIDE: &str = "
+    const width = document.documentElement.clientWidth;
+    if (document.documentElement.scrollWidth <= width) return [];
+    return [...document.body.querySelectorAll('*')].filter((element) => element.getBoundingClientRect().right > width)
+      .map((element) => element.outerHTML.slice(0, 120));";
+
 /// Whether the test has to be left out, which is told; in CI that is a failure.
 pub fn no_browser() -> bool {
     let missing = missing_programs();
@@ -58,9 +65,14 @@ impl Browser {
         browser
     }
 
-    /// Goes to a view, as with a link from elsewhere.
+    /// Goes to a view of the storefront, as with a link from elsewhere.
     pub async fn go(&self, view: &str) {
-        let url = format!("{}/#{view}", self.base);
+        self.visit(&format!("/#{view}")).await;
+    }
+
+    /// Goes to a page of the server.
+    pub async fn visit(&self, path: &str) {
+        let url = format!("{}{path}", self.base);
         self.driver.go(&url).await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
     }
 
@@ -188,6 +200,11 @@ impl Browser {
         let metrics =
             json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+    }
+
+    /// Checks that the page is no wider than the screen.
+    pub async fn fits(&self, name: &str) {
+        assert_eq!(self.run(WIDE, json!([])).await, json!([]), "wider than the screen: {name}");
     }
 
     /// Keeps what is on the screen as `target/screenshots/NAME.png`.
