@@ -4,7 +4,9 @@ use flash_sale::timestamp::Timestamp;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{ADMIN, Browser, ENTER, Shop, no_browser, own_mongo, signal, sneaker, sneaker_with};
+use crate::harness::{
+    ADMIN, Browser, ENTER, Shop, TAB, no_browser, own_mongo, signal, sneaker, sneaker_with,
+};
 
 /// So long a sale is watched before it opens.
 const OPENS_IN_MS: i64 = 6_000;
@@ -320,6 +322,45 @@ async fn the_keyboard_is_enough_to_buy() {
     window.sees(".outcome", "Bought: you are number 1").await;
     // The focus is back where it was, to go on from there.
     window.waits("document.activeElement.matches('.button-buy')").await;
+    window.close(&[]).await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_focus_stays_where_one_logs_in_and_out() {
+    if no_browser() {
+        return;
+    }
+    let shop = Shop::open().await;
+    shop.make_admin().await;
+    shop.sell(&sneaker()).await;
+    let window = Browser::open(&shop.visitor()).await;
+    window.sees(".card", "Limited sneaker").await;
+    let credentials = format!("{}{TAB}{}{ENTER}", ADMIN.0, ADMIN.1);
+    // At the start page it stays where it is; from another view one comes back to the start page, whose heading has it.
+    for (view, after) in [("/", "#account > button"), ("/admin", "main h1")] {
+        window.follow(view).await;
+        window.tab_to("#account button", "Log in").await;
+        window.keys(ENTER).await;
+        window.sees("dialog", "No account yet?").await;
+        window.keys(&credentials).await;
+        window.sees("#account", "Account:").await;
+        window.waits("document.activeElement.matches('.button-account')").await;
+        window.keys(ENTER).await;
+        window.tab_to("#account button", "Log out").await;
+        window.keys(ENTER).await;
+        window.sees("#account", "Log in").await;
+        window.waits(&format!("document.activeElement.matches('{after}')")).await;
+    }
+
+    // The button that was pressed goes with the view that had it.
+    window.follow("/admin").await;
+    window.tab_to("main button", "Log in").await;
+    window.keys(ENTER).await;
+    window.sees("dialog", "No account yet?").await;
+    window.keys(&credentials).await;
+    window.sees("main", "Limited sneaker").await;
+    window.waits("document.activeElement.matches('.button-account')").await;
     window.close(&[]).await;
     shop.close().await;
 }

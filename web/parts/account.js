@@ -62,9 +62,16 @@ function dialog(mode, reason) {
   return new Promise((resolve) => {
     element.addEventListener('close', () => {
       element.remove();
+      keepFocus();
       resolve(session.current() !== null);
     });
   });
+}
+
+/// The browser gives the focus back to what was pressed, which a login may have replaced, as it does with the header's
+/// buttons: whoever uses the keyboard then goes on from what the header has now.
+function keepFocus() {
+  if (document.activeElement === document.body) document.querySelector('#account > button:last-of-type').focus();
 }
 
 function accountForm(mode, email, done) {

@@ -29,13 +29,21 @@ function drawNavigation() {
 
 function drawAccount() {
   const root = document.getElementById('account');
+  const focused = root.contains(document.activeElement);
   const user = session.user();
-  if (!user) {
-    root.replaceChildren(
-      h('button', { type: 'button', class: 'button button-quiet hide-narrow', onclick: () => openAccount('register') }, 'Register'),
-      h('button', { type: 'button', class: 'button', onclick: () => openAccount('login') }, 'Log in'));
-    return;
-  }
+  root.replaceChildren(...(user ? accountMenu(user) : accountButtons()));
+  // Who has pressed "Log out" goes on from what stands here now, unless it is another view.
+  if (focused) root.querySelector(':scope > button:last-of-type').focus();
+}
+
+function accountButtons() {
+  return [
+    h('button', { type: 'button', class: 'button button-quiet hide-narrow', onclick: () => openAccount('register') }, 'Register'),
+    h('button', { type: 'button', class: 'button', onclick: () => openAccount('login') }, 'Log in'),
+  ];
+}
+
+function accountMenu(user) {
   // The browser closes a popover on Escape and on a press anywhere else, and gives the focus back.
   const menu = h('div', { class: 'menu', id: 'account-menu', popover: 'auto' },
     h('p', { class: 'menu-who' }, h('b', {}, user.name), h('span', {}, user.email),
@@ -47,7 +55,7 @@ function drawAccount() {
     type: 'button', class: 'button button-account', popovertarget: 'account-menu',
   }, h('span', { class: 'avatar', 'aria-hidden': 'true', 'data-letter': [...user.name][0].toUpperCase() }),
   unseen('Account: '), h('span', { class: 'account-name' }, user.name));
-  root.replaceChildren(button, menu);
+  return [button, menu];
 }
 
 const CONNECTION = {

@@ -12,6 +12,7 @@ mod webdriver;
 mod wire;
 
 pub use answer::{Answer, metric};
+pub use browser::{Browser, ENTER, TAB, no_browser};
 pub use browser::{Browser, ENTER, no_browser};
 pub use document::document;
 pub use mongo::{FailingMongo, own_mongo, process_directory, signal};
