@@ -35,19 +35,21 @@ fn url(server: &Server) -> String {
     }
 }
 
+/// An answer without a token or an id is a problem, which the terminal shows: otherwise it would be taken for one.
 fn commands(url: &str, email: &str, password: &str) -> String {
     format!(
         r#"
 Log in, create a sale, buy:
 
-  TOKEN=$(curl -s {url}/auth/login -H 'Content-Type: application/json' \
-    -d '{{"email":"{email}","password":"{password}"}}' | sed 's/.*"token":"\([^"]*\)".*/\1/')
+  TOKEN=$(curl -sS {url}/auth/login -H 'Content-Type: application/json' \
+    -d '{{"email":"{email}","password":"{password}"}}' \
+    | sed -n -e 's/.*"token":"\([^"]*\)".*/\1/p' -e t -e 'w /dev/stderr')
 
-  PRODUCT=$(curl -s {url}/products -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
+  PRODUCT=$(curl -sS {url}/products -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
     -d '{{"name":"Limited sneaker","price":{{"amount":9900,"currency":"USD"}},"stock":100,"saleStartTime":"2025-01-01T00:00:00Z","saleEndTime":"2099-12-31T00:00:00Z"}}' \
-    | sed 's/.*"id":"\([^"]*\)".*/\1/')
+    | sed -n -e 's/.*"id":"\([^"]*\)".*/\1/p' -e t -e 'w /dev/stderr')
 
-  curl -s {url}/products/purchase -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
+  curl -sS {url}/products/purchase -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
     -H "Idempotency-Key: first-of-$PRODUCT" -d "{{\"productId\":\"$PRODUCT\"}}"
 
 "#
