@@ -13,7 +13,6 @@ mod wire;
 
 pub use answer::{Answer, metric};
 pub use browser::{Browser, ENTER, TAB, no_browser};
-pub use browser::{Browser, ENTER, no_browser};
 pub use document::document;
 pub use mongo::{FailingMongo, own_mongo, process_directory, signal};
 pub use raw::RawConnection;
