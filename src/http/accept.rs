@@ -72,15 +72,16 @@ pub async fn serve<S>(
     let builder = builder(limits);
     let send_ms_max = u32::try_from(limits.send_ms_max).unwrap_or(u32::MAX);
     loop {
-        let place = tokio::select! {
+        let permit = tokio::select! {
             () = shutdown.cancelled() => break,
             // Never closed.
-            Ok(place) = places.clone().acquire_owned() => ConnectionPlace::new(place, open.clone()),
+            Ok(permit) = places.clone().acquire_owned() => permit,
         };
         let (stream, address) = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = accept(&listener) => accepted,
         };
+        let place = ConnectionPlace::new(permit, open.clone());
         let (builder, service, shutdown) = (builder.clone(), service.clone(), shutdown.clone());
         connections.spawn(async move {
             bound_sending(&stream, send_ms_max);

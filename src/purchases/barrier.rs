@@ -14,6 +14,8 @@ use crate::store::{Store, failure, schema};
 /// How long a turn lasts at the most, in milliseconds: some batches of a slow database, and no long wait if its holder has
 /// died.
 const TURN_MS_MAX: i64 = 300;
+/// A turn that would end later than in so many milliseconds is none: the clock has gone back.
+const TURN_AHEAD_MS_MAX: i64 = 10 * TURN_MS_MAX;
 /// How long the database waits for a transaction that has changed the product, in milliseconds: it may be one that nobody will
 /// end soon, and there are other products.
 const TURN_WAIT_MS_MAX: i64 = 500;
@@ -41,13 +43,13 @@ pub async fn wait_for_turn(store: &Store, product_id: Id, server: Id, deadline: 
     }
 }
 
-/// That it is no other server's turn at a product, as an expression. A turn that would last for longer than one can was
-/// taken before the database's clock was put back, or before another primary's clock took over.
+/// That it is no other server's turn at a product, as an expression. A turn far in the future was taken before the database's
+/// clock was put back, or before another primary's clock took over.
 pub fn is_turn_of(server: impl Into<Bson>) -> Document {
-    let longest = doc! { "$add": ["$$NOW", TURN_MS_MAX] };
+    let far = doc! { "$add": ["$$NOW", TURN_AHEAD_MS_MAX] };
     doc! { "$or": [
         { "$lte": ["$turn.until", "$$NOW"] },
-        { "$gt": ["$turn.until", longest] },
+        { "$gt": ["$turn.until", far] },
         { "$eq": ["$turn.server", server.into()] },
     ] }
 }

@@ -166,10 +166,12 @@ async fn who_is_not_as_expected_is_left_out_and_left_alone() {
     set(&store, &products[1], doc! { "stock": 0_i64, "sold": 10_i64 }).await;
     set(&store, &products[2], doc! { "saleEndTime": past }).await;
     set(&store, &products[3], doc! { "saleStartTime": future }).await;
-    set(&store, &products[4], doc! { "turn": { "server": Id::new(), "until": future } }).await;
     // Its own turn is in nobody's way.
     let own: Id = SERVER.parse().unwrap();
     set(&store, &products[5], doc! { "turn": { "server": own, "until": future } }).await;
+    // Another's is, if it is not too far away to be one.
+    let until = DateTime::from_millis(DateTime::now().timestamp_millis() + 2_900);
+    set(&store, &products[4], doc! { "turn": { "server": Id::new(), "until": until } }).await;
     let read = async |id: &String| {
         let id: Id = id.parse().unwrap();
         store.products.clone_with_type::<Document>().find_one(doc! { "_id": id }).await.unwrap()
