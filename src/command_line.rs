@@ -34,7 +34,11 @@ Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or set
 #[derive(Subcommand)]
 pub enum Command {
     /// Run the server (the default).
-    Serve,
+    Serve {
+        /// End in order as soon as the parent, which is this process, has ended
+        #[arg(long, hide = true)]
+        end_with: Option<u32>,
+    },
     /// Rehearse a sale: a crowd buys marked products, which are removed afterwards.
     ///
     /// The settings (MONGO_URI, JWT_SECRET or DATA_DIR) have to be those of the server: they are what the buyers' tokens

@@ -27,8 +27,11 @@ async fn main() -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(1, &error),
     };
-    match command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(config, &mut end).await,
+    match command.unwrap_or(Command::Serve { end_with: None }) {
+        Command::Serve { end_with } => match end_with.map_or(Ok(()), |parent| end.follow(parent)) {
+            Ok(()) => serve(config, &mut end).await,
+            Err(error) => fail(1, &error),
+        },
         Command::Rehearse(arguments) => {
             rehearse::run(&arguments, &config, &mut end).await.unwrap_or_else(|error| fail(1, &error))
         }

@@ -30,6 +30,31 @@ impl Signals {
         Ok(Self {})
     }
 
+    /// Has SIGTERM come as soon as the process that started this one has ended, however that happens. Linux alone can do
+    /// that; elsewhere nothing comes.
+    ///
+    /// # Errors
+    /// Another process is the parent, so that one has ended already; or the system's.
+    #[cfg(target_os = "linux")]
+    pub fn follow(&self, parent: u32) -> io::Result<()> {
+        use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+        set_parent_process_death_signal(Some(Signal::TERM))?;
+        // It may have ended before the line above: then there will be no signal.
+        match getppid().map(Pid::as_raw_pid) {
+            Some(process) if process.unsigned_abs() == parent => Ok(()),
+            _ => Err(io::Error::other(format!("process {parent}, to end with, is not the parent"))),
+        }
+    }
+
+    /// Nothing comes.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg(not(target_os = "linux"))]
+    pub fn follow(&self, _parent: u32) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Resolves at the next one.
     pub async fn next(&mut self) {
         #[cfg(unix)]
