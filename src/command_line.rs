@@ -28,7 +28,16 @@ Settings (environment or .env), with their defaults:
   LOG_FORMAT=text             text or json
   RUST_LOG=info               what is logged
 
-Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings.";
+Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings; `rehearse --help` tells its own.";
+
+const REHEARSE_AFTER_HELP: &str = "\
+Exit codes:
+  0    every promise was kept
+  1    a promise was broken
+  2    wrong usage or settings
+  3    the rehearsal could not be held (no such server, other settings than the server's, no database), or something of
+       it could not be removed or written
+  130  interrupted";
 
 /// What the program can do.
 #[derive(Subcommand)]
@@ -43,5 +52,8 @@ pub enum Command {
     ///
     /// The settings (MONGO_URI, JWT_SECRET or DATA_DIR) have to be those of the server: they are what the buyers' tokens
     /// are signed with, and where the outcome is read back.
+    ///
+    /// Ctrl-C or SIGTERM stops it at any time, and removes what was made; a second one ends it at once.
+    #[command(after_help = REHEARSE_AFTER_HELP)]
     Rehearse(Arguments),
 }

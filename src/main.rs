@@ -33,7 +33,8 @@ async fn main() -> ExitCode {
             Err(error) => fail(1, &error),
         },
         Command::Rehearse(arguments) => {
-            rehearse::run(&arguments, &config, &mut end).await.unwrap_or_else(|error| fail(1, &error))
+            let result = rehearse::run(&arguments, &config, &mut end).await;
+            result.unwrap_or_else(|error| fail(error.exit_code(), &error))
         }
     }
 }

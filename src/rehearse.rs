@@ -4,6 +4,7 @@
 //! It creates marked products of its own, sends a crowd that buys them, reads back from the database what became of it,
 //! and removes all of it again.
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +17,21 @@ use crate::signals::Signals;
 pub use arguments::Arguments;
 
 use crowd::Crowd;
-use load::Load;
-use progress::Live;
+use load::{Event, Load};
+use origin::Origin;
+use own_server::OwnServer;
+use progress::{Live, tell};
+use report::{Course, Report};
 use stage::Stage;
+use usage::{Cost, Pair};
 
 mod arguments;
+mod origin;
 
 mod crowd;
 pub mod load;
+mod own_server;
+mod probe;
 mod stage;
 pub mod wire;
 
@@ -33,72 +41,208 @@ mod report;
 mod usage;
 mod verdict;
 
-/// What the rehearsal cannot go on without, as one sentence for the person who started it.
+/// The exit code when a promise was broken.
+const BROKEN: u8 = 1;
+/// The exit code of wrong usage, as everywhere.
+const REFUSED: u8 = 2;
+/// The exit code when the rehearsal could not be held, or what it made could not be removed.
+const NOT_HELD: u8 = 3;
+/// The exit code when somebody interrupted it: what a shell gives a program that Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
+
+/// Why there is no result, as one sentence for the person who started it.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct RehearsalError(String);
+pub enum RehearsalError {
+    /// What was asked for cannot be done.
+    #[error("{0}")]
+    Refused(String),
+    /// Something is not as the rehearsal needs it.
+    #[error("{0}")]
+    NotHeld(String),
+    /// A signal came before the crowd.
+    #[error("interrupted")]
+    Interrupted,
+    /// A second signal came.
+    #[error("ended at once: products named `{}` and their purchases may still be there", stage::NAME)]
+    EndedAtOnce,
+}
 
 impl RehearsalError {
-    fn new(what: &str, cause: impl std::fmt::Display) -> Self {
-        Self(format!("{what}: {cause}"))
+    fn not_held(what: &str, cause: impl std::fmt::Display) -> Self {
+        Self::NotHeld(format!("{what}: {cause}"))
+    }
+
+    /// What the program ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) => REFUSED,
+            Self::NotHeld(_) => NOT_HELD,
+            Self::Interrupted | Self::EndedAtOnce => INTERRUPTED,
+        }
     }
 }
 
-/// Rehearses; the exit code is 0 when every promise was kept, 1 when one was broken or the rehearsal could not be held.
+/// What became of a rehearsal, and whether everything that it made is gone again.
+struct Outcome {
+    course: Result<Course, RehearsalError>,
+    cleaned: Result<(), RehearsalError>,
+}
+
+impl Outcome {
+    fn without_a_trace(error: RehearsalError) -> Self {
+        Self { course: Err(error), cleaned: Ok(()) }
+    }
+}
+
+/// Rehearses, and prints the result. The first signal stops what is being done and lets what was made be removed; a second
+/// one ends at once.
 ///
 /// # Errors
-/// What was in the way.
+/// Why there is no result.
 pub async fn run(
     arguments: &Arguments,
     config: &Config,
     signals: &mut Signals,
 ) -> Result<ExitCode, RehearsalError> {
-    arguments.check()?;
-    let stage = Stage::set(arguments, config).await?;
-    let result = perform(arguments, &stage, signals).await;
-    // Whatever happened, nothing of it stays.
-    let struck = stage.strike().await;
-    let (report, plot) = result?;
-    struck?;
-    if let (Some(path), Some(plot)) = (&arguments.plot, plot) {
-        std::fs::write(path, plot)
-            .map_err(|error| RehearsalError::new(&format!("cannot write {}", path.display()), error))?;
-    }
+    arguments.plot.as_deref().map_or(Ok(()), plot::check)?;
+    let interrupted = CancellationToken::new();
+    let mut rehearsal = pin!(hold(arguments, config, &interrupted));
+    let outcome = tokio::select! {
+        outcome = &mut rehearsal => outcome,
+        () = signals.next() => {
+            tell("interrupted: what was made is removed; a second signal ends at once");
+            interrupted.cancel();
+            tokio::select! {
+                outcome = rehearsal => outcome,
+                () = signals.next() => return Err(RehearsalError::EndedAtOnce),
+            }
+        }
+    };
+    tell_outcome(arguments, outcome)
+}
+
+/// Prints the result before anything else can fail.
+fn tell_outcome(arguments: &Arguments, outcome: Outcome) -> Result<ExitCode, RehearsalError> {
+    let course = match outcome.course {
+        Ok(course) => course,
+        Err(RehearsalError::Interrupted) => Course { interrupted: true, ..Course::default() },
+        Err(error) => {
+            outcome.cleaned.unwrap_or_else(|error| tell(&error.to_string()));
+            return Err(error);
+        }
+    };
+    let report = Report::new(arguments, &course);
     println!("{}", if arguments.json { report.json() } else { report.text() });
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let plotted = arguments.plot.as_deref().map_or(Ok(()), |path| plot::write(path, &course.events));
+    let problems = [outcome.cleaned, plotted].into_iter().filter_map(Result::err);
+    let not_held = problems.inspect(|problem| tell(&problem.to_string())).count() > 0;
+    Ok(match () {
+        () if report.is_bad() => ExitCode::from(BROKEN),
+        () if not_held => ExitCode::from(NOT_HELD),
+        () if course.interrupted => ExitCode::from(INTERRUPTED),
+        () => ExitCode::SUCCESS,
+    })
+}
+
+/// What the work comes to, unless the rehearsal is interrupted before.
+async fn until<T>(
+    interrupted: &CancellationToken,
+    work: impl Future<Output = Result<T, RehearsalError>>,
+) -> Result<T, RehearsalError> {
+    interrupted.run_until_cancelled(work).await.unwrap_or(Err(RehearsalError::Interrupted))
+}
+
+/// Rehearses at the server that there is, or at one that is there just for this.
+async fn hold(arguments: &Arguments, config: &Config, interrupted: &CancellationToken) -> Outcome {
+    if let Some(origin) = &arguments.url {
+        return hold_at(origin, None, arguments, config, interrupted).await;
+    }
+    tell("a server starts");
+    // On the program's first thread, which stays: `main` itself awaits this.
+    let mut server = match OwnServer::start() {
+        Ok(server) => server,
+        Err(error) => return Outcome::without_a_trace(error),
+    };
+    let mut outcome = match until(interrupted, server.ready()).await {
+        Ok(origin) => hold_at(&origin, server.process_id(), arguments, config, interrupted).await,
+        Err(error) => Outcome::without_a_trace(error),
+    };
+    let stopped = server.stop().await;
+    outcome.cleaned = outcome.cleaned.and(stopped);
+    outcome
+}
+
+async fn hold_at(
+    origin: &Origin,
+    server: Option<u32>,
+    arguments: &Arguments,
+    config: &Config,
+    interrupted: &CancellationToken,
+) -> Outcome {
+    let mut stage = match until(interrupted, Stage::set(origin, server, config)).await {
+        Ok(stage) => stage,
+        Err(error) => return Outcome::without_a_trace(error),
+    };
+    let course = perform(&mut stage, arguments, interrupted).await;
+    // Whatever happened, nothing of it stays.
+    Outcome { course, cleaned: stage.strike().await }
 }
 
 async fn perform(
+    stage: &mut Stage,
     arguments: &Arguments,
+    interrupted: &CancellationToken,
+) -> Result<Course, RehearsalError> {
+    // Never interrupted, as it says there. It is a matter of milliseconds.
+    stage.put_on_sale(arguments).await?;
+    until(interrupted, probe::check(stage)).await?;
+    tell("the buyers' tokens are signed");
+    let gathering = async { Ok(Crowd::gather(arguments, stage).await) };
+    let crowd = until(interrupted, gathering).await?;
+    let (events, cost) = sell(stage, &crowd, arguments, interrupted).await?;
+    tell("the outcome is read back");
+    let buyers_came = crowd.buyers_among(events.len());
+    let reading = verdict::read(stage, arguments, &events);
+    // Who interrupts the crowd gets the verdict on what has come of it; who interrupts this, none.
+    let verdict = match interrupted.is_cancelled() {
+        true => Some(reading.await?),
+        false => interrupted.run_until_cancelled(reading).await.transpose()?,
+    };
+    Ok(Course { events, buyers_came, cost, verdict, interrupted: interrupted.is_cancelled() })
+}
+
+/// Lets the crowd in until everybody was served, the time is over, or the rehearsal is interrupted.
+async fn sell(
     stage: &Stage,
-    signals: &mut Signals,
-) -> Result<(report::Report, Option<String>), RehearsalError> {
-    let crowd = Crowd::gather(arguments, stage.tokens(), stage.products(), stage.host());
+    crowd: &Crowd,
+    arguments: &Arguments,
+    interrupted: &CancellationToken,
+) -> Result<(Vec<Event>, Pair<Cost>), RehearsalError> {
     let live = Arc::new(Live::default());
     let stop = CancellationToken::new();
     let load = Load {
         address: stage.address(),
         connections: arguments.connections,
         rate: arguments.rate,
-        requests: Arc::new(crowd.requests),
+        requests: crowd.requests.clone(),
         repeats: false,
         live: live.clone(),
         stop: stop.clone(),
     };
     let before = stage.usage();
-    let display = tokio::spawn(progress::show(live, load.requests.len(), stop.clone()));
-    let run = tokio::spawn(load.open().await.run());
-    let limit = Duration::from_secs(arguments.duration);
+    tell("the connections are opened");
+    let ready = until(interrupted, async { Ok(load.open().await) }).await?;
+    tell("the crowd buys");
+    let display = tokio::spawn(progress::show(live, crowd.requests.len(), stop.clone()));
+    let run = tokio::spawn(ready.run());
     tokio::select! {
-        () = tokio::time::sleep(limit) => {}
-        _ = signals.next() => {}
+        () = tokio::time::sleep(Duration::from_secs(arguments.duration)) => {}
+        () = interrupted.cancelled() => {}
         () = stop.cancelled() => {}
     }
     stop.cancel();
-    let events = run.await.map_err(|error| RehearsalError::new("the crowd failed", error))?;
+    let events = run.await.map_err(|error| RehearsalError::not_held("the crowd failed", error))?;
     let after = stage.usage();
-    display.await.map_err(|error| RehearsalError::new("the display failed", error))?;
-    let verdict = verdict::read(stage, arguments, &events).await?;
-    let plot = arguments.plot.as_ref().map(|_| plot::svg(&events));
-    Ok((report::Report::new(arguments, &events, usage::difference(before, after), verdict), plot))
+    display.await.map_err(|error| RehearsalError::not_held("the display failed", error))?;
+    Ok((events, usage::difference(before, after)))
 }

@@ -1,59 +1,81 @@
 //! The crowd: every request that will be sent, made beforehand, so that sending it costs next to nothing.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use mongodb::bson::DateTime;
+use tokio::task::yield_now;
 
 use super::arguments::Arguments;
+use super::stage::Stage;
 use crate::auth::tokens::Tokens;
 use crate::auth::user::{Role, User};
 use crate::id::Id;
 
 /// A buyer who sends twice does so this many requests later: while the first one is under way, or soon after.
 const REPEAT_DISTANCE: usize = 50;
+/// Tokens that are signed in one go, some milliseconds; in between it can be interrupted.
+const SIGNED_AT_ONCE: usize = 256;
 
 /// The requests, in the order in which they are sent.
 pub struct Crowd {
     /// HTTP/1.1, ready to be written.
-    pub requests: Vec<Box<[u8]>>,
+    pub requests: Arc<Vec<Box<[u8]>>>,
+    /// Which of them are the second ones of a buyer, in order.
+    repeats: Vec<usize>,
 }
 
 impl Crowd {
     /// Mints the tokens and writes the requests.
-    pub fn gather(arguments: &Arguments, tokens: &Tokens, products: &[Id], host: &str) -> Self {
+    pub async fn gather(arguments: &Arguments, stage: &Stage) -> Self {
+        let (tokens, products, host) = (stage.tokens(), stage.products(), stage.origin().authority());
         let repeaters = (arguments.repeat_share * arguments.buyers as f64).round() as usize;
         // Spread evenly: every so-many-th buyer sends twice.
         let every = arguments.buyers.checked_div(repeaters).unwrap_or(usize::MAX).max(1);
         let mut requests = Vec::with_capacity(arguments.buyers + repeaters);
-        let mut repeats = std::collections::VecDeque::new();
+        let mut repeats = Vec::with_capacity(repeaters);
+        let mut later = VecDeque::new();
         for number in 0..arguments.buyers {
+            if number.is_multiple_of(SIGNED_AT_ONCE) {
+                yield_now().await;
+            }
             let repeats_itself = repeaters > 0 && number % every == 0;
             let with_key = repeats_itself && (number / every).is_multiple_of(2);
-            let product = products[number % products.len()];
-            let request = request(tokens, host, product, number, with_key);
+            let key =
+                if with_key { format!("Idempotency-Key: rehearsal-{number}\r\n") } else { String::new() };
+            let body = format!("{{\"productId\":\"{}\"}}", products[number % products.len()]);
+            let request = request(tokens, &host, &format!("Rehearsal {number}"), &key, &body);
             if repeats_itself {
-                repeats.push_back((requests.len() + REPEAT_DISTANCE, request.clone()));
+                later.push_back((requests.len() + REPEAT_DISTANCE, request.clone()));
             }
             requests.push(request);
-            while repeats.front().is_some_and(|(due, _)| *due <= requests.len()) {
-                requests.extend(repeats.pop_front().map(|(_, repeat)| repeat));
+            while later.front().is_some_and(|(due, _)| *due <= requests.len()) {
+                repeats.push(requests.len());
+                requests.extend(later.pop_front().map(|(_, repeat)| repeat));
             }
         }
-        requests.extend(repeats.into_iter().map(|(_, repeat)| repeat));
-        Self { requests }
+        repeats.extend(requests.len()..requests.len() + later.len());
+        requests.extend(later.into_iter().map(|(_, repeat)| repeat));
+        Self { requests: Arc::new(requests), repeats }
+    }
+
+    /// How many buyers have come when so many requests were sent.
+    pub fn buyers_among(&self, sent: usize) -> usize {
+        sent - self.repeats.partition_point(|repeat| *repeat < sent)
     }
 }
 
-fn request(tokens: &Tokens, host: &str, product: Id, number: usize, with_key: bool) -> Box<[u8]> {
+/// A purchase by a new customer of this name; `key` is a header's whole line or nothing.
+pub fn request(tokens: &Tokens, host: &str, name: &str, key: &str, body: &str) -> Box<[u8]> {
     let buyer = User {
         id: Id::new(),
-        name: format!("Rehearsal {number}"),
+        name: name.to_owned(),
         email: String::new(),
         password_hash: String::new(),
         role: Role::Customer,
         created_at: DateTime::now(),
     };
     let token = tokens.sign(&buyer).map(|signed| signed.token).unwrap_or_default();
-    let key = if with_key { format!("Idempotency-Key: rehearsal-{number}\r\n") } else { String::new() };
-    let body = format!("{{\"productId\":\"{product}\"}}");
     format!(
         "POST /products/purchase HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{key}\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

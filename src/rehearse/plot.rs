@@ -1,7 +1,11 @@
 //! Rate and latency over time, as an SVG that needs nothing else.
 
 use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
 
+use super::RehearsalError;
 use super::load::Event;
 use super::wire::Kind;
 
@@ -14,8 +18,29 @@ const RIGHT: f64 = 20.0;
 /// Points along the time axis.
 const BUCKETS: usize = 80;
 
+/// Makes sure, before anything else is done, that the plot can be written; what is in the file stays.
+///
+/// # Errors
+/// It cannot.
+pub fn check(path: &Path) -> Result<(), RehearsalError> {
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    opened.map(drop).map_err(|error| RehearsalError::Refused(unwritten(path, &error)))
+}
+
+/// Draws the events into the file.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(path: &Path, events: &[Event]) -> Result<(), RehearsalError> {
+    fs::write(path, svg(events)).map_err(|error| RehearsalError::NotHeld(unwritten(path, &error)))
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> String {
+    format!("--plot: cannot write {}: {error}", path.display())
+}
+
 /// Draws the events.
-pub fn svg(events: &[Event]) -> String {
+fn svg(events: &[Event]) -> String {
     let seconds = events.iter().map(|event| (event.at + event.latency).as_secs_f64()).fold(1e-3, f64::max);
     let mut bought = [0.0; BUCKETS];
     let mut refused = [0.0; BUCKETS];

@@ -1,4 +1,4 @@
-//! What the person sees while the crowd buys.
+//! What the person sees meanwhile, on standard error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -64,6 +64,11 @@ impl Live {
 fn bucket(latency: Duration) -> usize {
     let micros = latency.as_micros().max(1) as f64;
     ((micros.log2() * STEPS as f64) as usize).min(BUCKETS - 1)
+}
+
+/// Tells what begins now.
+pub fn tell(what: &str) {
+    eprintln!("{what}");
 }
 
 /// Draws the line until `stop`. On a standard error that is no terminal nothing is drawn.

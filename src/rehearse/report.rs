@@ -18,6 +18,9 @@ use super::wire::Kind;
 pub struct Report {
     connections: usize,
     buyers: usize,
+    /// Fewer than the buyers when the time was over before, or it was interrupted.
+    buyers_came: usize,
+    interrupted: bool,
     products: usize,
     /// Requests a second that were to be sent; none for a closed loop.
     rate: Option<f64>,
@@ -27,7 +30,23 @@ pub struct Report {
     refusals_per_second: f64,
     answers: Vec<Latencies>,
     cost: Pair<Cost>,
-    verdict: Verdict,
+    /// None when it was interrupted before the outcome was read back.
+    verdict: Option<Verdict>,
+}
+
+/// What has happened, to be summed up; nothing so far.
+#[derive(Debug, Default)]
+pub struct Course {
+    /// Every answer.
+    pub events: Vec<Event>,
+    /// How many buyers sent a request.
+    pub buyers_came: usize,
+    /// What it took.
+    pub cost: Pair<Cost>,
+    /// What was read back.
+    pub verdict: Option<Verdict>,
+    /// It was interrupted before it was over.
+    pub interrupted: bool,
 }
 
 /// The latencies of one kind of answer, in milliseconds.
@@ -68,7 +87,8 @@ impl Latencies {
 
 impl Report {
     /// Sums up.
-    pub fn new(arguments: &Arguments, events: &[Event], cost: Pair<Cost>, verdict: Verdict) -> Self {
+    pub fn new(arguments: &Arguments, course: &Course) -> Self {
+        let Course { events, buyers_came, cost, verdict, interrupted } = course;
         let end = events.iter().map(|event| event.at + event.latency).max().unwrap_or(Duration::ZERO);
         let seconds = end.as_secs_f64().max(1e-9);
         let count =
@@ -76,20 +96,22 @@ impl Report {
         Self {
             connections: arguments.connections,
             buyers: arguments.buyers,
+            buyers_came: *buyers_came,
+            interrupted: *interrupted,
             products: arguments.products,
             rate: arguments.rate,
             seconds,
             purchases_per_second: count(|kind| kind == Kind::Bought) / seconds,
             refusals_per_second: count(|kind| kind != Kind::Bought && kind.is_definite()) / seconds,
             answers: Kind::ALL.iter().filter_map(|kind| Latencies::of(*kind, events)).collect(),
-            cost,
-            verdict,
+            cost: *cost,
+            verdict: verdict.clone(),
         }
     }
 
-    /// Every promise was kept.
-    pub fn is_good(&self) -> bool {
-        self.verdict.broken.is_empty()
+    /// A promise was broken.
+    pub fn is_bad(&self) -> bool {
+        self.verdict.as_ref().is_some_and(|verdict| !verdict.broken.is_empty())
     }
 
     /// For scripts.
@@ -99,8 +121,34 @@ impl Report {
 
     /// For people.
     pub fn text(&self) -> String {
-        let mut text = format!(
-            "{} buyers, {} connections, {} product(s), {}\n\n{:.0} purchases/s, {:.0} refusals/s, {:.2} s in all\n\n",
+        let mut text = String::new();
+        self.write(&mut text).unwrap_or_default();
+        text
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        if self.buyers_came < self.buyers || self.interrupted {
+            let why = if self.interrupted { "INTERRUPTED" } else { "The time was over" };
+            writeln!(text, "{why}: {} of {} buyers came\n", self.buyers_came, self.buyers)?;
+        }
+        if !self.answers.is_empty() {
+            self.write_figures(text)?;
+        }
+        match self.verdict.as_ref().map(|verdict| (verdict.purchases, verdict.broken.as_slice())) {
+            None => write!(text, "The outcome was not read back"),
+            Some((purchases, [])) => write!(
+                text,
+                "{purchases} purchases read back: not oversold, nobody over the limit, no gap in the sequence, time in order, \
+                 every answer true"
+            ),
+            Some((_, broken)) => write!(text, "BROKEN PROMISES:\n  - {}", broken.join("\n  - ")),
+        }
+    }
+
+    fn write_figures(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(
+            text,
+            "{} buyers, {} connections, {} product(s), {}\n\n{:.0} purchases/s, {:.0} refusals/s, {:.2} s in all\n",
             self.buyers,
             self.connections,
             self.products,
@@ -108,12 +156,7 @@ impl Report {
             self.purchases_per_second,
             self.refusals_per_second,
             self.seconds,
-        );
-        self.write_table(&mut text).unwrap_or_default();
-        text
-    }
-
-    fn write_table(&self, text: &mut String) -> std::fmt::Result {
+        )?;
         let names = ["p50", "p90", "p99", "p99.9", "max"].map(|name| format!("{name:>10}")).concat();
         writeln!(text, "{:<16}{:>9}{names}  (ms)", "answer", "count")?;
         for row in &self.answers {
@@ -131,14 +174,6 @@ impl Report {
                 "\n{name}: {each:.1} us of processor per request, {memory:.0} MiB of memory at its peak"
             )?;
         }
-        match self.verdict.broken.as_slice() {
-            [] => write!(
-                text,
-                "\n{} purchases read back: not oversold, nobody over the limit, no gap in the sequence, time in order, \
-                 every answer true",
-                self.verdict.purchases
-            ),
-            broken => write!(text, "\nBROKEN PROMISES:\n  - {}", broken.join("\n  - ")),
-        }
+        writeln!(text)
     }
 }

@@ -21,7 +21,7 @@ pub struct Usage {
 }
 
 /// What a process took for the rehearsal.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cost {
     /// Time on the processors.

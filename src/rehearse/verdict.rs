@@ -16,7 +16,7 @@ use crate::products::model::Product;
 use crate::store::schema::{PRODUCTS, PURCHASES};
 
 /// What was found.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     /// Purchases in the database.
@@ -44,7 +44,7 @@ pub async fn read(stage: &Stage, arguments: &Arguments, events: &[Event]) -> Res
     for product in stage.products() {
         read_product(stage, *product, &mut verdict)
             .await
-            .map_err(|error| RehearsalError::new("the outcome cannot be read back", error))?;
+            .map_err(|error| RehearsalError::not_held("the outcome cannot be read back", error))?;
     }
     verdict.judge_answers(arguments, events);
     Ok(verdict)
@@ -103,9 +103,8 @@ impl Verdict {
             format!("{purchases} purchases are there, only {bought} were told that they bought")
         });
         let definite = events.iter().any(|event| event.kind.is_definite());
-        self.expect(definite, || {
-            "nobody got a definite answer: is this the right server, with these settings?".into()
-        });
+        // The server has answered before the crowd came, and then nobody of it any more.
+        self.expect(definite || events.is_empty(), || "nobody got a definite answer".into());
         let unexpected = count(Kind::Unexpected);
         self.expect(unexpected == 0, || format!("{unexpected} answers are none that the contract has"));
         let told_sold_out = count(Kind::SoldOut) > 0;
@@ -158,7 +157,8 @@ mod tests {
         // Sold out before everything was sold; an answer that nobody promised.
         check(1, &[Kind::Bought, Kind::SoldOut], 1);
         check(1, &[Kind::Bought, Kind::Unexpected], 1);
-        // A server that is not there keeps no promise.
+        // A server that is not there any more keeps no promise; to a crowd that has not come, none was made.
         check(0, &[Kind::Broken, Kind::Broken], 1);
+        check(0, &[], 0);
     }
 }

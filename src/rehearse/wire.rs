@@ -110,6 +110,11 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(2048) })
     }
 
+    /// The last answer, as it came.
+    pub fn received(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Sends a request and reads its answer.
     ///
     /// # Errors

@@ -67,12 +67,14 @@ impl Running {
     }
 }
 
-fn mongod_of(directory: &Path) -> Pid {
+/// The mongod over a program's data.
+pub fn mongod_of(directory: &Path) -> Pid {
     let lock = std::fs::read_to_string(directory.join("data/mongodb/mongod.lock")).unwrap();
     Pid::from_raw(lock.trim().parse().unwrap()).unwrap()
 }
 
-fn runs(process: Pid) -> bool {
+/// Whether the process is still there.
+pub fn runs(process: Pid) -> bool {
     // A zombie does not run; it has no memory, so this file is empty.
     std::fs::read(format!("/proc/{}/cmdline", process.as_raw_nonzero())).is_ok_and(|text| !text.is_empty())
 }

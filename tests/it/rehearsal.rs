@@ -1,9 +1,102 @@
 //! `flash-sale rehearse`, as a person runs it.
 
-use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, Command};
 
-use crate::harness::{Shop, process_directory};
-use crate::process::program;
+use flash_sale::config::Limits;
+use mongodb::bson::{Document, doc};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde_json::{Value, json};
+
+use crate::harness::{Shop, own_mongo, process_directory, signal, soon};
+use crate::process::{mongod_of, program, runs};
+
+/// A rehearsal under way. It is killed when this is dropped.
+struct Rehearsal {
+    child: Child,
+    lines: BufReader<ChildStderr>,
+    said: String,
+}
+
+/// What a rehearsal ended with.
+struct Ended {
+    code: Option<i32>,
+    /// The result, if there is one.
+    report: Value,
+    said: String,
+}
+
+impl Rehearsal {
+    fn start(mut program: Command) -> Self {
+        let mut child = program.spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        Self { child, lines, said: String::new() }
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Reads on until it says that.
+    fn wait_for(&mut self, words: &str) {
+        while !self.said.contains(words) {
+            assert_ne!(
+                self.lines.read_line(&mut self.said).unwrap(),
+                0,
+                "it never said `{words}`: {}",
+                self.said
+            );
+        }
+    }
+
+    fn terminate(&self) {
+        kill_process(self.id(), Signal::TERM).unwrap();
+    }
+
+    fn end(mut self) -> Ended {
+        self.lines.read_to_string(&mut self.said).unwrap();
+        let mut report = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut report).unwrap();
+        let code = self.child.wait().unwrap().code();
+        let said = std::mem::take(&mut self.said);
+        Ended { code, report: serde_json::from_str(&report).unwrap_or_default(), said }
+    }
+}
+
+impl Drop for Rehearsal {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A rehearsal with a server of its own.
+fn alone(name: &str, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
+    let mut program = program(&process_directory(name), settings);
+    program.args(["rehearse", "--json"]).args(arguments);
+    program
+}
+
+/// A rehearsal at the shop's server, with these settings.
+fn at(shop: &Shop, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
+    let mut program = program(&process_directory("rehearsal-at-a-shop"), settings);
+    program.args(["rehearse", "--json", "--url", &address(shop)]).args(arguments);
+    program
+}
+
+fn address(shop: &Shop) -> String {
+    format!("http://{}", shop.servers[0].address())
+}
+
+async fn nothing_is_left(shop: &Shop) {
+    let database = shop.database().await;
+    for name in ["products", "purchases"] {
+        let left = database.collection::<Document>(name).count_documents(doc! {}).await.unwrap();
+        assert_eq!(left, 0, "{name}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rehearsal_sells_out_keeps_its_promises_and_leaves_nothing() {
@@ -35,15 +128,196 @@ async fn a_rehearsal_sells_out_keeps_its_promises_and_leaves_nothing() {
     mongo.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_in_a_terminal_ends_the_crowd_and_not_its_server() {
+    // So many that reading them back takes longer than a server takes to end.
+    let arguments = ["--products", "5000", "--buyers", "2000", "--rate", "20", "--connections", "10"];
+    let mut program = alone("rehearsal-terminal", &[], &arguments);
+    // As a shell starts a job: Ctrl-C goes to all of its group.
+    program.process_group(0);
+    let mut rehearsal = Rehearsal::start(program);
+    rehearsal.wait_for("the crowd buys");
+    let directory = process_directory("rehearsal-terminal");
+    let mongod = mongod_of(&directory);
+    kill_process_group(rehearsal.id(), Signal::INT).unwrap();
+    let Ended { code, report, said } = rehearsal.end();
+    assert_eq!(code, Some(130), "{said}");
+    assert_eq!(report["interrupted"], true, "{report:#}");
+    assert_eq!(report["verdict"]["broken"], json!([]), "{report:#}");
+    assert!(report["buyersCame"].as_u64().unwrap() < 2000, "{report:#}");
+    assert!(!runs(mongod), "mongod has outlived the rehearsal");
+    let mongo = flash_sale::embedded::EmbeddedMongo::start(&directory.join("data")).await.unwrap();
+    let shop = Shop::open_in(&mongo.uri(), "flashsale").await;
+    nothing_is_left(&shop).await;
+    shop.close().await;
+    mongo.stop().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_rehearsal_takes_its_server_along() {
+    let mut rehearsal =
+        Rehearsal::start(alone("rehearsal-killed", &[], &["--buyers", "2000", "--rate", "20"]));
+    rehearsal.wait_for("the crowd buys");
+    let mongod = mongod_of(&process_directory("rehearsal-killed"));
+    assert!(runs(mongod));
+    drop(rehearsal);
+    let end = async {
+        while runs(mongod) {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the end of the server and its mongod", end).await;
+}
+
+#[test]
+fn a_signal_while_the_server_starts_ends_both() {
+    // A database that takes connections and says nothing: with it, no server starts.
+    let database = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("mongodb://{}/shop", database.local_addr().unwrap());
+    let settings = [("MONGO_URI", uri.as_str()), ("JWT_SECRET", "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1")];
+    let mut rehearsal = Rehearsal::start(alone("rehearsal-starting", &settings, &[]));
+    rehearsal.wait_for("a server starts");
+    rehearsal.terminate();
+    let Ended { code, report, said } = rehearsal.end();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(!said.contains("did not start"), "{said}");
+    assert_eq!((&report["interrupted"], &report["buyersCame"]), (&json!(true), &json!(0)), "{report:#}");
+}
+
+/// Sends a signal as soon as the rehearsal says `phase`; it must not come to the `next` one.
+async fn interrupt(shop: &Shop, phase: &str, next: &str, arguments: &[&str]) -> Value {
+    let mut rehearsal = Rehearsal::start(at(shop, &shop.settings(), arguments));
+    rehearsal.wait_for(phase);
+    rehearsal.terminate();
+    let Ended { code, report, said } = rehearsal.end();
+    assert_eq!(code, Some(130), "{phase}: {said}");
+    assert!(!said.contains(next), "{said}");
+    assert_eq!((&report["interrupted"], &report["verdict"]), (&json!(true), &Value::Null), "{report:#}");
+    nothing_is_left(shop).await;
+    report
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_at_any_time_is_heard_and_nothing_is_left() {
+    // What is interrupted takes minutes otherwise: to sign, to wait for places, to read.
+    let shop = Shop::open_with(Limits { connections_max: 4, ..Limits::default() }).await;
+    let signing = ["--buyers", "5000000"];
+    let report = interrupt(&shop, "tokens are signed", "connections", &signing).await;
+    assert_eq!(report["buyersCame"], 0);
+    let opening = ["--buyers", "10", "--connections", "2000"];
+    let report = interrupt(&shop, "connections are opened", "the crowd", &opening).await;
+    assert_eq!(report["buyersCame"], 0);
+    let reading = ["--buyers", "10", "--repeat-share", "0.2", "--connections", "2", "--products", "10000"];
+    let report = interrupt(&shop, "outcome is read back", "broken", &reading).await;
+    assert_eq!(report["buyersCame"], 10);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once_and_it_says_what_stays() {
+    let mongo = own_mongo("rehearsal-twice").await;
+    let shop = Shop::open_at(&mongo.uri()).await;
+    let mut rehearsal = Rehearsal::start(at(&shop, &shop.settings(), &["--buyers", "2000", "--rate", "20"]));
+    rehearsal.wait_for("the crowd buys");
+    // Now nothing can be removed any more.
+    signal(&mongo, Signal::STOP);
+    rehearsal.terminate();
+    rehearsal.wait_for("a second signal ends at once");
+    rehearsal.terminate();
+    let Ended { code, said, .. } = rehearsal.end();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("ended at once") && said.contains("Rehearsal (is removed afterwards)"), "{said}");
+    signal(&mongo, Signal::CONT);
+    shop.close().await;
+    mongo.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_promise_has_a_code_of_its_own() {
+    let shop = Shop::open().await;
+    let mut rehearsal = Rehearsal::start(at(&shop, &shop.settings(), &["--buyers", "60", "--rate", "20"]));
+    rehearsal.wait_for("the crowd buys");
+    // Somebody bought it, and it is gone.
+    let purchases = shop.database().await.collection::<Document>("purchases");
+    let theft = async { while purchases.delete_one(doc! {}).await.unwrap().deleted_count == 0 {} };
+    soon("a purchase", theft).await;
+    let Ended { code, report, said } = rehearsal.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!((&report["interrupted"], &report["buyersCame"]), (&json!(false), &json!(60)), "{report:#}");
+    assert_ne!(report["verdict"]["broken"], json!([]), "{report:#}");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_that_cannot_be_held_says_what_to_do() {
+    let (shop, other) = (Shop::open().await, Shop::open().await);
+    let [uri, secret] = shop.settings();
+    let [other_uri, _] = other.settings();
+    let foreign_secret = ("JWT_SECRET", "another one, of another server's tokens");
+    for (settings, words) in [([uri, foreign_secret], "JWT_SECRET"), ([other_uri, secret], "MONGO_URI")] {
+        let Ended { code, report, said } = Rehearsal::start(at(&shop, &settings, &[])).end();
+        assert_eq!((code, report), (Some(3), Value::Null), "{said}");
+        assert!(said.contains(words) && said.contains("Give the rehearsal the server's own"), "{said}");
+        assert!(!said.contains("the crowd"), "{said}");
+    }
+    nothing_is_left(&shop).await;
+    nothing_is_left(&other).await;
+    // Bound and closed again: nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let mut nobody = program(&process_directory("rehearsal-at-nobody"), &shop.settings());
+    nobody.args(["rehearse", "--url", &url]);
+    let Ended { code, said, .. } = Rehearsal::start(nobody).end();
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("nobody answers") && said.contains(&url), "{said}");
+    shop.close().await;
+    other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plot_that_cannot_be_written_costs_no_result() {
+    let shop = Shop::open().await;
+    let settings = shop.settings();
+    let Ended { code, said, .. } =
+        Rehearsal::start(at(&shop, &settings, &["--plot", "no/such/plot.svg"])).end();
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("no/such/plot.svg") && !said.contains("the crowd"), "{said}");
+    // This device opens, and takes nothing.
+    let arguments = ["--buyers", "20", "--connections", "4", "--plot", "/dev/full"];
+    let Ended { code, report, said } = Rehearsal::start(at(&shop, &settings, &arguments)).end();
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("/dev/full"), "{said}");
+    assert_eq!(report["verdict"]["purchases"], 20, "{report:#}");
+    shop.close().await;
+}
+
 #[test]
 fn a_rehearsal_that_makes_no_sense_is_refused() {
     let directory = process_directory("rehearsal-refused");
-    for arguments in
-        [["--buyers", "0"], ["--repeat-share", "2"], ["--rate", "0"], ["--url", "https://shop.example"]]
-    {
-        let output = program(&directory, &[]).arg("rehearse").args(arguments).output().unwrap();
+    for (option, value, words) in [
+        ("--buyers", "0", "1 to 5000000"),
+        ("--buyers", "-5", "1 to 5000000"),
+        ("--buyers", "many", "1 to 5000000"),
+        ("--stock", "-1", "0 to"),
+        ("--connections", "0", "1 to"),
+        ("--products", "10001", "1 to 10000"),
+        ("--rate", "0", "0.1 to"),
+        ("--rate", "nan", "0.1 to"),
+        ("--rate", "-5", "0.1 to"),
+        ("--repeat-share", "2", "0 to 1"),
+        ("--duration", "0", "1 to"),
+        ("--url", "https://shop.example", "plain HTTP: give the address behind the proxy"),
+        ("--url", "http://shop.example/api", "without a path"),
+        ("--url", "http://ada:secret@shop.example", "user or a password"),
+        ("--url", "shop.example", "like http://127.0.0.1:3000"),
+    ] {
+        let output = program(&directory, &[]).args(["rehearse", option, value]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(matches!(output.status.code(), Some(1 | 2)), "{said}");
-        assert!(said.contains(arguments[0]), "{said}");
+        assert_eq!(output.status.code(), Some(2), "{option} {value}: {said}");
+        assert!(said.contains(option) && said.contains(words), "{option} {value}: {said}");
     }
+    let help = program(&directory, &[]).args(["rehearse", "--help"]).output().unwrap();
+    let said = String::from_utf8_lossy(&help.stdout);
+    assert!(["  1  ", "  2  ", "  3  ", "  130 "].iter().all(|code| said.contains(code)), "{said}");
 }

@@ -134,6 +134,11 @@ impl Shop {
         }
     }
 
+    /// What another program needs to have the same database and the same tokens.
+    pub fn settings(&self) -> [(&'static str, &str); 2] {
+        [("MONGO_URI", &self.uri), ("JWT_SECRET", SECRET)]
+    }
+
     /// The database, for what only it can tell.
     pub async fn database(&self) -> mongodb::Database {
         let client = mongodb::Client::with_uri_str(&self.uri).await.unwrap();
