@@ -1,5 +1,6 @@
 //! `/auth`: register, log in, who am I.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
 use crate::http::fields::{Fields, email, line, verbatim};
+use crate::http::peer::PeerAddress;
 use crate::http::{Uncached, uncached};
 use crate::timestamp::Timestamp;
 
@@ -112,8 +114,12 @@ async fn register(
     responses((status = OK, description = "The account and a token for it", body = Session)),
     extensions(("x-problem-codes" = json!(["invalid_credentials", "rate_limited", "overloaded", "database_unavailable"]))),
 )]
-async fn login(State(app): State<AppState>, Body(request): Body<LoginRequest>) -> Result<Uncached<Session>> {
-    let user = app.accounts().log_in(&request.email, request.password).await?;
+async fn login(
+    State(app): State<AppState>,
+    Extension(address): Extension<PeerAddress>,
+    Body(request): Body<LoginRequest>,
+) -> Result<Uncached<Session>> {
+    let user = app.accounts().log_in(address, &request.email, request.password).await?;
     session(&app, &user)
 }
 

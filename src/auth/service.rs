@@ -7,6 +7,7 @@ use super::passwords::Passwords;
 use super::user::{Role, User};
 use crate::config::{AdminCredentials, Limits, Secret};
 use crate::error::{Error, Result};
+use crate::http::peer::PeerAddress;
 use crate::store::{Store, failure};
 
 /// The accounts and what guards them.
@@ -54,21 +55,16 @@ impl Accounts {
     /// # Errors
     /// `invalid_credentials`, in the same time whether the account exists or not; `rate_limited` after too many of
     /// them; `overloaded`.
-    pub async fn log_in(&self, email: &str, password: Secret) -> Result<User> {
-        self.login_failures.check(email)?;
+    pub async fn log_in(&self, address: PeerAddress, email: &str, password: Secret) -> Result<User> {
+        // Dropped on every way out but a wrong password: then it does not count.
+        let attempt = self.login_failures.begin(address, email).await?;
         let user = self.find_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let right = self.passwords.verify(password, hash).await?;
-        match user.filter(|_| right) {
-            Some(user) => {
-                self.login_failures.succeeded(email);
-                Ok(user)
-            }
-            None => {
-                self.login_failures.failed(email);
-                Err(Error::InvalidCredentials)
-            }
+        if !right {
+            attempt.was_wrong();
         }
+        user.filter(|_| right).ok_or(Error::InvalidCredentials)
     }
 
     /// The account with this id.

@@ -86,13 +86,18 @@ pub struct Limits {
     /// Requests that wait for their password to be hashed; beyond it they are refused as overload.
     pub password_hashes_waiting_max: usize,
     /// The time that a request waits for its password to be hashed; it is refused as overload after it, or at once when
-    /// those before it will take longer.
+    /// those before it will take longer. As long waits at the most, before that, who has to know first whether other logins to
+    /// the same account were wrong.
     pub password_hash_wait_ms_max: u64,
-    /// Wrong passwords for one account within the window; beyond it that account's logins are refused.
+    /// Wrong passwords for one account from one address (or one IPv6 /64) within the window; beyond it that address's logins
+    /// to that account are refused. Behind a proxy all clients have its address, and anybody can have an account refused for
+    /// the rest of the window: there, the proxy has to bound what each client asks of `/auth/login`.
     pub login_failures_max: u32,
+    /// Wrong passwords for one account within the window, from all addresses; beyond it that account's logins are refused.
+    pub login_failures_of_account_max: u32,
     /// The window in which wrong passwords are counted.
     pub login_failure_window_seconds: u64,
-    /// Accounts whose wrong passwords are remembered at once.
+    /// Accounts whose wrong passwords are remembered at once, and pairs of an address and an account.
     pub login_failure_accounts_max: usize,
 
     // -- purchases
@@ -222,8 +227,9 @@ impl Default for Limits {
             password_hashes_waiting_max: 200,
             password_hash_wait_ms_max: 10_000,
             login_failures_max: 10,
+            login_failures_of_account_max: 100,
             login_failure_window_seconds: 60,
-            login_failure_accounts_max: 10_000,
+            login_failure_accounts_max: 50_000,
 
             lanes_max: 4_096,
             // What a core sells in about half a second: the memory that they take is bounded even if nothing is predicted.

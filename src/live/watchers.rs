@@ -1,7 +1,7 @@
 //! How many clients watch: in total, and from one address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Limits;
@@ -48,8 +48,8 @@ impl Watchers {
     ///
     /// # Errors
     /// `overloaded` when all are taken, `rate_limited` when this address has its share.
-    pub fn enter(&self, PeerAddress(address): PeerAddress) -> Result<Place> {
-        let address = network(address);
+    pub fn enter(&self, address: PeerAddress) -> Result<Place> {
+        let address = address.network();
         let mut count = self.shared.lock();
         if count.total >= self.shared.total_max {
             return Err(Error::Overloaded { detail: "Too many clients are watching." });
@@ -82,14 +82,6 @@ impl Drop for Place {
             }
         }
         self.shared.metrics.watchers.dec();
-    }
-}
-
-/// A home has a whole /64 of IPv6 addresses: it counts as one.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)).into(),
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -2,9 +2,10 @@
 
 use flash_sale::auth::user::Role;
 use flash_sale::config::Limits;
+use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::Shop;
+use crate::harness::{Actor, Shop};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -35,8 +36,7 @@ async fn an_address_has_one_account() {
     let body = |email: &str| json!({"name": "Ada", "email": email, "password": PASSWORD});
     // At once, so that the unique index has to decide.
     let bodies = [body("ada@shop.example"), body("ADA@shop.example"), body("ada@SHOP.example")];
-    let answers =
-        futures_util::future::join_all(bodies.iter().map(|body| visitor.post("/auth/register", body))).await;
+    let answers = join_all(bodies.iter().map(|body| visitor.post("/auth/register", body))).await;
     let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 409, 409]);
@@ -81,6 +81,72 @@ async fn wrong_credentials_tell_nothing_and_are_limited() {
     shop.close().await;
 }
 
+/// Logs in many times at once; how many were answered with 200, 401 and 429.
+async fn many_logins(visitor: &Actor, count: usize, password: &str) -> [usize; 3] {
+    let body = json!({"email": "ada@shop.example", "password": password});
+    let answers = join_all((0..count).map(|_| visitor.post("/auth/login", &body))).await;
+    [200, 401, 429].map(|status| answers.iter().filter(|answer| answer.status == status).count())
+}
+
+/// Whoever waits for his hash on a slow machine is not what is tested here.
+fn patient_with_hashes() -> Limits {
+    Limits { password_hash_wait_ms_max: 60_000, ..Limits::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_guesses_are_limited_too_and_only_where_they_come_from() {
+    let shop = Shop::open_with(patient_with_hashes()).await;
+    let body = json!({"name": "Ada", "email": "ada@shop.example", "password": PASSWORD});
+    shop.visitor().post("/auth/register", &body).await.expect(201);
+    let (stranger, ada) = (shop.visitor_from([127, 0, 0, 2]), shop.visitor_from([127, 0, 0, 3]));
+    assert_eq!(many_logins(&stranger, 50, "not the password").await, [0, 10, 40]);
+    // Not even the right one, from there; but its owner gets in.
+    assert_eq!(many_logins(&stranger, 1, PASSWORD).await, [0, 0, 1]);
+    assert_eq!(many_logins(&ada, 1, PASSWORD).await, [1, 0, 0]);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_from_many_addresses_are_limited_for_the_account() {
+    let limits = Limits { login_failures_max: 3, login_failures_of_account_max: 6, ..patient_with_hashes() };
+    let shop = Shop::open_with(limits).await;
+    for (address, judged) in [(2, 3), (3, 3), (4, 0)] {
+        let stranger = shop.visitor_from([127, 0, 0, address]);
+        assert_eq!(many_logins(&stranger, 5, "not the password").await, [0, judged, 5 - judged]);
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn right_passwords_are_not_limited() {
+    let shop = Shop::open_with(patient_with_hashes()).await;
+    let body = json!({"name": "Ada", "email": "ada@shop.example", "password": PASSWORD});
+    shop.visitor().post("/auth/register", &body).await.expect(201);
+    assert_eq!(many_logins(&shop.visitor(), 30, PASSWORD).await, [30, 0, 0]);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_was_not_judged_does_not_count() {
+    let limits = Limits {
+        login_failures_max: 3,
+        password_hashes_waiting_max: 1,
+        password_hashes_in_flight_max: 1,
+        ..Limits::default()
+    };
+    let shop = Shop::open_with(limits).await;
+    let visitors: Vec<_> = (0..30).map(|number| shop.visitor_from([127, 0, 1, number])).collect();
+    let body = json!({"email": "ada@shop.example", "password": PASSWORD});
+    let first = join_all(visitors.iter().map(|visitor| visitor.post("/auth/login", &body))).await;
+    let (visitor, _) =
+        visitors.iter().zip(first).find(|(_, answer)| answer.code() == "overloaded").expect("a refusal");
+    for _ in 0..3 {
+        visitor.post("/auth/login", &body).await.problem(401, "invalid_credentials");
+    }
+    visitor.post("/auth/login", &body).await.problem(429, "rate_limited");
+    shop.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_storm_is_refused_early() {
     let limits =
@@ -88,7 +154,7 @@ async fn a_login_storm_is_refused_early() {
     let shop = Shop::open_with(limits).await;
     let visitor = shop.visitor();
     let body = json!({"email": "ada@shop.example", "password": PASSWORD});
-    let answers = futures_util::future::join_all((0..30).map(|_| visitor.post("/auth/login", &body))).await;
+    let answers = join_all((0..30).map(|_| visitor.post("/auth/login", &body))).await;
     let overloaded = answers.iter().filter(|answer| answer.code() == "overloaded").count();
     let judged = answers.iter().filter(|answer| answer.code() == "invalid_credentials").count();
     assert!(overloaded > 0 && judged > 0, "{overloaded} overloaded, {judged} judged");

@@ -239,3 +239,22 @@ async fn an_idle_lane_retires_and_the_next_purchase_finds_a_new_one() {
     assert_eq!(shop.check_invariants(&id, 1).await, 50);
     shop.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_the_database_cannot_judge_does_not_count() {
+    const NOT_WRITABLE_PRIMARY: i32 = 10_107;
+    let mongo = FailingMongo::start("login").await;
+    mongo.ready().await;
+    let limits = Limits { login_failures_max: 1, ..Limits::default() };
+    let shop = Shop::open_at_with(&mongo.uri, limits).await;
+    let visitor = shop.visitor();
+    let body = json!({"email": "ada@shop.example", "password": "not the password"});
+    mongo.fail(&["find"], NOT_WRITABLE_PRIMARY).await;
+    for _ in 0..2 {
+        visitor.post("/auth/login", &body).await.problem(503, "database_unavailable");
+    }
+    mongo.fail_no_more().await;
+    visitor.post("/auth/login", &body).await.problem(401, "invalid_credentials");
+    visitor.post("/auth/login", &body).await.problem(429, "rate_limited");
+    shop.close().await;
+}

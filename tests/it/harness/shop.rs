@@ -155,6 +155,13 @@ impl Shop {
         self.actor(Id::new(), None, 0)
     }
 
+    /// A visitor who comes from this address of the loopback network.
+    pub fn visitor_from(&self, address: [u8; 4]) -> Actor {
+        let client =
+            reqwest::Client::builder().local_address(std::net::IpAddr::from(address)).build().unwrap();
+        Actor { client, ..self.visitor() }
+    }
+
     /// An admin.
     pub fn admin(&self) -> Actor {
         self.person("Grace Hopper", Role::Admin)
