@@ -1,8 +1,8 @@
 //! What the server makes up when nobody gave it: the secret of its tokens, kept beside the embedded MongoDB's data,
 //! and the first admin's password, shown once.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -28,28 +28,59 @@ pub fn jwt_secret(data_directory: &Path) -> Result<Secret, (PathBuf, io::Error)>
 }
 
 fn read_or_make(path: &Path) -> io::Result<Secret> {
-    match fs::read_to_string(path) {
-        Ok(text) => {
-            let text = text.trim();
-            check_jwt_secret(text).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))?;
-            Ok(Secret::new(text))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secret = random_text::<SECRET_BYTES>();
-            // Complete or not at all: a crash in between must not leave half a secret.
-            let temporary = path.with_extension("new");
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut file = options.open(&temporary)?;
-            file.write_all(secret.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)?;
-            Ok(Secret::new(secret))
-        }
+    match File::open(path) {
+        Ok(file) => read(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path),
         Err(error) => Err(error),
     }
+}
+
+fn read(mut file: File) -> io::Result<Secret> {
+    let refused = |problem| io::Error::new(io::ErrorKind::InvalidData, problem);
+    check_mode(&file.metadata()?).map_err(refused)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let text = text.trim();
+    check_jwt_secret(text).map_err(refused)?;
+    Ok(Secret::new(text))
+}
+
+/// Who reads the secret can sign a token of an admin, and who writes it knows it.
+#[cfg(unix)]
+fn check_mode(metadata: &fs::Metadata) -> Result<(), String> {
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "others than its owner may read or write it (mode {mode:03o})\nRun `chmod 600` on it; or, if somebody may have read it, \
+         remove it: a new one is made, and everybody has to log in again"
+    ))
+}
+
+#[cfg(not(unix))]
+fn check_mode(_: &fs::Metadata) -> Result<(), String> {
+    Ok(())
+}
+
+fn make(path: &Path) -> io::Result<Secret> {
+    let secret = random_text::<SECRET_BYTES>();
+    // Complete or not at all: a crash in between must not leave half a secret.
+    let temporary = path.with_extension("new");
+    // What such a crash has left, or a link that somebody has planted: itself, not what it leads to.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&temporary)?;
+    file.write_all(secret.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    Ok(Secret::new(secret))
 }
 
 /// An admin with a random password.
@@ -61,4 +92,68 @@ fn random_text<const BYTES: usize>() -> String {
     let mut bytes = [0_u8; BYTES];
     rand::fill(&mut bytes);
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    /// An empty directory, removed when it is dropped.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new() -> Self {
+            let path = std::env::temp_dir().join(format!("flash-sale-{}", random_text::<12>()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_secret_is_made_once_and_for_its_owner_alone() {
+        let directory = Directory::new();
+        let made = jwt_secret(&directory.0).unwrap();
+        assert_eq!(jwt_secret(&directory.0).unwrap(), made);
+        assert_eq!(mode(&directory.0.join(SECRET_FILE)), 0o600);
+    }
+
+    #[test]
+    fn a_secret_that_others_may_read_or_write_is_refused() {
+        let directory = Directory::new();
+        let made = jwt_secret(&directory.0).unwrap();
+        let path = directory.0.join(SECRET_FILE);
+        for mode in [0o640, 0o620, 0o604, 0o602] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let (_, problem) = jwt_secret(&directory.0).unwrap_err();
+            let problem = problem.to_string();
+            assert!(problem.contains("chmod 600") && problem.contains(&format!("{mode:o}")), "{problem}");
+            assert!(!problem.contains(made.reveal()), "{problem}");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        assert_eq!(jwt_secret(&directory.0).unwrap(), made);
+    }
+
+    #[test]
+    fn a_planted_link_is_not_followed() {
+        let directory = Directory::new();
+        let victim = directory.0.join("victim");
+        fs::write(&victim, "untouched").unwrap();
+        symlink(&victim, directory.0.join(SECRET_FILE).with_extension("new")).unwrap();
+        jwt_secret(&directory.0).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+        assert!(!fs::symlink_metadata(directory.0.join(SECRET_FILE)).unwrap().is_symlink());
+    }
 }
