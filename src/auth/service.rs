@@ -84,17 +84,28 @@ impl Accounts {
         let email = credentials.email.clone();
         match self.register(name, email, credentials.password.clone(), Role::Admin).await {
             Ok(_) => Ok(()),
-            Err(Error::EmailTaken) => {
-                let user = self.find_by_email(&credentials.email).await?;
-                if user.is_some_and(|user| user.role != Role::Admin) {
-                    tracing::warn!(
-                        "the user with the address of ADMIN_EMAIL is there already, and is no admin"
-                    );
-                }
-                Ok(())
-            }
+            Err(Error::EmailTaken) => self.compare_admin(credentials).await,
             Err(error) => Err(error),
         }
+    }
+
+    /// Tells when the account that is there is not what the settings say: they do not change it.
+    async fn compare_admin(&self, credentials: &AdminCredentials) -> Result<()> {
+        let Some(user) = self.find_by_email(&credentials.email).await? else { return Ok(()) };
+        let user_id = user.id.to_hex();
+        if user.role != Role::Admin {
+            tracing::warn!(
+                user_id,
+                "the user with the address of ADMIN_EMAIL is there already, and is no admin: user {user_id}"
+            );
+        } else if !self.passwords.verify(credentials.password.clone(), Some(user.password_hash)).await? {
+            tracing::warn!(
+                user_id,
+                "ADMIN_PASSWORD is not the password of the admin with the address of ADMIN_EMAIL, user {user_id}: it is only \
+                 used when the account is made. Another ADMIN_EMAIL makes another admin"
+            );
+        }
+        Ok(())
     }
 
     /// The address of the admin who has been here longest; none when nobody may create products.

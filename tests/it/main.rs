@@ -20,6 +20,7 @@ mod live_faults;
 mod live_places;
 mod live_purchases;
 mod live_socket;
+mod log;
 mod memory;
 mod metrics;
 mod openapi;

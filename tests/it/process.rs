@@ -29,16 +29,22 @@ pub fn program(directory: &Path, settings: &[(&str, &str)]) -> Command {
     command
 }
 
-/// A server with its own MongoDB, as a stranger starts it.
-struct Running {
+/// A server as a process.
+pub struct Running {
     child: Child,
     greeting: String,
     base: String,
 }
 
 impl Running {
+    /// With its own MongoDB, as a stranger starts it.
     fn start(directory: &Path) -> Self {
-        let mut child = program(directory, &[]).spawn().unwrap();
+        Self::start_with(directory, &[])
+    }
+
+    /// With these settings.
+    pub fn start_with(directory: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut child = program(directory, settings).spawn().unwrap();
         let mut greeting = String::new();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         // The greeting's last command is the purchase.
@@ -53,7 +59,17 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    async fn json(&self, path: &str, token: Option<&str>, body: Option<Value>) -> Value {
+    /// Ends it in order, and gives what it has logged.
+    pub fn stop(mut self) -> String {
+        self.signal(Signal::TERM);
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{log}");
+        log
+    }
+
+    /// A request, with a JSON body when there is one; the answer's JSON.
+    pub async fn json(&self, path: &str, token: Option<&str>, body: Option<Value>) -> Value {
         let client = reqwest::Client::new();
         let url = format!("{}{path}", self.base);
         let mut request = match body {

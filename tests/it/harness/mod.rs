@@ -14,10 +14,10 @@ mod wire;
 pub use answer::{Answer, metric};
 pub use browser::{Browser, ENTER, TAB, no_browser};
 pub use document::document;
-pub use mongo::{FailingMongo, own_mongo, process_directory, signal};
+pub use mongo::{FailingMongo, database_uri, own_mongo, process_directory, signal};
 pub use raw::RawConnection;
 pub use schema::{asyncapi, check_message};
-pub use shop::{ADMIN, Actor, Shop, patient, token};
+pub use shop::{ADMIN, Actor, SECRET, Shop, patient, token};
 pub use watch::{Event, EventStream, Socket, UPGRADE, Watcher, soon};
 pub use wire::Wire;
 

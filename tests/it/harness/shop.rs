@@ -17,7 +17,7 @@ use super::mongo::{database_uri, with_database};
 use super::watch::soon;
 
 /// The secret of all shops.
-const SECRET: &str = "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1";
+pub const SECRET: &str = "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1";
 
 /// What an admin of a shop with accounts logs in with: e-mail and password.
 pub const ADMIN: (&str, &str) = ("grace@shop.example", "a rear admiral's password");
