@@ -12,9 +12,14 @@ use tracing_subscriber::filter::Targets;
 
 pub use limits::Limits;
 
+mod env_file;
 mod limits;
 mod mongo_uri;
+#[cfg(test)]
+mod tests;
 
+/// The database's name when `MONGO_URI` has none in its path.
+pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
 /// The shortest `JWT_SECRET`, in bytes: the size of an HS256 key (RFC 7518, 3.2).
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
 /// A secret with fewer different bytes than this is a placeholder, not a secret.
@@ -61,6 +66,18 @@ pub enum Database {
         /// `JWT_SECRET`.
         jwt_secret: Secret,
     },
+}
+
+impl Database {
+    /// Which one it is, for the log: hosts and names, and nothing of users and passwords.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Embedded { data_directory, .. } => {
+                format!("the embedded MongoDB in {}", data_directory.display())
+            }
+            Self::External { uri, .. } => mongo_uri::place(uri.reveal()),
+        }
+    }
 }
 
 /// The admin whom the server creates when there is no such user.
@@ -118,22 +135,12 @@ impl fmt::Debug for Secret {
 pub struct ConfigError(pub Vec<String>);
 
 impl Config {
-    /// Reads the environment, and `.env` in this directory or one above it for what the environment lacks.
+    /// Reads the environment, and `.env` in the working directory for what the environment lacks.
     ///
     /// # Errors
     /// Every bad or missing setting, in one error.
     pub fn from_environment() -> Result<Self, ConfigError> {
-        let mut settings = HashMap::new();
-        match dotenvy::dotenv_iter() {
-            Ok(entries) => {
-                for entry in entries {
-                    let (name, value) = entry.map_err(|error| unreadable(&error))?;
-                    settings.insert(name, value);
-                }
-            }
-            Err(error) if error.not_found() => {}
-            Err(error) => return Err(unreadable(&error)),
-        }
+        let mut settings = env_file::read().map_err(ConfigError)?;
         // What is set outside wins over the file. Names and values that are no UTF-8 are none of ours.
         settings.extend(
             std::env::vars_os()
@@ -162,18 +169,6 @@ impl Config {
         };
         if reader.problems.is_empty() { Ok(config) } else { Err(ConfigError(reader.problems)) }
     }
-}
-
-/// The line itself is not shown: it may hold a secret.
-fn unreadable(error: &dotenvy::Error) -> ConfigError {
-    let problem = match error {
-        dotenvy::Error::LineParse(..) => {
-            ".env has a line that is no NAME=VALUE; values with blanks or # need 'single quotes'".to_owned()
-        }
-        dotenvy::Error::Io(error) => format!(".env cannot be read: {error}"),
-        _ => ".env cannot be read".to_owned(),
-    };
-    ConfigError(vec![problem])
 }
 
 /// Reads one setting after the other and gathers what is wrong with them.
@@ -211,10 +206,11 @@ impl<'a> Reader<'a> {
     fn database(&mut self) -> Database {
         let jwt_secret = self.jwt_secret();
         match (self.text("MONGO_URI"), jwt_secret) {
-            (None, jwt_secret) => Database::Embedded {
-                data_directory: self.text("DATA_DIR").unwrap_or(".data").into(),
-                jwt_secret,
-            },
+            (None, jwt_secret) => {
+                self.check_misspelt_uri();
+                let data_directory = self.text("DATA_DIR").unwrap_or(".data").into();
+                Database::Embedded { data_directory, jwt_secret }
+            }
             (Some(uri), jwt_secret) => {
                 if let Err(problem) = mongo_uri::check(uri) {
                     self.problem(problem);
@@ -229,6 +225,19 @@ impl<'a> Reader<'a> {
                     uri: Secret::new(uri),
                     jwt_secret: jwt_secret.unwrap_or_else(|| Secret::new("")),
                 }
+            }
+        }
+    }
+
+    /// A database that is meant must not be replaced by one of our own without a word. `DATABASE_URL` may be another
+    /// program's, of another database.
+    fn check_misspelt_uri(&mut self) {
+        for name in ["MONGO_URL", "MONGODB_URI", "MONGODB_URL", "DATABASE_URL"] {
+            let is_meant = |uri: &str| name.starts_with("MONGO") || uri.starts_with("mongodb");
+            if self.text(name).is_some_and(is_meant) {
+                self.problem(format!(
+                    "{name} is set, but the setting is called MONGO_URI; without both, the server runs a MongoDB of its own"
+                ));
             }
         }
     }
@@ -319,71 +328,4 @@ pub fn check_jwt_secret(secret: &str) -> Result<(), String> {
         return Err(format!("JWT_SECRET is a placeholder that anyone can guess ({ADVICE})"));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::from_settings(
-            &settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        )
-    }
-
-    #[test]
-    fn without_settings_the_defaults_hold() {
-        let config = read(&[]).unwrap();
-        assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 3000));
-        assert!(matches!(config.database, Database::Embedded { jwt_secret: None, .. }));
-        assert_eq!(config.cors_origins, CorsOrigins::List(vec![]));
-    }
-
-    #[test]
-    fn every_problem_is_reported_at_once() {
-        let error = read(&[
-            ("PORT", "99999"),
-            ("HOST", "bad host"),
-            ("MONGO_URI", "localhost:27017"),
-            ("JWT_SECRET", "short"),
-            ("ADMIN_EMAIL", "admin@shop.example"),
-            ("CORS_ORIGINS", "https://shop.example/"),
-            ("LOG_FORMAT", "xml"),
-        ])
-        .unwrap_err();
-        let text = error.to_string();
-        for name in ["PORT", "HOST", "MONGO_URI", "JWT_SECRET", "ADMIN_EMAIL", "CORS_ORIGINS", "LOG_FORMAT"] {
-            assert!(text.contains(name), "{name} is missing in:\n{text}");
-        }
-        assert_eq!(error.0.len(), 7, "{text}");
-    }
-
-    #[test]
-    fn a_uri_needs_a_secret() {
-        let error = read(&[("MONGO_URI", "mongodb://db.example/shop")]).unwrap_err();
-        assert!(error.to_string().contains("JWT_SECRET is missing"));
-    }
-
-    #[test]
-    fn placeholders_are_no_secrets() {
-        for secret in [
-            "change-me-change-me-change-me-change-me",
-            "your_super_secret_jwt_key_goes_here_1234",
-            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-        ] {
-            assert!(check_jwt_secret(secret).is_err(), "{secret}");
-        }
-        assert!(check_jwt_secret("kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1").is_ok());
-    }
-
-    #[test]
-    fn a_secret_is_never_shown() {
-        let config = read(&[
-            ("MONGO_URI", "mongodb://app:hunter2-hunter2@db.example/shop"),
-            ("JWT_SECRET", "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1"),
-        ])
-        .unwrap();
-        let shown = format!("{config:?}");
-        assert!(!shown.contains("hunter2") && !shown.contains("kZ3v9Qm1"), "{shown}");
-    }
 }

@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, App};
 use crate::auth::tokens::Tokens;
-use crate::config::{AdminCredentials, Config, Database, Limits, Secret};
+use crate::config::{AdminCredentials, Config, DATABASE_NAME_DEFAULT, Database, Limits, Secret};
 use crate::embedded::{EmbeddedError, EmbeddedMongo};
 use crate::error::Error;
 use crate::http::accept;
 use crate::http::threads::HttpThreads;
 use crate::keepsakes;
 use crate::store::Store;
-use crate::store::connect::{ConnectError, DATABASE_NAME_DEFAULT};
+use crate::store::connect::ConnectError;
 use crate::store::pulse::Pulse;
 
 /// Files that a server has open besides its connections, about.
@@ -88,6 +88,7 @@ impl Server {
         // First what fails fastest: a taken port should not wait for a database.
         let listener = listen(&config).await?;
         let address = listener.local_addr().map_err(|cause| listen_error(&config, cause))?;
+        tracing::info!("the database is {}", config.database.place());
         let (uri, secret, mongo) = database(&config.database).await?;
         let patience = Limits::milliseconds(config.limits.shutdown_ms_max);
         let error = match Store::connect(uri.reveal(), &config.limits).await {

@@ -1,6 +1,8 @@
 //! What is wrong with a connection string, said without a word of its user and password.
 
-use mongodb::options::ConnectionString;
+use mongodb::options::{ConnectionString, HostInfo};
+
+use super::DATABASE_NAME_DEFAULT;
 
 /// Tells what is wrong with `uri`. The driver's own message may quote a part of the password, so none of it is used.
 ///
@@ -36,6 +38,20 @@ pub fn check(uri: &str) -> Result<(), String> {
         .into())
 }
 
+/// The hosts and the database's name in `uri`, which has passed `check`.
+pub fn place(uri: &str) -> String {
+    let uri = ConnectionString::parse(uri).unwrap_or_default();
+    let hosts = match uri.host_info {
+        HostInfo::HostIdentifiers(hosts) => {
+            hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        }
+        HostInfo::DnsRecord(host) => host,
+        _ => String::new(),
+    };
+    let name = uri.default_database.unwrap_or_else(|| DATABASE_NAME_DEFAULT.into());
+    format!("{name} at {hosts}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +75,12 @@ mod tests {
         says("mongodb://app:hunter2@a.example/a%20name", "name of a database");
         says("mongodb://app:hun/hunter2@a.example/shop", "percent-encoded");
         says("localhost:27017", "connection string");
+    }
+
+    #[test]
+    fn a_place_is_told_without_user_and_password() {
+        let uri = "mongodb://app:hunter2@a.example:27018,b.example/shop?replicaSet=rs0";
+        assert_eq!(place(uri), "shop at a.example:27018, b.example:27017");
+        assert_eq!(place("mongodb+srv://app:hunter2@cluster.example"), "flashsale at cluster.example");
     }
 }

@@ -14,11 +14,10 @@ use super::arguments::Arguments;
 use super::origin::Origin;
 use super::usage::{Pair, Processes, Usage};
 use crate::auth::tokens::Tokens;
-use crate::config::{Config, Database, Secret};
+use crate::config::{Config, DATABASE_NAME_DEFAULT, Database, Secret};
 use crate::id::Id;
 use crate::keepsakes;
 use crate::products::model::{Money, Product};
-use crate::store::connect::DATABASE_NAME_DEFAULT;
 use crate::store::hang_up;
 use crate::store::schema::{PRODUCTS, PURCHASES};
 

@@ -13,10 +13,8 @@ use mongodb::{Client, Database, ServerType};
 use tokio::sync::watch;
 
 use super::{Store, failure, hang_up};
-use crate::config::Limits;
+use crate::config::{DATABASE_NAME_DEFAULT, Limits};
 
-/// The database's name when the URI has none in its path.
-pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
 /// The oldest release that is supported, as its major version.
 const MAJOR_VERSION_MIN: i32 = 6;
 /// The time to find and ask a server at the start, in milliseconds: a first connection may need name resolution and TLS.

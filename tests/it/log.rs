@@ -42,3 +42,12 @@ async fn an_admin_password_that_opens_nothing_is_told() {
     assert!(message(&warnings[0]).starts_with("ADMIN_PASSWORD is not the password"), "{log}");
     assert!(!log.contains("another password"), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_is_told_at_the_start() {
+    let uri = database_uri().await;
+    let log = start("database", &uri, ADMIN).stop();
+    let name = uri.split_once('?').unwrap().0.rsplit('/').next().unwrap();
+    let told = format!("the database is {name} at 127.0.0.1:");
+    assert!(lines(&log, "INFO").iter().any(|line| message(line).starts_with(&told)), "{log}");
+}

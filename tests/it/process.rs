@@ -164,7 +164,30 @@ fn a_broken_env_file_is_told_without_its_secrets() {
     let output = program.output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(said.contains(".env") && !said.contains("horse"), "{said}");
+    let path = directory.join(".env");
+    assert!(said.contains(path.to_str().unwrap()) && !said.contains("horse"), "{said}");
+}
+
+#[test]
+fn only_the_env_file_of_the_working_directory_is_read() {
+    let below = process_directory("env-above").join("below");
+    let mut program = program(&below, &[("PORT", "no")]);
+    std::fs::write(below.join("../.env"), "LOG_FORMAT=xml\n").unwrap();
+    let output = program.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("PORT") && !said.contains("LOG_FORMAT"), "{said}");
+}
+
+#[test]
+fn a_password_that_the_env_file_would_change_is_told() {
+    let directory = process_directory("env-dollar");
+    let mut program = program(&directory, &[]);
+    std::fs::write(directory.join(".env"), "ADMIN_PASSWORD=correct-horse$battery\n").unwrap();
+    let output = program.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("ADMIN_PASSWORD") && said.contains("'single quotes'"), "{said}");
+    assert!(!said.contains("horse"), "{said}");
 }
 
 #[test]
