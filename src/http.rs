@@ -10,6 +10,7 @@ pub mod conditional;
 pub mod discard;
 pub mod fields;
 pub mod file;
+pub mod log_entry;
 pub mod page;
 pub mod path;
 pub mod peer;

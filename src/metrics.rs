@@ -33,6 +33,8 @@ pub struct Metrics {
     pub answers: Family<StatusLabel, Counter>,
     /// Purchases that were asked for, by what became of them: `bought`, `replayed`, or a problem's code.
     pub purchases: Family<OutcomeLabel, Counter>,
+    /// Logins, by what became of them: `logged_in`, or a problem's code.
+    logins: Family<OutcomeLabel, Counter>,
     /// Purchases in one batch.
     pub batch_purchases: Histogram,
     /// The time from a batch's first look to its replies, in seconds.
@@ -66,10 +68,10 @@ pub struct StatusLabel {
     pub status: u16,
 }
 
-/// Of a purchase.
+/// Of a purchase or a login.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
-    /// `bought`, `replayed`, or a problem's code.
+    /// `bought`, `replayed`, `logged_in`, or a problem's code.
     pub outcome: &'static str,
 }
 
@@ -94,6 +96,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("flash_sale"),
             answers: Family::default(),
             purchases: Family::default(),
+            logins: Family::default(),
             batch_purchases: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             batch_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
             transaction_products: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
@@ -116,6 +119,7 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("http_answers", "Answers by status", self.answers.clone());
         registry.register("purchases", "Purchases asked for, by what became of them", self.purchases.clone());
+        registry.register("logins", "Logins, by what became of them", self.logins.clone());
         registry.register("batch_purchases", "Purchases in one batch", self.batch_purchases.clone());
         let what = "From a batch's first look to its replies";
         registry.register_with_unit("batch", what, Unit::Seconds, self.batch_seconds.clone());
@@ -140,6 +144,11 @@ impl Metrics {
     /// Counts what became of a purchase.
     pub fn count_purchase(&self, outcome: &'static str) {
         self.purchases.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts what became of a login.
+    pub fn count_login(&self, outcome: &'static str) {
+        self.logins.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Counts a try that has to be repeated.

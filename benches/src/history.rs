@@ -112,8 +112,8 @@ fn spinner(message: &'static str) -> Outcome<ProgressBar> {
 
 /// Who and what to ask for, and cursors into the middle of the lists.
 fn description(plan: &Plan) -> Outcome<serde_json::Value> {
-    let cursor = |number: u64, rank: u64| -> Outcome<String> {
-        let cursor = PurchaseCursor::of(&plan.purchase(number), i64::try_from(rank)?);
+    let cursor = |number: u64, rank: u64, product| -> Outcome<String> {
+        let cursor = PurchaseCursor::of(&plan.purchase(number), i64::try_from(rank)?, product);
         Ok(BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor)?))
     };
     let middle = plan.purchases / 2;
@@ -126,8 +126,8 @@ fn description(plan: &Plan) -> Outcome<serde_json::Value> {
         "hotPurchases": plan.hot_count(),
         "collector": plan.collector().to_hex(),
         "collectorPurchases": plan.collector_count(),
-        "everythingCursor": cursor(middle, middle + 1)?,
-        "hotCursor": cursor(hot_middle, plan.hot_count() / 2 + 1)?,
-        "collectorCursor": cursor(own, 0)?,
+        "everythingCursor": cursor(middle, middle + 1, None)?,
+        "hotCursor": cursor(hot_middle, plan.hot_count() / 2 + 1, Some(plan.product_id(0)))?,
+        "collectorCursor": cursor(own, 0, None)?,
     }))
 }

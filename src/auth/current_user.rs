@@ -22,7 +22,10 @@ pub struct CurrentUser {
 
 /// Proof that an admin asks. Refuses others with `forbidden`.
 #[derive(Debug, Clone, Copy)]
-pub struct Admin;
+pub struct Admin {
+    /// The admin's user id.
+    pub id: ObjectId,
+}
 
 impl FromRequestParts<AppState> for CurrentUser {
     type Rejection = Error;
@@ -48,8 +51,9 @@ impl FromRequestParts<AppState> for Admin {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self> {
-        match CurrentUser::from_request_parts(parts, app).await?.role {
-            Role::Admin => Ok(Self),
+        let user = CurrentUser::from_request_parts(parts, app).await?;
+        match user.role {
+            Role::Admin => Ok(Self { id: user.id }),
             Role::Customer => Err(Error::Forbidden),
         }
     }

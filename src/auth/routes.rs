@@ -119,8 +119,9 @@ async fn login(
     Extension(address): Extension<PeerAddress>,
     Body(request): Body<LoginRequest>,
 ) -> Result<Uncached<Session>> {
-    let user = app.accounts().log_in(address, &request.email, request.password).await?;
-    session(&app, &user)
+    let user = app.accounts().log_in(address, &request.email, request.password).await;
+    app.metrics().count_login(user.as_ref().map_or_else(|refusal| refusal.code().name(), |_| "logged_in"));
+    session(&app, &user?)
 }
 
 /// The account that the token belongs to

@@ -61,8 +61,8 @@ impl Accounts {
         let user = self.find_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let right = self.passwords.verify(password, hash).await?;
-        if !right {
-            attempt.was_wrong();
+        if !right && attempt.was_wrong() {
+            warn_of_limit(user.as_ref());
         }
         user.filter(|_| right).ok_or(Error::InvalidCredentials)
     }
@@ -120,5 +120,14 @@ impl Accounts {
 
     async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
         self.store.read(async { self.store.users.find_one(doc! { "email": email }).await }).await
+    }
+}
+
+/// An address is nobody's business but its owner's: only the id is told, of an account that there is.
+fn warn_of_limit(user: Option<&User>) {
+    const REFUSED: &str = "too many wrong passwords, further logins are refused for a while";
+    match user.map(|user| user.id.to_hex()) {
+        Some(user_id) => tracing::warn!(user_id, "{REFUSED}: user {user_id}"),
+        None => tracing::warn!("{REFUSED}: an account that is not there"),
     }
 }

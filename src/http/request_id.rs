@@ -1,4 +1,5 @@
-//! The outermost layer: every response carries `X-Request-Id`, and every error leaves as problem+json.
+//! The outermost layer: every response carries `X-Request-Id`, every error leaves as problem+json, and what is logged about
+//! a request names its id.
 
 use std::convert::Infallible;
 
@@ -12,6 +13,7 @@ use tower::Service;
 
 use crate::app::{App, AppState};
 use crate::error::{Error, PROBLEM_JSON, Problem};
+use crate::http::log_entry::LogEntry;
 use crate::metrics::StatusLabel;
 
 /// Carries the request's id both ways.
@@ -44,6 +46,9 @@ fn finish(app: &App, mut response: Response, id: HeaderValue, method: &Method, u
             let path = uri.path();
             tracing::error!(request_id, "{method} {path} was answered with 500, request {request_id}");
         }
+    }
+    if let Some(entry) = response.extensions_mut().remove::<LogEntry>() {
+        entry.write(id.to_str().unwrap_or_default());
     }
     let status = response.status().as_u16();
     app.metrics().answers.get_or_create(&StatusLabel { status }).inc();

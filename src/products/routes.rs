@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use mongodb::bson::oid::ObjectId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -17,6 +18,7 @@ use crate::auth::current_user::Admin;
 use crate::error::{Error, Result};
 use crate::http::body::Body;
 use crate::http::conditional::if_match;
+use crate::http::log_entry::LogEntry;
 use crate::http::page::{Page, Query};
 use crate::http::path::PathId;
 
@@ -88,12 +90,13 @@ async fn list_products(
 )]
 async fn create_product(
     State(app): State<AppState>,
-    _: Admin,
+    admin: Admin,
     Body(request): Body<CreateProductRequest>,
 ) -> Result<Response> {
     let product = app.catalogue().create(request, app.pulse().database_time()).await?;
-    let location = HeaderValue::from_str(&format!("/products/{}", product.id.to_hex()));
-    let mut response = whole(&app, StatusCode::CREATED, product)?;
+    let id = product.id;
+    let location = HeaderValue::from_str(&format!("/products/{}", id.to_hex()));
+    let mut response = logged(whole(&app, StatusCode::CREATED, product)?, admin, "created", id);
     response.headers_mut().insert(header::LOCATION, location.map_err(|_| Error::Internal)?);
     Ok(response)
 }
@@ -135,13 +138,14 @@ async fn get_product(State(app): State<AppState>, id: PathId, headers: HeaderMap
 )]
 async fn change_product(
     State(app): State<AppState>,
-    _: Admin,
+    admin: Admin,
     id: PathId,
     headers: HeaderMap,
     Body(request): Body<ChangeProductRequest>,
 ) -> Result<Response> {
-    let product = app.catalogue().change(id.or(Error::ProductNotFound)?, if_match(&headers), request).await?;
-    whole(&app, StatusCode::OK, product)
+    let id = id.or(Error::ProductNotFound)?;
+    let product = app.catalogue().change(id, if_match(&headers), request).await?;
+    Ok(logged(whole(&app, StatusCode::OK, product)?, admin, "changed", id))
 }
 
 /// Delete a product of which nothing was sold
@@ -160,12 +164,13 @@ async fn change_product(
 )]
 async fn delete_product(
     State(app): State<AppState>,
-    _: Admin,
+    admin: Admin,
     id: PathId,
     headers: HeaderMap,
-) -> Result<StatusCode> {
-    app.catalogue().delete(id.or(Error::ProductNotFound)?, if_match(&headers)).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<Response> {
+    let id = id.or(Error::ProductNotFound)?;
+    app.catalogue().delete(id, if_match(&headers)).await?;
+    Ok(logged(StatusCode::NO_CONTENT.into_response(), admin, "deleted", id))
 }
 
 /// Add stock
@@ -184,14 +189,14 @@ async fn delete_product(
 )]
 async fn restock_product(
     State(app): State<AppState>,
-    _: Admin,
+    admin: Admin,
     id: PathId,
     headers: HeaderMap,
     Body(request): Body<RestockRequest>,
 ) -> Result<Response> {
     let id = id.or(Error::ProductNotFound)?;
     let product = app.catalogue().restock(id, if_match(&headers), request.quantity).await?;
-    whole(&app, StatusCode::OK, product)
+    Ok(logged(whole(&app, StatusCode::OK, product)?, admin, "restocked", id))
 }
 
 /// The product after a change.
@@ -199,4 +204,18 @@ fn whole(app: &AppState, status: StatusCode, product: Arc<Product>) -> Result<Re
     let mut response = reads::rendered(&product, app.pulse().database_time())?.answer(&HeaderMap::new());
     *response.status_mut() = status;
     Ok(response)
+}
+
+/// The answer to what an admin has done, which the log will tell.
+fn logged(mut response: Response, admin: Admin, done: &'static str, product: ObjectId) -> Response {
+    let (user_id, product_id) = (admin.id.to_hex(), product.to_hex());
+    response.extensions_mut().insert(LogEntry::new(move |request_id| {
+        tracing::info!(
+            request_id,
+            user_id,
+            product_id,
+            "product {product_id} was {done} by admin {user_id}, request {request_id}"
+        );
+    }));
+    response
 }

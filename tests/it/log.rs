@@ -1,8 +1,11 @@
 //! What the log tells whoever runs a server, and what it must not tell.
 
-use serde_json::Value;
+use flash_sale::auth::user::Role;
+use flash_sale::id::Id;
+use reqwest::Method;
+use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, SECRET, database_uri, process_directory};
+use crate::harness::{ADMIN, Actor, SECRET, database_uri, process_directory, sneaker, token};
 use crate::process::Running;
 
 /// A server on a database of the test's own that logs JSON.
@@ -17,13 +20,14 @@ fn start(name: &str, uri: &str, admin: (&str, &str)) -> Running {
     Running::start_with(&process_directory(name), &settings)
 }
 
-/// The lines of that level, after a look for what must never be there.
-fn lines(log: &str, level: &str) -> Vec<Value> {
+/// The lines of that level and of that part of the server, after a look for what must never be there.
+fn lines(log: &str, level: &str, part: &str) -> Vec<Value> {
     for secret in [ADMIN.0, ADMIN.1, SECRET, "eyJ"] {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.filter(|line| line["level"] == level).collect()
+    let is_meant = |line: &Value| line["level"] == level && line["target"].as_str().unwrap().contains(part);
+    lines.filter(is_meant).collect()
 }
 
 fn message(line: &Value) -> &str {
@@ -34,10 +38,10 @@ fn message(line: &Value) -> &str {
 async fn an_admin_password_that_opens_nothing_is_told() {
     let uri = database_uri().await;
     let start = |password| start("admin-password", &uri, (ADMIN.0, password));
-    assert_eq!(lines(&start(ADMIN.1).stop(), "WARN"), [Value::Null; 0]);
-    assert_eq!(lines(&start(ADMIN.1).stop(), "WARN"), [Value::Null; 0]);
+    assert_eq!(lines(&start(ADMIN.1).stop(), "WARN", "::auth"), [Value::Null; 0]);
+    assert_eq!(lines(&start(ADMIN.1).stop(), "WARN", "::auth"), [Value::Null; 0]);
     let log = start("another password").stop();
-    let warnings = lines(&log, "WARN");
+    let warnings = lines(&log, "WARN", "::auth");
     assert_eq!(warnings.len(), 1, "{log}");
     assert!(message(&warnings[0]).starts_with("ADMIN_PASSWORD is not the password"), "{log}");
     assert!(!log.contains("another password"), "{log}");
@@ -49,5 +53,59 @@ async fn the_database_is_told_at_the_start() {
     let log = start("database", &uri, ADMIN).stop();
     let name = uri.split_once('?').unwrap().0.rsplit('/').next().unwrap();
     let told = format!("the database is {name} at 127.0.0.1:");
-    assert!(lines(&log, "INFO").iter().any(|line| message(line).starts_with(&told)), "{log}");
+    assert!(lines(&log, "INFO", "::server").iter().any(|line| message(line).starts_with(&told)), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_administrates_is_told() {
+    let server = start("administration", &database_uri().await, ADMIN);
+    let id = Id::new();
+    let admin = Actor::of(&server.base, id, Some(token(id, "Grace Hopper", Role::Admin)));
+    let send = async |method, path: &str, body: Value, request_id| {
+        let headers = [("X-Request-Id", request_id), ("If-Match", "*")];
+        admin.send(method, path, Some(body.to_string()), &headers).await
+    };
+    let product = send(Method::POST, "/products", sneaker(), "request-1").await.expect(201);
+    let product = product.json["id"].as_str().unwrap().to_owned();
+    let path = format!("/products/{product}");
+    send(Method::PATCH, &path, json!({"name": "Another"}), "request-2").await.expect(200);
+    send(Method::POST, &format!("{path}/restock"), json!({"quantity": 1}), "request-3").await.expect(200);
+    send(Method::POST, &format!("{path}/restock"), json!({"quantity": 0}), "refused").await.expect(422);
+    send(Method::DELETE, &path, json!({}), "request-4").await.expect(204);
+    let log = server.stop();
+    let lines = lines(&log, "INFO", "::products");
+    let told: Vec<_> = lines.iter().filter(|line| line["fields"]["product_id"] == product).collect();
+    assert_eq!(told.len(), 4, "{log}");
+    let user = id.to_hex();
+    for (number, (line, done)) in told.iter().zip(["created", "changed", "restocked", "deleted"]).enumerate()
+    {
+        let request = format!("request-{}", number + 1);
+        let fields = &line["fields"];
+        assert_eq!((&fields["user_id"], &fields["request_id"]), (&json!(user), &json!(request)), "{line}");
+        let text = format!("product {product} was {done} by admin {user}, request {request}");
+        assert_eq!(message(line), text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_reaches_its_limit_is_told_once_and_by_its_id() {
+    let uri = database_uri().await;
+    let server = start("guesses", &uri, ADMIN);
+    let visitor = Actor::of(&server.base, Id::new(), None);
+    for email in [ADMIN.0, "nobody@shop.example"] {
+        for _ in 0..12 {
+            visitor.post("/auth/login", &json!({"email": email, "password": "not the password"})).await;
+        }
+    }
+    let credentials = json!({"email": ADMIN.0, "password": ADMIN.1});
+    visitor.post("/auth/login", &credentials).await.problem(429, "rate_limited");
+    let log = server.stop();
+    let warnings = lines(&log, "WARN", "::auth");
+    assert_eq!(warnings.len(), 2, "{log}");
+    let users = mongodb::Client::with_uri_str(&uri).await.unwrap().default_database().unwrap();
+    let users = users.collection::<mongodb::bson::Document>("users");
+    let admin = users.find_one(mongodb::bson::doc! { "email": ADMIN.0 }).await.unwrap().unwrap();
+    assert_eq!(warnings[0]["fields"]["user_id"], admin.get_object_id("_id").unwrap().to_hex());
+    assert_eq!(warnings[1]["fields"]["user_id"], Value::Null);
+    assert!(!log.contains("nobody@"), "{log}");
 }

@@ -1,5 +1,6 @@
 //! What the person on call watches.
 
+use flash_sale::config::Limits;
 use serde_json::json;
 
 use crate::harness::{Shop, sneaker_with};
@@ -44,5 +45,26 @@ async fn every_purchase_is_counted_by_what_became_of_it() {
     assert!(value(&text, "flash_sale_pulse_age_seconds") < 60.0);
     assert!(text.ends_with("# EOF\n"), "{text}");
     assert!(!text.contains(&ada.id.to_hex()) && !text.contains("once"), "{text}");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_login_is_counted_by_what_became_of_it() {
+    let shop = Shop::open_with(Limits { login_failures_max: 2, ..Limits::default() }).await;
+    let visitor = shop.visitor();
+    let right = json!({"email": "ada@shop.example", "password": "correct horse battery"});
+    let wrong = json!({"email": "ada@shop.example", "password": "not the password"});
+    let name = json!({"name": "Ada", "email": right["email"], "password": right["password"]});
+    visitor.post("/auth/register", &name).await.expect(201);
+    visitor.post("/auth/login", &right).await.expect(200);
+    visitor.post("/auth/login", &wrong).await.problem(401, "invalid_credentials");
+    visitor.post("/auth/login", &wrong).await.problem(401, "invalid_credentials");
+    visitor.post("/auth/login", &right).await.problem(429, "rate_limited");
+    let response = reqwest::get(format!("http://{}/metrics", visitor.host())).await.unwrap();
+    let text = response.text().await.unwrap();
+    for (outcome, count) in [("logged_in", 1.0), ("invalid_credentials", 2.0), ("rate_limited", 1.0)] {
+        let sample = format!("flash_sale_logins_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(value(&text, &sample), count, "{outcome}");
+    }
     shop.close().await;
 }

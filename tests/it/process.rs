@@ -33,7 +33,8 @@ pub fn program(directory: &Path, settings: &[(&str, &str)]) -> Command {
 pub struct Running {
     child: Child,
     greeting: String,
-    base: String,
+    /// Where it listens, as `http://host:port`.
+    pub base: String,
 }
 
 impl Running {
@@ -68,8 +69,7 @@ impl Running {
         log
     }
 
-    /// A request, with a JSON body when there is one; the answer's JSON.
-    pub async fn json(&self, path: &str, token: Option<&str>, body: Option<Value>) -> Value {
+    async fn json(&self, path: &str, token: Option<&str>, body: Option<Value>) -> Value {
         let client = reqwest::Client::new();
         let url = format!("{}{path}", self.base);
         let mut request = match body {

@@ -280,6 +280,11 @@ pub fn token(id: Id, name: &str, role: Role) -> String {
 }
 
 impl Actor {
+    /// Somebody who talks to a server that no shop has started.
+    pub fn of(base: &str, id: Id, token: Option<String>) -> Self {
+        Self { id, base: base.to_owned(), token, client: reqwest::Client::new() }
+    }
+
     /// The same person with another token.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
