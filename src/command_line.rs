@@ -16,7 +16,7 @@ pub struct CommandLine {
 }
 
 const AFTER_HELP: &str = "\
-Settings (environment or .env), with their defaults:
+Settings (environment, or .env in the working directory), with their defaults:
   PORT=3000, HOST=127.0.0.1   where to listen
   MONGO_URI                   the database; unset: a MongoDB of its own
   JWT_SECRET                  signs the tokens, 32 bytes or more; required with MONGO_URI

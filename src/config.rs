@@ -18,6 +18,22 @@ mod mongo_uri;
 #[cfg(test)]
 mod tests;
 
+/// Every setting: `.env.example`, the README and `--help` name these and no others.
+pub const SETTINGS: [&str; 12] = [
+    "PORT",
+    "HOST",
+    "MONGO_URI",
+    "JWT_SECRET",
+    "ADMIN_EMAIL",
+    "ADMIN_PASSWORD",
+    "DATA_DIR",
+    "CORS_ORIGINS",
+    "WATCHERS_PER_ADDRESS_MAX",
+    "LOG_FORMAT",
+    "RUST_LOG",
+    // Read by `embedded`.
+    "MONGOD",
+];
 /// The database's name when `MONGO_URI` has none in its path.
 pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
 /// The shortest `JWT_SECRET`, in bytes: the size of an HS256 key (RFC 7518, 3.2).
@@ -179,6 +195,11 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn text(&self, name: &str) -> Option<&'a str> {
+        debug_assert!(SETTINGS.contains(&name), "{name} is missing in the list of settings");
+        self.value(name)
+    }
+
+    fn value(&self, name: &str) -> Option<&'a str> {
         self.settings.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
@@ -234,7 +255,7 @@ impl<'a> Reader<'a> {
     fn check_misspelt_uri(&mut self) {
         for name in ["MONGO_URL", "MONGODB_URI", "MONGODB_URL", "DATABASE_URL"] {
             let is_meant = |uri: &str| name.starts_with("MONGO") || uri.starts_with("mongodb");
-            if self.text(name).is_some_and(is_meant) {
+            if self.value(name).is_some_and(is_meant) {
                 self.problem(format!(
                     "{name} is set, but the setting is called MONGO_URI; without both, the server runs a MongoDB of its own"
                 ));

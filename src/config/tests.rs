@@ -1,6 +1,11 @@
 //! What the settings may be, and what is said when they are something else.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::CommandFactory;
+
 use super::*;
+use crate::command_line::CommandLine;
 
 fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::from_settings(
@@ -77,4 +82,83 @@ fn a_misspelt_uri_is_told() {
         assert!(read(&[(name, value), ("MONGO_URI", "mongodb://db.example"), jwt_secret]).is_ok());
     }
     assert!(read(&[("DATABASE_URL", "postgres://db.example/other"), ("MONGO_URL", "")]).is_ok());
+}
+
+const EXAMPLE: &str = include_str!("../../.env.example");
+const README: &str = include_str!("../../README.md");
+
+/// Settings by their names, with what is told to be their default: nothing where that is no value but a sentence.
+type Told = BTreeMap<String, Option<String>>;
+
+fn is_name(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|character| character.is_ascii_uppercase() || character == '_')
+}
+
+/// `# ... Default: VALUE` and, in the same paragraph, `#NAME=`.
+fn told_by_example() -> Told {
+    let mut told = Told::new();
+    for paragraph in EXAMPLE.split("\n\n") {
+        let comment: Vec<_> = paragraph.lines().filter_map(|line| line.strip_prefix("# ")).collect();
+        let comment = comment.join(" ");
+        let default = comment.split_once("Default: ").and_then(|(_, text)| text.split_whitespace().next());
+        let default = default.filter(|word| !["unset,", "none", "the"].contains(word)).map(str::to_owned);
+        let settings = paragraph.lines().filter_map(|line| line.strip_prefix('#')?.split_once('='));
+        for (name, _) in settings.filter(|(name, _)| is_name(name)) {
+            told.insert(name.to_owned(), default.clone());
+        }
+    }
+    told
+}
+
+/// Lines that begin with `NAME` or `NAME=VALUE`, or several of them.
+fn told_by_help() -> Told {
+    let help = CommandLine::command().render_help().to_string();
+    let lines = help.lines().skip_while(|line| !line.starts_with("Settings")).skip(1);
+    let mut told = Told::new();
+    for line in lines.take_while(|line| !line.is_empty()) {
+        for word in line.split_whitespace().map(|word| word.trim_end_matches(',')) {
+            let (name, default) =
+                word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value.to_owned())));
+            if !is_name(name) {
+                break;
+            }
+            told.insert(name.to_owned(), default);
+        }
+    }
+    told
+}
+
+/// Rows like ``| `NAME`, `NAME` | default, default | … |``.
+fn told_by_readme() -> Told {
+    let rows = README.lines().skip_while(|line| !line.starts_with("| setting |")).skip(2);
+    let mut told = Told::new();
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let mut defaults = cells[2].split(", ");
+        for name in cells[1].split(", ") {
+            let default = defaults.next().filter(|text| !text.contains(' ') && *text != "none");
+            told.insert(name.trim_matches('`').to_owned(), default.map(str::to_owned));
+        }
+    }
+    told
+}
+
+#[test]
+fn all_that_tells_of_settings_names_each_of_them() {
+    let known: BTreeSet<_> = SETTINGS.into_iter().collect();
+    for told in [told_by_example(), told_by_help(), told_by_readme()] {
+        assert_eq!(told.keys().map(String::as_str).collect::<BTreeSet<_>>(), known);
+    }
+}
+
+#[test]
+fn all_that_tells_of_defaults_tells_those_that_hold() {
+    let told = told_by_example();
+    assert_eq!(told_by_help(), told);
+    assert_eq!(told_by_readme(), told);
+    let defaults =
+        told.into_iter().filter_map(|(name, default)| Some((name, default?))).collect::<HashMap<_, _>>();
+    assert_eq!(defaults.len(), 6, "{defaults:?}");
+    let explicit = Config::from_settings(&defaults).unwrap();
+    assert_eq!(format!("{explicit:?}"), format!("{:?}", read(&[]).unwrap()));
 }
