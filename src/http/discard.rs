@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header;
@@ -32,11 +31,14 @@ use crate::http::body;
 const SMALL_BYTES_MAX: u64 = 8 * 1024;
 
 /// Lets the handler have the body, and reads what it leaves, within bounds.
-pub fn layer(
+pub fn layer<S>(
     app: AppState,
     request: Request<Incoming>,
-    routes: Router,
-) -> impl Future<Output = Result<Response, Infallible>> {
+    routes: S,
+) -> impl Future<Output = Result<Response, Infallible>>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
     // A client that asks before it sends will not send what was refused.
     let asks = request.headers().contains_key(header::EXPECT);
     let answer = if asks || http_body::Body::is_end_stream(request.body()) {
@@ -50,7 +52,10 @@ pub fn layer(
     answer.map(|answer| Ok(answer.unwrap_or_else(|_| Error::Internal.into_response())))
 }
 
-async fn answer(app: AppState, parts: Parts, body: Incoming, routes: Router) -> Response {
+async fn answer<S>(app: AppState, parts: Parts, body: Incoming, routes: S) -> Response
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
     let limits = app.limits();
     let patience = Limits::milliseconds(limits.body_read_ms_max);
     if http_body::Body::size_hint(&body).upper().is_some_and(|bytes| bytes <= SMALL_BYTES_MAX) {
@@ -68,7 +73,10 @@ async fn answer(app: AppState, parts: Parts, body: Incoming, routes: Router) -> 
     response
 }
 
-fn call(mut routes: Router, request: Request) -> impl Future<Output = Response> {
+fn call<S>(mut routes: S, request: Request) -> impl Future<Output = Response>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
     routes.call(request).map(|Ok(response)| response)
 }
 

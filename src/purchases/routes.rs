@@ -1,14 +1,17 @@
 //! `/products/purchase` and `/purchases`: buying, and what one has bought.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
+use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
+use tower::Service;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -43,6 +46,19 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(purchase))
         .routes(routes!(list_purchases))
         .routes(routes!(get_purchase))
+}
+
+/// Where one buys.
+pub const PURCHASE_PATH: &str = "/products/purchase";
+
+/// The handler of `PURCHASE_PATH` by itself.
+pub fn purchase_service(
+    app: AppState,
+) -> impl Service<axum::extract::Request, Response = Response, Error = Infallible, Future: Send>
++ Clone
++ Send
++ 'static {
+    purchase.with_state(app)
 }
 
 /// What to buy.
