@@ -15,19 +15,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use self::plan::Plan;
 use super::barrier::{settle_unknown, wait_for_turn};
-use super::batch::{Batch, KeyCheck, Receipt};
-use super::change::{Change, CommitOutcome};
+use super::batch::{Batch, Receipt};
 use super::committer::{Commits, Seat};
 use super::knowledge::Knowledge;
 use super::lanes::{Registry, Rest};
 use super::places::LanePlaces;
-use super::settle::Settlement;
 use super::waiting::Waiting;
 use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::store::failure;
 
+mod outcome;
 mod plan;
 
 /// The longest pause before a batch is tried again, in milliseconds; it doubles from one.
@@ -231,91 +229,6 @@ impl Lane {
             Plan::Commit(settlement) => self.commit(batch, settlement).await,
             Plan::Reply(replies) => Ok(Attempt::Settled(replies)),
             Plan::Again => Ok(Attempt::Again(RIVALS)),
-        }
-    }
-
-    async fn commit(&mut self, batch: &mut Batch, settlement: Settlement) -> Result<Attempt> {
-        let registry = self.registry.clone();
-        let store = &registry.store;
-        let replayed = batch.read_replayed(store, &settlement).await?;
-        let Some(mut knowledge) = self.knowledge.take() else { return Ok(Attempt::Again(RIVALS)) };
-        let purchases = batch.purchases(&settlement, &knowledge);
-        let ids: Vec<_> = purchases.iter().map(|purchase| purchase.id).collect();
-        let change = Change {
-            product_id: self.product_id,
-            server: registry.server,
-            state: knowledge.state.clone(),
-            units: settlement.units,
-            purchases,
-            not_before: knowledge.last_purchased_at,
-        };
-        match self.commits.commit(change, batch.deadline).await {
-            CommitOutcome::Committed { state, purchases } => {
-                let purchases = knowledge.record(purchases);
-                knowledge.now = state.updated_at;
-                registry.catalogue.cache().advance(self.product_id, state.stock_change());
-                knowledge.state = state;
-                let replies = batch.replies(&settlement, &knowledge, &purchases, &replayed);
-                self.knowledge = Some(knowledge);
-                Ok(Attempt::Settled(replies))
-            }
-            CommitOutcome::Stale => {
-                registry.metrics.count_retry("stale");
-                self.knowledge = Some(knowledge);
-                self.is_stale = true;
-                self.meet_rivals();
-                Ok(Attempt::Again(RIVALS))
-            }
-            CommitOutcome::Duplicate => {
-                registry.metrics.count_retry("duplicate");
-                // Somebody has bought by way of a rival, whose sales were not followed. Or one of the keys is another
-                // product's, used since it was looked for; if not, something is not as it was known: start over.
-                if knowledge.is_behind() {
-                    self.expect_repeats(batch, &knowledge);
-                    self.knowledge = Some(knowledge);
-                } else if batch.check_keys_again(store, &mut knowledge).await? == KeyCheck::Found {
-                    self.knowledge = Some(knowledge);
-                } else {
-                    tracing::warn!(
-                        "product {}: a purchase was there already; reading the sale anew",
-                        self.product_id
-                    );
-                }
-                Ok(Attempt::Again(RIVALS))
-            }
-            CommitOutcome::Transient(error) => {
-                self.knowledge = Some(knowledge);
-                if failure::is_unavailable(&error) {
-                    registry.metrics.count_retry("unavailable");
-                    tracing::warn!(
-                        "product {}: the database was lost in a transaction: {error}",
-                        self.product_id
-                    );
-                    return Ok(Attempt::Again(Error::DatabaseUnavailable));
-                }
-                registry.metrics.count_retry("conflict");
-                self.meet_rivals();
-                tracing::debug!("product {}: a transaction is run again: {error}", self.product_id);
-                Ok(Attempt::Again(RIVALS))
-            }
-            CommitOutcome::NotBegun => {
-                self.knowledge = Some(knowledge);
-                Err(Error::Overloaded { detail: "Too many products are being sold at once." })
-            }
-            CommitOutcome::Failed(error) => {
-                let cause = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
-                tracing::error!("product {}: a batch was not committed: {cause}", self.product_id);
-                Err(Error::DatabaseUnavailable)
-            }
-            CommitOutcome::Unknown => {
-                registry.metrics.commits_in_doubt.inc();
-                tracing::error!(
-                    "product {}: the outcome of {} purchases is unknown",
-                    self.product_id,
-                    ids.len()
-                );
-                Ok(Attempt::Unknown(ids, batch.replies_in_doubt(&settlement, &replayed)))
-            }
         }
     }
 

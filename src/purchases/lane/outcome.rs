@@ -1,0 +1,111 @@
+//! How a lane commits what it has settled, and what it learns from the outcome.
+
+use std::sync::Arc;
+
+use mongodb::error::Error as DatabaseError;
+
+use super::{Attempt, Lane, RIVALS};
+use crate::error::{Error, Result};
+use crate::purchases::batch::{Batch, KeyCheck};
+use crate::purchases::change::{Change, CommitOutcome};
+use crate::purchases::knowledge::{Knowledge, SaleState};
+use crate::purchases::model::Purchase;
+use crate::purchases::settle::Settlement;
+use crate::store::failure;
+
+impl Lane {
+    /// Commits the batch as it was settled.
+    pub(super) async fn commit(&mut self, batch: &mut Batch, settlement: Settlement) -> Result<Attempt> {
+        let replayed = batch.read_replayed(&self.registry.store, &settlement).await?;
+        let Some(knowledge) = self.knowledge.take() else { return Ok(Attempt::Again(RIVALS)) };
+        let change = Change {
+            product_id: self.product_id,
+            server: self.registry.server,
+            state: knowledge.state.clone(),
+            units: settlement.units,
+            purchases: batch.purchases(&settlement, &knowledge),
+            not_before: knowledge.last_purchased_at,
+        };
+        let ids: Vec<_> = change.purchases.iter().map(|purchase| purchase.id).collect();
+        match self.commits.commit(change, batch.deadline).await {
+            CommitOutcome::Committed { state, purchases } => {
+                let (known, purchases) = self.learn(knowledge, state, purchases);
+                let replies = batch.replies(&settlement, known, &purchases, &replayed);
+                Ok(Attempt::Settled(replies))
+            }
+            CommitOutcome::Stale => {
+                self.registry.metrics.count_retry("stale");
+                self.knowledge = Some(knowledge);
+                self.is_stale = true;
+                self.meet_rivals();
+                Ok(Attempt::Again(RIVALS))
+            }
+            CommitOutcome::Duplicate => self.look_again(batch, knowledge).await,
+            CommitOutcome::Transient(error) => {
+                self.knowledge = Some(knowledge);
+                Ok(Attempt::Again(self.excuse(&error)))
+            }
+            CommitOutcome::NotBegun => {
+                self.knowledge = Some(knowledge);
+                Err(Error::Overloaded {
+                    detail: "The transactions before took too long; nothing was bought.",
+                })
+            }
+            CommitOutcome::Failed(error) => {
+                let cause = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
+                tracing::error!("product {}: a batch was not committed: {cause}", self.product_id);
+                Err(Error::DatabaseUnavailable)
+            }
+            CommitOutcome::Unknown => {
+                self.registry.metrics.commits_in_doubt.inc();
+                let (product_id, count) = (self.product_id, ids.len());
+                tracing::error!("product {product_id}: the outcome of {count} purchases is unknown");
+                Ok(Attempt::Unknown(ids, batch.replies_in_doubt(&settlement, &replayed)))
+            }
+        }
+    }
+
+    /// Notes what was bought.
+    fn learn(
+        &mut self,
+        mut knowledge: Knowledge,
+        state: SaleState,
+        purchases: Vec<Purchase>,
+    ) -> (&Knowledge, Vec<Arc<Purchase>>) {
+        let purchases = knowledge.record(purchases);
+        knowledge.now = state.updated_at;
+        self.registry.catalogue.cache().advance(self.product_id, state.stock_change());
+        knowledge.state = state;
+        (self.knowledge.insert(knowledge), purchases)
+    }
+
+    /// After a unique index has refused: somebody has bought by way of a rival, whose sales were not followed. Or one of the
+    /// keys is another product's, used since it was looked for; if not, something is not as it was known: start over.
+    async fn look_again(&mut self, batch: &mut Batch, mut knowledge: Knowledge) -> Result<Attempt> {
+        self.registry.metrics.count_retry("duplicate");
+        if knowledge.is_behind() {
+            self.expect_repeats(batch, &knowledge);
+            self.knowledge = Some(knowledge);
+        } else if batch.check_keys_again(&self.registry.store, &mut knowledge).await? == KeyCheck::Found {
+            self.knowledge = Some(knowledge);
+        } else {
+            let product_id = self.product_id;
+            tracing::warn!("product {product_id}: a purchase was there already; reading the sale anew");
+        }
+        Ok(Attempt::Again(RIVALS))
+    }
+
+    /// What everybody is told if there is no time left after this.
+    fn excuse(&mut self, error: &DatabaseError) -> Error {
+        let product_id = self.product_id;
+        if failure::is_unavailable(error) {
+            self.registry.metrics.count_retry("unavailable");
+            tracing::warn!("product {product_id}: the database was lost in a transaction: {error}");
+            return Error::DatabaseUnavailable;
+        }
+        self.registry.metrics.count_retry("conflict");
+        self.meet_rivals();
+        tracing::debug!("product {product_id}: a transaction is run again: {error}");
+        RIVALS
+    }
+}
