@@ -8,6 +8,7 @@
 
 pub mod command_line;
 pub mod config;
+pub mod serve;
 pub mod server;
 
 pub mod app;
