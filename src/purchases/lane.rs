@@ -199,6 +199,9 @@ impl Lane {
         if self.has_rivals() {
             // They have sold meanwhile.
             self.is_stale = true;
+            if self.registry.catalogue.cache().is_deleted(self.product_id) {
+                return;
+            }
             wait_for_turn(&self.registry.store, self.product_id, self.registry.server, deadline).await;
         }
     }
