@@ -211,7 +211,7 @@ impl Default for Limits {
             turn_wait_ms_max: 1_000,
             read_ms_max: 3_000,
             write_ms_max: 5_000,
-            known_tokens_bytes_max: 32 * 1024 * 1024,
+            known_tokens_bytes_max: 16 * 1024 * 1024,
             cached_products_max: 10_000,
             remembered_reads_max: 256,
             remembered_reads_bytes_max: 16 * 1024 * 1024,
