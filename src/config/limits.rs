@@ -104,13 +104,13 @@ pub struct Limits {
     /// Products that have a lane at once. One more takes the place of one that has nothing to do; without any it is refused as
     /// overload.
     pub lanes_max: usize,
-    /// Purchase requests under way at once, whatever the product; beyond it they are refused as overload before anything of
-    /// them is read.
+    /// Purchase requests under way at once, whatever the product; beyond it they are refused as overload before their
+    /// tokens and bodies are looked at.
     pub purchases_in_flight_max: usize,
     /// Purchases under way at once that are let in whatever wait is predicted.
     pub purchases_in_flight_min: usize,
     /// The wait predicted for one purchase more, from those under way and the recent rate, at which all are refused as
-    /// overload, most of them before anything of them is read.
+    /// overload, most of them before their tokens and bodies are looked at.
     pub predicted_wait_ms_max: u64,
     /// The same of one product: less, so that one alone cannot fill the server.
     pub lane_predicted_wait_ms_max: u64,

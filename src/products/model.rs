@@ -56,7 +56,7 @@ pub struct Product {
     pub sale_start_time: DateTime,
     /// The first moment after the sale.
     pub sale_end_time: DateTime,
-    /// Counts every change, purchases included: the optimistic lock that all writers of a product take.
+    /// Counts every change that anybody can see, purchases included: the optimistic lock that all writers of a product take.
     pub version: i64,
     /// When the product was made.
     pub created_at: DateTime,
