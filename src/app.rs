@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::products::filter::{ProductCursor, ProductFilter};
 use crate::products::service::Catalogue;
 use crate::purchases::lanes::Lanes;
+use crate::purchases::routes::PURCHASE_PATH;
 use crate::purchases::service::PurchaseCursor;
 use crate::store::Store;
 use crate::store::crowd_read::CrowdReads;
@@ -214,11 +215,7 @@ pub fn service(
     app: AppState,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
-    let routes = shortcut(
-        purchases::routes::PURCHASE_PATH,
-        purchases::routes::purchase_service(app.clone()),
-        routes(app.clone()),
-    );
+    let routes = quick_routes(app.clone());
     let cors = cors(app.cors_origins());
     let discarding = {
         let app = app.clone();
@@ -236,24 +233,17 @@ pub fn service(
     service_fn(move |request| request_id::layer(app.clone(), request, inner.clone()))
 }
 
-/// Takes what is posted to `path` straight to `service`: the router looks for it among all routes, and boxes it three times.
-fn shortcut<S>(
-    path: &'static str,
-    service: S,
-    routes: Router,
-) -> impl Service<axum::extract::Request, Response = Response, Error = Infallible, Future: Send>
-+ Clone
-+ Send
-+ 'static
-where
-    S: Service<axum::extract::Request, Response = Response, Error = Infallible, Future: Send>
-        + Clone
-        + Send
-        + 'static,
-{
-    service_fn(move |request: axum::extract::Request| {
-        match request.method() == Method::POST && request.uri().path() == path {
-            true => Either::Left(service.clone().call(request)),
+/// All routes, and the one that a crowd takes before all others: the router would look for it among them, and box it three
+/// times.
+fn quick_routes(
+    app: AppState,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
+    let purchase = purchases::routes::purchase_service(app.clone());
+    let routes = routes(app);
+    service_fn(move |request: Request| {
+        let is_purchase = request.method() == Method::POST && request.uri().path() == PURCHASE_PATH;
+        match is_purchase {
+            true => Either::Left(purchase.clone().call(request)),
             false => Either::Right(routes.clone().call(request)),
         }
     })
