@@ -293,8 +293,8 @@ async fn admin(
     Ok((Some(credentials), Some(email)))
 }
 
-/// Lets the process open as many files as the system allows it: each connection is one, to clients and to the database, and the usual soft limit of
-/// 1,024 is for programs that use `select`.
+/// Lets the process open as many files as the system allows it: each connection is one, to clients and to the database, and
+/// the usual soft limit of 1,024 is for programs that use `select`.
 fn raise_file_limit(limits: &Limits) {
     #[cfg(unix)]
     {

@@ -60,7 +60,8 @@ pub fn is_turn_of(server: impl Into<Bson>) -> Document {
 
 /// Takes the turn if no other server has it.
 async fn take_turn(store: &Store, product_id: Id, server: Id) -> Result<bool> {
-    // The condition is one of the product to find: an update that finds it and changes nothing costs several times as much.
+    // The condition is one of the product to find: with an update that finds it and changes nothing, four servers sold a tenth
+    // less.
     let free = doc! { "_id": product_id, "$expr": is_turn_of(server) };
     let ours = doc! { "server": server, "until": { "$add": ["$$NOW", TURN_MS_MAX] } };
     let command = doc! {
