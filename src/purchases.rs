@@ -2,7 +2,7 @@
 //! lane (`lanes`), if it can be served in time (`places`; `forecast`, pure); the lane takes all that is waiting (`lane`),
 //! decides each one (`settle`, pure) from what it knows of the sale and its buyers (`knowledge`, `buyers`), and hands the
 //! change (`change`) to the committer (`committer`), which commits those of all lanes that have one together, in one
-//! transaction (`commit`).
+//! transaction (`commit`). Servers that sell the same product take turns (`turns`, pure).
 
 pub mod barrier;
 pub mod batch;
@@ -21,4 +21,5 @@ pub mod places;
 pub mod routes;
 pub mod service;
 pub mod settle;
+pub mod turns;
 pub mod waiting;

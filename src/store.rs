@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::user::User;
 use crate::config::Limits;
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::products::model::Product;
 use crate::purchases::model::Purchase;
 
@@ -47,6 +48,8 @@ pub struct Store {
     pub database: Database,
     /// What this and the other servers call themselves to the database.
     pub application: Arc<str>,
+    /// This server among them, made up at its start.
+    pub server: Id,
     primary: watch::Receiver<Option<ServerAddress>>,
     reads: Arc<Semaphore>,
     sale_reads: Arc<Semaphore>,
@@ -70,6 +73,7 @@ impl Store {
         Self {
             client,
             application,
+            server: Id::new(),
             primary,
             users: database.collection(schema::USERS),
             products: database.collection(schema::PRODUCTS),

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::{DateTime, RawDocument, RawDocumentBuf, doc};
+use mongodb::bson::{RawDocument, RawDocumentBuf, doc};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
@@ -33,9 +33,9 @@ use crate::timestamp::Timestamp;
 /// MongoDB's error codes for a stream that cannot be taken up where it broke off: the token is unknown, the history is
 /// lost, the stream is not resumable.
 const LOST_CODES: [i32; 3] = [260, 280, 286];
-/// The fields that purchases, restocks, turns and barriers change.
+/// The fields that purchases, restocks and barriers change.
 const STOCK_FIELDS: [&str; 8] =
-    ["stock", "sold", "totalStock", "purchaseCount", "version", "updatedAt", "turn", "barrier"];
+    ["stock", "sold", "totalStock", "purchaseCount", "version", "updatedAt", "seller", "barrier"];
 
 /// Whether the feed tells what happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,9 @@ impl FeedTask {
 
     async fn open(&mut self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         let pipeline = [
-            doc! { "$match": { "operationType": { "$in": ["insert", "update", "replace", "delete"] } } },
+            doc! { "$match": {
+                "updateDescription.updatedFields.seller.server": { "$ne": self.store.server },
+            } },
             doc! { "$project": {
                 "operationType": 1, "documentKey": 1, "updateDescription.updatedFields": 1, "wallTime": 1,
             } },
@@ -233,7 +235,7 @@ impl FeedTask {
             (Ok("delete"), _) => self.catalogue.cache().deleted(id),
             (Ok("update"), Ok(fields)) => self.update(id, fields),
             // Replaced as a whole, by somebody's script.
-            _ => self.read_anew(id),
+            _ => self.catalogue.read_anew(id),
         }
     }
 
@@ -246,28 +248,23 @@ impl FeedTask {
         let is_stock = fields.iter().all(|field| field.is_ok_and(|(name, _)| is_stock(name.as_str())));
         let stock = fields.get_i64("stock");
         let Ok(version) = fields.get_i64("version") else {
-            // A turn or a barrier, which nobody sees; or somebody's script.
+            // A barrier, which nobody sees; or somebody's script.
             if !is_stock || fields.get("stock").is_ok_and(|stock| stock.is_some()) {
-                self.read_anew(id);
+                self.catalogue.read_anew(id);
             }
             return;
         };
         let (true, Ok(stock)) = (is_stock, stock) else { return self.read(id, version) };
+        let seller = fields.get_document("seller");
         let change = StockChange {
             version,
             stock,
             total_stock: fields.get_i64("totalStock").ok(),
             purchase_count: fields.get_i64("purchaseCount").ok(),
-            updated_at: fields.get_datetime("updatedAt").unwrap_or(DateTime::now()),
+            updated_at: fields.get_datetime("updatedAt").ok(),
+            seller: seller.and_then(|seller| seller.get_object_id("server")).ok(),
         };
         if self.catalogue.cache().advance(id, change) {
-            self.catalogue.refresh(id);
-        }
-    }
-
-    /// Has the product read, whatever its version, if it is in memory.
-    fn read_anew(&self, id: Id) {
-        if self.catalogue.cache().distrust_one(id) {
             self.catalogue.refresh(id);
         }
     }

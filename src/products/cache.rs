@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use mongodb::bson::DateTime;
-use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::model::{Product, Status};
@@ -58,11 +57,23 @@ pub struct Known {
     pub product: Option<Arc<Product>>,
     /// It was deleted.
     pub is_deleted: bool,
+    /// The last sale that was told of.
+    pub last_sale: Option<LastSale>,
+}
+
+/// Who sold a product last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastSale {
+    /// The server, this one or another.
+    pub server: Id,
+    /// The version that the sale made.
+    pub version: i64,
+    /// When it was told of.
+    pub told: Instant,
 }
 
 /// What a purchase or a restock changes of a product.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy)]
 pub struct StockChange {
     /// The version that the change made.
     pub version: i64,
@@ -72,8 +83,10 @@ pub struct StockChange {
     pub total_stock: Option<i64>,
     /// Purchases so far; as before without it.
     pub purchase_count: Option<i64>,
-    /// When.
-    pub updated_at: DateTime,
+    /// When; at the moment of the change before without it.
+    pub updated_at: Option<DateTime>,
+    /// The server that sold it, this one or another; none of a restock.
+    pub seller: Option<Id>,
 }
 
 impl ProductCache {
@@ -171,6 +184,11 @@ impl ProductCache {
             if product.version + 1 == change.version {
                 known.product = Some(Arc::new(change.of(&product)));
             }
+            if let Some(server) = change.seller
+                && product.version < change.version
+            {
+                known.last_sale = Some(LastSale { server, version: change.version, told: Instant::now() });
+            }
             // Watchers are woken by a gap, too: they see to it that the product is read.
             product.version < change.version
         });
@@ -204,7 +222,7 @@ impl ProductCache {
         let entry = self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         if let Some(entry) = entry {
             self.modify(&entry, |known| {
-                *known = Known { product: None, is_deleted: true };
+                *known = Known { product: None, is_deleted: true, last_sale: None };
                 true
             });
         }
@@ -340,7 +358,7 @@ impl StockChange {
             total_stock,
             purchase_count: self.purchase_count.unwrap_or(product.purchase_count),
             version: self.version,
-            updated_at: self.updated_at,
+            updated_at: self.updated_at.unwrap_or(product.updated_at),
             ..product.clone()
         }
     }

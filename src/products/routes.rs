@@ -144,7 +144,8 @@ async fn change_product(
     Body(request): Body<ChangeProductRequest>,
 ) -> Result<Response> {
     let id = id.or(Error::ProductNotFound)?;
-    let product = app.catalogue().change(id, if_match(&headers), request).await?;
+    let product =
+        app.catalogue().change(id, if_match(&headers), request, app.pulse().database_time()).await?;
     Ok(logged(whole(&app, StatusCode::OK, product)?, admin, "changed", id))
 }
 
@@ -195,7 +196,10 @@ async fn restock_product(
     Body(request): Body<RestockRequest>,
 ) -> Result<Response> {
     let id = id.or(Error::ProductNotFound)?;
-    let product = app.catalogue().restock(id, if_match(&headers), request.quantity).await?;
+    let product = app
+        .catalogue()
+        .restock(id, if_match(&headers), request.quantity, app.pulse().database_time())
+        .await?;
     Ok(logged(whole(&app, StatusCode::OK, product)?, admin, "restocked", id))
 }
 

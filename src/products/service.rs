@@ -78,6 +78,13 @@ impl Catalogue {
         });
     }
 
+    /// Has a product that is in memory read, whatever its version.
+    pub fn read_anew(self: &Arc<Self>, id: ObjectId) {
+        if self.cache.distrust_one(id) {
+            self.refresh(id);
+        }
+    }
+
     /// A page of the products by the start of their sale, as they stand at `now`.
     ///
     /// # Errors
@@ -204,13 +211,15 @@ impl Catalogue {
         id: ObjectId,
         if_match: IfMatch,
         request: ChangeProductRequest,
+        now: Timestamp,
     ) -> Result<Arc<Product>> {
         let began = Instant::now();
         if if_match == IfMatch::Missing {
             return Err(Error::PreconditionRequired);
         }
         let store = self.store.clone();
-        let product = self.store.write(async move { change(&store, id, &if_match, &request).await }).await?;
+        let product =
+            self.store.write(async move { change(&store, id, &if_match, &request, now).await }).await?;
         self.cache.mark(id, product.version);
         Ok(self.cache.offer(product, began))
     }
@@ -220,7 +229,13 @@ impl Catalogue {
     /// # Errors
     /// `product_not_found`, `version_conflict`, `validation_failed` when the stock would pass its bound, and those of a
     /// write.
-    pub async fn restock(&self, id: ObjectId, if_match: IfMatch, quantity: i64) -> Result<Arc<Product>> {
+    pub async fn restock(
+        &self,
+        id: ObjectId,
+        if_match: IfMatch,
+        quantity: i64,
+        now: Timestamp,
+    ) -> Result<Arc<Product>> {
         let began = Instant::now();
         let store = self.store.clone();
         let product = self
@@ -230,7 +245,7 @@ impl Catalogue {
                 room.extend(named_version(&if_match));
                 let change = doc! {
                     "$inc": { "stock": quantity, "totalStock": quantity, "version": 1_i64 },
-                    "$currentDate": { "updatedAt": true },
+                    "$max": { "updatedAt": DateTime::from(now) },
                 };
                 match update(&store, room, change).await? {
                     Some(product) => Ok(product),
@@ -285,6 +300,7 @@ async fn change(
     id: ObjectId,
     if_match: &IfMatch,
     request: &ChangeProductRequest,
+    now: Timestamp,
 ) -> Result<Product> {
     for _ in 0..CHANGE_TRIES_MAX {
         let current = read(store, id).await?;
@@ -301,7 +317,7 @@ async fn change(
                 None => Error::invalid("saleStartTime", START_AFTER_END),
             });
         }
-        let Some(update_document) = change_document(request) else { return Ok(current) };
+        let Some(update_document) = change_document(request, now) else { return Ok(current) };
         // Any version will do for `*`, so that a sale in full swing does not keep an admin out; but the times that the
         // check above relied on must still be there.
         let unchanged = match if_match {
@@ -318,7 +334,7 @@ async fn change(
 }
 
 /// The update that makes the change; none when nothing changes. What is cleared becomes null.
-fn change_document(request: &ChangeProductRequest) -> Option<Document> {
+fn change_document(request: &ChangeProductRequest, now: Timestamp) -> Option<Document> {
     let mut set = Document::new();
     if let Some(name) = &request.name {
         set.insert("name", name);
@@ -346,7 +362,7 @@ fn change_document(request: &ChangeProductRequest) -> Option<Document> {
         set.insert("purchaseLimit", limit);
     }
     (!set.is_empty()).then(|| {
-        doc! { "$set": set, "$inc": { "version": 1_i64 }, "$currentDate": { "updatedAt": true } }
+        doc! { "$set": set, "$inc": { "version": 1_i64 }, "$max": { "updatedAt": DateTime::from(now) } }
     })
 }
 

@@ -177,7 +177,7 @@ impl Batch {
                 unit_price: knowledge.state.price.clone(),
                 sequence,
                 first_unit,
-                purchased_at: knowledge.last_purchased_at,
+                purchased_at: knowledge.state.updated_at,
                 idempotency_key: waiting.request.key.as_deref().map(str::to_owned),
             })
             .collect()

@@ -17,16 +17,12 @@ use crate::id::Id;
 pub struct Change {
     /// What is sold.
     pub product_id: Id,
-    /// This server, whose turn it may be.
-    pub server: Id,
     /// The product that the settlement stands on.
     pub state: SaleState,
     /// Units to take from the stock.
     pub units: i64,
     /// The purchases, by `sequence`; their `purchased_at` is still to be set.
     pub purchases: Vec<Purchase>,
-    /// The `purchased_at` of the purchase before: time does not go back, even if the database's clock does.
-    pub not_before: DateTime,
 }
 
 impl Change {
@@ -46,11 +42,10 @@ impl Change {
         }
     }
 
-    /// Notes when its purchases are made: at `state.updated_at`, or as late as the one before them.
+    /// Notes when its purchases are made: when the product was changed for them.
     pub fn date(&mut self, state: &SaleState) {
-        let purchased_at = state.updated_at.max(self.not_before);
         for purchase in &mut self.purchases {
-            purchase.purchased_at = purchased_at;
+            purchase.purchased_at = state.updated_at;
         }
     }
 }

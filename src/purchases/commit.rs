@@ -6,12 +6,11 @@ use std::mem;
 use std::time::Duration;
 
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
 use mongodb::error::Error as DatabaseError;
 use mongodb::options::{Hint, ReadConcern, ReturnDocument};
 use tokio::time::{Instant, timeout};
 
-use super::barrier::is_turn_of;
 use super::change::{Change, CommitOutcome, Pending};
 use super::knowledge::SaleState;
 use super::orphan;
@@ -135,9 +134,9 @@ async fn take_from_one(
         "_id": change.product_id,
         "version": change.state.version,
         "stock": { "$gte": change.units },
-        "$expr": is_open(change.server),
+        "$expr": is_open(),
     };
-    let mut taking = taking(change.units, change.count());
+    let mut taking = taking(store, change.units, change.count());
     taking.insert("$currentDate", doc! { "updatedAt": true });
     let state = store
         .products
@@ -146,10 +145,22 @@ async fn take_from_one(
         .hint(Hint::Keys(by_id()))
         .projection(SaleState::projection())
         .return_document(ReturnDocument::After)
-        .session(session)
+        .session(&mut *session)
         .await?;
     // `$currentDate` is when the update was applied, `$$NOW` when it was sent: in between, the sale may have ended.
-    Ok(state.filter(|state| state.window(state.updated_at) == Window::Open))
+    let Some(mut state) = state.filter(|state| state.window(state.updated_at) == Window::Open) else {
+        return Ok(None);
+    };
+    let before = change.state.updated_at;
+    if state.updated_at < before {
+        // The clock was put back. Purchases take their time from here, and theirs does not go back.
+        let unchanged = store
+            .products
+            .update_one(doc! { "_id": change.product_id }, doc! { "$max": { "updatedAt": before } });
+        unchanged.session(session).await?;
+        state.updated_at = before;
+    }
+    Ok(Some(state))
 }
 
 /// The same for many products in two round trips. An update of many tells how many it found, not which: so they are
@@ -159,8 +170,7 @@ async fn take_from_many(
     session: &mut ClientSession,
     group: &[Pending],
 ) -> Result<Vec<Option<SaleState>>, DatabaseError> {
-    let server = group.first().map(|pending| pending.change.server);
-    let Snapshot { now, stocks } = read(store, session, group, server).await?;
+    let Snapshot { now, stocks } = read(store, session, group).await?;
     let mut alike: HashMap<(i64, i64), Vec<Id>> = HashMap::new();
     let mut after = Vec::with_capacity(group.len());
     for Pending { change, .. } in group {
@@ -176,7 +186,7 @@ async fn take_from_many(
     }
     let expected = alike.values().map(Vec::len).sum::<usize>();
     let updates: Vec<_> =
-        alike.into_iter().map(|((units, count), ids)| take_alike(ids, units, count, now, server)).collect();
+        alike.into_iter().map(|((units, count), ids)| take_alike(store, ids, units, count, now)).collect();
     let command = doc! { "update": schema::PRODUCTS, "updates": updates };
     let reply = store.database.run_command(command).session(session).await?;
     // The errors of single updates are told within the reply.
@@ -195,19 +205,18 @@ struct Snapshot {
     stocks: HashMap<Id, (i64, i64)>,
 }
 
-/// Reads the version and the stock of those products that are for sale at this moment, and by this server. The rest follows
-/// from the version, which every change raises.
+/// Reads the version and the stock of those products that are for sale at this moment. The rest follows from the version,
+/// which every change raises.
 async fn read(
     store: &Store,
     session: &mut ClientSession,
     group: &[Pending],
-    server: Option<Id>,
 ) -> Result<Snapshot, DatabaseError> {
     let ids: Vec<_> = group.iter().map(|pending| pending.change.product_id).collect();
     let mut readings = store
         .products
         .clone_with_type::<RawDocumentBuf>()
-        .find(doc! { "_id": { "$in": &ids }, "$expr": is_open(server) })
+        .find(doc! { "_id": { "$in": &ids }, "$expr": is_open() })
         .hint(Hint::Keys(by_id()))
         .projection(doc! { "version": 1, "stock": 1, "now": "$$NOW" })
         // All of them at once: a second round trip would hold up the transaction.
@@ -225,15 +234,15 @@ async fn read(
 
 /// The update of all products of which as much is sold. They are as their settlements knew them; what MongoDB can check
 /// once more for all of them alike, it does, so that no mistake in here can oversell.
-fn take_alike(products: Vec<Id>, units: i64, count: i64, now: DateTime, server: Option<Id>) -> Document {
-    let mut taking = taking(units, count);
+fn take_alike(store: &Store, products: Vec<Id>, units: i64, count: i64, now: DateTime) -> Document {
+    let mut taking = taking(store, units, count);
     taking.insert("$max", doc! { "updatedAt": now });
     doc! {
         "q": {
             "_id": { "$in": products },
             "stock": { "$gte": units },
             // Once more, since the clock has gone on: who was told that the sale is over was told the truth.
-            "$expr": is_open(server),
+            "$expr": is_open(),
         },
         "u": taking,
         "multi": true,
@@ -246,19 +255,16 @@ fn by_id() -> Document {
     doc! { "_id": 1 }
 }
 
-/// Whether the sale is open by the database's clock, and it is no other server's turn.
-fn is_open(server: impl Into<Bson>) -> Document {
-    doc! { "$and": [
-        { "$lte": ["$saleStartTime", "$$NOW"] },
-        { "$gt": ["$saleEndTime", "$$NOW"] },
-        is_turn_of(server),
-    ] }
+/// Whether the sale is open by the database's clock.
+fn is_open() -> Document {
+    doc! { "$and": [{ "$lte": ["$saleStartTime", "$$NOW"] }, { "$gt": ["$saleEndTime", "$$NOW"] }] }
 }
 
-fn taking(units: i64, count: i64) -> Document {
+/// Takes the units, and notes who sold them: a change stream tells only what has changed, so each sale has an id of its own.
+fn taking(store: &Store, units: i64, count: i64) -> Document {
     doc! {
         "$inc": { "stock": -units, "sold": units, "purchaseCount": count, "version": 1_i64 },
-        "$unset": { "turn": "" },
+        "$set": { "seller": { "server": store.server, "sale": Id::new() } },
     }
 }
 

@@ -18,7 +18,7 @@ use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::products::cache::StockChange;
-use crate::products::model::Money;
+use crate::products::model::{Money, Product};
 use crate::store::Store;
 use crate::timestamp::Timestamp;
 
@@ -61,6 +61,20 @@ impl SaleState {
         "updatedAt",
     ];
 
+    /// The part of a product in memory.
+    pub fn of(product: &Product) -> Self {
+        Self {
+            stock: product.stock,
+            purchase_count: product.purchase_count,
+            purchase_limit: product.purchase_limit,
+            price: product.price.clone(),
+            sale_start_time: product.sale_start_time,
+            sale_end_time: product.sale_end_time,
+            version: product.version,
+            updated_at: product.updated_at,
+        }
+    }
+
     /// The fields to read.
     pub fn projection() -> Document {
         let mut fields = doc! { "_id": 0 };
@@ -69,13 +83,14 @@ impl SaleState {
     }
 
     /// What a purchase has changed, for the products in memory.
-    pub fn stock_change(&self) -> StockChange {
+    pub fn stock_change(&self, seller: Id) -> StockChange {
         StockChange {
             version: self.version,
             stock: self.stock,
             total_stock: None,
             purchase_count: Some(self.purchase_count),
-            updated_at: self.updated_at,
+            updated_at: Some(self.updated_at),
+            seller: Some(seller),
         }
     }
 
@@ -115,7 +130,7 @@ pub async fn read_sale(store: &Store, product_id: Id) -> Result<Option<Reading>>
     store.read_sale(async { products.find_one(doc! { "_id": product_id }).projection(reading).await }).await
 }
 
-/// So many missed purchases are read as soon as they are heard of: it takes hardly longer than to read the last one.
+/// So many missed purchases are read as soon as they are heard of: that takes hardly any time.
 const CATCH_UP_AT_ONCE: usize = 100;
 /// The missed purchases that are read for each request rather than forgotten with all buyers.
 const CATCH_UP_PER_REQUEST_MAX: usize = 8;
@@ -130,8 +145,6 @@ pub struct Knowledge {
     pub state: SaleState,
     /// The database's clock when it was last read.
     pub now: DateTime,
-    /// When the product's last purchase was made.
-    pub last_purchased_at: DateTime,
     /// The buyers.
     pub buyers: Buyers,
     /// All purchases up to this number are noted there, and some of the later ones.
@@ -142,24 +155,11 @@ pub struct Knowledge {
 
 impl Knowledge {
     /// Starts to know a sale from a reading.
-    ///
-    /// # Errors
-    /// Those of a read.
-    pub async fn begin(store: &Store, product_id: Id, reading: Reading) -> Result<Self> {
+    pub fn begin(product_id: Id, reading: Reading) -> Self {
         let Reading { state, now } = reading;
-        let (buyers, last_purchased_at) = if state.purchase_count == 0 {
-            (Buyers::all_of_none(), DateTime::MIN)
-        } else {
-            let last = doc! { "productId": product_id, "sequence": state.purchase_count };
-            let last = store.read_sale(async { store.purchases.find_one(last).await }).await?;
-            if last.is_none() {
-                tracing::error!("product {product_id}: purchase {} could not be read", state.purchase_count);
-            }
-            // Each purchase changes the product, so that is no earlier.
-            (Buyers::unknown(), last.map_or(state.updated_at, |purchase| purchase.purchased_at))
-        };
+        let buyers = if state.purchase_count == 0 { Buyers::all_of_none() } else { Buyers::unknown() };
         let followed = state.purchase_count;
-        Ok(Self { product_id, state, now, last_purchased_at, buyers, followed, closed_version: None })
+        Self { product_id, state, now, buyers, followed, closed_version: None }
     }
 
     /// Brings the knowledge up to a newer reading. What others sold meanwhile is not followed where it is much.
@@ -169,7 +169,7 @@ impl Knowledge {
     pub async fn advance(mut self, store: &Store, limits: &Limits, reading: Reading) -> Result<Self> {
         let sold = reading.state.purchase_count - self.state.purchase_count;
         if sold < 0 {
-            return Self::begin(store, self.product_id, reading).await;
+            return Ok(Self::begin(self.product_id, reading));
         }
         if reading.now < self.now {
             // The clock was set back, or another server's counts now: the sale may be open once more.
@@ -177,11 +177,8 @@ impl Knowledge {
         }
         self.state = reading.state;
         self.now = reading.now;
-        if sold > 0 {
-            let few = self.misses_at_most(CATCH_UP_AT_ONCE.min(limits.catch_up_purchases_max));
-            // The last one is needed in any case: the next must not be dated before it.
-            let first = if few { self.followed + 1 } else { self.state.purchase_count };
-            let purchases = self.read_from(store, first).await?;
+        if sold > 0 && self.misses_at_most(CATCH_UP_AT_ONCE.min(limits.catch_up_purchases_max)) {
+            let purchases = self.read_from(store, self.followed + 1).await?;
             self.record(purchases);
         }
         Ok(self)
@@ -297,9 +294,6 @@ impl Knowledge {
             if purchase.sequence == self.followed + 1 {
                 self.followed = purchase.sequence;
             }
-        }
-        if let Some(last) = purchases.last() {
-            self.last_purchased_at = self.last_purchased_at.max(last.purchased_at);
         }
         purchases
     }

@@ -10,28 +10,29 @@ use std::time::Duration;
 
 use futures_util::future::poll_immediate;
 use rand::RngExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::plan::Plan;
-use super::barrier::{settle_unknown, wait_for_turn};
+use super::barrier::settle_unknown;
 use super::batch::{Batch, Receipt};
 use super::committer::{Commits, Seat};
 use super::knowledge::Knowledge;
 use super::lanes::{Registry, Rest};
 use super::places::LanePlaces;
+use super::turns::Turns;
 use super::waiting::Waiting;
 use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::products::cache::{Entry, Known};
 
 mod outcome;
 mod plan;
 
-/// The longest pause before a batch is tried again, in milliseconds; it doubles from one.
-const RETRY_PAUSE_MS_MAX: u64 = 8;
-/// For how long after another server has sold the product a lane takes turns with it, in milliseconds.
-const RIVALRY_MS: u64 = 1_000;
+/// The longest pause before a batch is tried again, in milliseconds; it doubles from one. A transaction that holds the
+/// product may do so for seconds.
+const RETRY_PAUSE_MS_MAX: u64 = 32;
 /// For how long after a buyer of another server has come to this one a lane with rivals follows what they sell, in
 /// milliseconds.
 const REPEATS_MS: u64 = 10_000;
@@ -50,8 +51,10 @@ pub struct Lane {
     knowledge: Option<Knowledge>,
     /// What is known is of an older version.
     is_stale: bool,
-    /// Until then, other servers count as rivals.
-    rivals_until: Option<Instant>,
+    /// Who else sells it.
+    turns: Turns,
+    /// The product in memory, and what is told of it.
+    catalogue_entry: Option<(Arc<Entry>, watch::Receiver<Known>)>,
     /// Until then, their buyers are expected to come here too.
     repeats_until: Option<Instant>,
 }
@@ -79,6 +82,7 @@ impl Lane {
         commits: Commits,
     ) -> Self {
         Self {
+            turns: Turns::new(registry.store.server),
             product_id,
             queue,
             places,
@@ -87,7 +91,7 @@ impl Lane {
             commits,
             knowledge: None,
             is_stale: false,
-            rivals_until: None,
+            catalogue_entry: None,
             repeats_until: None,
         }
     }
@@ -188,30 +192,44 @@ impl Lane {
             }
             // Rivals that collided once shall not collide in step.
             let pause = Duration::from_millis(rand::rng().random_range(0..=pause_ms));
+            self.pause(pause).await;
             pause_ms = (pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
-            tokio::time::sleep(pause).await;
             self.take_turns(batch.deadline).await;
+        }
+    }
+
+    /// Listens to what is told of the product from now on, once it is known to be there.
+    fn listen(&mut self) {
+        if self.catalogue_entry.is_none() {
+            self.catalogue_entry = self.registry.catalogue.cache().watch(self.product_id);
+            if self.catalogue_entry.as_ref().is_some_and(|(entry, _)| !entry.is_read()) {
+                self.registry.catalogue.refresh(self.product_id);
+            }
+        }
+    }
+
+    /// Waits for so long, or until something is told of the product.
+    async fn pause(&mut self, time: Duration) {
+        match &mut self.catalogue_entry {
+            Some((_, told)) => drop(timeout(time, told.changed()).await),
+            None => tokio::time::sleep(time).await,
         }
     }
 
     /// With rivals, waits for this server's turn.
     async fn take_turns(&mut self, deadline: Instant) {
-        if self.has_rivals() {
-            // They have sold meanwhile.
-            self.is_stale = true;
-            if self.registry.catalogue.cache().is_deleted(self.product_id) {
-                return;
+        while let Some((_, told)) = &mut self.catalogue_entry {
+            if let Some(sale) = told.borrow_and_update().last_sale {
+                self.turns.hear(sale);
             }
-            wait_for_turn(&self.registry.store, self.product_id, self.registry.server, deadline).await;
+            let Some(turn) = self.turns.at(Instant::now().into_std()) else { return };
+            // When nothing is told until then, the turn has come; when nothing will be, there is none to wait for.
+            let Ok(Ok(())) = timeout_at(deadline.min(turn.into()), told.changed()).await else { return };
         }
     }
 
     fn has_rivals(&self) -> bool {
-        lasts(self.rivals_until)
-    }
-
-    fn meet_rivals(&mut self) {
-        self.rivals_until = Some(Instant::now() + Duration::from_millis(RIVALRY_MS));
+        self.turns.has_rivals(Instant::now().into_std())
     }
 
     /// Has the buyers of this batch looked up; and where the last such case was a short time ago, of all batches for a while.
@@ -250,6 +268,8 @@ impl Lane {
             match timeout_at(until, &mut answer).await {
                 Ok(Ok(Ok(Some(found)))) => {
                     tracing::info!("product {product_id}: {found} of {count} purchases in doubt were made");
+                    // The change stream leaves out what this server has sold.
+                    self.registry.catalogue.read_anew(product_id);
                     return;
                 }
                 Ok(Ok(Ok(None))) => {

@@ -41,8 +41,6 @@ pub struct Registry {
     pub catalogue: Arc<Catalogue>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// This server, for the turns that servers take at a product.
-    pub server: Id,
     /// Held by whoever looks for abandoned transactions.
     abandoned: Arc<tokio::sync::Mutex<()>>,
     /// The queues; none at all once the process shuts down. Purchases are put in under this lock, and a lane retires
@@ -125,7 +123,6 @@ impl Lanes {
             limits: limits.clone(),
             catalogue,
             metrics,
-            server: Id::new(),
             abandoned: Arc::default(),
             queues: Mutex::new(Some(Queues { lanes: IndexMap::new(), commits })),
             places: Arc::new(Places::new(limits)),
@@ -191,6 +188,8 @@ impl Registry {
         // A closed one means that its lane has panicked: the next one starts afresh.
         if queues.lanes.get(&product_id).is_some_and(|queue| queue.sender.is_closed()) {
             queues.lanes.swap_remove(&product_id);
+            // Nor is it known whether memory was told of all that the lane has sold.
+            self.catalogue.read_anew(product_id);
         }
         let queue = match queues.lanes.get(&product_id).cloned() {
             Some(queue) => queue,

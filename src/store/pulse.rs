@@ -4,7 +4,6 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 use tokio_util::sync::CancellationToken;
@@ -45,9 +44,8 @@ impl Pulse {
     /// # Errors
     /// The write's, when the database does not commit.
     pub async fn start(store: &Store, limits: &Limits) -> Result<(Self, PulseTask), Error> {
-        let server = ObjectId::new();
         let write_max = Limits::milliseconds(limits.write_ms_max);
-        let beat = beat(store, server, write_max).await?;
+        let beat = beat(store, write_max).await?;
         let interval = Limits::milliseconds(limits.pulse_interval_ms);
         let clock = Clock::new(beat.database_time, beat.received);
         let pulse = Self {
@@ -55,7 +53,7 @@ impl Pulse {
             age_max: Limits::milliseconds(limits.pulse_age_ms_max),
             late_after: interval * LATE_AFTER_INTERVALS,
         };
-        Ok((pulse.clone(), PulseTask { pulse, store: store.clone(), server, interval, write_max }))
+        Ok((pulse.clone(), PulseTask { pulse, store: store.clone(), interval, write_max }))
     }
 
     /// The database's clock, never ahead of it: behind it by as much as the quickest answer took, at the most.
@@ -90,7 +88,6 @@ impl Pulse {
 pub struct PulseTask {
     pulse: Pulse,
     store: Store,
-    server: ObjectId,
     interval: Duration,
     write_max: Duration,
 }
@@ -109,7 +106,7 @@ impl PulseTask {
             let beat = tokio::select! {
                 // Its write ends by itself.
                 () = shutdown.cancelled() => return,
-                beat = beat(&self.store, self.server, self.write_max) => beat,
+                beat = beat(&self.store, self.write_max) => beat,
             };
             if let Ok(beat) = beat {
                 let mut sample = self.pulse.sample.write().unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +118,8 @@ impl PulseTask {
 }
 
 /// Not through `Store::write`: the pulse shall not wait its turn behind the writes that it reports on.
-async fn beat(store: &Store, server: ObjectId, write_max: Duration) -> Result<Beat, Error> {
+async fn beat(store: &Store, write_max: Duration) -> Result<Beat, Error> {
+    let server = store.server;
     let servers = store.database.collection::<Document>(schema::SERVERS);
     let touch = store.spawn(async move {
         servers

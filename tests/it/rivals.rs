@@ -1,7 +1,6 @@
 //! What happens besides the purchases: other servers, restocks, an admin's changes, clients that hang up.
 
 use flash_sale::config::Limits;
-use flash_sale::id::Id;
 use futures_util::future::join_all;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
@@ -38,14 +37,24 @@ async fn what_one_server_sold_every_server_knows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_by_a_clock_that_was_put_back_holds_nobody_up() {
-    let shop = Shop::open().await;
+async fn a_clock_that_was_put_back_dates_no_purchase_and_no_change_before_an_earlier_one() {
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker()).await;
     let products = shop.database().await.collection::<Document>("products");
-    let an_hour_away = DateTime::from_millis(DateTime::now().timestamp_millis() + 3_600_000);
-    let turn = doc! { "$set": { "turn": { "server": Id::new(), "until": an_hour_away } } };
-    products.update_one(doc! {}, turn).await.unwrap();
-    shop.buyer().purchase(&id).await.expect(201);
+    // As if the last change had been made before.
+    let ahead = DateTime::from_millis(DateTime::now().timestamp_millis() + 3_600_000);
+    products.update_one(doc! {}, doc! { "$set": { "updatedAt": ahead } }).await.unwrap();
+    let ahead = ahead.try_to_rfc3339_string().unwrap();
+    for server in [0, 1, 0, 1] {
+        let purchase = shop.at(&shop.buyer(), server).purchase(&id).await.expect(201).json;
+        assert_eq!(purchase["purchasedAt"], ahead);
+        let path = format!("/products/{id}");
+        let restocked = shop.admin().post(&format!("{path}/restock"), &json!({"quantity": 1})).await;
+        assert_eq!(restocked.expect(200).json["updatedAt"], ahead);
+        let changed = shop.admin().patch(&path, "*", &json!({"name": format!("Name {server}")})).await;
+        assert_eq!(changed.expect(200).json["updatedAt"], ahead);
+    }
     shop.close().await;
 }
 

@@ -24,9 +24,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::harness::{Shop, sneaker, sneaker_with};
 
-/// This server, if anybody asks.
-const SERVER: &str = "65f1c0ffee65f1c0ffee65f1";
-
 /// What a lane would ask for that knows a new product: purchases of one unit each.
 fn change(product: &str, purchases: i64) -> Change {
     let product_id: Id = product.parse().unwrap();
@@ -52,14 +49,7 @@ fn change(product: &str, purchases: i64) -> Change {
         version: 1,
         updated_at: DateTime::MIN,
     };
-    Change {
-        product_id,
-        server: SERVER.parse().unwrap(),
-        state,
-        units: purchases,
-        purchases: (1..=purchases).map(purchase).collect(),
-        not_before: DateTime::MIN,
-    }
+    Change { product_id, state, units: purchases, purchases: (1..=purchases).map(purchase).collect() }
 }
 
 fn soon() -> Instant {
@@ -159,19 +149,13 @@ async fn a_transaction_sells_many_products() {
 async fn who_is_not_as_expected_is_left_out_and_left_alone() {
     let shop = Shop::open().await;
     let store = shop.store().await;
-    let products = sell(&shop, 7).await;
+    let products = sell(&shop, 6).await;
     let past = DateTime::from_millis(1_000);
     let future = DateTime::from_millis(4_000_000_000_000);
     set(&store, &products[0], doc! { "version": 2_i64 }).await;
     set(&store, &products[1], doc! { "stock": 0_i64, "sold": 10_i64 }).await;
     set(&store, &products[2], doc! { "saleEndTime": past }).await;
     set(&store, &products[3], doc! { "saleStartTime": future }).await;
-    // Its own turn is in nobody's way.
-    let own: Id = SERVER.parse().unwrap();
-    set(&store, &products[5], doc! { "turn": { "server": own, "until": future } }).await;
-    // Another's is, if it is not too far away to be one.
-    let until = DateTime::from_millis(DateTime::now().timestamp_millis() + 2_900);
-    set(&store, &products[4], doc! { "turn": { "server": Id::new(), "until": until } }).await;
     let read = async |id: &String| {
         let id: Id = id.parse().unwrap();
         store.products.clone_with_type::<Document>().find_one(doc! { "_id": id }).await.unwrap()
@@ -182,7 +166,7 @@ async fn who_is_not_as_expected_is_left_out_and_left_alone() {
     }
     let outcomes = together(&store, products.iter().map(|id| change(id, 1)).collect()).await;
     for (index, (outcome, before)) in outcomes.into_iter().zip(before).enumerate() {
-        let is_left_out = index < 5;
+        let is_left_out = index < 4;
         match outcome {
             Some(CommitOutcome::Stale) => assert!(is_left_out, "{index}"),
             outcome => {
@@ -192,6 +176,32 @@ async fn who_is_not_as_expected_is_left_out_and_left_alone() {
         assert_eq!(read(&products[index]).await == before, is_left_out, "{index}");
     }
     assert_eq!(store.purchases.count_documents(doc! {}).await.unwrap(), 2);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_put_back_dates_no_purchase_before_an_earlier_one() {
+    let shop = Shop::open().await;
+    let store = shop.store().await;
+    let products = sell(&shop, 3).await;
+    let ahead = DateTime::from_millis(DateTime::now().timestamp_millis() + 3_600_000);
+    for id in &products {
+        set(&store, id, doc! { "updatedAt": ahead }).await;
+    }
+    let change = |id: &String| {
+        let mut change = change(id, 1);
+        change.state.updated_at = ahead;
+        change
+    };
+    let (alone, others) = products.split_first().unwrap();
+    let mut outcomes = together(&store, vec![change(alone)]).await;
+    outcomes.extend(together(&store, others.iter().map(change).collect()).await);
+    for (id, outcome) in products.iter().zip(outcomes) {
+        let Some(CommitOutcome::Committed { state, purchases }) = outcome else { panic!("{id}") };
+        let product =
+            store.products.find_one(doc! { "_id": id.parse::<Id>().unwrap() }).await.unwrap().unwrap();
+        assert_eq!([state.updated_at, product.updated_at, purchases[0].purchased_at], [ahead; 3]);
+    }
     shop.close().await;
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mongodb::error::Error as DatabaseError;
+use tokio::time::Instant;
 
 use super::{Attempt, Lane, RIVALS};
 use crate::error::{Error, Result};
@@ -20,15 +21,15 @@ impl Lane {
         let Some(knowledge) = self.knowledge.take() else { return Ok(Attempt::Again(RIVALS)) };
         let change = Change {
             product_id: self.product_id,
-            server: self.registry.server,
             state: knowledge.state.clone(),
             units: settlement.units,
             purchases: batch.purchases(&settlement, &knowledge),
-            not_before: knowledge.last_purchased_at,
         };
         let ids: Vec<_> = change.purchases.iter().map(|purchase| purchase.id).collect();
+        let began = Instant::now();
         match self.commits.commit(change, batch.deadline).await {
             CommitOutcome::Committed { state, purchases } => {
+                self.turns.took(began.elapsed());
                 let (known, purchases) = self.learn(knowledge, state, purchases);
                 let replies = batch.replies(&settlement, known, &purchases, &replayed);
                 Ok(Attempt::Settled(replies))
@@ -37,7 +38,6 @@ impl Lane {
                 self.registry.metrics.count_retry("stale");
                 self.knowledge = Some(knowledge);
                 self.is_stale = true;
-                self.meet_rivals();
                 Ok(Attempt::Again(RIVALS))
             }
             CommitOutcome::Duplicate => self.look_again(batch, knowledge).await,
@@ -74,7 +74,11 @@ impl Lane {
     ) -> (&Knowledge, Vec<Arc<Purchase>>) {
         let purchases = knowledge.record(purchases);
         knowledge.now = state.updated_at;
-        self.registry.catalogue.cache().advance(self.product_id, state.stock_change());
+        let change = state.stock_change(self.registry.store.server);
+        if self.registry.catalogue.cache().advance(self.product_id, change) {
+            // The change stream leaves out what this server has sold.
+            self.registry.catalogue.refresh(self.product_id);
+        }
         knowledge.state = state;
         (self.knowledge.insert(knowledge), purchases)
     }
@@ -104,7 +108,6 @@ impl Lane {
             return Error::DatabaseUnavailable;
         }
         self.registry.metrics.count_retry("conflict");
-        self.meet_rivals();
         tracing::debug!("product {product_id}: a transaction is run again: {error}");
         RIVALS
     }

@@ -4,7 +4,7 @@ use super::{Lane, lasts};
 use crate::error::Result;
 use crate::purchases::barrier::pass_barrier;
 use crate::purchases::batch::{Batch, KeyCheck, Receipt};
-use crate::purchases::knowledge::{Knowledge, read_sale};
+use crate::purchases::knowledge::{Knowledge, Reading, SaleState, read_sale};
 use crate::purchases::settle::{Outcome, Settlement, settle};
 
 /// What is to be done with a batch.
@@ -23,6 +23,8 @@ impl Lane {
         let registry = self.registry.clone();
         let (store, limits) = (&registry.store, &registry.limits);
         let mut is_current = false;
+        // Refusals are only true of the product as it is now, whatever memory has heard.
+        let mut has_to_be_read = false;
         let mut are_buyers_looked_up = false;
         let mut knowledge = self.knowledge.take();
         if let Some(known) = &knowledge
@@ -33,24 +35,30 @@ impl Lane {
         }
         loop {
             if knowledge.is_none() || self.is_stale {
-                let Some(reading) = read_sale(store, self.product_id).await? else {
-                    return self.without_product(batch).await;
+                let heard =
+                    knowledge.as_ref().filter(|_| !has_to_be_read).and_then(|known| self.heard(known));
+                is_current = heard.is_none();
+                let reading = match heard {
+                    Some(heard) => heard,
+                    None => match read_sale(store, self.product_id).await? {
+                        Some(reading) => reading,
+                        None => return self.without_product(batch).await,
+                    },
                 };
                 knowledge = Some(match knowledge {
                     None => {
                         batch.forget_key_checks();
-                        Knowledge::begin(store, self.product_id, reading).await?
+                        self.listen();
+                        Knowledge::begin(self.product_id, reading)
                     }
                     Some(known) => {
                         if reading.state.purchase_count > known.state.purchase_count {
                             batch.forget_key_checks();
-                            self.meet_rivals();
                         }
                         known.advance(store, limits, reading).await?
                     }
                 });
                 self.is_stale = false;
-                is_current = true;
                 are_buyers_looked_up = false;
             }
             let Some(known) = knowledge.as_mut() else { continue };
@@ -77,7 +85,7 @@ impl Lane {
                 self.knowledge = knowledge;
                 return Ok(Plan::Commit(settlement));
             }
-            // Refusals are only true of the product as it is now.
+            has_to_be_read = true;
             if !is_current {
                 self.is_stale = true;
                 continue;
@@ -98,6 +106,14 @@ impl Lane {
             self.knowledge = knowledge;
             return Ok(Plan::Reply(replies));
         }
+    }
+
+    /// The product as memory has it, if somebody has told of a newer version than is known. A purchase may build on it, since
+    /// its commit looks at the version; a refusal may not.
+    fn heard(&self, known: &Knowledge) -> Option<Reading> {
+        let product = self.catalogue_entry.as_ref()?.0.current()?;
+        let is_newer = product.version > known.state.version;
+        is_newer.then(|| Reading { state: SaleState::of(&product), now: known.now.max(product.updated_at) })
     }
 
     /// Waits for as long as it takes; the batch's deadline ends it.
