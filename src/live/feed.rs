@@ -165,6 +165,7 @@ impl FeedTask {
 
     async fn open(&mut self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         let pipeline = [
+            // What this server has sold, its memory was told by the lane.
             doc! { "$match": {
                 "updateDescription.updatedFields.seller.server": { "$ne": self.store.server },
             } },

@@ -59,7 +59,7 @@ pub enum CommitOutcome {
         /// The purchases with their `purchased_at`.
         purchases: Vec<Purchase>,
     },
-    /// Nothing happened: the version is stale, the sale is not open, or it is another server's turn.
+    /// Nothing happened: the version is stale, or the sale is not open.
     Stale,
     /// Nothing happened: a unique index holds one of the purchases already.
     Duplicate,
