@@ -184,9 +184,7 @@ impl FeedTask {
         let stream = stream.with_type();
         if self.token.is_none() {
             // From here on every change is heard; what was known before may have missed some.
-            for id in self.catalogue.cache().distrust() {
-                self.catalogue.refresh(id);
-            }
+            self.catalogue.cache().distrust();
             self.token = stream.resume_token();
             self.set_live();
         }

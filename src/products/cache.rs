@@ -179,18 +179,18 @@ impl ProductCache {
         entry.version_told.fetch_max(change.version, Ordering::Relaxed);
         let mut has_gap = true;
         self.modify(&entry, |known| {
-            let Some(product) = known.product.clone() else { return false };
+            let is_last_sale =
+                change.seller.is_some() && known.last_sale.is_none_or(|last| last.version < change.version);
+            if let Some(server) = change.seller.filter(|_| is_last_sale) {
+                known.last_sale = Some(LastSale { server, version: change.version, told: Instant::now() });
+            }
+            let Some(product) = known.product.clone() else { return is_last_sale };
             has_gap = product.version + 1 < change.version;
             if product.version + 1 == change.version {
                 known.product = Some(Arc::new(change.of(&product)));
             }
-            if let Some(server) = change.seller
-                && product.version < change.version
-            {
-                known.last_sale = Some(LastSale { server, version: change.version, told: Instant::now() });
-            }
             // Watchers are woken by a gap, too: they see to it that the product is read.
-            product.version < change.version
+            is_last_sale || product.version < change.version
         });
         has_gap
     }
@@ -228,16 +228,14 @@ impl ProductCache {
         }
     }
 
-    /// Trusts nothing any more: changes may have been missed. Gives the products that somebody watches, which have to be
-    /// read again.
-    pub fn distrust(&self) -> Vec<Id> {
+    /// Trusts nothing any more: changes may have been missed. Who watches a product has it read again.
+    pub fn distrust(&self) {
         self.relist();
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|_, entry| entry.known.receiver_count() > 0);
         for entry in entries.values() {
             self.clear(entry);
         }
-        entries.keys().copied().collect()
     }
 
     /// The same for one product. False when it is not in memory.
@@ -358,7 +356,8 @@ impl StockChange {
             total_stock,
             purchase_count: self.purchase_count.unwrap_or(product.purchase_count),
             version: self.version,
-            updated_at: self.updated_at.unwrap_or(product.updated_at),
+            // It never goes back: a change that would have it do so is told in two events, and the second has no version.
+            updated_at: self.updated_at.map_or(product.updated_at, |at| at.max(product.updated_at)),
             ..product.clone()
         }
     }

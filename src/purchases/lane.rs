@@ -120,6 +120,9 @@ impl Lane {
 
     async fn serve(&mut self, mut arrived: Vec<Waiting>) {
         let seat = self.seat(&arrived).await;
+        // Who has a seat must not wait for a turn.
+        self.hear();
+        let seat = seat.filter(|_| !self.has_rivals());
         let start = Instant::now();
         let time = Limits::milliseconds(self.registry.limits.batch_ms_max);
         self.take_turns(start + time).await;
@@ -179,22 +182,24 @@ impl Lane {
                 Ok(Attempt::Settled(replies)) => return (replies, Vec::new()),
                 Ok(Attempt::Unknown(ids, replies)) => return (replies, ids),
                 Ok(Attempt::Again(excuse)) => excuse,
-                Err(error) => return (batch.all(&error), Vec::new()),
+                Err(error) => {
+                    if Instant::now() >= batch.deadline {
+                        self.registry.end_abandoned();
+                    }
+                    return (batch.all(&error), Vec::new());
+                }
             };
-            if Instant::now() >= batch.deadline {
-                tracing::warn!(
-                    "product {}: a batch ran out of time: {}",
-                    self.product_id,
-                    excuse.code().title()
-                );
-                self.registry.end_abandoned();
-                return (batch.all(&excuse), Vec::new());
-            }
             // Rivals that collided once shall not collide in step.
             let pause = Duration::from_millis(rand::rng().random_range(0..=pause_ms));
             self.pause(pause).await;
             pause_ms = (pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
             self.take_turns(batch.deadline).await;
+            if Instant::now() >= batch.deadline {
+                let cause = excuse.code().title();
+                tracing::warn!("product {}: a batch ran out of time: {cause}", self.product_id);
+                self.registry.end_abandoned();
+                return (batch.all(&excuse), Vec::new());
+            }
         }
     }
 
@@ -208,6 +213,15 @@ impl Lane {
         }
     }
 
+    /// Takes note of who has sold it.
+    fn hear(&mut self) {
+        if let Some((_, told)) = &mut self.catalogue_entry
+            && let Some(sale) = told.borrow_and_update().last_sale
+        {
+            self.turns.hear(sale);
+        }
+    }
+
     /// Waits for so long, or until something is told of the product.
     async fn pause(&mut self, time: Duration) {
         match &mut self.catalogue_entry {
@@ -218,10 +232,9 @@ impl Lane {
 
     /// With rivals, waits for this server's turn.
     async fn take_turns(&mut self, deadline: Instant) {
-        while let Some((_, told)) = &mut self.catalogue_entry {
-            if let Some(sale) = told.borrow_and_update().last_sale {
-                self.turns.hear(sale);
-            }
+        loop {
+            self.hear();
+            let Some((_, told)) = &mut self.catalogue_entry else { return };
             let Some(turn) = self.turns.at(Instant::now().into_std()) else { return };
             // When nothing is told until then, the turn has come; when nothing will be, there is none to wait for.
             let Ok(Ok(())) = timeout_at(deadline.min(turn.into()), told.changed()).await else { return };

@@ -3,7 +3,7 @@
 //! Inside a transaction the second writer of a document fails at once. So servers that sell the same product take turns,
 //! in the order of their ids, and nobody is asked: each purchase notes who sold it, and the change stream tells everybody.
 //! Whoever comes after the last seller goes at once; the others wait, in case those before them do not want to sell. A
-//! wrong guess costs a transaction that has to be run again, and nothing else: the version decides.
+//! wrong guess costs a wait, or a transaction that has to be run again, and nothing else: the version decides.
 //!
 //! No I/O and no clock: what was sold, and the time, are told.
 
@@ -77,7 +77,9 @@ impl Turns {
         let before = rivals.filter(|(rival, _)| is_between(last.server, **rival, self.server)).count();
         let patience = (self.commit_time * COMMITS_OF_PATIENCE)
             .clamp(Duration::from_millis(*PATIENCE_MS.start()), Duration::from_millis(*PATIENCE_MS.end()));
-        Some(last.told + patience * u32::try_from(before).unwrap_or(u32::MAX))
+        let wait = patience.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX));
+        // By then none of them is a rival any more.
+        Some(last.told + wait.min(Duration::from_millis(RIVALRY_MS)))
     }
 }
 

@@ -144,9 +144,19 @@ async fn what_a_server_that_is_gone_has_begun_is_ended() {
     let id = shop.sell(&sneaker_with(json!({}))).await;
     let ada = shop.buyer();
     let mut session = open_transaction(&shop, &id, Id::new(), "another").await;
-    // MongoDB would keep the transaction open for a minute.
-    let sold = async { while ada.purchase(&id).await.status != 201 {} };
-    soon("a purchase", sold).await;
+    // MongoDB would keep the transaction open for a minute; the first batch that it fails has it ended.
+    assert_eq!(ada.purchase(&id).await.status, 503);
+    let lsid = session.id().get("id").unwrap().clone();
+    let database = shop.database().await;
+    let admin = database.client().database("admin");
+    let open =
+        doc! { "currentOp": true, "idleSessions": true, "lsid.id": lsid, "transaction": { "$exists": true } };
+    let is_open = async || {
+        let found = admin.run_command(open.clone()).await.unwrap();
+        !found.get_array("inprog").unwrap().is_empty()
+    };
+    soon("its end", async { while is_open().await {} }).await;
+    ada.purchase(&id).await.expect(201);
     session.commit_transaction().await.unwrap_err();
     assert_eq!(shop.check_invariants(&id, 1).await, 1);
     shop.close().await;

@@ -25,6 +25,7 @@ impl Lane {
             units: settlement.units,
             purchases: batch.purchases(&settlement, &knowledge),
         };
+        let next_version = change.state.version + 1;
         let ids: Vec<_> = change.purchases.iter().map(|purchase| purchase.id).collect();
         let began = Instant::now();
         match self.commits.commit(change, batch.deadline).await {
@@ -58,6 +59,8 @@ impl Lane {
             }
             CommitOutcome::Unknown => {
                 self.registry.metrics.commits_in_doubt.inc();
+                // What memory has may be over, and the change stream would not tell.
+                self.registry.catalogue.cache().mark(self.product_id, next_version);
                 let (product_id, count) = (self.product_id, ids.len());
                 tracing::error!("product {product_id}: the outcome of {count} purchases is unknown");
                 Ok(Attempt::Unknown(ids, batch.replies_in_doubt(&settlement, &replayed)))

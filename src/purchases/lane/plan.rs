@@ -111,7 +111,10 @@ impl Lane {
     /// The product as memory has it, if somebody has told of a newer version than is known. A purchase may build on it, since
     /// its commit looks at the version; a refusal may not.
     fn heard(&self, known: &Knowledge) -> Option<Reading> {
-        let product = self.catalogue_entry.as_ref()?.0.current()?;
+        let Some(product) = self.catalogue_entry.as_ref()?.0.current() else {
+            self.registry.catalogue.refresh(self.product_id);
+            return None;
+        };
         let is_newer = product.version > known.state.version;
         is_newer.then(|| Reading { state: SaleState::of(&product), now: known.now.max(product.updated_at) })
     }
