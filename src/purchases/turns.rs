@@ -16,23 +16,39 @@ use crate::products::cache::LastSale;
 /// A server that has sold nothing for so long is no rival, in milliseconds.
 const RIVALRY_MS: u64 = 1_000;
 /// How long a rival is waited for at the least and at the most, in milliseconds.
-const PATIENCE_MS: std::ops::RangeInclusive<u64> = 5..=300;
+const PATIENCE_MS: std::ops::RangeInclusive<u64> = 2..=300;
 /// How long a commit counts as taking until one was measured, in milliseconds.
 const COMMIT_MS_UNKNOWN: u64 = 10;
 /// A rival hears of the sale before, settles and commits, and is heard of: as long as so many commits.
 const COMMITS_OF_PATIENCE: u32 = 4;
+/// The same for one that has sold once: it may have had a single buyer, for whom a crowd here should not stand still.
+const COMMITS_OF_PATIENCE_ONCE: u32 = 1;
 /// The last commit counts for this part of the measured time, the ones before for the rest.
 const LAST_COMMIT_PART: u32 = 4;
 
 /// The turns of one product, as this server sees them.
 pub struct Turns {
     server: Id,
-    /// The other servers that have sold it, and when a sale of theirs was last told of.
-    rivals: BTreeMap<Id, Instant>,
+    /// The other servers that have sold it.
+    rivals: BTreeMap<Id, Rival>,
     /// The last sale that was told of, one's own included.
     last: Option<LastSale>,
     /// How long a commit of this server takes.
     commit_time: Duration,
+}
+
+/// Another server that sells the product.
+struct Rival {
+    /// When a sale of it was last told of.
+    told: Instant,
+    /// It has used its turn again.
+    has_more: bool,
+}
+
+impl Rival {
+    fn is_recent(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.told) < Duration::from_millis(RIVALRY_MS)
+    }
 }
 
 impl Turns {
@@ -54,10 +70,11 @@ impl Turns {
             }
         }
         if sale.server != self.server {
-            self.rivals.insert(sale.server, sale.told);
+            let has_more = self.rivals.contains_key(&sale.server);
+            self.rivals.insert(sale.server, Rival { told: sale.told, has_more });
         }
         self.last = Some(sale);
-        self.rivals.retain(|_, told| is_recent(*told, sale.told));
+        self.rivals.retain(|_, rival| rival.is_recent(sale.told));
     }
 
     /// A commit of this server has taken so long.
@@ -67,24 +84,27 @@ impl Turns {
 
     /// Whether others sell it too.
     pub fn has_rivals(&self, now: Instant) -> bool {
-        self.rivals.values().any(|told| is_recent(*told, now))
+        self.rivals.values().any(|rival| rival.is_recent(now))
     }
 
     /// From when on this server may sell, if nothing is heard until then. None without rivals.
     pub fn at(&self, now: Instant) -> Option<Instant> {
         let last = self.last.filter(|_| self.has_rivals(now))?;
-        let rivals = self.rivals.iter().filter(|(_, told)| is_recent(**told, now));
-        let before = rivals.filter(|(rival, _)| is_between(last.server, **rival, self.server)).count();
-        let patience = (self.commit_time * COMMITS_OF_PATIENCE)
-            .clamp(Duration::from_millis(*PATIENCE_MS.start()), Duration::from_millis(*PATIENCE_MS.end()));
-        let wait = patience.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX));
+        let before = self
+            .rivals
+            .iter()
+            .filter(|(id, rival)| rival.is_recent(now) && is_between(last.server, **id, self.server));
+        let wait = before.map(|(_, rival)| self.patience(rival)).sum::<Duration>();
         // By then none of them is a rival any more.
         Some(last.told + wait.min(Duration::from_millis(RIVALRY_MS)))
     }
-}
 
-fn is_recent(told: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(told) < Duration::from_millis(RIVALRY_MS)
+    /// How long the rival is waited for.
+    fn patience(&self, rival: &Rival) -> Duration {
+        let commits = if rival.has_more { COMMITS_OF_PATIENCE } else { COMMITS_OF_PATIENCE_ONCE };
+        let (min, max) = (*PATIENCE_MS.start(), *PATIENCE_MS.end());
+        (self.commit_time * commits).clamp(Duration::from_millis(min), Duration::from_millis(max))
+    }
 }
 
 /// Whether `server` comes after `first` and before `last`, in the circle of their ids. Once around is every other server.
@@ -97,7 +117,9 @@ mod tests {
     use super::*;
 
     const COMMIT: Duration = Duration::from_millis(20);
-    const PATIENCE: Duration = Duration::from_millis(20 * COMMITS_OF_PATIENCE as u64);
+    /// The commits that a rival is waited for after its first sale, and after more.
+    const ONCE: u32 = COMMITS_OF_PATIENCE_ONCE;
+    const MORE: u32 = COMMITS_OF_PATIENCE;
 
     fn server(number: u8) -> Id {
         Id::from_bytes([number; 12])
@@ -115,10 +137,10 @@ mod tests {
         (turns, told)
     }
 
-    /// How many times its patience server 5 waits after these sales; none if it does not wait for anybody.
+    /// For how many commits server 5 waits after these sales; none if there is nobody to wait for.
     fn check(sellers: &[u8], expected: Option<u32>) {
         let (turns, last) = heard(sellers);
-        assert_eq!(turns.at(last), expected.map(|times| last + PATIENCE * times), "{sellers:?}");
+        assert_eq!(turns.at(last), expected.map(|commits| last + COMMIT * commits), "{sellers:?}");
         assert_eq!(turns.has_rivals(last), expected.is_some(), "{sellers:?}");
     }
 
@@ -138,20 +160,21 @@ mod tests {
 
     #[test]
     fn who_has_sold_waits_for_all_others() {
-        check(&[3, 5], Some(1));
-        check(&[9, 5], Some(1));
-        check(&[3, 5, 9, 3, 5], Some(2));
-        check(&[1, 3, 5, 9, 1, 3, 5], Some(3));
-        check(&[7, 9, 5, 7], Some(1));
+        check(&[3, 5], Some(ONCE));
+        check(&[9, 5], Some(ONCE));
+        check(&[9, 5, 9, 5], Some(MORE));
+        check(&[3, 5, 9, 3, 5], Some(MORE + ONCE));
+        check(&[1, 3, 5, 9, 1, 3, 5], Some(2 * MORE + ONCE));
+        check(&[7, 9, 5, 7], Some(ONCE));
     }
 
     #[test]
     fn who_did_not_take_a_turn_is_waited_for_no_more() {
         // 9 came after 5 and before 3.
-        check(&[3, 5, 9, 3, 5, 3, 5], Some(1));
+        check(&[3, 5, 9, 3, 5, 3, 5], Some(MORE));
         // 3 and 9 both.
         check(&[3, 5, 9, 3, 5, 5], None);
-        check(&[3, 5, 9, 3, 5, 5, 9, 5], Some(1));
+        check(&[3, 5, 9, 3, 5, 5, 9, 5], Some(ONCE));
     }
 
     #[test]
@@ -160,14 +183,14 @@ mod tests {
         // It is not known whether 9 has sold in between, or an admin has changed something.
         turns.hear(LastSale { server: server(3), version: 8, told });
         turns.hear(LastSale { server: server(5), version: 9, told });
-        assert_eq!(turns.at(told), Some(told + PATIENCE * 2));
+        assert_eq!(turns.at(told), Some(told + COMMIT * (MORE + ONCE)));
     }
 
     #[test]
     fn what_is_told_late_changes_nothing() {
         let (mut turns, told) = heard(&[3, 5]);
-        turns.hear(LastSale { server: server(9), version: 3, told: told + PATIENCE });
-        assert_eq!(turns.at(told), Some(told + PATIENCE));
+        turns.hear(LastSale { server: server(9), version: 3, told: told + COMMIT });
+        assert_eq!(turns.at(told), Some(told + COMMIT * ONCE));
     }
 
     #[test]
@@ -185,7 +208,7 @@ mod tests {
         let (mut turns, told) = heard(&[3, 5]);
         let waits = |turns: &Turns| turns.at(told).unwrap() - told;
         turns.took(COMMIT * 5);
-        assert_eq!(waits(&turns), PATIENCE * 2);
+        assert_eq!(waits(&turns), COMMIT * ONCE * 2);
         for _ in 0..50 {
             turns.took(Duration::from_secs(60));
         }
