@@ -183,6 +183,7 @@ impl Lane {
                 Ok(Attempt::Unknown(ids, replies)) => return (replies, ids),
                 Ok(Attempt::Again(excuse)) => excuse,
                 Err(error) => {
+                    // Its last try was cut off: what was in its way all the time may be of a server that is gone.
                     if Instant::now() >= batch.deadline {
                         self.registry.end_abandoned();
                     }
