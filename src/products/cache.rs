@@ -107,11 +107,6 @@ impl ProductCache {
         entries.get(&id).cloned()
     }
 
-    /// Whether the product is known to be deleted.
-    pub fn is_deleted(&self, id: Id) -> bool {
-        self.find(id).is_some_and(|entry| entry.is_deleted())
-    }
-
     /// The product's entry, made if there is none; none when the memory is full of products that are in use.
     pub fn entry(&self, id: Id) -> Option<Arc<Entry>> {
         if let Some(entry) = self.find(id) {
