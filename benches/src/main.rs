@@ -20,6 +20,7 @@ mod logins;
 
 mod rivals;
 
+mod bare_batches;
 mod bare_driver;
 mod mongod;
 mod opcounters;
@@ -56,6 +57,8 @@ enum Command {
     UnboundedServer(rivals::unbounded::Arguments),
     /// Yardstick: the statements of one purchase at a time, straight through the driver
     BareDriver(bare_driver::Arguments),
+    /// Yardstick: transactions of many purchases with the fewest statements, straight through the driver
+    BareBatches(bare_batches::Arguments),
     /// Sends requests to any of the servers, in a closed or an open loop
     Crowd(crowd::Arguments),
     /// Everybody connects and buys in the same moment
@@ -98,6 +101,7 @@ async fn run(command: Command) -> Outcome {
         Command::TokenOnly(arguments) => rivals::token_only::run(arguments).await,
         Command::UnboundedServer(arguments) => rivals::unbounded::run(arguments).await,
         Command::BareDriver(arguments) => bare_driver::run(arguments).await,
+        Command::BareBatches(arguments) => bare_batches::run(arguments).await,
         Command::Crowd(arguments) => crowd::run(arguments).await,
         Command::Arrival(arguments) => arrival::run(arguments).await,
         Command::Logins(arguments) => logins::run(arguments).await,

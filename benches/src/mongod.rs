@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use flash_sale::embedded::EmbeddedMongo;
 use flash_sale::signals::Signals;
+use mongodb::Client;
+use mongodb::bson::doc;
 use serde_json::json;
 
 use crate::Outcome;
@@ -14,12 +16,20 @@ pub struct Arguments {
     /// Where it keeps its data
     #[arg(long)]
     data_dir: PathBuf,
+    /// For how many seconds it keeps old versions of documents, if not as the product has it
+    #[arg(long)]
+    snapshot_history_seconds: Option<u32>,
 }
 
 /// Runs it until Ctrl-C or SIGTERM; tells its connection string, without a database, on standard output.
 pub async fn run(arguments: Arguments) -> Outcome {
     let mut end = Signals::listen()?;
     let mongo = EmbeddedMongo::start(&arguments.data_dir).await?;
+    if let Some(seconds) = arguments.snapshot_history_seconds {
+        let client = Client::with_uri_str(mongo.uri()).await?;
+        let setting = doc! { "setParameter": 1, "minSnapshotHistoryWindowInSeconds": seconds };
+        client.database("admin").run_command(setting).await?;
+    }
     println!("{}", json!({ "uri": mongo.uri(), "pid": mongo.process_id() }));
     let ended = mongo.ended();
     tokio::select! {

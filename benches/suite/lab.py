@@ -69,10 +69,13 @@ class Lab:
     # -- servers
 
     @contextmanager
-    def mongod(self, share=None):
-        """A MongoDB; with a share of a core, its processor time is bounded to that, and it takes none of the server's."""
+    def mongod(self, share=None, history_seconds=None):
+        """A MongoDB; with a share of a core, its processor time is bounded to that, and it takes none of the server's. It keeps
+        old versions of documents as long as the product's own does, or for so long."""
         directory = Path(tempfile.mkdtemp(prefix="mongod-", dir=self.scratch))
         command = [self.bench_program, "mongod", "--data-dir", directory]
+        if history_seconds is not None:
+            command += ["--snapshot-history-seconds", history_seconds]
         cores = self.client_cores if share else self.server_cores
         with Process(self.name("mongod"), command, self.scratch, cores=cores) as process:
             told = process.wait_for_line(json_line)

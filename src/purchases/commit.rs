@@ -84,7 +84,11 @@ fn nothing_happened(group: Vec<Pending>, error: &DatabaseError) -> Vec<Pending> 
     Vec::new()
 }
 
-async fn begin(store: &Store) -> Result<ClientSession, DatabaseError> {
+/// Begins a transaction: on a snapshot, and durable on a majority once it is committed.
+///
+/// # Errors
+/// The driver's.
+pub async fn begin(store: &Store) -> Result<ClientSession, DatabaseError> {
     let mut session = store.client.start_session().await?;
     // The settings of collections are ignored inside a transaction: they have to be its own.
     session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable()).await?;
@@ -124,7 +128,12 @@ async fn prepare(
     Ok(states)
 }
 
-async fn take_from_one(
+/// Takes the units of one change from its product. The product after it; none, and nothing changed, if it was not as the
+/// settlement knew it, or is not for sale.
+///
+/// # Errors
+/// The driver's.
+pub async fn take_from_one(
     store: &Store,
     session: &mut ClientSession,
     change: &Change,

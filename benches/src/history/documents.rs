@@ -34,6 +34,22 @@ pub fn product(name: &str, sold: i64, stock: i64, at: DateTime) -> Product {
     }
 }
 
+/// The purchase with that number, of one unit, by somebody new.
+pub fn purchase(product_id: Id, sequence: i64) -> Purchase {
+    Purchase {
+        id: Id::new(),
+        product_id,
+        user_id: Id::new(),
+        buyer: "Bench M.".into(),
+        quantity: 1,
+        unit_price: price(),
+        sequence,
+        first_unit: 1,
+        purchased_at: DateTime::now(),
+        idempotency_key: None,
+    }
+}
+
 /// A purchase, without the detour through serde: ten millions of them are written.
 pub fn raw(purchase: &Purchase) -> RawDocumentBuf {
     rawdoc! {
@@ -58,18 +74,7 @@ mod tests {
 
     #[test]
     fn a_raw_document_is_what_serde_writes() {
-        let purchase = Purchase {
-            id: Id::new(),
-            product_id: Id::new(),
-            user_id: Id::new(),
-            buyer: "Ada L.".into(),
-            quantity: 1,
-            unit_price: price(),
-            sequence: 7,
-            first_unit: 1,
-            purchased_at: DateTime::from_millis(1_700_000_000_123),
-            idempotency_key: None,
-        };
+        let purchase = purchase(Id::new(), 7);
         assert_eq!(mongodb::bson::serialize_to_raw_document_buf(&purchase).unwrap(), raw(&purchase));
     }
 }

@@ -4,6 +4,7 @@ from . import audience, faults, history, overload, reads, refusals, selling
 
 ALL = {
     "hot-product": selling.hot_product,
+    "long-sale": selling.long_sale,
     "transactions": selling.transactions,
     "lone-client": selling.lone_client,
     "products": selling.products,

@@ -7,10 +7,14 @@ import subprocess
 from ..lab import latency, per_second
 from ..processes import cpu_seconds
 from ..results import Curve, Line, Result, Row, number
+from .overload import Sale
 
 CONNECTIONS = 1000
 RIVAL_PRODUCT = "65f1c0ffee65f1c0ffee65f1"
 STOCK = 100_000_000
+MONGODB_HISTORY_SECONDS = 300
+# Of a transaction: as many products as the product's committer puts into one.
+BATCH_PURCHASES = 500
 
 
 def costs(phase, **processes):
@@ -71,6 +75,30 @@ def hot_product(lab):
     return result
 
 
+def long_sale(lab):
+    """Whether it sells as fast after minutes as in the first seconds; and what MongoDB's own settings would make of it."""
+    seconds, part = lab.seconds((120, 30), (6, 2))
+    result = Result("long-sale", f"A sale of {seconds} seconds, {CONNECTIONS} connections")
+    settings = {"flash-sale": None, "MongoDB keeps 300 s of old versions, its own default": MONGODB_HISTORY_SECONDS}
+    found = {name: [] for name in settings}
+    for repeat in lab.repeats(result):
+        for name, history_seconds in settings.items():
+            with lab.mongod(history_seconds=history_seconds) as mongod, lab.flash_sale(mongod) as server:
+                sale = Sale(lab, server, 1)
+                sale.crowd(connections=CONNECTIONS, duration=0.5)
+                found[name].append(sale.crowd(connections=CONNECTIONS, duration=seconds)[0])
+    result.raw = [found]
+    for name, phases in found.items():
+        rates = [[second["good"] for second in phase["series"]][:seconds] for phase in phases]
+        result.rows.append(Row(f"{name}: the last {part} s", "purchases/s", [statistics.mean(rate[-part:]) for rate in rates],
+                               [statistics.mean(rate[:part]) for rate in rates], f"the first {part} s"))
+    step = max(1, seconds // 24)
+    result.curves = [Curve("long-sale", result.title, "s since the start", "purchases/s", [
+        Line(name, [(start + step, statistics.mean(second["good"] for second in phases[-1]["series"][start:start + step]))
+                    for start in range(0, seconds, step)]) for name, phases in found.items()])]
+    return result
+
+
 def transactions(lab):
     """One product, beside a transaction for each request."""
     connections = 256
@@ -120,8 +148,13 @@ def products(lab):
     result = Result("products", f"Many products, {CONNECTIONS} connections")
     buyers = {1: lab.seconds(100_000, 10_000), 10: lab.seconds(100_000, 10_000), 1000: lab.seconds(30_000, 3_000)}
     found = {count: [] for count in buyers}
+    bare = {count: [] for count in (1, BATCH_PURCHASES)}
     with lab.mongod() as mongod:
         for repeat in lab.repeats(result):
+            for count, rates in bare.items():
+                told = lab.bench("bare-batches", "--mongo-uri", mongod.uri(lab.name("bare")), "--products", count,
+                                 "--purchases", BATCH_PURCHASES, "--duration", lab.seconds(4, 1))
+                rates.append(told["perSecond"])
             for count, crowd in buyers.items():
                 database = lab.name("shop")
                 with lab.flash_sale(mongod, database) as server:
@@ -132,6 +165,8 @@ def products(lab):
     result.rows = [Row("1 product", "purchases/s", rates[1])]
     result.rows += [Row(f"{count} products", "purchases/s", rates[count], rates[1], "1 product", ">= 1.0")
                     for count in rates if count > 1]
+    result.rows.append(Row(f"transactions of {BATCH_PURCHASES} products, straight through the driver", "purchases/s",
+                           bare[BATCH_PURCHASES], bare[1], "1 product, straight through the driver"))
     result.notes = [f"Read back from the database: {'; '.join(broken) if broken else 'every promise was kept'}."]
     return result
 

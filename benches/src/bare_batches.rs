@@ -1,0 +1,88 @@
+//! `bare-batches`: transactions of many purchases, straight through the driver, with the fewest statements that change the
+//! stock of each product and insert each purchase: nothing is asked, nothing is checked, nothing is answered. What MongoDB
+//! takes for them is what no design can save that keeps one document for each product and one for each purchase.
+
+use std::time::{Duration, Instant};
+
+use flash_sale::config::Limits;
+use flash_sale::id::Id;
+use flash_sale::purchases::commit;
+use flash_sale::store::Store;
+use mongodb::bson::{DateTime, doc};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::Outcome;
+use crate::history::documents;
+
+/// As many as the product's committer has under way.
+const TRANSACTIONS_IN_FLIGHT: usize = 2;
+/// Units of each product; more than are ever sold.
+const STOCK: i64 = 1_000_000_000;
+/// Its first seconds are not counted.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// The options of `bare-batches`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The database, a replica set
+    #[arg(long)]
+    mongo_uri: String,
+    /// Products of a transaction
+    #[arg(long)]
+    products: usize,
+    /// Purchases of a transaction, spread over its products
+    #[arg(long, default_value_t = 500)]
+    purchases: usize,
+    /// Seconds
+    #[arg(long, default_value_t = 5.0)]
+    duration: f64,
+}
+
+/// Sells and prints the rate.
+pub async fn run(arguments: Arguments) -> Outcome {
+    let store = Store::connect(&arguments.mongo_uri, &Limits::default()).await?;
+    let begin = Instant::now() + WARM_UP;
+    let end = begin + Duration::from_secs_f64(arguments.duration);
+    let each = i64::try_from(arguments.purchases / arguments.products)?;
+    let mut sellers = JoinSet::new();
+    for _ in 0..TRANSACTIONS_IN_FLIGHT {
+        let products: Vec<_> =
+            (0..arguments.products).map(|_| documents::product("Bare", 0, STOCK, DateTime::now())).collect();
+        store.products.insert_many(&products).await?;
+        let ids = products.iter().map(|product| product.id).collect();
+        sellers.spawn(sell(store.clone(), ids, each, begin, end));
+    }
+    let mut sold = 0;
+    for count in sellers.join_all().await {
+        sold += count?;
+    }
+    println!("{:#}", json!({ "sold": sold, "perSecond": sold as f64 / begin.elapsed().as_secs_f64() }));
+    Ok(())
+}
+
+/// Sells until the end. The purchases from the beginning on.
+async fn sell(store: Store, products: Vec<Id>, each: i64, begin: Instant, end: Instant) -> Outcome<usize> {
+    let mut sold = 0;
+    for batch in 0.. {
+        if Instant::now() >= end {
+            break;
+        }
+        let purchases: Vec<_> = (1..=each)
+            .flat_map(|number| {
+                products.iter().map(move |product| documents::purchase(*product, batch * each + number))
+            })
+            .collect();
+        let mut session = commit::begin(&store).await?;
+        let taking =
+            doc! { "$inc": { "stock": -each, "sold": each, "purchaseCount": each, "version": 1_i64 } };
+        let wanted = doc! { "_id": { "$in": &products } };
+        store.products.update_many(wanted, taking).session(&mut session).await?;
+        store.purchases.insert_many(&purchases).session(&mut session).await?;
+        session.commit_transaction().await?;
+        if Instant::now() >= begin {
+            sold += purchases.len();
+        }
+    }
+    Ok(sold)
+}
