@@ -2,12 +2,13 @@
 //! stock of each product and insert each purchase: nothing is asked, nothing is checked, nothing is answered. What MongoDB
 //! takes for them is what no design can save that keeps one document for each product and one for each purchase.
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use flash_sale::config::Limits;
 use flash_sale::id::Id;
 use flash_sale::purchases::commit;
-use flash_sale::store::Store;
+use flash_sale::store::{Store, hang_up};
 use mongodb::bson::{DateTime, doc};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -30,7 +31,7 @@ pub struct Arguments {
     mongo_uri: String,
     /// Products of a transaction
     #[arg(long)]
-    products: usize,
+    products: NonZeroUsize,
     /// Purchases of a transaction, spread over its products
     #[arg(long, default_value_t = 500)]
     purchases: usize,
@@ -45,10 +46,14 @@ pub async fn run(arguments: Arguments) -> Outcome {
     let begin = Instant::now() + WARM_UP;
     let end = begin + Duration::from_secs_f64(arguments.duration);
     let each = i64::try_from(arguments.purchases / arguments.products)?;
+    if each == 0 {
+        return Err("there have to be as many purchases as products".into());
+    }
     let mut sellers = JoinSet::new();
     for _ in 0..TRANSACTIONS_IN_FLIGHT {
-        let products: Vec<_> =
-            (0..arguments.products).map(|_| documents::product("Bare", 0, STOCK, DateTime::now())).collect();
+        let products: Vec<_> = (0..arguments.products.get())
+            .map(|_| documents::product("Bare", 0, STOCK, DateTime::now()))
+            .collect();
         store.products.insert_many(&products).await?;
         let ids = products.iter().map(|product| product.id).collect();
         sellers.spawn(sell(store.clone(), ids, each, begin, end));
@@ -57,7 +62,9 @@ pub async fn run(arguments: Arguments) -> Outcome {
     for count in sellers.join_all().await {
         sold += count?;
     }
-    println!("{:#}", json!({ "sold": sold, "perSecond": sold as f64 / begin.elapsed().as_secs_f64() }));
+    let seconds = begin.elapsed().as_secs_f64();
+    hang_up(&store.client).await;
+    println!("{:#}", json!({ "sold": sold, "perSecond": sold as f64 / seconds }));
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use flash_sale::id::Id;
 use flash_sale::purchases::change::Change;
 use flash_sale::purchases::commit;
 use flash_sale::purchases::knowledge::SaleState;
-use flash_sale::store::Store;
+use flash_sale::store::{Store, hang_up};
 use mongodb::bson::DateTime;
 
 use crate::Outcome;
@@ -45,6 +45,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
             latencies.push(start.elapsed());
         }
     }
+    hang_up(&store.client).await;
     let seconds = latencies.iter().sum::<Duration>().as_secs_f64();
     let mut report = serde_json::to_value(Latencies::of(latencies))?;
     report["perSecond"] = (arguments.count as f64 / seconds).into();

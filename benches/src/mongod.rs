@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use flash_sale::embedded::EmbeddedMongo;
 use flash_sale::signals::Signals;
+use flash_sale::store::hang_up;
 use mongodb::Client;
 use mongodb::bson::doc;
 use serde_json::json;
@@ -29,6 +30,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         let client = Client::with_uri_str(mongo.uri()).await?;
         let setting = doc! { "setParameter": 1, "minSnapshotHistoryWindowInSeconds": seconds };
         client.database("admin").run_command(setting).await?;
+        hang_up(&client).await;
     }
     println!("{}", json!({ "uri": mongo.uri(), "pid": mongo.process_id() }));
     let ended = mongo.ended();
