@@ -28,7 +28,7 @@ const CACHE_GIBIBYTES: f32 = 0.5;
 const OPLOG_MEBIBYTES: u32 = 1024;
 /// How long old versions of documents are kept for reads of the past (`atClusterTime`), which nobody makes here.
 /// MongoDB's own default is 300 s: a product gets a version with every transaction, writing one takes WiredTiger the longer
-/// the more there are, and after a minute and a half of a sale half of MongoDB's time goes there (docs/PERFORMANCE.md).
+/// the more there are, and after a minute of a sale a quarter of MongoDB's time and more goes there (docs/PERFORMANCE.md).
 const SNAPSHOT_HISTORY_SECONDS: u32 = 0;
 /// One file of WiredTiger's journal. Every start reads the last one to its end, mostly zeros: MongoDB's own
 /// default of 100 MiB makes that a third of the time that a start takes.

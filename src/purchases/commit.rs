@@ -128,8 +128,8 @@ async fn prepare(
     Ok(states)
 }
 
-/// Takes the units of one change from its product. The product after it; none, and nothing changed, if it was not as the
-/// settlement knew it, or is not for sale.
+/// Takes the units of one change from its product. The product after it; none if it was not as the settlement knew it, or
+/// is not for sale: then the transaction is to be aborted, as the units may be taken in it.
 ///
 /// # Errors
 /// The driver's.
