@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
+use self::sale_sessions::SaleSessions;
 use crate::auth::user::User;
 use crate::config::Limits;
 use crate::error::{Error, Result};
@@ -27,6 +28,7 @@ pub mod connect;
 pub mod crowd_read;
 pub mod failure;
 pub mod pulse;
+pub mod sale_sessions;
 pub mod schema;
 pub mod shared_read;
 
@@ -36,8 +38,10 @@ const HANG_UP_MS_MAX: u64 = 500;
 /// A handle on the database; clones share everything.
 #[derive(Clone)]
 pub struct Store {
-    /// For sessions.
+    /// For what concerns no single database.
     pub client: Client,
+    /// For the transactions that sell.
+    pub sale_sessions: Arc<SaleSessions>,
     /// Accounts.
     pub users: Collection<User>,
     /// Products with their stock.
@@ -65,6 +69,7 @@ pub struct Store {
 impl Store {
     fn new(
         client: Client,
+        sale_sessions: SaleSessions,
         database: Database,
         primary: watch::Receiver<Option<ServerAddress>>,
         application: Arc<str>,
@@ -72,6 +77,7 @@ impl Store {
     ) -> Self {
         Self {
             client,
+            sale_sessions: Arc::new(sale_sessions),
             application,
             server: Id::new(),
             primary,

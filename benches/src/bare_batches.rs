@@ -87,6 +87,7 @@ async fn sell(store: Store, products: Vec<Id>, each: i64, begin: Instant, end: I
         store.products.update_many(wanted, taking).session(&mut session).await?;
         store.purchases.insert_many(&purchases).session(&mut session).await?;
         session.commit_transaction().await?;
+        store.sale_sessions.give_back(session);
         if Instant::now() >= begin {
             sold += purchases.len();
         }

@@ -63,5 +63,6 @@ async fn buy(store: &Store, product_id: Id, state: SaleState) -> Outcome<SaleSta
     change.date(&state);
     store.purchases.insert_many(&change.purchases).session(&mut session).await?;
     session.commit_transaction().await?;
+    store.sale_sessions.give_back(session);
     Ok(state)
 }

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::{RawDocument, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, RawDocument, RawDocumentBuf, doc};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
@@ -164,10 +164,16 @@ impl FeedTask {
     }
 
     async fn open(&mut self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
+        let own = self.store.server;
         let pipeline = [
-            // What this server has sold, its memory was told by the lane.
+            // What this server has sold, its memory was told by the lane. MongoDB asks its log for both before it makes events
+            // of what it finds there: transactions of other sessions it would unwind, purchase by purchase. For that, the
+            // second has to be a bound of the whole field, not a look into it.
             doc! { "$match": {
-                "updateDescription.updatedFields.seller.server": { "$ne": self.store.server },
+                "lsid.id": { "$nin": self.store.sale_sessions.ids() },
+                "updateDescription.updatedFields.seller": { "$not": {
+                    "$gte": { "server": own }, "$lt": { "server": own, "sale": Bson::MaxKey },
+                } },
             } },
             doc! { "$project": {
                 "operationType": 1, "documentKey": 1, "updateDescription.updatedFields": 1, "wallTime": 1,

@@ -84,12 +84,13 @@ fn nothing_happened(group: Vec<Pending>, error: &DatabaseError) -> Vec<Pending> 
     Vec::new()
 }
 
-/// Begins a transaction: on a snapshot, and durable on a majority once it is committed.
+/// Begins a transaction: on a snapshot, and durable on a majority once it is committed. Once it is over, its session goes back
+/// to `Store::sale_sessions`.
 ///
 /// # Errors
 /// The driver's.
 pub async fn begin(store: &Store) -> Result<ClientSession, DatabaseError> {
-    let mut session = store.client.start_session().await?;
+    let mut session = store.sale_sessions.take().await?;
     // The settings of collections are ignored inside a transaction: they have to be its own.
     session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable()).await?;
     Ok(session)
@@ -98,8 +99,9 @@ pub async fn begin(store: &Store) -> Result<ClientSession, DatabaseError> {
 /// Ends a transaction whose statements were all answered: an error has ended it already.
 async fn abort(store: &Store, mut session: ClientSession) {
     let patience = Duration::from_millis(ABORT_MS_MAX);
-    if timeout(patience, session.abort_transaction()).await.is_err() {
-        orphan::end(store, session).await;
+    match timeout(patience, session.abort_transaction()).await {
+        Ok(_) => store.sale_sessions.give_back(session),
+        Err(_) => orphan::end(store, session).await,
     }
 }
 
@@ -282,6 +284,7 @@ async fn finish(store: &Store, mut session: ClientSession, sold: Vec<(Pending, S
     let deadline = sold.iter().map(|(pending, _)| pending.deadline).max().unwrap_or_else(Instant::now);
     loop {
         let Err(error) = session.commit_transaction().await else {
+            store.sale_sessions.give_back(session);
             for (mut pending, state) in sold {
                 let purchases = mem::take(&mut pending.change.purchases);
                 pending.tell(CommitOutcome::Committed { state, purchases });
@@ -298,8 +301,9 @@ async fn finish(store: &Store, mut session: ClientSession, sold: Vec<(Pending, S
                 true => CommitOutcome::Transient(error.clone()),
                 false => CommitOutcome::Unknown,
             });
-            if !is_over {
-                orphan::end(store, session).await;
+            match is_over {
+                true => store.sale_sessions.give_back(session),
+                false => orphan::end(store, session).await,
             }
             return;
         }

@@ -12,6 +12,7 @@ use mongodb::options::{
 use mongodb::{Client, Database, ServerType};
 use tokio::sync::watch;
 
+use super::sale_sessions::SaleSessions;
 use super::{Store, failure, hang_up};
 use crate::config::{DATABASE_NAME_DEFAULT, Limits};
 
@@ -91,12 +92,19 @@ impl Store {
         options.sdam_event_handler = Some(EventHandler::callback(move |event| note(&primaries, &event)));
         let client = Client::with_options(options).map_err(|_| ConnectError::Uri)?;
         let database = client.database(&name);
-        if let Err(cause) = super::schema::prepare(&database).await {
-            hang_up(&client).await;
-            return Err(explain(cause, &hosts));
-        }
+        let prepared = async {
+            super::schema::prepare(&database).await?;
+            SaleSessions::start(client.clone()).await
+        };
+        let sale_sessions = match prepared.await {
+            Ok(sale_sessions) => sale_sessions,
+            Err(cause) => {
+                hang_up(&client).await;
+                return Err(explain(cause, &hosts));
+            }
+        };
         client.warm_connection_pool().await;
-        Ok(Self::new(client, database, primary, application, limits))
+        Ok(Self::new(client, sale_sessions, database, primary, application, limits))
     }
 }
 

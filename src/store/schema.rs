@@ -1,5 +1,5 @@
 //! The collections, their validators and their indexes. All of them are made at the start, so that no transaction
-//! has to; what is there already stays.
+//! has to; what is there already stays, but for an index that an earlier version has made.
 
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
@@ -7,7 +7,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::IndexOptions;
 use mongodb::results::CollectionSpecification;
-use mongodb::{Database, IndexModel};
+use mongodb::{Collection, Database, IndexModel};
 
 /// Accounts.
 pub const USERS: &str = "users";
@@ -22,6 +22,12 @@ pub const SERVERS: &str = "servers";
 const SERVER_SECONDS_MAX: u64 = 3_600;
 /// MongoDB's error code for a collection that is there already.
 const NAMESPACE_EXISTS: i32 = 48;
+/// MongoDB's error code for an index that is not there.
+const INDEX_NOT_FOUND: i32 = 27;
+/// The index of a product's purchases in order.
+const IN_ORDER: &str = "product_sequence";
+/// What it was called as long as it was unique.
+const IN_ORDER_UNIQUE: &str = "productId_1_sequence_1";
 
 /// Makes what is missing.
 ///
@@ -37,7 +43,20 @@ pub async fn prepare(database: &Database) -> Result<(), Error> {
         prepare(SERVERS, doc! {}, servers_indexes()),
     ])
     .await?;
-    Ok(())
+    drop_unique(&database.collection(PURCHASES)).await
+}
+
+/// Drops the index that was unique, now that the other one is there. Not without a look: while MongoDB finds that there is
+/// nothing to drop, nobody can buy.
+async fn drop_unique(purchases: &Collection<Document>) -> Result<(), Error> {
+    if !purchases.list_index_names().await?.iter().any(|name| name == IN_ORDER_UNIQUE) {
+        return Ok(());
+    }
+    match purchases.drop_index(IN_ORDER_UNIQUE).await {
+        // Another server that starts just now was faster.
+        Err(error) if has_code(&error, INDEX_NOT_FOUND) => Ok(()),
+        result => result,
+    }
 }
 
 async fn collection(
@@ -62,13 +81,13 @@ async fn collection(
 async fn create(database: &Database, name: &str, validator: Document) -> Result<(), Error> {
     match database.create_collection(name).validator(validator).await {
         // Another server that starts just now was faster.
-        Err(error) if is_there(&error) => Ok(()),
+        Err(error) if has_code(&error, NAMESPACE_EXISTS) => Ok(()),
         result => result,
     }
 }
 
-fn is_there(error: &Error) -> bool {
-    matches!(error.kind.as_ref(), ErrorKind::Command(error) if error.code == NAMESPACE_EXISTS)
+fn has_code(error: &Error, code: i32) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Command(error) if error.code == code)
 }
 
 fn index(keys: Document) -> IndexModel {
@@ -89,13 +108,15 @@ fn products_indexes() -> Vec<IndexModel> {
 }
 
 fn purchases_indexes() -> Vec<IndexModel> {
+    let in_order = IndexOptions::builder().name(IN_ORDER.to_owned()).build();
     let keyed = IndexOptions::builder()
         .unique(true)
         .partial_filter_expression(doc! { "idempotencyKey": { "$exists": true } })
         .build();
     vec![
-        // A sequence without gaps has no number twice. Also the leaderboard of one product, and what a lane catches up on.
-        unique(doc! { "productId": 1, "sequence": 1 }),
+        // The leaderboard of one product, and what a lane catches up on. No number is given twice, since the product's version
+        // is the lock; to have the index make sure of it once more would cost a seventh of MongoDB's time for a purchase.
+        IndexModel::builder().keys(doc! { "productId": 1, "sequence": 1 }).options(in_order).build(),
         // No buyer's unit is sold twice: the second line of defence behind the product's version. Also a buyer's history
         // of one product, and all of one's own purchases.
         unique(own_purchases()),

@@ -1,6 +1,9 @@
 //! Who bought, in chronological order.
 
 use base64::Engine as _;
+use mongodb::IndexModel;
+use mongodb::bson::{Document, doc};
+use mongodb::options::IndexOptions;
 use serde_json::{Value, json};
 
 use crate::harness::{NO_ID, Shop, sneaker, sneaker_with};
@@ -91,5 +94,25 @@ async fn an_empty_board_is_a_board() {
     let forged = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(forged);
     visitor.get(&format!("/leaderboard?cursor={forged}")).await.invalid(&["cursor"]);
     visitor.get("/leaderboard?productId=17&limit=-1").await.invalid(&["productId", "limit"]);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_unique_index_of_an_earlier_version_gives_way_while_the_shop_is_open() {
+    let mut shop = Shop::open().await;
+    let id = shop.sell(&sneaker()).await;
+    shop.buyer().purchase(&id).await.expect(201);
+    let purchases = shop.database().await.collection::<Document>("purchases");
+    let names = purchases.list_index_names().await.unwrap();
+    let unique = IndexOptions::builder().unique(true).build();
+    let index = IndexModel::builder().keys(doc! { "productId": 1, "sequence": 1 }).options(unique).build();
+    purchases.create_index(index).await.unwrap();
+    assert_eq!(purchases.list_index_names().await.unwrap().len(), names.len() + 1);
+    shop.add_server().await;
+    assert_eq!(purchases.list_index_names().await.unwrap(), names);
+    for server in [0, 1] {
+        shop.at(&shop.buyer(), server).purchase(&id).await.expect(201);
+    }
+    assert_eq!(shop.check_invariants(&id, 1).await, 3);
     shop.close().await;
 }

@@ -216,16 +216,22 @@ async fn who_collides_does_so_alone() {
     let hot: Id = products[1].parse().unwrap();
     let sold = doc! { "$inc": { "version": 1_i64 } };
     store.products.update_one(doc! { "_id": hot }, sold).session(&mut rival).await.unwrap();
-    let twice = change(&products[3], 1);
-    store.purchases.insert_one(&twice.purchases[0]).await.unwrap();
+    let before = change(&products[3], 1).purchases.remove(0);
+    store.purchases.insert_one(&before).await.unwrap();
+    let change_of = |id: &String| {
+        let mut change = change(id, if *id == products[3] { 2 } else { 1 });
+        if *id == products[3] {
+            change.purchases[1].user_id = before.user_id;
+        }
+        change
+    };
     // As one transaction none of them is possible, and nothing has happened.
-    let outcomes = together(&store, products.iter().map(|id| change(id, 1)).collect()).await;
+    let outcomes = together(&store, products.iter().map(change_of).collect()).await;
     assert!(outcomes.iter().all(Option::is_none));
     assert_eq!(store.purchases.count_documents(doc! {}).await.unwrap(), 1);
     // The committer finds out who it was.
     let limits = Limits { commits_in_flight_max: 1, ..Limits::default() };
-    let changes = products.iter().map(|id| change(id, if *id == products[3] { 2 } else { 1 }));
-    let outcomes = through_committer(&store, &limits, Arc::default(), changes).await;
+    let outcomes = through_committer(&store, &limits, Arc::default(), products.iter().map(change_of)).await;
     assert!(matches!(outcomes[1], CommitOutcome::Transient(_)));
     assert!(matches!(outcomes[3], CommitOutcome::Duplicate));
     for index in [0, 2, 4] {
@@ -234,6 +240,42 @@ async fn who_collides_does_so_alone() {
     }
     assert_eq!(shop.product(&products[3]).await["stock"], 10);
     rival.abort_transaction().await.unwrap();
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_sessions_do_for_all_transactions() {
+    let shop = Shop::open().await;
+    let store = shop.store().await;
+    let products = sell(&shop, 2).await;
+    let buyer = Id::new();
+    let change_by = |buyer: Id, version: i64| {
+        let mut change = change(&products[0], 1);
+        change.state.version = version;
+        change.purchases[0].user_id = buyer;
+        change
+    };
+    let sessions = store.sale_sessions.ids();
+    assert!(!sessions.is_empty());
+    let mut outcomes = Vec::new();
+    for _ in 0..=sessions.len() {
+        // Committed the first time, and stale from then on; refused by the index; in conflict with another one.
+        outcomes.extend(together(&store, vec![change_by(buyer, 1)]).await);
+        outcomes.extend(together(&store, vec![change_by(buyer, 2)]).await);
+        let mut rival = store.client.start_session().await.unwrap();
+        rival.start_transaction().await.unwrap();
+        let raised = doc! { "$inc": { "version": 1_i64 } };
+        store.products.update_many(doc! {}, raised).session(&mut rival).await.unwrap();
+        outcomes.extend(together(&store, vec![change_by(Id::new(), 2)]).await);
+        rival.abort_transaction().await.unwrap();
+    }
+    let count =
+        |wanted: fn(&CommitOutcome) -> bool| outcomes.iter().flatten().filter(|one| wanted(one)).count();
+    assert_eq!(count(is_committed), 1);
+    assert_eq!(count(|one| matches!(one, CommitOutcome::Stale)), sessions.len());
+    assert_eq!(count(|one| matches!(one, CommitOutcome::Duplicate)), sessions.len() + 1);
+    assert_eq!(count(|one| matches!(one, CommitOutcome::Transient(_))), sessions.len() + 1);
+    assert_eq!(store.sale_sessions.ids(), sessions);
     shop.close().await;
 }
 
