@@ -115,7 +115,7 @@ fn purchases_indexes() -> Vec<IndexModel> {
         .build();
     vec![
         // The leaderboard of one product, and what a lane catches up on. No number is given twice, since the product's version
-        // is the lock; to have the index make sure of it once more would cost a seventh of MongoDB's time for a purchase.
+        // is the lock; to have the index make sure of it once more would cost a tenth of MongoDB's time for a purchase.
         IndexModel::builder().keys(doc! { "productId": 1, "sequence": 1 }).options(in_order).build(),
         // No buyer's unit is sold twice: the second line of defence behind the product's version. Also a buyer's history
         // of one product, and all of one's own purchases.
