@@ -247,10 +247,10 @@ async fn who_collides_does_so_alone() {
 async fn a_few_sessions_do_for_all_transactions() {
     let shop = Shop::open().await;
     let store = shop.store().await;
-    let products = sell(&shop, 2).await;
+    let product = shop.sell(&sneaker_with(json!({"stock": 10}))).await;
     let buyer = Id::new();
     let change_by = |buyer: Id, version: i64| {
-        let mut change = change(&products[0], 1);
+        let mut change = change(&product, 1);
         change.state.version = version;
         change.purchases[0].user_id = buyer;
         change
