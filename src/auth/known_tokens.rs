@@ -10,8 +10,8 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use quick_cache::sync::Cache;
-use quick_cache::{DefaultHashBuilder, Weighter};
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::current_user::CurrentUser;
 use super::tokens::{SoundToken, Tokens};
@@ -23,13 +23,16 @@ const USUAL_BYTES: usize = 512;
 /// What a token takes besides its text, in bytes, about.
 const BESIDES_BYTES: usize = 256;
 
-/// Places for fingerprints, for each token that may be known: two tokens that share one take it from each other.
-const FINGERPRINTS_PER_TOKEN: usize = 4;
+/// Tokens that share a set of places for fingerprints; one more takes the place of the one that has not come for longest.
+const FINGERPRINTS_PER_SET: usize = 4;
+/// The part of the memory that is kept for tokens that came again while they were known. The cache would give them nearly
+/// all of it, and whoever came in crowds yesterday would keep today's crowd from being known at all.
+const KEPT_SHARE: f64 = 0.25;
 
 /// Verifies tokens, and remembers those that were good more than once.
 pub struct KnownTokens {
-    /// The fingerprint of the token that came last of those that share the place.
-    seen: Box<[AtomicU64]>,
+    /// The fingerprints of the tokens that came last: as many sets as tokens may be known, in each the last one first.
+    seen: Box<[[AtomicU64; FINGERPRINTS_PER_SET]]>,
     fingerprints: DefaultHashBuilder,
     known: Cache<Box<str>, Arc<SoundToken>, Bytes>,
 }
@@ -49,10 +52,20 @@ impl KnownTokens {
     pub fn new(limits: &Limits) -> Self {
         let bytes_max = limits.known_tokens_bytes_max;
         let tokens_max = (bytes_max / USUAL_BYTES).max(1);
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(tokens_max)
+            .weight_capacity(bytes_max as u64)
+            .hot_allocation(KEPT_SHARE)
+            .build();
         Self {
-            seen: (0..tokens_max * FINGERPRINTS_PER_TOKEN).map(|_| AtomicU64::default()).collect(),
+            seen: (0..tokens_max).map(|_| Default::default()).collect(),
             fingerprints: DefaultHashBuilder::default(),
-            known: Cache::with_weighter(tokens_max, bytes_max as u64, Bytes),
+            known: Cache::with_options(
+                options.expect("both capacities are given"),
+                Bytes,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
         }
     }
 
@@ -60,8 +73,14 @@ impl KnownTokens {
     fn comes_again(&self, token: &str) -> bool {
         let fingerprint = self.fingerprints.hash_one(token);
         // The remainder is less than the length.
-        let place = &self.seen[(fingerprint % self.seen.len() as u64) as usize];
-        place.swap(fingerprint, Ordering::Relaxed) == fingerprint
+        let set = &self.seen[(fingerprint % self.seen.len() as u64) as usize];
+        // It goes to the front; the others move back by one, until the place is reached where it was. Two at once may lose
+        // a third one, which is only read once more.
+        let mut carried = fingerprint;
+        set.iter().any(|place| {
+            carried = place.swap(carried, Ordering::Relaxed);
+            carried == fingerprint
+        })
     }
 
     /// Who the token says is asking, as `Tokens::verify` would tell.
@@ -93,9 +112,13 @@ mod tests {
 
     const SECRET: &str = "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1";
 
-    fn signed(lifetime_seconds: u64) -> (Tokens, String) {
+    fn signer(lifetime_seconds: u64) -> Tokens {
         let limits = Limits { token_lifetime_seconds: lifetime_seconds, ..Limits::default() };
-        let tokens = Tokens::new(&Secret::new(SECRET), &limits);
+        Tokens::new(&Secret::new(SECRET), &limits)
+    }
+
+    /// The token of a user who has not been there before.
+    fn token(tokens: &Tokens) -> String {
         let user = User {
             id: ObjectId::new(),
             name: "Ada Lovelace".into(),
@@ -104,13 +127,13 @@ mod tests {
             role: Role::Customer,
             created_at: DateTime::now(),
         };
-        let token = tokens.sign(&user).unwrap().token;
-        (tokens, token)
+        tokens.sign(&user).unwrap().token
     }
 
     #[test]
     fn a_token_is_known_from_its_third_time_on() {
-        let (tokens, token) = signed(60);
+        let tokens = signer(60);
+        let token = token(&tokens);
         let known = KnownTokens::new(&Limits::default());
         let user = known.verify(&tokens, &token).unwrap();
         assert_eq!((known.known.len(), known.verify(&tokens, &token)), (0, Ok(user.clone())));
@@ -124,10 +147,38 @@ mod tests {
 
     #[test]
     fn a_known_token_expires() {
-        let (tokens, token) = signed(0);
+        let tokens = signer(0);
+        let token = token(&tokens);
         let known = KnownTokens::new(&Limits::default());
         known.known.insert(token.as_str().into(), Arc::new(tokens.read(&token).unwrap()));
         assert!(!known.comes_again(&token));
         assert_eq!(known.verify(&tokens, &token), Err(Error::TokenExpired));
+    }
+
+    #[test]
+    fn tokens_that_share_a_set_are_all_seen_until_it_is_full() {
+        let known = KnownTokens::new(&Limits { known_tokens_bytes_max: USUAL_BYTES, ..Limits::default() });
+        assert_eq!(known.seen.len(), 1);
+        let come = |names: [&str; FINGERPRINTS_PER_SET]| names.map(|name| known.comes_again(name));
+        assert_eq!(come(["a", "b", "c", "d"]), [false; 4]);
+        assert_eq!(come(["b", "d", "a", "c"]), [true; 4]);
+        // Of b, d, a and c, b has not come for longest.
+        assert!(!known.comes_again("e"));
+        assert_eq!(come(["d", "a", "c", "b"]), [true, true, true, false]);
+    }
+
+    #[test]
+    fn the_next_crowd_is_known_as_well_as_the_one_before() {
+        const BUYERS: usize = 500;
+        let limits = Limits { known_tokens_bytes_max: 2 * BUYERS * USUAL_BYTES, ..Limits::default() };
+        let (tokens, known) = (signer(60), KnownTokens::new(&limits));
+        for crowd in 0..5 {
+            let buyers: Vec<_> = (0..BUYERS).map(|_| token(&tokens)).collect();
+            for _ in 0..8 {
+                buyers.iter().for_each(|token| drop(known.verify(&tokens, token).unwrap()));
+            }
+            let count = buyers.iter().filter(|token| known.known.peek(token.as_str()).is_some()).count();
+            assert!(count > BUYERS * 3 / 4, "{count} of crowd {crowd}");
+        }
     }
 }
