@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::signals::Signals;
 
-pub use arguments::Arguments;
+pub use arguments::{Arguments, within};
 
 use crowd::Crowd;
 use load::{Event, Load};

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use flash_sale::config::Limits;
 use flash_sale::id::Id;
 use flash_sale::purchases::commit;
+use flash_sale::rehearse::within;
 use flash_sale::store::{Store, hang_up};
 use mongodb::bson::{DateTime, doc};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::Outcome;
 use crate::history::documents;
+use crate::{DURATION_SECONDS, Outcome};
 
 /// As many as the product's committer has under way.
 const TRANSACTIONS_IN_FLIGHT: usize = 2;
@@ -36,7 +37,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 500)]
     purchases: usize,
     /// Seconds
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = within(DURATION_SECONDS), allow_negative_numbers = true)]
     duration: f64,
 }
 

@@ -3,14 +3,15 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use flash_sale::rehearse::within;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::Outcome;
 use crate::process::resident_kibibytes;
 use crate::target::Target;
+use crate::{DURATION_SECONDS, Outcome};
 
 /// Connections from one address: there are some 28,000 ports, and others use some.
 const CONNECTIONS_PER_ADDRESS: usize = 20_000;
@@ -32,7 +33,7 @@ pub struct Arguments {
     #[arg(long, default_value = "/time")]
     path: String,
     /// How long they are held, in seconds: less than a server lets them idle
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 3.0, value_parser = within(DURATION_SECONDS), allow_negative_numbers = true)]
     hold: f64,
     /// The server's process, on this machine
     #[arg(long)]

@@ -7,11 +7,12 @@ use flash_sale::id::Id;
 use flash_sale::rehearse::load::Load;
 use flash_sale::rehearse::progress::Live;
 use flash_sale::rehearse::wire::Connection;
+use flash_sale::rehearse::within;
 use tokio_util::sync::CancellationToken;
 
-use crate::Outcome;
 use crate::crowd::{Phase, Report};
 use crate::target::Target;
+use crate::{DURATION_SECONDS, Outcome, RATE_PER_SECOND};
 
 /// A login that is answered later is of no use.
 const GOODPUT_MS: u64 = 2_000;
@@ -24,10 +25,10 @@ pub struct Arguments {
     #[arg(long)]
     url: Target,
     /// Logins a second; every other one has a wrong password
-    #[arg(long, default_value_t = 200.0)]
+    #[arg(long, default_value_t = 200.0, value_parser = within(RATE_PER_SECOND), allow_negative_numbers = true)]
     rate: f64,
     /// How long, in seconds
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = within(DURATION_SECONDS), allow_negative_numbers = true)]
     duration: f64,
     /// Connections that are open at once
     #[arg(long, default_value_t = 256)]

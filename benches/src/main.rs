@@ -5,6 +5,7 @@
 #![warn(clippy::unwrap_used)]
 
 use std::error::Error;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +37,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What a subcommand ends with; an error is one sentence for the person who started it.
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// How long something may be told to take, in seconds.
+const DURATION_SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
+/// The requests a second that may be asked for.
+const RATE_PER_SECOND: RangeInclusive<f64> = 0.1..=1e7;
+/// The connections that may be asked for.
+const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
 
 /// Measures flash-sale and what it is compared with.
 #[derive(Parser)]

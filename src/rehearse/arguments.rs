@@ -52,8 +52,8 @@ pub struct Arguments {
     pub plot: Option<PathBuf>,
 }
 
-/// Reads a number and refuses what is out of range; not a number is out of every range.
-fn within<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
+/// Reads a number of the command line and refuses what is out of range; not a number is out of every range.
+pub fn within<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
 where
     T: FromStr + PartialOrd + Display + Clone,
 {

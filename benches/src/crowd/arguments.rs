@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use flash_sale::id::Id;
+use flash_sale::rehearse::within;
 
 use super::phase::Phase;
-use crate::Outcome;
 use crate::target::Target;
+use crate::{CONNECTIONS, DURATION_SECONDS, Outcome, RATE_PER_SECOND};
 
 /// The options of `crowd`.
 #[derive(Debug, Clone, clap::Args)]
@@ -45,14 +46,14 @@ pub struct Arguments {
     #[arg(long)]
     pub once: bool,
     /// Connections that are open at once
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = within(CONNECTIONS), allow_negative_numbers = true)]
     pub connections: usize,
     /// How long, in seconds
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = within(DURATION_SECONDS), allow_negative_numbers = true)]
     pub duration: f64,
     /// Requests a second, whatever comes back (open loop; latency counts from the intended time). Without it each
     /// connection sends its next request when it has its answer (closed loop)
-    #[arg(long)]
+    #[arg(long, value_parser = within(RATE_PER_SECOND), allow_negative_numbers = true)]
     pub rate: Option<f64>,
     /// RATE:SECONDS[:CONNECTIONS], instead of --rate and --duration; several follow on one another at once
     #[arg(long = "phase")]
@@ -72,9 +73,6 @@ impl Arguments {
         for phase in &mut phases {
             if phase.connections == 0 {
                 phase.connections = self.connections;
-            }
-            if phase.seconds <= 0.0 || phase.connections == 0 || phase.rate.is_some_and(|rate| rate <= 0.0) {
-                return Err("a rate, a duration and a number of connections have to be above 0".into());
             }
         }
         if self.tokens > 0 && self.secret.is_empty() {

@@ -2,6 +2,10 @@
 
 use std::str::FromStr;
 
+use flash_sale::rehearse::within;
+
+use crate::{CONNECTIONS, DURATION_SECONDS, RATE_PER_SECOND};
+
 /// A part of the run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Phase {
@@ -26,12 +30,12 @@ impl FromStr for Phase {
     fn from_str(text: &str) -> Result<Self, String> {
         const FORM: &str = "it has to be RATE:SECONDS or RATE:SECONDS:CONNECTIONS";
         let mut parts = text.split(':');
-        let mut number = || parts.next().and_then(|part| part.parse::<f64>().ok());
-        let (Some(rate), Some(seconds)) = (number(), number()) else { return Err(FORM.into()) };
-        let connections = match parts.next() {
-            Some(connections) => connections.parse().map_err(|_| FORM)?,
-            None => 0,
+        let mut number = |range| match parts.next() {
+            Some(part) => within(range)(part),
+            None => Err(FORM.to_owned()),
         };
+        let (rate, seconds) = (number(RATE_PER_SECOND)?, number(DURATION_SECONDS)?);
+        let connections = parts.next().map_or(Ok(0), within(CONNECTIONS))?;
         match parts.next() {
             None => Ok(Self { rate: Some(rate), seconds, connections }),
             Some(_) => Err(FORM.into()),
@@ -49,7 +53,7 @@ mod tests {
         assert_eq!("2.5:4".parse(), Ok(phase(0)));
         assert_eq!("2.5:4:100".parse(), Ok(phase(100)));
         assert_eq!(phase(0).offered(), Some(10));
-        for wrong in ["", "1", "1:x", "1:2:x", "1:2:3:4"] {
+        for wrong in ["", "1", "1:x", "1:2:x", "1:2:3:4", "0:2", "1:-2", "1:inf", "1:NaN", "1:2:0"] {
             assert!(wrong.parse::<Phase>().is_err(), "{wrong}");
         }
     }

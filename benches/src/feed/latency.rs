@@ -6,14 +6,15 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use flash_sale::rehearse::within;
 use flash_sale::timestamp::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::stream::Events;
-use crate::Outcome;
 use crate::figures::Latencies;
 use crate::target::Target;
+use crate::{DURATION_SECONDS, Outcome};
 
 /// The options of `feed-latency`.
 #[derive(Debug, clap::Args)]
@@ -25,7 +26,7 @@ pub struct Arguments {
     #[arg(long)]
     product: String,
     /// How long, in seconds
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = within(DURATION_SECONDS), allow_negative_numbers = true)]
     duration: f64,
 }
 

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flash_sale::rehearse::within;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::json;
@@ -12,9 +13,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::stream::Events;
-use crate::Outcome;
 use crate::process::resident_kibibytes;
 use crate::target::Target;
+use crate::{DURATION_SECONDS, Outcome};
 
 /// Connections that are being opened at once: fewer than a listener's backlog.
 const OPENING_MAX: usize = 100;
@@ -32,7 +33,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 10_000)]
     count: usize,
     /// How long they watch once all of them do, in seconds
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = within(DURATION_SECONDS), allow_negative_numbers = true)]
     duration: f64,
     /// They also want the purchases
     #[arg(long)]
