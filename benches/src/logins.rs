@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::crowd::{Phase, Report};
 use crate::target::Target;
-use crate::{DURATION_SECONDS, Outcome, RATE_PER_SECOND};
+use crate::{CONNECTIONS, DURATION_SECONDS, Outcome, RATE_PER_SECOND};
 
 /// A login that is answered later is of no use.
 const GOODPUT_MS: u64 = 2_000;
@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 10.0, value_parser = within(DURATION_SECONDS), allow_negative_numbers = true)]
     duration: f64,
     /// Connections that are open at once
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = within(CONNECTIONS), allow_negative_numbers = true)]
     connections: usize,
     /// Accounts that are registered for it
     #[arg(long, default_value_t = 10)]
