@@ -1,6 +1,7 @@
 //! What happens besides the purchases: other servers, restocks, an admin's changes, clients that hang up.
 
 use flash_sale::config::Limits;
+use flash_sale::timestamp::Timestamp;
 use futures_util::future::join_all;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
@@ -43,9 +44,9 @@ async fn a_clock_that_was_put_back_dates_no_purchase_and_no_change_before_an_ear
     let id = shop.sell(&sneaker()).await;
     let products = shop.database().await.collection::<Document>("products");
     // As if the last change had been made before.
-    let ahead = DateTime::from_millis(DateTime::now().timestamp_millis() + 3_600_000);
-    products.update_one(doc! {}, doc! { "$set": { "updatedAt": ahead } }).await.unwrap();
-    let ahead = ahead.try_to_rfc3339_string().unwrap();
+    let ahead = Timestamp::from_milliseconds(Timestamp::now_here().milliseconds() + 3_600_000);
+    products.update_one(doc! {}, doc! { "$set": { "updatedAt": DateTime::from(ahead) } }).await.unwrap();
+    let ahead = json!(ahead);
     let buy = async |server| {
         let purchase = shop.at(&shop.buyer(), server).purchase(&id).await.expect(201).json;
         assert_eq!(purchase["purchasedAt"], ahead);
