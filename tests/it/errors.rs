@@ -173,16 +173,17 @@ async fn a_body_in_pieces_is_one_body() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_never_ends_is_not_waited_for() {
-    let limits = Limits { body_read_ms_max: 100, header_read_ms_max: 100, ..Limits::default() };
-    let shop = Shop::open_with(limits).await;
-    let host = shop.visitor().host().to_owned();
-    let mut half_a_body = RawConnection::open(&host).await;
+    let mut shop = Shop::open_with(Limits { body_read_ms_max: 100, ..Limits::default() }).await;
+    // Another one, or the head of the request with half a body might come too late as well.
+    shop.add_server_with(Limits { header_read_ms_max: 100, ..Limits::default() }).await;
+    let visitor = shop.visitor();
+    let mut half_a_body = RawConnection::open(visitor.host()).await;
     half_a_body
         .send(b"POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
         .await;
     let answer = half_a_body.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("malformed_json"), "{answer}");
-    let mut half_a_head = RawConnection::open(&host).await;
+    let mut half_a_head = RawConnection::open(shop.at(&visitor, 1).host()).await;
     half_a_head.send(b"GET /products HTTP/1.1\r\nHost:").await;
     // It is closed, with or without a word.
     half_a_head.read_to_end().await;
