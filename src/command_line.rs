@@ -53,7 +53,8 @@ pub enum Command {
     /// The settings (MONGO_URI, JWT_SECRET or DATA_DIR) have to be those of the server: they are what the buyers' tokens
     /// are signed with, and where the outcome is read back.
     ///
-    /// Ctrl-C or SIGTERM stops it at any time, and removes what was made; a second one ends it at once.
+    /// Ctrl-C, SIGTERM or the end of its terminal stops it at any time, and what was made is removed; a second signal ends
+    /// it at once.
     #[command(after_help = REHEARSE_AFTER_HELP)]
     Rehearse(Arguments),
 }

@@ -63,6 +63,9 @@ pub struct Config {
     pub log_filter: Targets,
     /// What the server takes at the most.
     pub limits: Limits,
+    /// Whether a database of its own that has no admin gets one that is made up, with a password that is told once. No
+    /// setting: a server for a rehearsal has nobody to tell it to.
+    pub makes_up_admin: bool,
 }
 
 /// Where the database is, and with it the secret that signs the tokens.
@@ -182,6 +185,7 @@ impl Config {
                 .parsed("RUST_LOG", "a list like `info,flash_sale=debug`")
                 .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO)),
             limits: reader.limits(),
+            makes_up_admin: true,
         };
         if reader.problems.is_empty() { Ok(config) } else { Err(ConfigError(reader.problems)) }
     }

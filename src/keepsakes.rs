@@ -27,6 +27,15 @@ pub fn jwt_secret(data_directory: &Path) -> Result<Secret, (PathBuf, io::Error)>
     read_or_make(&path).map_err(|cause| (path, cause))
 }
 
+/// The secret of a server that has been started in this directory.
+///
+/// # Errors
+/// The file that cannot be read, and why.
+pub fn kept_jwt_secret(data_directory: &Path) -> Result<Secret, (PathBuf, io::Error)> {
+    let path = data_directory.join(SECRET_FILE);
+    File::open(&path).and_then(read).map_err(|cause| (path, cause))
+}
+
 fn read_or_make(path: &Path) -> io::Result<Secret> {
     match File::open(path) {
         Ok(file) => read(file),

@@ -33,6 +33,7 @@ pub mod id;
 pub mod timestamp;
 
 pub mod logging;
+pub mod open_files;
 pub mod openapi;
 pub mod rehearse;
 pub mod signals;

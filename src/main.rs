@@ -1,5 +1,6 @@
 //! The program: parses the command line, reads the settings, runs what was asked for.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -38,6 +39,7 @@ async fn main() -> ExitCode {
 }
 
 fn fail(code: u8, reason: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("flash-sale: {reason}");
+    // Not `eprintln`: whoever reads this may have gone away, and the code still tells.
+    drop(writeln!(io::stderr(), "flash-sale: {reason}"));
     ExitCode::from(code)
 }

@@ -4,6 +4,7 @@
 //! It creates marked products of its own, sends a crowd that buys them, reads back from the database what became of it,
 //! and removes all of it again.
 
+use std::io::{self, Write as _};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::open_files;
 use crate::signals::Signals;
 
 pub use arguments::{Arguments, within};
@@ -105,6 +107,8 @@ pub async fn run(
     signals: &mut Signals,
 ) -> Result<ExitCode, RehearsalError> {
     arguments.plot.as_deref().map_or(Ok(()), plot::check)?;
+    // If that fails, fewer connections are opened, which is told.
+    drop(open_files::raise_limit());
     let interrupted = CancellationToken::new();
     let mut rehearsal = pin!(hold(arguments, config, &interrupted));
     let outcome = tokio::select! {
@@ -132,9 +136,11 @@ fn tell_outcome(arguments: &Arguments, outcome: Outcome) -> Result<ExitCode, Reh
         }
     };
     let report = Report::new(arguments, &course);
-    println!("{}", if arguments.json { report.json() } else { report.text() });
+    let text = if arguments.json { report.json() } else { report.text() };
+    let told = writeln!(io::stdout(), "{text}")
+        .map_err(|error| RehearsalError::not_held("the result cannot be written", error));
     let plotted = arguments.plot.as_deref().map_or(Ok(()), |path| plot::write(path, &course.events));
-    let problems = [outcome.cleaned, plotted].into_iter().filter_map(Result::err);
+    let problems = [outcome.cleaned, told, plotted].into_iter().filter_map(Result::err);
     let not_held = problems.inspect(|problem| tell(&problem.to_string())).count() > 0;
     Ok(match () {
         () if report.is_bad() => ExitCode::from(BROKEN),
@@ -199,7 +205,7 @@ async fn perform(
     tell("the buyers' tokens are signed");
     let gathering = async { Ok(Crowd::gather(arguments, stage).await) };
     let crowd = until(interrupted, gathering).await?;
-    let (events, cost) = sell(stage, &crowd, arguments, interrupted).await?;
+    let Sold { events, connections_open, cost } = sell(stage, &crowd, arguments, interrupted).await?;
     tell("the outcome is read back");
     let buyers_came = crowd.buyers_among(events.len());
     let reading = verdict::read(stage, arguments, &events);
@@ -208,7 +214,15 @@ async fn perform(
         true => Some(reading.await?),
         false => interrupted.run_until_cancelled(reading).await.transpose()?,
     };
-    Ok(Course { events, buyers_came, cost, verdict, interrupted: interrupted.is_cancelled() })
+    let interrupted = interrupted.is_cancelled();
+    Ok(Course { events, connections_open, buyers_came, cost, verdict, interrupted })
+}
+
+/// What came of the crowd.
+struct Sold {
+    events: Vec<Event>,
+    connections_open: usize,
+    cost: Pair<Cost>,
 }
 
 /// Lets the crowd in until everybody was served, the time is over, or the rehearsal is interrupted.
@@ -217,7 +231,7 @@ async fn sell(
     crowd: &Crowd,
     arguments: &Arguments,
     interrupted: &CancellationToken,
-) -> Result<(Vec<Event>, Pair<Cost>), RehearsalError> {
+) -> Result<Sold, RehearsalError> {
     let live = Arc::new(Live::default());
     let stop = CancellationToken::new();
     let load = Load {
@@ -232,6 +246,14 @@ async fn sell(
     let before = stage.usage();
     tell("the connections are opened");
     let ready = until(interrupted, async { Ok(load.open().await) }).await?;
+    let connections_open = ready.connections();
+    if connections_open < arguments.connections {
+        tell(&format!(
+            "only {connections_open} of {} connections are open: the server has no place for more, or this user may not have \
+             as many files open (ulimit -n -H)",
+            arguments.connections
+        ));
+    }
     tell("the crowd buys");
     let display = tokio::spawn(progress::show(live, crowd.requests.len(), stop.clone()));
     let run = tokio::spawn(ready.run());
@@ -244,5 +266,5 @@ async fn sell(
     let events = run.await.map_err(|error| RehearsalError::not_held("the crowd failed", error))?;
     let after = stage.usage();
     display.await.map_err(|error| RehearsalError::not_held("the display failed", error))?;
-    Ok((events, usage::difference(before, after)))
+    Ok(Sold { events, connections_open, cost: usage::difference(before, after) })
 }

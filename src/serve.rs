@@ -1,4 +1,4 @@
-//! `flash-sale serve`: a server from its start to Ctrl-C or SIGTERM.
+//! `flash-sale serve`: a server from its start to a signal that ends it.
 
 use std::io::Write;
 
@@ -12,9 +12,11 @@ use crate::welcome;
 ///
 /// # Errors
 /// Why it could not start or go on, or that a second signal came while it was stopping.
-pub async fn run(config: Config, end: &mut Signals, end_with: Option<u32>) -> Result<(), String> {
+pub async fn run(mut config: Config, end: &mut Signals, end_with: Option<u32>) -> Result<(), String> {
     if let Some(parent) = end_with {
         end.follow(parent).map_err(|error| error.to_string())?;
+        // Its greeting is read by a program, and with it the password would be lost.
+        config.makes_up_admin = false;
     }
     let server = tokio::select! {
         server = Server::start(config) => server.map_err(|error| error.to_string())?,

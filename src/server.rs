@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::http::accept;
 use crate::http::threads::HttpThreads;
 use crate::keepsakes;
+use crate::open_files;
 use crate::store::Store;
 use crate::store::connect::ConnectError;
 use crate::store::pulse::Pulse;
@@ -93,10 +94,7 @@ impl Server {
         let patience = Limits::milliseconds(config.limits.shutdown_ms_max);
         let error = match Store::connect(uri.reveal(), &config.limits).await {
             Ok(store) => {
-                let is_embedded = mongo.is_some();
-                let started =
-                    Self::start_on(config, listener, address, store.clone(), &secret, is_embedded).await;
-                match started {
+                match Self::start_on(config, listener, address, store.clone(), &secret).await {
                     Ok(server) => return Ok(Self { mongo, ..server }),
                     Err(error) => {
                         store.close(patience).await;
@@ -118,7 +116,6 @@ impl Server {
         address: SocketAddr,
         store: Store,
         secret: &Secret,
-        is_embedded: bool,
     ) -> Result<Self, StartError> {
         let limits = config.limits.clone();
         let (pulse, pulse_task) = Pulse::start(&store, &limits).await.map_err(StartError::Write)?;
@@ -135,8 +132,9 @@ impl Server {
         let feed = spawn(feed_task.run(background_shutdown.clone()), &ended);
         let pulse = spawn(pulse_task.run(background_shutdown.clone()), &ended);
         app.feed().opened(Limits::milliseconds(FEED_OPENING_MS_MAX)).await;
+        let makes_one_up = config.makes_up_admin && matches!(config.database, Database::Embedded { .. });
         let (first_admin, admin_email) =
-            admin(&app, config.admin, is_embedded).await.map_err(StartError::Write)?;
+            admin(&app, config.admin, makes_one_up).await.map_err(StartError::Write)?;
         let service = app::service(app.clone());
         let (threads, serving) = HttpThreads::serve(
             listener,
@@ -273,18 +271,18 @@ async fn database(database: &Database) -> Result<(Secret, Secret, Option<Embedde
     }
 }
 
-/// Makes the first admin: the one of the settings, or, on a database of our own that has none, one that is made up.
+/// Makes the first admin: the one of the settings, or, if `makes_one_up` and there is none, one that is made up.
 /// Tells that one, and the address of an admin if there is any.
 async fn admin(
     app: &App,
     settings: Option<AdminCredentials>,
-    is_embedded: bool,
+    makes_one_up: bool,
 ) -> Result<(Option<AdminCredentials>, Option<String>), Error> {
     if let Some(credentials) = settings {
         app.accounts().ensure_admin(&credentials).await?;
     }
     let email = app.accounts().admin_email().await?;
-    if email.is_some() || !is_embedded {
+    if email.is_some() || !makes_one_up {
         return Ok((None, email));
     }
     let credentials = keepsakes::made_up_admin();
@@ -293,22 +291,15 @@ async fn admin(
     Ok((Some(credentials), Some(email)))
 }
 
-/// Lets the process open as many files as the system allows it: each connection is one, to clients and to the database, and
-/// the usual soft limit of 1,024 is for programs that use `select`.
+/// Lets the process open as many files as it can, and tells if those are too few for as many connections as it takes.
 fn raise_file_limit(limits: &Limits) {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let files_max =
-            limits.connections_max + limits.database_connections_max as usize + FILES_BESIDES_CONNECTIONS;
-        let limit = getrlimit(Resource::Nofile);
-        let raised = Rlimit { current: limit.maximum, ..limit };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!("only {:?} files can be open at once: {error}", limit.current);
-        } else if let Some(files) = limit.maximum.filter(|files| *files < files_max as u64) {
-            tracing::warn!(
-                "only {files} files can be open at once instead of {files_max}: raise ulimit -n -H"
-            );
-        }
+    let files_max =
+        limits.connections_max + limits.database_connections_max as usize + FILES_BESIDES_CONNECTIONS;
+    match open_files::raise_limit() {
+        Ok(Some(files)) if files < files_max as u64 => tracing::warn!(
+            "only {files} files can be open at once instead of {files_max}: raise ulimit -n -H"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!("the number of files that can be open at once stays as it is: {error}"),
     }
 }

@@ -92,7 +92,9 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let CommandLine { command } = CommandLine::parse();
-    process::raise_file_limit();
+    if let Err(error) = flash_sale::open_files::raise_limit() {
+        eprintln!("the number of files that can be open at once stays as it is: {error}");
+    }
     match run(command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

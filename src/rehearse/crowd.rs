@@ -30,8 +30,8 @@ impl Crowd {
     pub async fn gather(arguments: &Arguments, stage: &Stage) -> Self {
         let (tokens, products, host) = (stage.tokens(), stage.products(), stage.origin().authority());
         let repeaters = (arguments.repeat_share * arguments.buyers as f64).round() as usize;
-        // Spread evenly: every so-many-th buyer sends twice.
-        let every = arguments.buyers.checked_div(repeaters).unwrap_or(usize::MAX).max(1);
+        // Spread evenly: how many of the buyers before this one send twice.
+        let repeaters_before = |number: usize| number * repeaters / arguments.buyers;
         let mut requests = Vec::with_capacity(arguments.buyers + repeaters);
         let mut repeats = Vec::with_capacity(repeaters);
         let mut later = VecDeque::new();
@@ -39,8 +39,8 @@ impl Crowd {
             if number.is_multiple_of(SIGNED_AT_ONCE) {
                 yield_now().await;
             }
-            let repeats_itself = repeaters > 0 && number % every == 0;
-            let with_key = repeats_itself && (number / every).is_multiple_of(2);
+            let repeats_itself = repeaters_before(number + 1) > repeaters_before(number);
+            let with_key = repeats_itself && repeaters_before(number).is_multiple_of(2);
             let key =
                 if with_key { format!("Idempotency-Key: rehearsal-{number}\r\n") } else { String::new() };
             let body = format!("{{\"productId\":\"{}\"}}", products[number % products.len()]);

@@ -19,7 +19,7 @@ const ANSWER_SECONDS_MAX: u64 = 30;
 /// Connections that are being opened at once: fewer than a listener's backlog, beyond which the kernel makes them wait for
 /// seconds.
 const OPENING_MAX: usize = 100;
-/// How long a connection may take to open; a server that is full lets it wait for ever.
+/// How long a connection may take to open: a server that is full lets it wait for ever, and one that is gone for minutes.
 const OPEN_SECONDS_MAX: u64 = 5;
 /// The pause before a broken connection is opened again.
 const RECONNECT_MS: u64 = 20;
@@ -126,7 +126,10 @@ impl Load {
             }
             if connection.is_none() {
                 tokio::time::sleep(Duration::from_millis(RECONNECT_MS)).await;
-                connection = Connection::open(self.address).await.ok();
+                let limit = Duration::from_secs(OPEN_SECONDS_MAX);
+                let opening = tokio::time::timeout(limit, Connection::open(self.address));
+                let Some(opened) = self.stop.run_until_cancelled(opening).await else { break };
+                connection = opened.ok().and_then(Result::ok);
             }
             let waited = intended.elapsed();
             let Answer { status, kind } = exchange(&mut connection, request).await;

@@ -1,5 +1,6 @@
 //! What the person sees meanwhile, on standard error.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -68,7 +69,8 @@ fn bucket(latency: Duration) -> usize {
 
 /// Tells what begins now.
 pub fn tell(what: &str) {
-    eprintln!("{what}");
+    // Not `eprintln`, which panics when nobody reads any more (Ctrl-C ends a `tee` as well): what was made has to be removed.
+    drop(writeln!(io::stderr(), "{what}"));
 }
 
 /// Draws the line until `stop`. On a standard error that is no terminal nothing is drawn.

@@ -16,7 +16,10 @@ use super::wire::Kind;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
+    /// Connections that were to be open.
     connections: usize,
+    /// Those that were: fewer when the server, or this machine, had no place for them.
+    connections_open: usize,
     buyers: usize,
     /// Fewer than the buyers when the time was over before, or it was interrupted.
     buyers_came: usize,
@@ -39,6 +42,8 @@ pub struct Report {
 pub struct Course {
     /// Every answer.
     pub events: Vec<Event>,
+    /// How many connections were open when it began.
+    pub connections_open: usize,
     /// How many buyers sent a request.
     pub buyers_came: usize,
     /// What it took.
@@ -88,13 +93,14 @@ impl Latencies {
 impl Report {
     /// Sums up.
     pub fn new(arguments: &Arguments, course: &Course) -> Self {
-        let Course { events, buyers_came, cost, verdict, interrupted } = course;
+        let Course { events, connections_open, buyers_came, cost, verdict, interrupted } = course;
         let end = events.iter().map(|event| event.at + event.latency).max().unwrap_or(Duration::ZERO);
         let seconds = end.as_secs_f64().max(1e-9);
         let count =
             |wanted: fn(Kind) -> bool| events.iter().filter(|event| wanted(event.kind)).count() as f64;
         Self {
             connections: arguments.connections,
+            connections_open: *connections_open,
             buyers: arguments.buyers,
             buyers_came: *buyers_came,
             interrupted: *interrupted,
@@ -150,7 +156,7 @@ impl Report {
             text,
             "{} buyers, {} connections, {} product(s), {}\n\n{:.0} purchases/s, {:.0} refusals/s, {:.2} s in all\n",
             self.buyers,
-            self.connections,
+            self.connections_open,
             self.products,
             self.rate.map_or("closed loop".to_owned(), |rate| format!("open loop at {rate} requests/s")),
             self.purchases_per_second,

@@ -1,7 +1,7 @@
 //! The stage: the server, its database, and the products that exist just for the rehearsal.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mongodb::Client;
@@ -166,8 +166,8 @@ fn access(database: &Database) -> Result<(Secret, Secret), RehearsalError> {
             let port = read(&data_directory.join("port"))?;
             let secret = match jwt_secret {
                 Some(secret) => secret.clone(),
-                None => keepsakes::jwt_secret(data_directory)
-                    .map_err(|(path, error)| RehearsalError::not_held(&path.display().to_string(), error))?,
+                // None is made here: it would not be the server's.
+                None => keepsakes::kept_jwt_secret(data_directory).map_err(unreadable)?,
             };
             let uri =
                 format!("mongodb://127.0.0.1:{}/{DATABASE_NAME_DEFAULT}?directConnection=true", port.trim());
@@ -177,13 +177,14 @@ fn access(database: &Database) -> Result<(Secret, Secret), RehearsalError> {
 }
 
 fn read(path: &Path) -> Result<String, RehearsalError> {
-    std::fs::read_to_string(path).map_err(|error| {
-        let what = format!(
-            "{} cannot be read; are these the server's settings (DATA_DIR, MONGO_URI)?",
-            path.display()
-        );
-        RehearsalError::not_held(&what, error)
-    })
+    std::fs::read_to_string(path).map_err(|error| unreadable((path.to_owned(), error)))
+}
+
+fn unreadable((path, error): (PathBuf, std::io::Error)) -> RehearsalError {
+    let path = path.display();
+    let what =
+        format!("{path} cannot be read; are these the server's settings (DATA_DIR, MONGO_URI, JWT_SECRET)?");
+    RehearsalError::not_held(&what, error)
 }
 
 async fn database(uri: &Secret) -> Result<mongodb::Database, RehearsalError> {

@@ -15,6 +15,9 @@ use crate::id::Id;
 use crate::products::model::Product;
 use crate::store::schema::{PRODUCTS, PURCHASES};
 
+/// How often a product is read until nobody changes it meanwhile; the crowd is gone, and so is whatever it was told nothing of.
+const READS_MAX: usize = 5;
+
 /// What was found.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,36 +53,55 @@ pub async fn read(stage: &Stage, arguments: &Arguments, events: &[Event]) -> Res
     Ok(verdict)
 }
 
+/// What the purchases of one product come to.
+#[derive(Default)]
+struct Found {
+    count: i64,
+    units: i64,
+    /// Purchases that do not have the next number.
+    gaps: i64,
+    /// Purchases of somebody who has one already.
+    repeated: i64,
+    /// Purchases that are dated before the one that they follow.
+    back: i64,
+}
+
 async fn read_product(stage: &Stage, id: Id, verdict: &mut Verdict) -> Result<(), mongodb::error::Error> {
     let products = stage.database().collection::<Product>(PRODUCTS);
-    let Some(product) = products.find_one(doc! { "_id": id }).await? else {
-        verdict.broken.push(format!("product {id} is gone"));
-        return Ok(());
-    };
+    let product = || async { products.find_one(doc! { "_id": id }).await };
+    let mut before = product().await?;
+    // A commit that was in doubt may turn out to be one while the purchases are read; then the two do not belong together.
+    for _ in 0..READS_MAX {
+        let found = read_purchases(stage, id).await?;
+        let after = product().await?;
+        let Some(product) = &after else {
+            verdict.broken.push(format!("product {id} is gone"));
+            return Ok(());
+        };
+        if before.is_some_and(|before| before.version == product.version) {
+            verdict.judge_product(product, &found);
+            return Ok(());
+        }
+        before = after;
+    }
+    verdict.broken.push(format!("product {id} is still being sold"));
+    Ok(())
+}
+
+async fn read_purchases(stage: &Stage, product: Id) -> Result<Found, mongodb::error::Error> {
     let purchases = stage.database().collection::<Document>(PURCHASES).clone_with_type::<Row>();
-    let mut rows = purchases.find(doc! { "productId": id }).sort(doc! { "sequence": 1 }).await?;
+    let mut rows = purchases.find(doc! { "productId": product }).sort(doc! { "sequence": 1 }).await?;
     let mut users = HashSet::new();
-    let (mut count, mut units, mut last) = (0, 0, DateTime::MIN);
-    let (mut gaps, mut repeated, mut back) = (0, 0, 0);
+    let (mut found, mut last) = (Found::default(), DateTime::MIN);
     while let Some(row) = rows.try_next().await? {
-        count += 1;
-        units += row.quantity;
-        gaps += i64::from(row.sequence != count);
-        repeated += i64::from(!users.insert(row.user_id));
-        back += i64::from(row.purchased_at < last);
+        found.count += 1;
+        found.units += row.quantity;
+        found.gaps += i64::from(row.sequence != found.count);
+        found.repeated += i64::from(!users.insert(row.user_id));
+        found.back += i64::from(row.purchased_at < last);
         last = row.purchased_at;
     }
-    verdict.purchases += u64::try_from(count).unwrap_or_default();
-    let total = product.total_stock;
-    verdict.expect(units <= total, || format!("oversold: {units} of {total} units"));
-    verdict.expect(product.sold == units, || {
-        format!("the product says {} sold, the purchases {units}", product.sold)
-    });
-    verdict.expect(product.stock + product.sold == total, || "stock and sold do not add up".into());
-    verdict.expect(gaps == 0, || format!("{gaps} purchases are out of sequence"));
-    verdict.expect(repeated == 0, || format!("{repeated} purchases pass their buyer's limit"));
-    verdict.expect(back == 0, || format!("{back} purchases are earlier than the one before"));
-    Ok(())
+    Ok(found)
 }
 
 impl Verdict {
@@ -87,6 +109,20 @@ impl Verdict {
         if !holds {
             self.broken.push(otherwise());
         }
+    }
+
+    fn judge_product(&mut self, product: &Product, found: &Found) {
+        let Found { count, units, gaps, repeated, back } = *found;
+        self.purchases += u64::try_from(count).unwrap_or_default();
+        let total = product.total_stock;
+        self.expect(units <= total, || format!("oversold: {units} of {total} units"));
+        self.expect(product.sold == units, || {
+            format!("the product says {} sold, the purchases {units}", product.sold)
+        });
+        self.expect(product.stock + product.sold == total, || "stock and sold do not add up".into());
+        self.expect(gaps == 0, || format!("{gaps} purchases are out of sequence"));
+        self.expect(repeated == 0, || format!("{repeated} purchases pass their buyer's limit"));
+        self.expect(back == 0, || format!("{back} purchases are earlier than the one before"));
     }
 
     /// Compares what the buyers were told with what is there.

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStderr, Command};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use flash_sale::config::Limits;
 use mongodb::bson::{Document, doc};
@@ -124,6 +124,9 @@ async fn a_rehearsal_sells_out_keeps_its_promises_and_leaves_nothing() {
     let shop = Shop::open_in(&mongo.uri(), "flashsale").await;
     assert_eq!(shop.visitor().get("/products").await.expect(200).json["items"], serde_json::json!([]));
     assert_eq!(shop.visitor().get("/leaderboard").await.expect(200).json["items"], serde_json::json!([]));
+    // Nor has anybody been made an admin, with a password that nobody has seen.
+    let users = shop.database().await.collection::<Document>("users");
+    assert_eq!(users.count_documents(doc! {}).await.unwrap(), 0);
     shop.close().await;
     mongo.stop().await;
 }
@@ -151,6 +154,39 @@ async fn ctrl_c_in_a_terminal_ends_the_crowd_and_not_its_server() {
     nothing_is_left(&shop).await;
     shop.close().await;
     mongo.stop().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_goes_away_leaves_nothing() {
+    let shop = Shop::open().await;
+    let mut child = at(&shop, &shop.settings(), &["--buyers", "2000", "--rate", "20"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "the crowd buys"));
+    // From here on nobody reads, neither what it says nor the result.
+    drop((lines, child.stdout.take()));
+    kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(3), "its result could not be written");
+    nothing_is_left(&shop).await;
+    shop.close().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_that_is_to_outlive_its_terminal_does() {
+    let shop = Shop::open().await;
+    let rehearsal = at(&shop, &shop.settings(), &["--buyers", "60", "--rate", "20"]);
+    // As `nohup` does it.
+    let mut deaf = Command::new("sh");
+    deaf.args(["-c", r#"trap "" HUP; exec "$0" "$@""#]).arg(rehearsal.get_program()).args(rehearsal.get_args());
+    deaf.env_clear().envs(rehearsal.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    deaf.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut rehearsal = Rehearsal::start(deaf);
+    rehearsal.wait_for("the crowd buys");
+    kill_process(rehearsal.id(), Signal::HUP).unwrap();
+    let Ended { code, report, said } = rehearsal.end();
+    assert_eq!((code, &report["buyersCame"]), (Some(0), &json!(60)), "{said}");
+    shop.close().await;
 }
 
 #[cfg(target_os = "linux")]
@@ -207,10 +243,23 @@ async fn a_signal_at_any_time_is_heard_and_nothing_is_left() {
     assert_eq!(report["buyersCame"], 0);
     let opening = ["--buyers", "10", "--connections", "2000"];
     let report = interrupt(&shop, "connections are opened", "the crowd", &opening).await;
-    assert_eq!(report["buyersCame"], 0);
+    assert_eq!((&report["buyersCame"], &report["connectionsOpen"]), (&json!(0), &json!(0)));
     let reading = ["--buyers", "10", "--repeat-share", "0.2", "--connections", "2", "--products", "10000"];
     let report = interrupt(&shop, "outcome is read back", "broken", &reading).await;
     assert_eq!(report["buyersCame"], 10);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_there_was_no_place_for_are_told() {
+    // One is the rehearsal's look at the server.
+    let shop = Shop::open_with(Limits { connections_max: 4, ..Limits::default() }).await;
+    let rehearsal = at(&shop, &shop.settings(), &["--buyers", "20", "--connections", "6"]);
+    let Ended { code, report, said } = Rehearsal::start(rehearsal).end();
+    assert_eq!(code, Some(0), "{said}");
+    let open = report["connectionsOpen"].as_u64().unwrap();
+    assert_eq!(report["connections"], 6, "{report:#}");
+    assert!((1..=4).contains(&open) && said.contains(&format!("only {open} of 6 connections")), "{said}");
     shop.close().await;
 }
 
