@@ -7,10 +7,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use email_address::EmailAddress;
 use tracing_subscriber::filter::Targets;
 
+use crate::email;
+
 pub use limits::Limits;
+
+use env_file::EnvFile;
 
 mod env_file;
 mod limits;
@@ -159,13 +162,20 @@ impl Config {
     /// # Errors
     /// Every bad or missing setting, in one error.
     pub fn from_environment() -> Result<Self, ConfigError> {
-        let mut settings = env_file::read().map_err(ConfigError)?;
-        // What is set outside wins over the file. Names and values that are no UTF-8 are none of ours.
-        settings.extend(
-            std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-        );
-        Self::from_settings(&settings)
+        let EnvFile { mut settings, mut problems } = env_file::read();
+        // What is set outside wins over the file.
+        for (name, value) in std::env::vars_os() {
+            let Some(name) = name.to_str() else { continue };
+            match value.to_str() {
+                Some(value) => drop(settings.insert(name.to_owned(), value.to_owned())),
+                // Of a path, which this one is, any bytes are good.
+                None if SETTINGS.contains(&name) && name != "MONGOD" => {
+                    problems.push(format!("{name} is no UTF-8"));
+                }
+                None => {}
+            }
+        }
+        Self::read(&settings, problems)
     }
 
     /// Reads the settings from a map of names to values. An empty value counts as not set.
@@ -173,7 +183,12 @@ impl Config {
     /// # Errors
     /// Every bad or missing setting, in one error.
     pub fn from_settings(settings: &HashMap<String, String>) -> Result<Self, ConfigError> {
-        let mut reader = Reader { settings, problems: Vec::new() };
+        Self::read(settings, Vec::new())
+    }
+
+    /// `problems` are those that kept other settings from being known.
+    fn read(settings: &HashMap<String, String>, problems: Vec<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader { settings, is_all_known: problems.is_empty(), problems };
         let config = Self {
             host: reader.host(),
             port: reader.parsed("PORT", "a port number, 0 to 65535").unwrap_or(3000),
@@ -194,6 +209,8 @@ impl Config {
 /// Reads one setting after the other and gathers what is wrong with them.
 struct Reader<'a> {
     settings: &'a HashMap<String, String>,
+    /// Otherwise what is missing here may be among what could not be read.
+    is_all_known: bool,
     problems: Vec<String>,
 }
 
@@ -204,11 +221,22 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&self, name: &str) -> Option<&'a str> {
-        self.settings.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+        self.verbatim(name).map(str::trim)
+    }
+
+    /// With the blanks at its ends: of a secret they are a part.
+    fn verbatim(&self, name: &str) -> Option<&'a str> {
+        self.settings.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
     }
 
     fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
+    }
+
+    fn missing(&mut self, text: &str) {
+        if self.is_all_known {
+            self.problem(text);
+        }
     }
 
     fn parsed<T: std::str::FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
@@ -241,7 +269,7 @@ impl<'a> Reader<'a> {
                     self.problem(problem);
                 }
                 if jwt_secret.is_none() && self.text("JWT_SECRET").is_none() {
-                    self.problem(
+                    self.missing(
                         "JWT_SECRET is missing; with MONGO_URI it is required, the same on every server \
                          (make one: openssl rand -base64 48)",
                     );
@@ -260,7 +288,7 @@ impl<'a> Reader<'a> {
         for name in ["MONGO_URL", "MONGODB_URI", "MONGODB_URL", "DATABASE_URL"] {
             let is_meant = |uri: &str| name.starts_with("MONGO") || uri.starts_with("mongodb");
             if self.value(name).is_some_and(is_meant) {
-                self.problem(format!(
+                self.missing(&format!(
                     "{name} is set, but the setting is called MONGO_URI; without both, the server runs a MongoDB of its own"
                 ));
             }
@@ -268,7 +296,7 @@ impl<'a> Reader<'a> {
     }
 
     fn jwt_secret(&mut self) -> Option<Secret> {
-        let secret = self.text("JWT_SECRET")?;
+        let secret = self.verbatim("JWT_SECRET")?;
         match check_jwt_secret(secret) {
             Ok(()) => Some(Secret::new(secret)),
             Err(problem) => {
@@ -279,21 +307,17 @@ impl<'a> Reader<'a> {
     }
 
     fn admin(&mut self) -> Option<AdminCredentials> {
-        let (email, password) = match (self.text("ADMIN_EMAIL"), self.text("ADMIN_PASSWORD")) {
-            (None, None) => return None,
-            (Some(email), Some(password)) => (email, password),
-            _ => {
-                self.problem("ADMIN_EMAIL and ADMIN_PASSWORD go together: set both or neither");
-                return None;
-            }
-        };
-        if email.len() > 254 || !EmailAddress::is_valid(email) {
+        let (email, password) = (self.text("ADMIN_EMAIL"), self.verbatim("ADMIN_PASSWORD"));
+        if let Some(email) = email.filter(|email| !email::is_address(email)) {
             self.problem(format!("ADMIN_EMAIL is `{email}`, which is no e-mail address"));
         }
-        if !(12..=128).contains(&password.chars().count()) {
+        if password.is_some_and(|password| !(12..=128).contains(&password.chars().count())) {
             self.problem("ADMIN_PASSWORD has to have 12 to 128 characters");
         }
-        Some(AdminCredentials { email: email.to_lowercase(), password: Secret::new(password) })
+        if email.is_some() != password.is_some() {
+            self.missing("ADMIN_EMAIL and ADMIN_PASSWORD go together: set both or neither");
+        }
+        Some(AdminCredentials { email: email?.to_lowercase(), password: Secret::new(password?) })
     }
 
     fn cors_origins(&mut self) -> CorsOrigins {

@@ -28,6 +28,7 @@ pub mod store;
 pub mod embedded;
 mod keepsakes;
 
+pub mod email;
 pub mod error;
 pub mod id;
 pub mod timestamp;

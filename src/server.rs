@@ -93,15 +93,13 @@ impl Server {
         let (uri, secret, mongo) = database(&config.database).await?;
         let patience = Limits::milliseconds(config.limits.shutdown_ms_max);
         let error = match Store::connect(uri.reveal(), &config.limits).await {
-            Ok(store) => {
-                match Self::start_on(config, listener, address, store.clone(), &secret).await {
-                    Ok(server) => return Ok(Self { mongo, ..server }),
-                    Err(error) => {
-                        store.close(patience).await;
-                        error
-                    }
+            Ok(store) => match Self::start_on(config, listener, address, store.clone(), &secret).await {
+                Ok(server) => return Ok(Self { mongo, ..server }),
+                Err(error) => {
+                    store.close(patience).await;
+                    error
                 }
-            }
+            },
             Err(error) => error.into(),
         };
         if let Some(mongo) = mongo {

@@ -12,54 +12,68 @@ const LITERAL: [&str; 3] = ["JWT_SECRET", "ADMIN_PASSWORD", "MONGO_URI"];
 /// Stands in for a `$` to find out which ones are expanded: a character that Unicode gives no meaning.
 const MARK: char = '\u{e000}';
 
-/// The settings in the file; none when there is no file. Those of directories above are not looked for: who starts the server
+/// What is in the file.
+#[derive(Default)]
+pub struct EnvFile {
+    /// The settings that could be read.
+    pub settings: HashMap<String, String>,
+    /// What is wrong with the file, with its path and without its values. Then settings may be missing.
+    pub problems: Vec<String>,
+}
+
+/// Reads the file; without one there are no settings. Those of directories above are not looked for: who starts the server
 /// somewhere below another project would get its database.
-///
-/// # Errors
-/// What is wrong with the file, with its path and without its values.
-pub fn read() -> Result<HashMap<String, String>, Vec<String>> {
+pub fn read() -> EnvFile {
     // Where it was looked for is no longer plain when somebody reads the message.
     let path = std::path::absolute(NAME).unwrap_or_else(|_| NAME.into());
     match fs::read_to_string(&path) {
-        Ok(text) => settings(&text, &path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HashMap::new()),
-        Err(error) => Err(vec![format!("{} cannot be read: {error}", path.display())]),
+        Ok(text) => parse(&text, &path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => EnvFile::default(),
+        Err(error) => EnvFile {
+            problems: vec![format!("{} cannot be read: {error}", path.display())],
+            ..EnvFile::default()
+        },
     }
 }
 
-fn settings(text: &str, path: &Path) -> Result<HashMap<String, String>, Vec<String>> {
+fn parse(text: &str, path: &Path) -> EnvFile {
     let path = path.display();
-    // The line itself is not shown: it may hold a secret.
-    let settings =
-        dotenvy::from_read_iter(text.as_bytes()).collect::<Result<HashMap<_, _>, _>>().map_err(|_| {
-            vec![format!(
-                "{path} has a line that is no NAME=VALUE; values with blanks, # or $ need 'single quotes'"
-            )]
-        })?;
+    let (lines, bad): (Vec<_>, Vec<_>) = dotenvy::from_read_iter(text.as_bytes()).partition(Result::is_ok);
+    let mut settings: HashMap<_, _> = lines.into_iter().flatten().collect();
+    if !bad.is_empty() {
+        // The line itself is not shown: it may hold a secret.
+        let problem = format!(
+            "{path} has a line that is no NAME=VALUE; values with blanks, # or $ need 'single quotes'"
+        );
+        return EnvFile { settings, problems: vec![problem] };
+    }
     // The same file without any `$` that dotenvy would expand. A line that cannot be read without it has one.
     let marked = text.replace('$', &MARK.to_string()).replace(&format!("\\{MARK}"), "\\$");
     let marked: HashMap<_, _> = dotenvy::from_read_iter(marked.as_bytes()).flatten().collect();
     let literal = |name: &str| marked.get(name).map(|value| value.replace(MARK, "$"));
-    let expanded = LITERAL.into_iter().filter(|name| literal(name).as_ref() != settings.get(*name));
-    let problems: Vec<_> = expanded
-        .map(|name| {
-            format!("{name} in {path} has a $, which stands for another setting there: put the value into 'single quotes'")
-        })
-        .collect();
-    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    let mut problems = Vec::new();
+    for name in
+        LITERAL.into_iter().filter(|name| literal(name).as_ref() != settings.get(*name)).collect::<Vec<_>>()
+    {
+        settings.remove(name);
+        problems.push(format!(
+            "{name} in {path} has a $, which stands for another setting there: put the value into 'single quotes'"
+        ));
+    }
+    EnvFile { settings, problems }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<HashMap<String, String>, Vec<String>> {
-        settings(text, Path::new("/shop/.env"))
+    fn read(text: &str) -> EnvFile {
+        parse(text, Path::new("/shop/.env"))
     }
 
     fn check_password(line: &str, password: &str) {
-        let settings = read(&format!("PORT=3000\nADMIN_PASSWORD={line}\n")).unwrap();
-        assert_eq!(settings["ADMIN_PASSWORD"], password);
+        let EnvFile { settings, problems } = read(&format!("PORT=3000\nADMIN_PASSWORD={line}\n"));
+        assert_eq!((settings["ADMIN_PASSWORD"].as_str(), problems.len()), (password, 0));
     }
 
     #[test]
@@ -82,8 +96,8 @@ mod tests {
             "'a'hunter2$b",
             "hunter2$sword x",
         ] {
-            let problems =
-                read(&format!("PORT=3000\nexport ADMIN_PASSWORD={value}\nMONGO_URI={value}\n")).unwrap_err();
+            let text = format!("PORT=3000\nexport ADMIN_PASSWORD={value}\nMONGO_URI={value}\n");
+            let problems = read(&text).problems;
             let text = problems.join("\n");
             assert_eq!(problems.len(), 2, "{value}: {text}");
             assert!(
@@ -95,9 +109,15 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_cannot_be_read_hides_no_other() {
+        let EnvFile { settings, problems } = read("ADMIN_PASSWORD=hunter2 and more\nPORT=no\n");
+        assert_eq!((settings["PORT"].as_str(), problems.len()), ("no", 1));
+    }
+
+    #[test]
     fn other_settings_may_stand_for_each_other() {
         let text = "NAME=shop.example\nCORS_ORIGINS=https://$NAME\nOTHER=$NAME x\nADMIN_PASSWORD=hunter2\n";
-        let settings = read(text).unwrap();
+        let settings = read(text).settings;
         assert_eq!(settings["CORS_ORIGINS"], "https://shop.example");
     }
 }

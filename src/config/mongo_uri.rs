@@ -14,7 +14,10 @@ pub fn check(uri: &str) -> Result<(), String> {
         return Ok(());
     }
     let (base, options) = uri.split_once('?').unwrap_or((uri, ""));
-    if is_valid(base) {
+    let names = || options.split('&').map(|option| option.split('=').next().unwrap_or(option));
+    // Otherwise the question mark is one of a password, and what follows a part of it.
+    let has_options = names().all(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    if has_options && is_valid(base) {
         let with_slash = if base.splitn(4, '/').count() == 4 { base.to_owned() } else { format!("{base}/") };
         let is_wrong = |option: &&str| !is_valid(&format!("{with_slash}?{option}"));
         let names: Vec<_> = options
@@ -30,7 +33,7 @@ pub fn check(uri: &str) -> Result<(), String> {
         });
     }
     let without_path = base.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-    if is_valid(&without_path) {
+    if has_options && is_valid(&without_path) {
         return Err("MONGO_URI has a path that is no name of a database".into());
     }
     Err("MONGO_URI is no connection string like mongodb://user:password@host:27017/flashsale?replicaSet=rs0; in the user \
@@ -74,6 +77,8 @@ mod tests {
         says("mongodb://app:hunter2@a.example/shop?directConnection=maybe&tls=true", ": directConnection");
         says("mongodb://app:hunter2@a.example/a%20name", "name of a database");
         says("mongodb://app:hun/hunter2@a.example/shop", "percent-encoded");
+        says("mongodb://app:4711?hunter2@a.example/shop", "percent-encoded");
+        says("mongodb://app:4711?hunter2@a.example/shop?tls=true&w=1", "percent-encoded");
         says("localhost:27017", "connection string");
     }
 

@@ -41,6 +41,56 @@ fn every_problem_is_reported_at_once() {
 }
 
 #[test]
+fn what_could_not_be_read_is_not_called_missing() {
+    let settings = [("PORT", "no"), ("ADMIN_EMAIL", "ada"), ("MONGO_URI", "mongodb://db.example/shop")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let problems = Config::read(&settings, vec!["a line of .env cannot be read".into()]).unwrap_err().0;
+    let [file, port, email] = problems.as_slice() else { panic!("{problems:?}") };
+    assert!(file.contains(".env") && port.contains("PORT") && email.contains("ADMIN_EMAIL"), "{problems:?}");
+}
+
+#[test]
+fn the_first_admin_is_somebody() {
+    let problems = |email: &str, password: &str| {
+        let settings = [("ADMIN_EMAIL", email), ("ADMIN_PASSWORD", password)];
+        read(&settings).map_or_else(|error| error.0.len(), |_| 0)
+    };
+    let characters = |count: usize| "é".repeat(count);
+    assert_eq!(problems("ada@shop.example", &characters(12)), 0);
+    assert_eq!(problems("ada@shop.example", &characters(128)), 0);
+    assert_eq!(problems("ada@shop.example", &characters(11)), 1);
+    assert_eq!(problems("ada@shop.example", &characters(129)), 1);
+    assert_eq!(problems("Ada <ada@shop.example>", &characters(12)), 1);
+    // All that is wrong is told, what is missing as well.
+    assert_eq!(problems("ada", &characters(11)), 2);
+    assert_eq!(problems("ada", ""), 2);
+    assert_eq!(problems("", &characters(12)), 1);
+}
+
+#[test]
+fn a_secret_is_taken_as_it_is() {
+    let secret = " kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1 ";
+    let settings =
+        [("JWT_SECRET", secret), ("ADMIN_EMAIL", " ada@shop.example "), ("ADMIN_PASSWORD", secret)];
+    let config = read(&settings).unwrap();
+    let admin = config.admin.unwrap();
+    assert_eq!((admin.email.as_str(), admin.password.reveal()), ("ada@shop.example", secret));
+    let Database::Embedded { jwt_secret: Some(jwt_secret), .. } = config.database else { panic!() };
+    assert_eq!(jwt_secret.reveal(), secret);
+    assert!(read(&[("JWT_SECRET", &secret[1..33])]).is_ok());
+    assert!(read(&[("JWT_SECRET", &secret[1..32])]).is_err());
+}
+
+#[test]
+fn every_origin_or_those_that_are_listed() {
+    let origins = |text: &str| read(&[("CORS_ORIGINS", text)]).map(|config| config.cors_origins);
+    assert_eq!(origins("*").unwrap(), CorsOrigins::Any);
+    let listed = CorsOrigins::List(vec!["https://a.example".into(), "http://localhost:5173".into()]);
+    assert_eq!(origins("https://a.example, http://localhost:5173").unwrap(), listed);
+    assert!(origins("https://a.example,*").is_err());
+}
+
+#[test]
 fn a_uri_needs_a_secret() {
     let error = read(&[("MONGO_URI", "mongodb://db.example/shop")]).unwrap_err();
     assert!(error.to_string().contains("JWT_SECRET is missing"));

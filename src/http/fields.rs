@@ -6,15 +6,12 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use email_address::EmailAddress;
 use mongodb::bson::oid::ObjectId;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, FieldError, Result};
 use crate::timestamp::Timestamp;
 
-/// The longest address that mail can be sent to (RFC 5321, 4.5.3.1.3), in characters.
-pub const EMAIL_CHARACTERS_MAX: usize = 254;
 /// The longest link to a picture, in characters.
 pub const URL_CHARACTERS_MAX: usize = 2_048;
 
@@ -181,10 +178,12 @@ pub fn integer(bounds: RangeInclusive<i64>) -> impl FnOnce(Value) -> Rule<i64> {
 /// An e-mail address, in lower case: addresses are compared without case.
 pub fn email(value: Value) -> Rule<String> {
     let text = text(value)?.trim().to_lowercase();
-    if text.chars().count() > EMAIL_CHARACTERS_MAX || !EmailAddress::is_valid(&text) {
-        return Err(format!("must be an e-mail address of at most {EMAIL_CHARACTERS_MAX} characters"));
+    if crate::email::is_address(&text) {
+        Ok(text)
+    } else {
+        let characters_max = crate::email::CHARACTERS_MAX;
+        Err(format!("must be an e-mail address, without a name, of at most {characters_max} characters"))
     }
-    Ok(text)
 }
 
 /// An absolute http or https URL, after blanks at both ends are cut off.

@@ -178,7 +178,9 @@ async fn a_rehearsal_that_is_to_outlive_its_terminal_does() {
     let rehearsal = at(&shop, &shop.settings(), &["--buyers", "60", "--rate", "20"]);
     // As `nohup` does it.
     let mut deaf = Command::new("sh");
-    deaf.args(["-c", r#"trap "" HUP; exec "$0" "$@""#]).arg(rehearsal.get_program()).args(rehearsal.get_args());
+    deaf.args(["-c", r#"trap "" HUP; exec "$0" "$@""#])
+        .arg(rehearsal.get_program())
+        .args(rehearsal.get_args());
     deaf.env_clear().envs(rehearsal.get_envs().filter_map(|(name, value)| Some((name, value?))));
     deaf.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut rehearsal = Rehearsal::start(deaf);
