@@ -264,7 +264,7 @@ fn routes(app: AppState) -> Router {
         .merge(openapi::router(document))
         .merge(storefront::router())
         .fallback(|| async {
-            Error::NotFound { detail: "No route has this path; GET /docs lists them all." }
+            Error::NotFound { detail: "No route has this path; GET /docs lists those of the API." }
         })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app)

@@ -19,7 +19,7 @@ const AFTER_HELP: &str = "\
 Settings (environment, or .env in the working directory), with their defaults:
   PORT=3000, HOST=127.0.0.1   where to listen
   MONGO_URI                   the database; unset: a MongoDB of its own
-  JWT_SECRET                  signs the tokens, 32 bytes or more; required with MONGO_URI
+  JWT_SECRET                  signs the tokens, 32 bytes or more, no placeholder; required with MONGO_URI
   ADMIN_EMAIL, ADMIN_PASSWORD the first admin, made if there is no such user
   DATA_DIR=.data              the data of the MongoDB of its own
   MONGOD                      the program for it; unset: the one in PATH, or one that is fetched

@@ -8,6 +8,7 @@
 pub mod events;
 pub mod feed;
 pub mod message;
+pub mod pace;
 pub mod request;
 pub mod room;
 pub mod rooms;

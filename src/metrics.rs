@@ -41,6 +41,8 @@ pub struct Metrics {
     pub batch_seconds: Histogram,
     /// Products in one transaction.
     pub transaction_products: Histogram,
+    /// Transactions that were run again in halves, since one of their products was in the way of the others.
+    pub transactions_split: Counter,
     /// Tries of a batch that had to be repeated, by what was in the way.
     pub retries: Family<RetryLabel, Counter>,
     /// Commits that got no answer.
@@ -100,6 +102,7 @@ impl Default for Metrics {
             batch_purchases: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             batch_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
             transaction_products: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            transactions_split: Counter::default(),
             retries: Family::default(),
             commits_in_doubt: Counter::default(),
             lanes: Gauge::default(),
@@ -126,6 +129,8 @@ impl Metrics {
         let what = "Products in one transaction";
         registry.register("transaction_products", what, self.transaction_products.clone());
         registry.register("batch_retries", "Tries of a batch that had to be repeated", self.retries.clone());
+        let what = "Transactions that were run again in halves, as one product was in the way of the others";
+        registry.register("transactions_split", what, self.transactions_split.clone());
         registry.register("commits_in_doubt", "Commits that got no answer", self.commits_in_doubt.clone());
         registry.register("lanes", "Products that have a lane", self.lanes.clone());
         let what = "Connections of clients that are open";

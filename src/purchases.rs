@@ -15,6 +15,7 @@ pub mod gate;
 pub mod knowledge;
 pub mod lane;
 pub mod lanes;
+pub mod memory;
 pub mod model;
 pub mod orphan;
 pub mod places;

@@ -56,7 +56,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
 /// One purchase by somebody new. The product after it.
 async fn buy(store: &Store, product_id: Id, state: SaleState) -> Outcome<SaleState> {
     let purchase = documents::purchase(product_id, state.purchase_count + 1);
-    let mut change = Change { product_id, state, units: 1, purchases: vec![purchase] };
+    let mut change = Change { product_id, state, units: 1, purchases: vec![purchase], has_collided: false };
     let mut session = commit::begin(store).await?;
     let state = commit::take_from_one(store, &mut session, &change).await?;
     let state = state.ok_or("somebody else changed the product")?;

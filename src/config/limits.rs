@@ -134,6 +134,8 @@ pub struct Limits {
     /// The buyers, and their purchases with a key, that one lane remembers; beyond it they are read for each batch. Some
     /// 100 bytes each, and the key.
     pub lane_buyers_max: usize,
+    /// The same of all lanes together; beyond it, each forgets its own with its next batch.
+    pub buyers_max: usize,
     /// The purchases of another server that a lane reads to catch up; beyond it, it forgets its buyers.
     pub catch_up_purchases_max: usize,
     /// The time without a purchase after which a lane retires.
@@ -246,6 +248,7 @@ impl Default for Limits {
             transaction_products_max: 500,
             commits_in_flight_max: cores().clamp(2, 8),
             lane_buyers_max: 200_000,
+            buyers_max: 2_000_000,
             catch_up_purchases_max: 10_000,
             lane_idle_ms_max: 60_000,
             refusals_checked_burst: 100,

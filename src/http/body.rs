@@ -76,7 +76,9 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Whether the body is compressed, which none may be: a small one may hide a huge one.
 fn is_encoded(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
+    headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 async fn read(body: HttpBody, limits: &Limits) -> Result<Bytes> {

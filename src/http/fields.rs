@@ -190,7 +190,9 @@ pub fn email(value: Value) -> Rule<String> {
 pub fn http_url(value: Value) -> Rule<String> {
     let text = text(value)?.trim().to_owned();
     // The parser makes URLs out of more than what a browser's address line is meant for.
-    let is_written_out = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme))
+    let has_scheme =
+        |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    let is_written_out = ["http://", "https://"].into_iter().any(has_scheme)
         && !text.chars().any(|character| character.is_whitespace() || character.is_control());
     let valid = is_written_out
         && text.chars().count() <= URL_CHARACTERS_MAX

@@ -95,7 +95,7 @@ fn error_of(status: StatusCode) -> Error {
     match status {
         // A path that is no UTF-8 comes as 400: there is nothing at such a path.
         StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => {
-            Error::NotFound { detail: "No route has this path; GET /docs lists them all." }
+            Error::NotFound { detail: "No route has this path; GET /docs lists those of the API." }
         }
         StatusCode::METHOD_NOT_ALLOWED => Error::MethodNotAllowed,
         StatusCode::SERVICE_UNAVAILABLE => Error::Overloaded { detail: "Try again in a moment." },

@@ -144,7 +144,14 @@ impl FeedTask {
             let end = match timeout(self.silence_max, self.open()).await {
                 Ok(Ok(stream)) => self.follow(stream, primary).await,
                 Ok(Err(error)) => End::Broken(error),
-                Err(_) => End::Silent,
+                Err(_) => {
+                    // The database answers others: so it still reads its log up to what this stream has heard last, and would
+                    // from the same place the next time.
+                    if !self.pulse.is_late() {
+                        self.token = None;
+                    }
+                    End::Silent
+                }
             };
             self.lost();
             match end {

@@ -72,7 +72,6 @@ pub enum End {
 pub struct Seat {
     /// The room.
     pub room: Arc<Room>,
-    shared: Arc<Shared>,
     wants_purchases: bool,
 }
 
@@ -92,18 +91,13 @@ impl Room {
     }
 
     /// Takes a seat, and hears the news from now on.
-    pub fn sit(
-        self: &Arc<Self>,
-        shared: Arc<Shared>,
-        wants_purchases: bool,
-    ) -> (Seat, watch::Receiver<Arc<News>>) {
+    pub fn sit(self: &Arc<Self>, wants_purchases: bool) -> (Seat, watch::Receiver<Arc<News>>) {
         let number = self.watchers.fetch_add(1, Ordering::AcqRel);
-        shared.watchers.fetch_add(1, Ordering::Relaxed);
         if wants_purchases && self.purchase_watchers.fetch_add(1, Ordering::AcqRel) == 0 {
             self.woken.notify_one();
         }
         let receiver = self.groups[number % GROUPS].subscribe();
-        (Seat { room: self.clone(), shared, wants_purchases }, receiver)
+        (Seat { room: self.clone(), wants_purchases }, receiver)
     }
 
     /// The number of the product's purchases, as far as it was told.
@@ -119,7 +113,6 @@ impl Room {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.shared.watchers.fetch_sub(1, Ordering::Relaxed);
         if self.wants_purchases {
             self.room.purchase_watchers.fetch_sub(1, Ordering::AcqRel);
         }
@@ -196,16 +189,16 @@ impl RoomTask {
             if self.room.is_empty() && self.shared.close_if_empty(&self.room) {
                 return;
             }
-            let due = self.told_at + self.shared.interval();
-            tokio::select! {
-                () = sleep_until(due) => {}
-                () = shutdown.cancelled() => {}
-            }
+            self.wait_until(self.told_at + self.shared.interval_min()).await;
+            // Signs of life are few, and who has just come is one.
+            let watchers = if self.has_news() { self.room.watchers.load(Ordering::Acquire) } else { 0 };
+            let turn = self.shared.pace.take(watchers, Instant::now());
+            self.wait_until(turn.start).await;
             // What happens from here on is told the next time.
             self.changes.mark_unchanged();
             feed.mark_unchanged();
             let news = self.news().await;
-            self.tell(news).await;
+            self.tell(news, turn.length.max(self.shared.interval_min())).await;
         }
         self.shared.close(&self.room);
     }
@@ -268,15 +261,34 @@ impl RoomTask {
         self.room.tail.catch_up(&self.shared.store, product).await
     }
 
-    async fn tell(&mut self, news: News) {
+    /// Whether there is something to tell everybody.
+    fn has_news(&self) -> bool {
+        let (entry, last) = (&self.room.entry, &self.last);
+        let version = entry.current().map(|product| product.version);
+        let is_live = self.shared.feed.state() == FeedState::Live;
+        let has_recovered = is_live && version.is_some() && last.stale.is_some();
+        let is_lost = !is_live && last.stale.is_none();
+        let is_newer = version.is_some_and(|version| version != last.product.version);
+        has_recovered || is_lost || is_newer || entry.is_deleted()
+    }
+
+    /// Unless the server shuts down before.
+    async fn wait_until(&self, moment: Instant) {
+        tokio::select! {
+            () = sleep_until(moment) => {}
+            () = self.shared.shutdown.cancelled() => {}
+        }
+    }
+
+    async fn tell(&mut self, news: News, time: Duration) {
         self.last = Arc::new(news);
         self.told_at = Instant::now();
         let is_crowd = self.room.watchers.load(Ordering::Acquire) > TOLD_AT_ONCE_MAX;
-        let pause = self.shared.interval() / u32::try_from(GROUPS).unwrap_or(1);
+        let pause = time / u32::try_from(GROUPS).unwrap_or(1);
         for (number, group) in (1..).zip(&self.room.groups) {
             group.send_replace(self.last.clone());
             if is_crowd && self.last.end.is_none() {
-                sleep_until(self.told_at + pause * number).await;
+                self.wait_until(self.told_at + pause * number).await;
             }
         }
     }

@@ -1,7 +1,6 @@
 //! The rooms of this server: one for each product that somebody watches.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::feed::Feed;
+use super::pace::Pace;
 use super::room::{News, Room, RoomTask};
 use super::subscription::Subscription;
 use super::tail::Tail;
@@ -44,8 +44,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Ends everything.
     pub shutdown: CancellationToken,
-    /// Seats taken, in all rooms.
-    pub watchers: AtomicUsize,
+    /// How much is told.
+    pub pace: Pace,
     /// The turns to read for those who have fallen behind.
     pub late_reads: Semaphore,
     /// The limits.
@@ -74,7 +74,7 @@ impl Rooms {
             feed,
             metrics,
             shutdown,
-            watchers: AtomicUsize::new(0),
+            pace: Pace::new(limits.stock_messages_per_second_max),
             late_reads: Semaphore::new(LATE_READS_MAX),
             limits: limits.clone(),
             heartbeat: Limits::milliseconds(limits.heartbeat_ms),
@@ -171,12 +171,9 @@ impl Shared {
         remove(&mut self.lock(), room);
     }
 
-    /// The shortest time between two changes of a product as its watchers see them: longer when there are many of them.
-    pub fn interval(&self) -> Duration {
-        let watchers = self.watchers.load(Ordering::Relaxed);
-        let needed_ms = watchers * 1_000 / self.limits.stock_messages_per_second_max.max(1);
-        let needed_ms = u64::try_from(needed_ms).unwrap_or(u64::MAX);
-        Limits::milliseconds(needed_ms.max(self.limits.stock_interval_ms_min))
+    /// The shortest time between two changes of a product as its watchers see them.
+    pub fn interval_min(&self) -> Duration {
+        Limits::milliseconds(self.limits.stock_interval_ms_min)
     }
 }
 

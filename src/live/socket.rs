@@ -93,12 +93,23 @@ struct Socket {
     _place: Place,
 }
 
-/// The connection is to be closed, with this code and reason; none when it is gone already.
-struct Close(Option<CloseFrame>);
+/// How the connection ends.
+enum Close {
+    /// It is gone.
+    Gone,
+    /// The client closes it, and gets its close back (RFC 6455, 5.5.1).
+    Asked,
+    /// With this code and reason, and if it was a message, with what was wrong with it.
+    Because(CloseFrame, Option<Error>),
+}
 
 impl Close {
     fn because(code: u16, reason: impl Into<Utf8Bytes>) -> Self {
-        Self(Some(CloseFrame { code, reason: reason.into() }))
+        Self::Because(CloseFrame { code, reason: reason.into() }, None)
+    }
+
+    fn bad_message(code: u16, reason: &'static str, error: Error) -> Self {
+        Self::Because(CloseFrame { code, reason: reason.into() }, Some(error))
     }
 }
 
@@ -122,14 +133,21 @@ impl Socket {
             close = self.serve() => Some(close),
             () = app.closing() => None,
         };
-        let Close(frame) = close.unwrap_or_else(|| self.goodbye());
-        if let Some(frame) = frame {
-            // It may be gone, or too slow: then it learns nothing.
-            drop(timeout(self.send_max, self.socket.send(Frame::Close(Some(frame)))).await);
-            // What it has still on the way would reset the connection, and perhaps before it has read why.
-            let answer = async { while let Some(Ok(_)) = self.socket.recv().await {} };
-            drop(timeout(Duration::from_millis(CLOSE_MS_MAX), answer).await);
+        match close.unwrap_or_else(|| self.goodbye()) {
+            Close::Gone => return,
+            Close::Asked => {}
+            Close::Because(frame, error) => {
+                // It may be gone, or too slow: then it learns nothing.
+                if let Some(error) = error {
+                    drop(self.error(&error, None).await);
+                }
+                drop(timeout(self.send_max, self.socket.send(Frame::Close(Some(frame)))).await);
+            }
         }
+        // Sends what is still to be sent. And what the client has still on the way would reset the connection, perhaps before
+        // it has read why.
+        let answer = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+        drop(timeout(Duration::from_millis(CLOSE_MS_MAX), answer).await);
     }
 
     async fn serve(&mut self) -> Close {
@@ -141,8 +159,8 @@ impl Socket {
             let step = tokio::select! {
                 frame = self.socket.recv() => match frame {
                     Some(Ok(frame)) => self.receive(frame).await,
-                    Some(Err(error)) => Err(refused(error)),
-                    None => Err(Close(None)),
+                    Some(Err(error)) => Err(self.unreadable(error)),
+                    None => Err(Close::Gone),
                 },
                 (next, index) = next(&mut self.subscriptions, self.told) => self.tell(next, index).await,
                 _ = pings.tick() => self.send([Frame::Ping(axum::body::Bytes::new())]).await,
@@ -160,7 +178,7 @@ impl Socket {
             Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) => 0,
         };
         if bytes > self.app.limits().socket_message_bytes_max {
-            return Err(too_large());
+            return Err(self.too_large());
         }
         let text = match frame {
             Frame::Text(text) => text,
@@ -169,7 +187,7 @@ impl Socket {
                 self.count_message().await?;
                 return self.error(&Error::invalid("message", "must be text"), None).await;
             }
-            Frame::Close(_) => return Err(Close(None)),
+            Frame::Close(_) => return Err(Close::Asked),
         };
         self.count_message().await?;
         let request = match SocketRequest::parse(&text, self.app.limits().socket_subscriptions_max) {
@@ -235,11 +253,32 @@ impl Socket {
         for frame in frames {
             match timeout(send_max, self.socket.send(frame)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Close(None)),
+                Ok(Err(_)) => return Err(Close::Gone),
                 Err(_) => return Err(Close::because(close_code::POLICY, "too slow")),
             }
         }
         Ok(())
+    }
+
+    /// What cannot be read: too large, or no WebSocket message.
+    fn unreadable(&self, error: axum::Error) -> Close {
+        match error.into_inner().downcast_ref() {
+            Some(tungstenite::Error::Capacity(_)) => self.too_large(),
+            Some(tungstenite::Error::Protocol(_)) => {
+                Close::because(close_code::PROTOCOL, "no WebSocket frame")
+            }
+            Some(tungstenite::Error::Utf8(_)) => {
+                let (reason, detail) = ("the text is no UTF-8", "The message is no UTF-8.".into());
+                Close::bad_message(close_code::INVALID, reason, Error::MalformedJson { detail })
+            }
+            _ => Close::Gone,
+        }
+    }
+
+    fn too_large(&self) -> Close {
+        let body_bytes_max = self.app.limits().socket_message_bytes_max;
+        let error = Error::PayloadTooLarge { body_bytes_max };
+        Close::bad_message(close_code::SIZE, "a message is too large", error)
     }
 
     fn goodbye(&self) -> Close {
@@ -260,18 +299,4 @@ async fn next(subscriptions: &mut [Subscription], start: usize) -> (Next, usize)
     let (next, index, _) =
         select_all(after.iter_mut().chain(before).map(|subscription| Box::pin(subscription.next()))).await;
     (next, (start + index) % count)
-}
-
-/// What cannot be read: too large, or no WebSocket message.
-fn refused(error: axum::Error) -> Close {
-    match error.into_inner().downcast_ref() {
-        Some(tungstenite::Error::Capacity(_)) => too_large(),
-        Some(tungstenite::Error::Protocol(_)) => Close::because(close_code::PROTOCOL, "no WebSocket frame"),
-        Some(tungstenite::Error::Utf8(_)) => Close::because(close_code::INVALID, "the text is no UTF-8"),
-        _ => Close(None),
-    }
-}
-
-fn too_large() -> Close {
-    Close::because(close_code::SIZE, "a message is too large")
 }

@@ -78,7 +78,7 @@ impl Subscription {
     /// # Errors
     /// `validation_failed` when too many purchases were missed.
     pub fn new(room: Arc<Room>, shared: Arc<Shared>, purchases: Option<Option<i64>>) -> Result<Self> {
-        let (seat, news) = room.sit(shared.clone(), purchases.is_some());
+        let (seat, news) = room.sit(purchases.is_some());
         let count = news.borrow().product.purchase_count;
         let sequence = purchases.map(|after| after.unwrap_or(count));
         let missed_max = shared.limits.missed_purchases_max;

@@ -11,7 +11,7 @@ use crate::timestamp::Timestamp;
 pub struct ProductFilter {
     /// Those whose sale stands so.
     pub status: Option<Status>,
-    /// Those whose name has each of these words, in lower case.
+    /// Those whose name has each of these words, as `folded` makes them.
     pub words: Vec<String>,
 }
 

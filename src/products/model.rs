@@ -32,7 +32,7 @@ pub struct Product {
     pub id: ObjectId,
     /// What is sold.
     pub name: String,
-    /// The name in lower case, for the search.
+    /// The name as `folded` makes it, for the search.
     pub name_folded: String,
     /// Told about it.
     pub description: Option<String>,
@@ -186,4 +186,9 @@ impl ProductView {
             updated_at: product.updated_at.into(),
         }
     }
+}
+/// `text` as it is searched: whatever differs in case alone is the same. By way of the upper case, and each character by itself:
+/// so a final sigma is a sigma, and ß is ss.
+pub fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }

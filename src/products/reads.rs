@@ -82,7 +82,7 @@ async fn read_page(
 ) -> Result<Reading<PageBasis>> {
     let (structure, read_at) = (app.catalogue().cache().structure(), Instant::now());
     let now = app.pulse().database_time();
-    let products = app.catalogue().list(filter, page, now).await?;
+    let mut products = app.catalogue().list(filter, page, now).await?;
     let basis = PageBasis {
         ids: products.items.iter().map(|product| product.id).collect(),
         next_cursor: products.next_cursor.clone(),
@@ -91,6 +91,8 @@ async fn read_page(
         structure,
         written: Mutex::default(),
     };
+    // Memory may know of a later sale than the query, and what belongs to the page by then.
+    products.items.retain(|product| filter.status.is_none_or(|status| product.status(now) == status));
     let answer = Rendered::digested(&products.map(|product| ProductView::of(&product, now)))?;
     Ok(Reading { answer, basis })
 }

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::filter::{ProductCursor, ProductFilter};
-use super::model::{Product, ProductView, Status};
+use super::model::{Product, ProductView, Status, folded};
 use super::reads;
 use super::request::{ChangeProductRequest, CreateProductRequest, RestockRequest};
 use crate::app::AppState;
@@ -64,7 +64,7 @@ async fn list_products(
         if value.chars().any(char::is_control) {
             return Err("must have no control characters".into());
         }
-        let mut words: Vec<_> = value.to_lowercase().split_whitespace().map(str::to_owned).collect();
+        let mut words: Vec<_> = folded(value).split_whitespace().map(str::to_owned).collect();
         words.sort_unstable();
         words.dedup();
         if words.len() > search_words_max {
@@ -126,7 +126,7 @@ async fn get_product(State(app): State<AppState>, id: PathId, headers: HeaderMap
     patch, path = "/products/{id}", tag = "products", operation_id = "changeProduct",
     params(
         ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
-        ("If-Match" = String, Header, description = "The ETag of the product that you read, or `*`", example = "\"8-live\""),
+        ("If-Match" = String, Header, description = "The ETag of the product that you read, or its version in quotes; or `*`", example = "\"8-live\""),
     ),
     request_body = ChangeProductRequest,
     responses((status = OK, description = "The changed product", body = ProductView, headers(("ETag" = String, description = "For If-Match")))),

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::cache::ProductCache;
 use super::filter::{ProductCursor, ProductFilter};
-use super::model::Product;
+use super::model::{Product, folded};
 use super::request::{
     ChangeProductRequest, CreateProductRequest, END_BEFORE_START, START_AFTER_END, STOCK_MAX,
 };
@@ -172,7 +172,7 @@ impl Catalogue {
         let began = Instant::now();
         let product = Product {
             id: ObjectId::new(),
-            name_folded: request.name.to_lowercase(),
+            name_folded: folded(&request.name),
             name: request.name,
             description: request.description,
             image_url: request.image_url,
@@ -338,7 +338,7 @@ fn change_document(request: &ChangeProductRequest, now: Timestamp) -> Option<Doc
     let mut set = Document::new();
     if let Some(name) = &request.name {
         set.insert("name", name);
-        set.insert("nameFolded", name.to_lowercase());
+        set.insert("nameFolded", folded(name));
     }
     if let Some(description) = &request.description {
         set.insert("description", description.clone());

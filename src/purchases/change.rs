@@ -23,6 +23,8 @@ pub struct Change {
     pub units: i64,
     /// The purchases, by `sequence`; their `purchased_at` is still to be set.
     pub purchases: Vec<Purchase>,
+    /// The last change of this product collided with somebody's transaction, who may hold it for long.
+    pub has_collided: bool,
 }
 
 impl Change {

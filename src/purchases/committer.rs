@@ -7,7 +7,8 @@
 //! waits for the database, so nobody waits for anybody, and no transaction waits to be filled.
 //!
 //! Lanes share a transaction and nothing else: if one of them is in the way of the others, the transaction is run again
-//! in halves, until it stands alone.
+//! in halves, until it stands alone. Who has stood alone shares none with the others until it has got through: whatever holds
+//! its product may hold it for long.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ impl Commits {
             changes,
             changes_max: limits.lanes_max,
             waiting: VecDeque::new(),
+            collided: VecDeque::new(),
             turns: Arc::new(Semaphore::new(limits.commits_in_flight_max)),
             products_max: limits.transaction_products_max,
             purchases_max: limits.batch_purchases_max,
@@ -98,6 +100,8 @@ struct Committer {
     changes_max: usize,
     /// What did not fit into the transaction of its round.
     waiting: VecDeque<Pending>,
+    /// The same of those who were in the way of others.
+    collided: VecDeque<Pending>,
     turns: Arc<Semaphore>,
     products_max: usize,
     purchases_max: usize,
@@ -109,13 +113,14 @@ impl Committer {
     async fn run(mut self) {
         // Who waits for a turn for too long gives up by himself.
         while let Ok(turn) = self.turns.clone().acquire_owned().await {
-            if self.waiting.is_empty() && !self.gather().await {
+            if self.waiting.is_empty() && self.collided.is_empty() && !self.gather().await {
                 return;
             }
             let group = self.next_group();
             if !group.is_empty() {
                 self.metrics.transaction_products.observe(group.len() as f64);
-                self.store.spawn(commit_in_turn(self.store.clone(), group, turn));
+                let transactions = commit_in_turn(self.store.clone(), self.metrics.clone(), group, turn);
+                self.store.spawn(transactions);
             }
         }
     }
@@ -128,7 +133,7 @@ impl Committer {
             () = self.round.closed() => None,
         };
         let Some(first) = first else { return false };
-        self.waiting.push_back(first);
+        self.line_up(first);
         let (way_in, next_changes) = mpsc::channel(self.changes_max);
         self.round.send_if_modified(|round| {
             round.last_way_in = Some(round.way_in.downgrade());
@@ -138,43 +143,55 @@ impl Committer {
             false
         });
         while let Some(next) = self.changes.recv().await {
-            self.waiting.push_back(next);
+            self.line_up(next);
         }
         self.changes = next_changes;
         true
     }
 
+    fn line_up(&mut self, pending: Pending) {
+        let line = if pending.change.has_collided { &mut self.collided } else { &mut self.waiting };
+        line.push_back(pending);
+    }
+
     /// The changes of the next transaction, in order of arrival, without those that were given up.
     fn next_group(&mut self) -> Vec<Pending> {
+        let line = if self.waiting.is_empty() { &mut self.collided } else { &mut self.waiting };
         let mut group = Vec::new();
         let mut purchases = 0;
-        while let Some(next) = self.waiting.front() {
+        while let Some(next) = line.front() {
             purchases += next.change.purchases.len();
             if group.len() == self.products_max || (!group.is_empty() && purchases > self.purchases_max) {
                 break;
             }
-            group.extend(self.waiting.pop_front().filter(Pending::begin));
+            group.extend(line.pop_front().filter(Pending::begin));
         }
         group
     }
 }
 
 /// Holds the turn as long as somebody waits for the outcome: a transaction that hangs is not waited for longer.
-async fn commit_in_turn(store: Store, group: Vec<Pending>, turn: OwnedSemaphorePermit) {
+async fn commit_in_turn(
+    store: Store,
+    metrics: Arc<Metrics>,
+    group: Vec<Pending>,
+    turn: OwnedSemaphorePermit,
+) {
     let deadline = group.iter().map(|pending| pending.deadline).max().unwrap_or_else(Instant::now);
-    let transactions = store.spawn(commit_apart(store.clone(), group));
+    let transactions = store.spawn(commit_apart(store.clone(), metrics, group));
     let _ = timeout_at(deadline, transactions).await;
     drop(turn);
 }
 
 /// Commits the group in one transaction, or, where one is in the way of the others, in several.
-async fn commit_apart(store: Store, group: Vec<Pending>) {
+async fn commit_apart(store: Store, metrics: Arc<Metrics>, group: Vec<Pending>) {
     let mut groups = vec![group];
     while let Some(group) = groups.pop() {
         let mut again = transact(&store, group).await;
         if again.is_empty() {
             continue;
         }
+        metrics.transactions_split.inc();
         // One half after the other: by the time the second one comes, the rival of the first has often gone.
         groups.push(again.split_off(again.len() / 2));
         groups.push(again);

@@ -220,7 +220,8 @@ impl Knowledge {
         Ok(())
     }
 
-    fn forget(&mut self) {
+    /// Knows the buyers no more, as of now.
+    pub fn forget(&mut self) {
         self.buyers = Buyers::unknown();
         self.followed = self.state.purchase_count;
     }
@@ -249,15 +250,7 @@ impl Knowledge {
     ///
     /// # Errors
     /// Those of a read.
-    pub async fn learn(
-        &mut self,
-        store: &Store,
-        limits: &Limits,
-        users: impl Iterator<Item = Id> + Clone,
-    ) -> Result<()> {
-        if self.buyers.count() > limits.lane_buyers_max {
-            self.forget();
-        }
+    pub async fn learn(&mut self, store: &Store, users: impl Iterator<Item = Id> + Clone) -> Result<()> {
         if self.is_behind() {
             return Ok(());
         }
@@ -278,12 +271,17 @@ impl Knowledge {
             return Ok(());
         }
         let history = doc! { "productId": self.product_id, "userId": { "$in": users } };
-        let purchases: Vec<Purchase> =
-            store.read_sale(async { store.purchases.find(history).await?.try_collect().await }).await?;
-        for purchase in &purchases {
-            self.buyers.record(purchase);
-        }
-        Ok(())
+        // Where the limit is high they may have a thousand each: none is kept for longer than it takes to note it.
+        let buyers = &mut self.buyers;
+        store
+            .read_sale(async {
+                let mut purchases = store.purchases.find(history).await?;
+                while let Some(purchase) = purchases.try_next().await? {
+                    buyers.record(&purchase);
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Notes purchases, in the order of their sequence.

@@ -19,6 +19,7 @@ use super::batch::{Batch, Receipt};
 use super::committer::{Commits, Seat};
 use super::knowledge::Knowledge;
 use super::lanes::{Registry, Rest};
+use super::memory::LaneMemory;
 use super::places::LanePlaces;
 use super::turns::Turns;
 use super::waiting::Waiting;
@@ -57,6 +58,10 @@ pub struct Lane {
     catalogue_entry: Option<(Arc<Entry>, watch::Receiver<Known>)>,
     /// Until then, their buyers are expected to come here too.
     repeats_until: Option<Instant>,
+    /// The last transaction collided with somebody's.
+    has_collided: bool,
+    /// What it remembers of its buyers counts here.
+    remembered: LaneMemory,
 }
 
 /// How one try to decide a batch ended.
@@ -83,6 +88,7 @@ impl Lane {
     ) -> Self {
         Self {
             turns: Turns::new(registry.store.server),
+            remembered: registry.remembered.of_lane(),
             product_id,
             queue,
             places,
@@ -93,6 +99,7 @@ impl Lane {
             is_stale: false,
             catalogue_entry: None,
             repeats_until: None,
+            has_collided: false,
         }
     }
 

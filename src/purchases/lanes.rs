@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::batch::Receipt;
 use super::committer::Commits;
 use super::lane::Lane;
+use super::memory::Memory;
 use super::orphan;
 use super::places::{self, LanePlaces, Place, Places};
 use super::settle::Request;
@@ -41,6 +42,8 @@ pub struct Registry {
     pub catalogue: Arc<Catalogue>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What the lanes remember.
+    pub remembered: Memory,
     /// Held by whoever looks for abandoned transactions.
     abandoned: Arc<tokio::sync::Mutex<()>>,
     /// The queues; none at all once the process shuts down. Purchases are put in under this lock, and a lane retires
@@ -123,6 +126,7 @@ impl Lanes {
             limits: limits.clone(),
             catalogue,
             metrics,
+            remembered: Memory::default(),
             abandoned: Arc::default(),
             queues: Mutex::new(Some(Queues { lanes: IndexMap::new(), commits })),
             places: Arc::new(Places::new(limits)),

@@ -68,16 +68,19 @@ pub async fn end_abandoned(store: &Store, idle_max: Duration) {
 /// session is held until then: another transaction of it would be ended too.
 async fn end_twice(store: Store, mut session: ClientSession, over: oneshot::Sender<()>) {
     let deadline = Instant::now() + Duration::from_secs(TRIED_SECONDS_MAX);
-    if end_once(&store, &session, deadline).await {
+    let mut is_over = end_once(&store, &session, deadline).await;
+    if is_over {
         // Nobody may be waiting for it any more.
         let _ = over.send(());
         sleep(Duration::from_millis(SECOND_PAUSE_MS)).await;
-        let is_over = end_once(&store, &session, deadline).await;
+        is_over = end_once(&store, &session, deadline).await;
         // The driver still counts it as open, unless its commit was sent.
         let patience = Duration::from_millis(PATIENCE_MS_MAX);
-        if is_over && timeout(patience, session.abort_transaction()).await.is_ok() {
-            store.sale_sessions.give_back(session);
-        }
+        is_over = is_over && timeout(patience, session.abort_transaction()).await.is_ok();
+    }
+    match is_over {
+        true => store.sale_sessions.give_back(session),
+        false => store.sale_sessions.retire(session),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::auth::tokens::Tokens;
 use crate::config::{Config, DATABASE_NAME_DEFAULT, Database, Secret};
 use crate::id::Id;
 use crate::keepsakes;
-use crate::products::model::{Money, Product};
+use crate::products::model::{Money, Product, folded};
 use crate::store::hang_up;
 use crate::store::schema::{PRODUCTS, PURCHASES};
 
@@ -97,7 +97,7 @@ impl Stage {
         let product = |id| Product {
             id,
             name: NAME.into(),
-            name_folded: NAME.to_lowercase(),
+            name_folded: folded(NAME),
             description: None,
             image_url: None,
             price: Money { amount: 100, currency: "USD".into() },

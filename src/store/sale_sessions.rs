@@ -24,6 +24,7 @@ pub struct SaleSessions {
 #[derive(Default)]
 struct State {
     idle: Vec<ClientSession>,
+    retired: Vec<ClientSession>,
     ids: VecDeque<Bson>,
 }
 
@@ -59,6 +60,15 @@ impl SaleSessions {
         let idle = &mut self.lock().idle;
         if idle.len() < SESSIONS_MAX {
             idle.push(session);
+        }
+    }
+
+    /// Keeps one whose transaction may not be over: dropped, its id would be used by the driver for other writes, of which the
+    /// change stream would then say nothing.
+    pub fn retire(&self, session: ClientSession) {
+        let retired = &mut self.lock().retired;
+        if retired.len() < SESSIONS_MAX {
+            retired.push(session);
         }
     }
 

@@ -1,11 +1,14 @@
 //! Accounts and tokens.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use flash_sale::auth::user::Role;
 use flash_sale::config::Limits;
+use flash_sale::timestamp::Timestamp;
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Actor, Shop};
+use crate::harness::{Actor, Shop, token_under};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -20,6 +23,16 @@ async fn a_visitor_registers_logs_in_and_is_known() {
     assert_eq!(registered.json["user"]["role"], "customer");
     assert_eq!(registered.json["tokenType"], "Bearer");
     assert_eq!(registered.header("cache-control"), Some("no-store"));
+    let token = registered.json["token"].as_str().unwrap();
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    let moment = |value: &Value| Timestamp::parse(value.as_str().unwrap()).unwrap().milliseconds();
+    assert_eq!(moment(&registered.json["expiresAt"]), claims["exp"].as_i64().unwrap() * 1_000);
+    let now = moment(&visitor.get("/time").await.json["now"]);
+    let lifetime_ms = claims["exp"].as_i64().unwrap() * 1_000 - now;
+    assert!((86_000_000..=86_400_000).contains(&lifetime_ms), "{lifetime_ms}");
+    let age_ms = now - moment(&registered.json["user"]["createdAt"]);
+    assert!((-1_000..60_000).contains(&age_ms), "{age_ms}");
 
     let body = json!({"email": "ADA@shop.example", "password": PASSWORD});
     let session = visitor.post("/auth/login", &body).await.expect(200).json;
@@ -158,6 +171,19 @@ async fn a_login_storm_is_refused_early() {
     let overloaded = answers.iter().filter(|answer| answer.code() == "overloaded").count();
     let judged = answers.iter().filter(|answer| answer.code() == "invalid_credentials").count();
     assert!(overloaded > 0 && judged > 0, "{overloaded} overloaded, {judged} judged");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_has_expired_is_called_so() {
+    let shop = Shop::open().await;
+    let id = shop.sell(&crate::harness::sneaker()).await;
+    let none = Limits { token_lifetime_seconds: 0, ..Limits::default() };
+    let visitor = shop.visitor();
+    let late = visitor.with_token(&token_under(&none, visitor.id, "Ada", Role::Customer));
+    late.get("/purchases").await.problem(401, "token_expired");
+    let refused = late.purchase(&id).await.problem(401, "token_expired");
+    assert!(refused.header("www-authenticate").unwrap().contains("invalid_token"), "{refused:?}");
     shop.close().await;
 }
 

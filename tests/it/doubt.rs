@@ -4,11 +4,12 @@
 use flash_sale::config::Limits;
 use flash_sale::id::Id;
 use flash_sale::timestamp::Timestamp;
+use futures_util::future::join_all;
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 
-use crate::harness::{Actor, FailingMongo, Shop, patient, sneaker_with, soon};
+use crate::harness::{Actor, FailingMongo, Shop, metric, patient, sneaker_with, soon};
 
 /// How long the sale is, in milliseconds.
 const SALE_MS: i64 = 500;
@@ -196,6 +197,34 @@ async fn products_that_somebody_holds_leave_the_database_to_the_others() {
     for answer in refusals.join_all().await {
         answer.problem(409, "sale_ended");
     }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_that_somebody_holds_is_in_the_way_of_the_others_just_once() {
+    const OTHERS: usize = 8;
+    let shop = Shop::open_with(Limits { commits_in_flight_max: 1, ..patient() }).await;
+    let held = shop.sell(&sneaker_with(json!({}))).await;
+    let mut others = Vec::new();
+    for _ in 0..OTHERS {
+        others.push(shop.sell(&sneaker_with(json!({"stock": 1_000}))).await);
+    }
+    let mut session = open_transaction(&shop, &held, Id::new(), "another").await;
+    let waits = tokio::spawn({
+        let (buyer, held) = (shop.buyer(), held.clone());
+        async move { buyer.purchase(&held).await }
+    });
+    join_all(others.iter().map(|id| async {
+        for _ in 0..30 {
+            shop.buyer().purchase(id).await.expect(201);
+        }
+    }))
+    .await;
+    // Found by halves among nine, once.
+    let split = metric(&shop.visitor(), "flash_sale_transactions_split_total").await;
+    assert!(split <= 4.0, "transactions were run again {split} times");
+    session.abort_transaction().await.unwrap();
+    waits.await.unwrap().expect(201);
     shop.close().await;
 }
 

@@ -4,7 +4,7 @@ use flash_sale::config::Limits;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{NO_ID, RawConnection, Shop, sneaker};
+use crate::harness::{NO_ID, RawConnection, Shop, Socket, UPGRADE, sneaker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_paths_and_wrong_methods() {
@@ -52,6 +52,9 @@ async fn bodies_that_are_no_json() {
     let headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")];
     let packed = visitor.send(Method::POST, "/auth/login", Some("{}".into()), &headers).await;
     packed.problem(415, "unsupported_media_type");
+    let headers = [("Content-Type", "Application/JSON"), ("Content-Encoding", "Identity")];
+    let plain = visitor.send(Method::POST, "/auth/login", Some("{}".into()), &headers).await;
+    plain.invalid(&["email", "password"]);
     for body in ["[]", "17", "null", "\"x\"", "true"] {
         send(body, "application/json; charset=utf-8").await.invalid(&[""]);
     }
@@ -245,25 +248,66 @@ async fn a_sane_request_id_comes_back() {
         let answer = visitor.get_with("/products", &[("X-Request-Id", insane)]).await;
         assert_ne!(answer.header("x-request-id"), Some(insane));
     }
+    let twice = visitor.get_with("/products", &[("X-Request-Id", "one"), ("X-Request-Id", "one")]).await;
+    assert_ne!(twice.header("x-request-id"), Some("one"));
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_listed_origins_may_call() {
-    let shop = Shop::open().await;
+    let mut shop = Shop::open().await;
+    shop.add_server_where(&[("CORS_ORIGINS", "*")]).await;
+    shop.add_server_where(&[("CORS_ORIGINS", "")]).await;
     shop.sell(&sneaker()).await;
     let visitor = shop.visitor();
-    let preflight = [
-        ("Origin", "https://shop.example"),
-        ("Access-Control-Request-Method", "POST"),
-        ("Access-Control-Request-Headers", "authorization,content-type,idempotency-key"),
-    ];
-    let answer = visitor.send(Method::OPTIONS, "/products/purchase", None, &preflight).await.expect(200);
-    assert_eq!(answer.header("access-control-allow-origin"), Some("https://shop.example"));
-    let answer = visitor.get_with("/products", &[("Origin", "https://shop.example")]).await.expect(200);
-    assert_eq!(answer.header("access-control-allow-origin"), Some("https://shop.example"));
-    assert!(answer.header("access-control-expose-headers").unwrap().contains("etag"));
-    let answer = visitor.get_with("/products", &[("Origin", "https://evil.example")]).await.expect(200);
-    assert_eq!(answer.header("access-control-allow-origin"), None);
+    let (listed, evil) = ("https://shop.example", "https://evil.example");
+    for (server, origin, allowed) in [
+        (0, listed, Some(listed)),
+        (0, evil, None),
+        (1, listed, Some("*")),
+        (1, evil, Some("*")),
+        (2, listed, None),
+    ] {
+        let visitor = shop.at(&visitor, server);
+        let answer = visitor.get_with("/products", &[("Origin", origin)]).await.expect(200);
+        assert_eq!(answer.header("access-control-allow-origin"), allowed, "{server} {origin}");
+        let names = "etag,location,retry-after,www-authenticate,allow,x-request-id,idempotent-replayed";
+        let exposed = answer.header("access-control-expose-headers").unwrap_or_default().to_owned();
+        let all = names.split(',').all(|name| exposed.split(',').any(|exposed| exposed == name));
+        assert_eq!(all, server != 2, "{server} {origin}: {exposed}");
+        // A page of another origin may connect where it may call.
+        match allowed {
+            Some(_) => drop(Socket::open_from(&visitor, Some(origin)).await),
+            None => {
+                let headers = [&UPGRADE[..], &[("Origin", origin)]].concat();
+                visitor.get_with("/live", &headers).await.problem(403, "forbidden");
+            }
+        }
+    }
+    for (method, headers) in [
+        ("POST", "authorization,content-type,idempotency-key,x-request-id"),
+        ("PATCH", "authorization,content-type,if-match"),
+        ("DELETE", "authorization,if-match"),
+        ("GET", "if-none-match,last-event-id"),
+    ] {
+        let preflight = [
+            ("Origin", listed),
+            ("Access-Control-Request-Method", method),
+            ("Access-Control-Request-Headers", headers),
+        ];
+        for server in [0, 1] {
+            let visitor = shop.at(&visitor, server);
+            let answer =
+                visitor.send(Method::OPTIONS, "/products/purchase", None, &preflight).await.expect(200);
+            assert!(answer.header("access-control-allow-origin").is_some(), "{server} {method}");
+            let told = |name: &str| answer.header(name).unwrap_or_default().to_ascii_lowercase();
+            let (methods, allowed) =
+                (told("access-control-allow-methods"), told("access-control-allow-headers"));
+            assert!(methods.split(',').any(|one| one.eq_ignore_ascii_case(method)), "{method}: {methods}");
+            for header in headers.split(',') {
+                assert!(allowed.split(',').any(|one| one == header), "{header}: {allowed}");
+            }
+        }
+    }
     shop.close().await;
 }

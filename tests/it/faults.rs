@@ -241,6 +241,22 @@ async fn an_idle_lane_retires_and_the_next_purchase_finds_a_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_expected_is_told_without_its_cause() {
+    const BAD_VALUE: i32 = 2;
+    let mongo = FailingMongo::start("internal").await;
+    mongo.ready().await;
+    let shop = Shop::open_at(&mongo.uri).await;
+    let ada = shop.buyer();
+    mongo.fail(&["find"], BAD_VALUE).await;
+    let answer = ada.get("/purchases").await.problem(500, "internal");
+    let text = answer.json.to_string();
+    assert!(!text.contains("failpoint") && !text.contains("BadValue") && !text.contains("mongo"), "{text}");
+    mongo.fail_no_more().await;
+    ada.get("/purchases").await.expect(200);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_the_database_cannot_judge_does_not_count() {
     const NOT_WRITABLE_PRIMARY: i32 = 10_107;
     let mongo = FailingMongo::start("login").await;

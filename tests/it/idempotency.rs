@@ -1,6 +1,7 @@
 //! A repeated key answers the first purchase again.
 
 use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::{NO_ID, Shop, sneaker, sneaker_with};
@@ -118,5 +119,10 @@ async fn a_key_is_visible_ascii() {
     // All that is wrong is told, wherever it stands.
     ada.purchase_with_key(&id, 0, "two words").await.invalid(&["Idempotency-Key", "quantity"]);
     ada.purchase_with_key(&id, 1, &"~".repeat(255)).await.expect(201);
+    // Nobody knows which of two is meant.
+    let body = Some(json!({"productId": id}).to_string());
+    let twice = [("Idempotency-Key", "one"), ("Idempotency-Key", "one")];
+    let answer = ada.send(Method::POST, "/products/purchase", body, &twice).await;
+    answer.invalid(&["Idempotency-Key"]);
     shop.close().await;
 }

@@ -53,7 +53,6 @@ async fn an_address_has_so_many_places_and_gets_them_again() {
     who_has_a_place_keeps_the_next_one_out(limits, 429, "rate_limited").await;
 }
 
-/// Changes the product, to something large, so that its watchers have much to take.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_stays_one_of_the_connections() {
     let shop = Shop::open().await;
@@ -67,11 +66,39 @@ async fn a_socket_stays_one_of_the_connections() {
     shop.close().await;
 }
 
+/// Changes the product, to something large, so that its watchers have much to take.
 async fn change(shop: &Shop, id: &str, number: usize) -> String {
     let name = format!("Name {number}.");
     let change = json!({ "name": name, "description": "\u{1f45f}".repeat(5_000) });
     shop.admin().patch(&format!("/products/{id}"), "*", &change).await.expect(200);
     name
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_what_is_quiet_slows_nobody_down() {
+    // Were all that watch anything told of each change, that would take longer than the test's patience.
+    let limits = Limits { stock_messages_per_second_max: 1, heartbeat_ms: 600_000, ..Limits::default() };
+    let shop = Shop::open_with(limits).await;
+    let mut quiet = Vec::new();
+    for _ in 0..50 {
+        quiet.push(shop.sell(&sneaker()).await);
+    }
+    let visitor = shop.visitor();
+    let mut sockets = [Socket::open(&visitor).await, Socket::open(&visitor).await];
+    for socket in &mut sockets {
+        socket.ask(&json!({ "subscribe": quiet })).await;
+        for _ in &quiet {
+            socket.expect("product").await;
+        }
+    }
+    let id = shop.sell(&sneaker()).await;
+    let mut stream = EventStream::open(&visitor, &id).await;
+    stream.expect("product").await;
+    for sold in 1..=3 {
+        shop.buyer().purchase(&id).await.expect(201);
+        assert_eq!(stream.expect("stock").await.data["sold"], sold);
+    }
+    shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

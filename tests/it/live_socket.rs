@@ -4,7 +4,7 @@ use flash_sale::config::Limits;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{NO_ID, RawConnection, Shop, Socket, UPGRADE, Watcher, sneaker};
+use crate::harness::{Actor, NO_ID, RawConnection, Shop, Socket, UPGRADE, Watcher, sneaker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_socket_watches_many_products() {
@@ -89,6 +89,33 @@ async fn a_connection_watches_so_many_products_and_no_more() {
     shop.close().await;
 }
 
+/// A WebSocket on which anything can be sent.
+async fn upgraded(visitor: &Actor) -> RawConnection {
+    let mut connection = RawConnection::open(visitor.host()).await;
+    let upgrade = "GET /live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    connection.send(upgrade.as_bytes()).await;
+    connection.read_until("\r\n\r\n").await;
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_closes_gets_the_close_back() {
+    let shop = Shop::open().await;
+    let id = shop.sell(&sneaker()).await;
+    let (mut watching, _) = Socket::watching(&shop.visitor(), &id).await;
+    let mut idle = Socket::open(&shop.visitor()).await;
+    for socket in [&mut watching, &mut idle] {
+        socket.send(Message::Close(None)).await;
+        // As the protocol wants it: without the answer, this is an error.
+        while socket.next().await.is_some() {}
+    }
+    let mut raw = upgraded(&shop.visitor()).await;
+    // 1000, masked with zeros.
+    raw.send(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).await;
+    assert_eq!(raw.read_bytes_to_end().await, [0x88, 0x02, 0x03, 0xe8]);
+    shop.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_too_much_is_cut_off() {
     let shop = Shop::open().await;
@@ -96,12 +123,17 @@ async fn who_says_too_much_is_cut_off() {
     let mut socket = Socket::open(&shop.visitor()).await;
     let large = json!({ "subscribe": [id], "include": [" ".repeat(8 * 1024)] }).to_string();
     socket.say(&large).await;
+    assert_eq!(socket.error().await, "payload_too_large");
     assert_eq!(u16::from(socket.closed().await.code), 1009);
+    // A text of one byte that is none, masked with zeros.
+    let mut no_text = upgraded(&shop.visitor()).await;
+    no_text.send(&[0x81, 0x81, 0, 0, 0, 0, 0xff]).await;
+    let answer = no_text.read_bytes_to_end().await;
+    let told = String::from_utf8_lossy(&answer);
+    assert!(told.contains("malformed_json"), "{told}");
+    assert!(answer.windows(2).any(|bytes| bytes == 1007_u16.to_be_bytes()), "{told}");
     // A frame with a bit that means nothing, masked with zeros.
-    let mut unreadable = RawConnection::open(shop.visitor().host()).await;
-    let upgrade = "GET /live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    unreadable.send(upgrade.as_bytes()).await;
-    unreadable.read_until("\r\n\r\n").await;
+    let mut unreadable = upgraded(&shop.visitor()).await;
     unreadable.send(&[0xf1, 0x80, 0, 0, 0, 0]).await;
     let close = unreadable.read_bytes_to_end().await;
     // A close frame, and 1002: a protocol error.

@@ -7,6 +7,7 @@
 mod harness;
 
 mod accounts;
+mod bounds;
 mod crowd;
 mod docs_browser;
 mod doubt;

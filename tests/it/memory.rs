@@ -72,6 +72,8 @@ async fn a_crowd_is_answered_while_the_database_stands_still() {
     buyer.purchase(&ended).await.problem(409, "sale_ended");
     let early = buyer.purchase(&upcoming).await.problem(409, "sale_not_started");
     assert_eq!(early.json["saleStartTime"], "2099-01-01T00:00:00.000Z");
+    let wait_seconds: u64 = early.header("retry-after").unwrap().parse().unwrap();
+    assert!(wait_seconds > 365 * 24 * 60 * 60, "{wait_seconds}");
     signal(&mongo, Signal::CONT);
     // A key that has bought once has bought for good.
     let replay = buyer.purchase_with_key(&sold_out, 1, "once").await.expect(201);

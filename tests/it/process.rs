@@ -169,6 +169,24 @@ fn a_broken_env_file_is_told_without_its_secrets() {
 }
 
 #[test]
+fn what_the_env_file_hides_and_what_it_does_not() {
+    let directory = process_directory("env-and-environment");
+    let mut program = program(&directory, &[("RUST_LOG", "flash_sale=noisy"), ("ADMIN_EMAIL", "ada")]);
+    // What is no UTF-8 is no port; and the environment wins over the file.
+    let port = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff");
+    program.env::<_, &std::ffi::OsStr>("PORT", port);
+    let lines = "LOG_FORMAT=xml\nADMIN_EMAIL=ada@shop.example\nADMIN_PASSWORD=correct horse battery\n";
+    std::fs::write(directory.join(".env"), lines).unwrap();
+    let output = program.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("5 problem"), "{said}");
+    for words in ["NAME=VALUE", "PORT is no UTF-8", "LOG_FORMAT", "RUST_LOG", "ADMIN_EMAIL is `ada`"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
 fn only_the_env_file_of_the_working_directory_is_read() {
     let below = process_directory("env-above").join("below");
     let mut program = program(&below, &[("PORT", "no")]);

@@ -19,7 +19,11 @@ async fn an_admin_creates_a_product_that_everybody_sees() {
     assert_eq!(created.json["name"], "Größe 42");
     assert_eq!(created.json["description"], "One run,\nnumbered.");
     assert_eq!(created.json["saleStartTime"], "2025-01-01T00:00:00.123Z");
-    assert_eq!(created.json["purchaseLimit"], 3);
+    for member in ["imageUrl", "originalPrice", "price", "purchaseLimit", "saleEndTime"] {
+        let sent =
+            if member == "saleEndTime" { json!("2099-12-31T00:00:00.000Z") } else { product[member].clone() };
+        assert_eq!(created.json[member], sent, "{member}");
+    }
     assert_eq!(created.json["status"], "live");
     assert_eq!(
         (&created.json["stock"], &created.json["sold"], &created.json["totalStock"]),
@@ -108,6 +112,9 @@ async fn a_change_needs_the_version_that_it_was_made_from() {
     let changed =
         admin.patch(&path, &created.etag(), &json!({"name": "New", "description": null})).await.expect(200);
     assert_eq!((&changed.json["name"], &changed.json["description"]), (&json!("New"), &Value::Null));
+    let moment = |value: &Value| value.as_str().unwrap().to_owned();
+    assert_eq!(changed.json["createdAt"], created.json["createdAt"]);
+    assert!(moment(&changed.json["updatedAt"]) > moment(&created.json["updatedAt"]), "{changed:?}");
     assert_ne!(changed.etag(), created.etag());
     admin.patch(&path, &created.etag(), &json!({"name": "Newer"})).await.problem(412, "version_conflict");
     admin.patch(&path, "\"nonsense\"", &json!({"name": "Newer"})).await.problem(412, "version_conflict");
@@ -118,6 +125,16 @@ async fn a_change_needs_the_version_that_it_was_made_from() {
     let version = newer.json["version"].to_string();
     let newest = admin.patch(&path, &version, &json!({"purchaseLimit": 7})).await.expect(200);
     assert_eq!(newest.json["purchaseLimit"], 7);
+    let all = json!({
+        "description": "Another run.", "imageUrl": "https://shop.example/b.jpg",
+        "price": {"amount": 1, "currency": "EUR"}, "originalPrice": {"amount": 2, "currency": "EUR"},
+    });
+    let changed = admin.patch(&path, "*", &all).await.expect(200);
+    assert!(all.as_object().unwrap().iter().all(|(name, value)| changed.json[name] == *value), "{changed:?}");
+    assert_eq!(shop.visitor().get(&path).await.expect(200).json, changed.json);
+    let none = json!({"imageUrl": null, "originalPrice": null});
+    let changed = admin.patch(&path, "*", &none).await.expect(200);
+    assert_eq!((&changed.json["imageUrl"], &changed.json["originalPrice"]), (&Value::Null, &Value::Null));
     shop.close().await;
 }
 
@@ -206,6 +223,7 @@ async fn the_list_is_filtered_searched_and_paged() {
         ("Blue sneaker", json!({"saleStartTime": "2098-01-01T00:00:00Z"})),
         ("Old hat", json!({"saleStartTime": "2020-01-01T00:00:00Z", "saleEndTime": "2020-01-02T00:00:00Z"})),
         ("Nothing", json!({"saleStartTime": "2025-01-03T00:00:00Z", "stock": 0})),
+        ("ΟΔΟΣ ΟΔΟΣΑ Straße", json!({"saleStartTime": "2098-01-02T00:00:00Z"})),
     ] {
         let mut product = sneaker_with(changes);
         product["name"] = json!(name);
@@ -222,14 +240,19 @@ async fn the_list_is_filtered_searched_and_paged() {
             .collect();
         assert_eq!(names, expected, "{query}");
     };
-    check("", &["Old hat", "red sneaker [42]", "Red Ärmel shirt", "Nothing", "Blue sneaker"]).await;
+    let all =
+        ["Old hat", "red sneaker [42]", "Red Ärmel shirt", "Nothing", "Blue sneaker", "ΟΔΟΣ ΟΔΟΣΑ Straße"];
+    check("", &all).await;
     check("status=live", &["red sneaker [42]", "Red Ärmel shirt"]).await;
-    check("status=upcoming", &["Blue sneaker"]).await;
+    check("status=upcoming", &all[4..]).await;
     check("status=ended", &["Old hat"]).await;
     check("status=sold_out", &["Nothing"]).await;
     check("search=RED", &["red sneaker [42]", "Red Ärmel shirt"]).await;
     check("search=sneak+red", &["red sneaker [42]"]).await;
     check("search=%C3%84RMEL", &["Red Ärmel shirt"]).await;
+    for word in ["ΟΔΟΣ", "οδος", "οδοσ", "Οδοσα", "STRASSE", "straße"] {
+        check(&format!("search={word}"), &all[5..]).await;
+    }
     check("search=%5B42%5D", &["red sneaker [42]"]).await;
     check("search=.*", &[]).await;
     check("status=upcoming&search=sneaker", &["Blue sneaker"]).await;
@@ -244,7 +267,7 @@ async fn the_list_is_filtered_searched_and_paged() {
         let Some(cursor) = page["nextCursor"].as_str() else { break };
         path = format!("/products?limit=2&cursor={cursor}");
     }
-    assert_eq!(seen, ["Old hat", "red sneaker [42]", "Red Ärmel shirt", "Nothing", "Blue sneaker"]);
+    assert_eq!(seen, all);
     visitor.get("/products?limit=0&cursor=x&status=soon").await.invalid(&["status", "limit", "cursor"]);
     visitor.get("/products?limit=201").await.invalid(&["limit"]);
     visitor.get("/products?limit=5&limit=6").await.invalid(&["limit"]);

@@ -49,7 +49,8 @@ fn change(product: &str, purchases: i64) -> Change {
         version: 1,
         updated_at: DateTime::MIN,
     };
-    Change { product_id, state, units: purchases, purchases: (1..=purchases).map(purchase).collect() }
+    let (units, purchases) = (purchases, (1..=purchases).map(purchase).collect());
+    Change { product_id, state, units, purchases, has_collided: false }
 }
 
 fn soon() -> Instant {
@@ -239,6 +240,30 @@ async fn who_collides_does_so_alone() {
         assert_eq!(shop.check_invariants(&products[index], 1).await, 1);
     }
     assert_eq!(shop.product(&products[3]).await["stock"], 10);
+    rival.abort_transaction().await.unwrap();
+    shop.close().await;
+}
+
+/// On one thread: the committer comes to look when all have sent theirs.
+#[tokio::test]
+async fn who_has_collided_alone_shares_no_transaction_with_the_others() {
+    let shop = Shop::open().await;
+    let store = shop.store().await;
+    let products = sell(&shop, 4).await;
+    let mut rival = store.client.start_session().await.unwrap();
+    rival.start_transaction().await.unwrap();
+    let held: Id = products[1].parse().unwrap();
+    let sold = doc! { "$inc": { "version": 1_i64 } };
+    store.products.update_one(doc! { "_id": held }, sold).session(&mut rival).await.unwrap();
+    let limits = Limits { commits_in_flight_max: 1, ..Limits::default() };
+    let metrics = Arc::new(Metrics::default());
+    let changes = products.iter().map(|id| Change { has_collided: *id == products[1], ..change(id, 1) });
+    let outcomes = through_committer(&store, &limits, metrics.clone(), changes).await;
+    assert!(matches!(outcomes[1], CommitOutcome::Transient(_)));
+    assert!([0, 2, 3].iter().all(|index| is_committed(&outcomes[*index])));
+    let counts = transactions(&metrics);
+    assert!(counts.contains("products_sum 4.0") && counts.contains("products_count 2"), "{counts}");
+    assert_eq!(metrics.transactions_split.get(), 0);
     rival.abort_transaction().await.unwrap();
     shop.close().await;
 }

@@ -24,6 +24,7 @@ impl Lane {
             state: knowledge.state.clone(),
             units: settlement.units,
             purchases: batch.purchases(&settlement, &knowledge),
+            has_collided: std::mem::take(&mut self.has_collided),
         };
         let next_version = change.state.version + 1;
         let ids: Vec<_> = change.purchases.iter().map(|purchase| purchase.id).collect();
@@ -111,6 +112,7 @@ impl Lane {
             return Error::DatabaseUnavailable;
         }
         self.registry.metrics.count_retry("conflict");
+        self.has_collided = true;
         tracing::debug!("product {product_id}: a transaction is run again: {error}");
         RIVALS
     }

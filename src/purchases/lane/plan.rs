@@ -65,7 +65,12 @@ impl Lane {
             if known.is_behind() && (batch.has_repeated || lasts(self.repeats_until)) {
                 known.catch_up(store, limits, batch.requests.len()).await?;
             }
-            known.learn(store, limits, batch.requests.iter().map(|request| request.user)).await?;
+            if self.remembered.note(known.buyers.count()) > limits.buyers_max
+                || known.buyers.count() > limits.lane_buyers_max
+            {
+                known.forget();
+            }
+            known.learn(store, batch.requests.iter().map(|request| request.user)).await?;
             let settlement = settle(&known.sale(), &known.buyers, &batch.requests);
             if known.is_behind() && !are_buyers_looked_up {
                 are_buyers_looked_up = true;

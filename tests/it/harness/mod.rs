@@ -17,7 +17,7 @@ pub use document::document;
 pub use mongo::{FailingMongo, database_uri, own_mongo, process_directory, signal};
 pub use raw::RawConnection;
 pub use schema::{asyncapi, check_message};
-pub use shop::{ADMIN, Actor, SECRET, Shop, patient, token};
+pub use shop::{ADMIN, Actor, SECRET, Shop, patient, token, token_under};
 pub use watch::{Event, EventStream, Socket, UPGRADE, Watcher, soon};
 pub use wire::Wire;
 

@@ -84,6 +84,12 @@ impl Shop {
         self.start_server(Limits::default(), &settings).await.stop().await;
     }
 
+    /// Starts one more server, with these settings besides the usual ones.
+    pub async fn add_server_where(&mut self, settings: &[(&str, &str)]) {
+        let server = self.start_server(Limits::default(), settings).await;
+        self.servers.push(server);
+    }
+
     /// Stops the newest server, and gives the port where it was.
     pub async fn stop_newest_server(&mut self) -> u16 {
         let server = self.servers.pop().unwrap();
@@ -94,8 +100,7 @@ impl Shop {
 
     /// Starts one more server, at this port.
     pub async fn add_server_at(&mut self, port: u16) {
-        let server = self.start_server(Limits::default(), &[("PORT", &port.to_string())]).await;
-        self.servers.push(server);
+        self.add_server_where(&[("PORT", &port.to_string())]).await;
     }
 
     /// Starts one more server on the same database.
@@ -268,6 +273,11 @@ pub fn patient() -> Limits {
 
 /// A token as any identity provider with the secret mints it.
 pub fn token(id: Id, name: &str, role: Role) -> String {
+    token_under(&Limits::default(), id, name, role)
+}
+
+/// The same under other limits.
+pub fn token_under(limits: &Limits, id: Id, name: &str, role: Role) -> String {
     let user = User {
         id,
         name: name.into(),
@@ -276,7 +286,7 @@ pub fn token(id: Id, name: &str, role: Role) -> String {
         role,
         created_at: DateTime::now(),
     };
-    Tokens::new(&Secret::new(SECRET), &Limits::default()).sign(&user).unwrap().token
+    Tokens::new(&Secret::new(SECRET), limits).sign(&user).unwrap().token
 }
 
 impl Actor {

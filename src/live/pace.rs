@@ -1,0 +1,58 @@
+//! How much is told in a second, to all watchers together.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The rooms that have something to tell take their turns here, each for as long as it takes to tell all that are in it. A
+/// room where nothing happens takes none, however many watch it.
+pub struct Pace {
+    message: Duration,
+    free_at: Mutex<Instant>,
+}
+
+/// When a room may tell, and over how long a time it spreads that.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// From then on.
+    pub start: Instant,
+    /// For so long.
+    pub length: Duration,
+}
+
+impl Pace {
+    /// So many messages a second.
+    pub fn new(messages_per_second_max: usize) -> Self {
+        let message = Duration::from_secs_f64(1.0 / messages_per_second_max.max(1) as f64);
+        Self { message, free_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Takes the next turn, to tell so many `watchers`.
+    pub fn take(&self, watchers: usize, now: Instant) -> Turn {
+        let length = self.message * u32::try_from(watchers).unwrap_or(u32::MAX);
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = now.max(*free_at);
+        *free_at = start + length;
+        Turn { start, length }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_tells_waits_for_those_before_and_for_nobody_else() {
+        let pace = Pace::new(1_000);
+        let start = Instant::now() + Duration::from_secs(1);
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let turn = |start, milliseconds| Turn { start, length: Duration::from_millis(milliseconds) };
+        assert_eq!(pace.take(500, at(0)), turn(at(0), 500));
+        assert_eq!(pace.take(1, at(10)), turn(at(500), 1));
+        assert_eq!(pace.take(500, at(20)), turn(at(501), 500));
+        // Nothing is saved up for later.
+        assert_eq!(pace.take(1, at(5_000)), turn(at(5_000), 1));
+        assert_eq!(pace.take(1, at(5_000)), turn(at(5_001), 1));
+    }
+}
