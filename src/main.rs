@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use flash_sale::command_line::{Command, CommandLine};
@@ -14,8 +15,21 @@ use flash_sale::{logging, rehearse, serve};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// How long the program waits, once all is done, for a name that is still being looked up, in milliseconds: the system's
+/// resolver cannot be interrupted, and takes minutes where there is no name service.
+const LOOKUPS_MS_MAX: u64 = 500;
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, &error),
+    };
+    let code = runtime.block_on(run());
+    runtime.shutdown_timeout(Duration::from_millis(LOOKUPS_MS_MAX));
+    code
+}
+
+async fn run() -> ExitCode {
     let CommandLine { command } = CommandLine::parse();
     let config = match Config::from_environment() {
         Ok(config) => config,

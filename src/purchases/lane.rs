@@ -132,7 +132,9 @@ impl Lane {
         let seat = seat.filter(|_| !self.has_rivals());
         let start = Instant::now();
         let time = Limits::milliseconds(self.registry.limits.batch_ms_max);
-        self.take_turns(start + time).await;
+        if seat.is_none() {
+            self.take_turns(start + time).await;
+        }
         // Who has come meanwhile belongs to this batch.
         while arrived.len() < self.registry.limits.batch_purchases_max
             && let Ok(next) = self.queue.try_recv()

@@ -212,7 +212,16 @@ async fn busy_lanes_make_no_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_that_forgets_its_buyers_reads_them_again() {
-    let limits = Limits { lane_buyers_max: 3, catch_up_purchases_max: 2, ..Limits::default() };
+    buyers_are_known_under(Limits { lane_buyers_max: 3, ..Limits::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_that_remember_too_much_together_forget_and_read_again() {
+    buyers_are_known_under(Limits { buyers_max: 3, ..Limits::default() }).await;
+}
+
+async fn buyers_are_known_under(limits: Limits) {
+    let limits = Limits { catch_up_purchases_max: 2, ..limits };
     let mut shop = Shop::open_with(limits).await;
     shop.add_server().await;
     let id = shop.sell(&sneaker_with(json!({"stock": 1000}))).await;
