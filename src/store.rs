@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use self::sale_sessions::SaleSessions;
+use self::terms::Terms;
 use crate::auth::user::User;
 use crate::config::Limits;
 use crate::error::{Error, Result};
@@ -31,6 +32,7 @@ pub mod pulse;
 pub mod sale_sessions;
 pub mod schema;
 pub mod shared_read;
+pub mod terms;
 
 /// How long the database is given to take leave, in milliseconds.
 const HANG_UP_MS_MAX: u64 = 500;
@@ -54,6 +56,8 @@ pub struct Store {
     pub application: Arc<str>,
     /// This server among them, made up at its start.
     pub server: Id,
+    /// Whether reads know all that was confirmed.
+    pub terms: Arc<Terms>,
     primary: watch::Receiver<Option<ServerAddress>>,
     reads: Arc<Semaphore>,
     sale_reads: Arc<Semaphore>,
@@ -72,6 +76,7 @@ impl Store {
         sale_sessions: SaleSessions,
         database: Database,
         primary: watch::Receiver<Option<ServerAddress>>,
+        terms: Terms,
         application: Arc<str>,
         limits: &Limits,
     ) -> Self {
@@ -80,6 +85,7 @@ impl Store {
             sale_sessions: Arc::new(sale_sessions),
             application,
             server: Id::new(),
+            terms: Arc::new(terms),
             primary,
             users: database.collection(schema::USERS),
             products: database.collection(schema::PRODUCTS),
@@ -119,6 +125,10 @@ impl Store {
         read: impl Future<Output = mongodb::error::Result<T>>,
     ) -> Result<T> {
         let _turn = self.turn(turns).await?;
+        let read = async {
+            self.terms.settled().await;
+            read.await
+        };
         match tokio::time::timeout(self.read_max, read).await {
             Ok(result) => result.map_err(|error| failure::of_read(&error)),
             Err(_) => Err(failure::too_slow("a read")),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mongodb::bson::{Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::event::EventHandler;
-use mongodb::event::sdam::SdamEvent;
+use mongodb::event::sdam::{SdamEvent, TopologyDescription};
 use mongodb::options::{
     ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, ServerAddress, WriteConcern,
 };
@@ -13,6 +13,7 @@ use mongodb::{Client, Database, ServerType};
 use tokio::sync::watch;
 
 use super::sale_sessions::SaleSessions;
+use super::terms::Terms;
 use super::{Store, failure, hang_up};
 use crate::config::{DATABASE_NAME_DEFAULT, Limits};
 
@@ -89,7 +90,9 @@ impl Store {
         hang_up(&probe).await;
         checked?;
         let (primaries, primary) = watch::channel(None);
-        options.sdam_event_handler = Some(EventHandler::callback(move |event| note(&primaries, &event)));
+        let (begun, terms) = watch::channel(0);
+        let handler = EventHandler::callback(move |event| note(&primaries, &begun, &event));
+        options.sdam_event_handler = Some(handler);
         let client = Client::with_options(options).map_err(|_| ConnectError::Uri)?;
         let database = client.database(&name);
         let prepared = async {
@@ -104,7 +107,7 @@ impl Store {
             }
         };
         client.warm_connection_pool().await;
-        Ok(Self::new(client, sale_sessions, database, primary, application, limits))
+        Ok(Self::new(client, sale_sessions, database, primary, Terms::new(terms), application, limits))
     }
 }
 
@@ -123,14 +126,19 @@ async fn options(uri: &str, limits: &Limits) -> Result<ClientOptions, ConnectErr
     Ok(options)
 }
 
-/// Notes which member is the primary; as long as there is none, the last one that was.
-fn note(primaries: &watch::Sender<Option<ServerAddress>>, event: &SdamEvent) {
+/// Notes which member is the primary; as long as there is none, the last one that was. And that a term has begun: perhaps
+/// another one of the same member.
+fn note(primaries: &watch::Sender<Option<ServerAddress>>, terms: &watch::Sender<u64>, event: &SdamEvent) {
     let SdamEvent::TopologyDescriptionChanged(change) = event else { return };
-    let servers = change.new_description.servers();
-    let primary = servers.values().find(|server| server.server_type() == ServerType::RsPrimary);
-    if let Some(primary) = primary {
-        let address = Some(primary.address().clone());
-        primaries.send_if_modified(|known| std::mem::replace(known, address.clone()) != address);
+    let primary_of = |description: &TopologyDescription| {
+        let servers = description.servers();
+        let primary = servers.values().find(|server| server.server_type() == ServerType::RsPrimary)?;
+        Some(primary.address().clone())
+    };
+    let (before, now) = (primary_of(&change.previous_description), primary_of(&change.new_description));
+    if now.is_some() && now != before {
+        terms.send_modify(|term| *term += 1);
+        primaries.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
     }
 }
 

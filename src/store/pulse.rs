@@ -45,7 +45,9 @@ impl Pulse {
     /// The write's, when the database does not commit.
     pub async fn start(store: &Store, limits: &Limits) -> Result<(Self, PulseTask), Error> {
         let write_max = Limits::milliseconds(limits.write_ms_max);
+        let term = *store.terms.watch().borrow();
         let beat = beat(store, write_max).await?;
+        store.terms.confirm(term);
         let interval = Limits::milliseconds(limits.pulse_interval_ms);
         let clock = Clock::new(beat.database_time, beat.received);
         let pulse = Self {
@@ -97,18 +99,28 @@ impl PulseTask {
     pub async fn run(self, shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut terms = self.store.terms.watch();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
+                // Reads wait for it. The store outlives this task.
+                _ = terms.changed() => {}
             }
+            let term = *terms.borrow_and_update();
             // A failure is logged where it happens; `check` sees that no sample came.
             let beat = tokio::select! {
                 // Its write ends by itself.
                 () = shutdown.cancelled() => return,
                 beat = beat(&self.store, self.write_max) => beat,
+                // This one may be sent to a member that stands still.
+                _ = terms.changed() => {
+                    terms.mark_changed();
+                    continue;
+                }
             };
             if let Ok(beat) = beat {
+                self.store.terms.confirm(term);
                 let mut sample = self.pulse.sample.write().unwrap_or_else(PoisonError::into_inner);
                 sample.clock.learn(beat.database_time, beat.sent, beat.received);
                 sample.received = beat.received;

@@ -12,6 +12,7 @@ mod crowd;
 mod docs_browser;
 mod doubt;
 mod errors;
+mod failover;
 mod faults;
 mod idempotency;
 mod leaderboard;

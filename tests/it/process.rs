@@ -232,13 +232,19 @@ fn a_database_that_does_not_answer_is_told() {
 const EXIT_NET_ERROR: i32 = 48;
 
 /// A mongod started as `arguments` say, for the tests of what the server does not accept.
-struct ForeignMongod {
+pub struct ForeignMongod {
     child: Child,
     port: u16,
 }
 
 impl ForeignMongod {
-    async fn start(name: &str, arguments: &[&str]) -> Self {
+    /// Where it listens, as `host:port`.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it, and returns when it takes connections.
+    pub async fn start(name: &str, arguments: &[&str]) -> Self {
         let directory = process_directory(name);
         std::fs::create_dir_all(&directory).unwrap();
         let binary = flash_sale::embedded::mongod_path().await.unwrap();

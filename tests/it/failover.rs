@@ -1,0 +1,82 @@
+//! Another member of the replica set becomes the primary.
+
+use mongodb::Client;
+use mongodb::bson::{Document, doc};
+
+use crate::harness::{Actor, Shop, sneaker, soon};
+use crate::process::ForeignMongod;
+
+/// What lets a member follow another one no longer.
+const FOLLOWS_NOBODY: &str = "stopReplProducer";
+
+/// One of the two members.
+struct Member {
+    mongod: ForeignMongod,
+    client: Client,
+}
+
+impl Member {
+    async fn start(name: &str) -> Self {
+        let arguments = ["--replSet", "rs", "--setParameter", "enableTestCommands=1"];
+        let mongod = ForeignMongod::start(name, &arguments).await;
+        let uri = format!("mongodb://{}/?directConnection=true", mongod.host());
+        Self { client: Client::with_uri_str(uri).await.unwrap(), mongod }
+    }
+
+    async fn run(&self, command: Document) -> mongodb::error::Result<Document> {
+        self.client.database("admin").run_command(command).await
+    }
+
+    async fn until_primary(&self) {
+        let hello = || async { self.run(doc! { "hello": 1 }).await };
+        let is_primary = async {
+            while !hello().await.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false)) {}
+        };
+        soon("a primary", is_primary).await;
+    }
+
+    async fn fail(&self, name: &str, mode: &str) {
+        self.run(doc! { "configureFailPoint": name, "mode": mode }).await.unwrap();
+    }
+}
+
+async fn until_ready(actor: &Actor, status: u16) {
+    soon("readiness", async { while actor.get("/health/ready").await.status != status {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_primary_is_read_once_it_has_committed() {
+    let (first, second) = (Member::start("failover-first").await, Member::start("failover-second").await);
+    let hosts = [first.mongod.host(), second.mongod.host()];
+    let members = [
+        doc! { "_id": 0, "host": &hosts[0], "priority": 2 },
+        doc! { "_id": 1, "host": &hosts[1], "priority": 1 },
+    ];
+    // What takes seconds otherwise is of no interest here.
+    let settings = doc! { "heartbeatIntervalMillis": 100, "electionTimeoutMillis": 1_000 };
+    let set = doc! { "_id": "rs", "members": members.to_vec(), "settings": settings };
+    first.run(doc! { "replSetInitiate": set }).await.unwrap();
+    first.until_primary().await;
+    let shop = Shop::open_at(&format!("mongodb://{}/?replicaSet=rs", hosts.join(","))).await;
+    let id = shop.sell(&sneaker()).await;
+    let (ada, path) = (shop.buyer(), format!("/products/{id}"));
+    let bought = ada.purchase_with_key(&id, 1, "press-1").await.expect(201).json;
+    // Nothing that the next primary writes will be on a majority.
+    first.fail(FOLLOWS_NOBODY, "alwaysOn").await;
+    first.run(doc! { "replSetStepDown": 600 }).await.unwrap();
+    second.until_primary().await;
+    until_ready(&ada, 503).await;
+    // So it may not know what is; of two members, it would answer all the same.
+    for path in [&path, "/purchases", "/leaderboard"] {
+        ada.get(path).await.problem(503, "database_unavailable");
+    }
+    first.fail(FOLLOWS_NOBODY, "off").await;
+    until_ready(&ada, 200).await;
+    assert_eq!(ada.get("/purchases").await.expect(200).json["items"][0], bought);
+    assert_eq!(ada.get(&path).await.expect(200).json["sold"], 1);
+    let again = ada.purchase_with_key(&id, 1, "press-1").await.expect(201);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    shop.buyer().purchase(&id).await.expect(201);
+    assert_eq!(shop.check_invariants(&id, 1).await, 2);
+    shop.close().await;
+}
