@@ -263,9 +263,7 @@ fn routes(app: AppState) -> Router {
         .merge(live::socket::router())
         .merge(openapi::router(document))
         .merge(storefront::router())
-        .fallback(|| async {
-            Error::NotFound { detail: "No route has this path; GET /docs lists those of the API." }
-        })
+        .fallback(|| async { Error::NO_ROUTE })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app)
 }

@@ -130,6 +130,10 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 const RETRY_AFTER_UNKNOWN_SECONDS: u64 = 2;
 
 impl Error {
+    /// Of a path that leads nowhere.
+    pub const NO_ROUTE: Self =
+        Self::NotFound { detail: "No route has this path; GET /docs lists those of the API." };
+
     /// A request with one wrong field.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::ValidationFailed { errors: vec![FieldError { field: field.into(), message: message.into() }] }

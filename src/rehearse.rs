@@ -19,13 +19,12 @@ use crate::signals::Signals;
 pub use arguments::{Arguments, within};
 
 use crowd::Crowd;
-use load::{Event, Load};
+use load::Load;
 use origin::Origin;
 use own_server::OwnServer;
 use progress::{Live, tell};
 use report::{Course, Report};
 use stage::Stage;
-use usage::{Cost, Pair};
 
 mod arguments;
 mod origin;
@@ -205,33 +204,26 @@ async fn perform(
     tell("the buyers' tokens are signed");
     let gathering = async { Ok(Crowd::gather(arguments, stage).await) };
     let crowd = until(interrupted, gathering).await?;
-    let Sold { events, connections_open, cost } = sell(stage, &crowd, arguments, interrupted).await?;
+    let sold = sell(stage, &crowd, arguments, interrupted).await?;
     tell("the outcome is read back");
-    let buyers_came = crowd.buyers_among(events.len());
-    let reading = verdict::read(stage, arguments, &events);
+    let buyers_came = crowd.buyers_among(sold.events.len());
+    let reading = verdict::read(stage, arguments, &sold.events);
     // Who interrupts the crowd gets the verdict on what has come of it; who interrupts this, none.
     let verdict = match interrupted.is_cancelled() {
         true => Some(reading.await?),
         false => interrupted.run_until_cancelled(reading).await.transpose()?,
     };
-    let interrupted = interrupted.is_cancelled();
-    Ok(Course { events, connections_open, buyers_came, cost, verdict, interrupted })
+    Ok(Course { buyers_came, verdict, interrupted: interrupted.is_cancelled(), ..sold })
 }
 
-/// What came of the crowd.
-struct Sold {
-    events: Vec<Event>,
-    connections_open: usize,
-    cost: Pair<Cost>,
-}
-
-/// Lets the crowd in until everybody was served, the time is over, or the rehearsal is interrupted.
+/// Lets the crowd in until everybody was served, the time is over, or the rehearsal is interrupted. What came of it is still to
+/// be judged.
 async fn sell(
     stage: &Stage,
     crowd: &Crowd,
     arguments: &Arguments,
     interrupted: &CancellationToken,
-) -> Result<Sold, RehearsalError> {
+) -> Result<Course, RehearsalError> {
     let live = Arc::new(Live::default());
     let stop = CancellationToken::new();
     let load = Load {
@@ -266,5 +258,5 @@ async fn sell(
     let events = run.await.map_err(|error| RehearsalError::not_held("the crowd failed", error))?;
     let after = stage.usage();
     display.await.map_err(|error| RehearsalError::not_held("the display failed", error))?;
-    Ok(Sold { events, connections_open, cost: usage::difference(before, after) })
+    Ok(Course { events, connections_open, cost: usage::difference(before, after), ..Course::default() })
 }

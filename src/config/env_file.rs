@@ -52,13 +52,13 @@ fn parse(text: &str, path: &Path) -> EnvFile {
     let marked: HashMap<_, _> = dotenvy::from_read_iter(marked.as_bytes()).flatten().collect();
     let literal = |name: &str| marked.get(name).map(|value| value.replace(MARK, "$"));
     let mut problems = Vec::new();
-    for name in
-        LITERAL.into_iter().filter(|name| literal(name).as_ref() != settings.get(*name)).collect::<Vec<_>>()
-    {
-        settings.remove(name);
-        problems.push(format!(
-            "{name} in {path} has a $, which stands for another setting there: put the value into 'single quotes'"
-        ));
+    for name in LITERAL {
+        if literal(name).as_ref() != settings.get(name) {
+            settings.remove(name);
+            problems.push(format!(
+                "{name} in {path} has a $, which stands for another setting there: put the value into 'single quotes'"
+            ));
+        }
     }
     EnvFile { settings, problems }
 }

@@ -94,9 +94,7 @@ fn into_problem(response: Response, id: &HeaderValue) -> Response {
 fn error_of(status: StatusCode) -> Error {
     match status {
         // A path that is no UTF-8 comes as 400: there is nothing at such a path.
-        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => {
-            Error::NotFound { detail: "No route has this path; GET /docs lists those of the API." }
-        }
+        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Error::NO_ROUTE,
         StatusCode::METHOD_NOT_ALLOWED => Error::MethodNotAllowed,
         StatusCode::SERVICE_UNAVAILABLE => Error::Overloaded { detail: "Try again in a moment." },
         _ => Error::Internal,

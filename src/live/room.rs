@@ -189,7 +189,7 @@ impl RoomTask {
             if self.room.is_empty() && self.shared.close_if_empty(&self.room) {
                 return;
             }
-            self.wait_until(self.told_at + self.shared.interval_min()).await;
+            self.wait_until(self.told_at + self.shared.interval_min).await;
             // Signs of life are few, and who has just come is one.
             let watchers = if self.has_news() { self.room.watchers.load(Ordering::Acquire) } else { 0 };
             let turn = self.shared.pace.take(watchers, Instant::now());
@@ -198,7 +198,7 @@ impl RoomTask {
             self.changes.mark_unchanged();
             feed.mark_unchanged();
             let news = self.news().await;
-            self.tell(news, turn.length.max(self.shared.interval_min())).await;
+            self.tell(news, turn.length.max(self.shared.interval_min)).await;
         }
         self.shared.close(&self.room);
     }

@@ -52,6 +52,8 @@ pub struct Shared {
     pub limits: Limits,
     /// How often there is a sign of life.
     pub heartbeat: Duration,
+    /// The shortest time between two changes of a product as its watchers see them.
+    pub interval_min: Duration,
     rooms: Mutex<HashMap<Id, Arc<Room>>>,
     tasks: TaskTracker,
 }
@@ -78,6 +80,7 @@ impl Rooms {
             late_reads: Semaphore::new(LATE_READS_MAX),
             limits: limits.clone(),
             heartbeat: Limits::milliseconds(limits.heartbeat_ms),
+            interval_min: Limits::milliseconds(limits.stock_interval_ms_min),
             rooms: Mutex::default(),
             tasks: TaskTracker::new(),
         };
@@ -169,11 +172,6 @@ impl Shared {
     /// Takes the room away.
     pub fn close(&self, room: &Arc<Room>) {
         remove(&mut self.lock(), room);
-    }
-
-    /// The shortest time between two changes of a product as its watchers see them.
-    pub fn interval_min(&self) -> Duration {
-        Limits::milliseconds(self.limits.stock_interval_ms_min)
     }
 }
 

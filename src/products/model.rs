@@ -187,6 +187,7 @@ impl ProductView {
         }
     }
 }
+
 /// `text` as it is searched: whatever differs in case alone is the same. By way of the upper case, and each character by itself:
 /// so a final sigma is a sigma, and ß is ss.
 pub fn folded(text: &str) -> String {

@@ -92,7 +92,7 @@ async fn read_page(
         written: Mutex::default(),
     };
     // Memory may know of a later sale than the query, and what belongs to the page by then.
-    products.items.retain(|product| filter.status.is_none_or(|status| product.status(now) == status));
+    products.items.retain(|product| stands_so(product, filter.status, now));
     let answer = Rendered::digested(&products.map(|product| ProductView::of(&product, now)))?;
     Ok(Reading { answer, basis })
 }
@@ -121,7 +121,7 @@ impl PageBasis {
         let products: Option<Vec<_>> = self.ids.iter().map(|id| cache.current(*id)).collect();
         let items = products?
             .iter()
-            .filter(|product| self.status.is_none_or(|status| product.status(now) == status))
+            .filter(|product| stands_so(product, self.status, now))
             .map(|product| ProductView::of(product, now))
             .collect();
         let page = Page { items, next_cursor: self.next_cursor.clone() };
@@ -129,6 +129,11 @@ impl PageBasis {
         *written = Some((generation, Instant::now(), page.clone()));
         Some(page)
     }
+}
+
+/// Whether the product's sale stands as the page asks for, if it asks.
+fn stands_so(product: &Product, status: Option<Status>, now: Timestamp) -> bool {
+    status.is_none_or(|status| product.status(now) == status)
 }
 
 /// A product as the API shows it. A purchase changes the version, and time alone changes the status: the tag has both.

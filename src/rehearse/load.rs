@@ -60,10 +60,9 @@ pub struct Load {
 impl Load {
     /// Opens the connections, before any request is due. Those that the server has no place for are left out.
     pub async fn open(self) -> Ready {
-        let limit = Duration::from_secs(OPEN_SECONDS_MAX);
-        let opening = (0..self.connections).map(|_| tokio::time::timeout(limit, open(self.address)));
+        let opening = (0..self.connections).map(|_| in_time(open(self.address)));
         let opened: Vec<_> = stream::iter(opening).buffer_unordered(OPENING_MAX).collect().await;
-        let mut connections: Vec<_> = opened.into_iter().flatten().flatten().map(Some).collect();
+        let mut connections: Vec<_> = opened.into_iter().flatten().map(Some).collect();
         if connections.is_empty() {
             // Somebody has to find out, request by request, that nobody answers.
             connections.resize_with(self.connections, || None);
@@ -126,10 +125,9 @@ impl Load {
             }
             if connection.is_none() {
                 tokio::time::sleep(Duration::from_millis(RECONNECT_MS)).await;
-                let limit = Duration::from_secs(OPEN_SECONDS_MAX);
-                let opening = tokio::time::timeout(limit, Connection::open(self.address));
+                let opening = in_time(Connection::open(self.address));
                 let Some(opened) = self.stop.run_until_cancelled(opening).await else { break };
-                connection = opened.ok().and_then(Result::ok);
+                connection = opened;
             }
             let waited = intended.elapsed();
             let Answer { status, kind } = exchange(&mut connection, request).await;
@@ -144,6 +142,11 @@ impl Load {
         let index = if self.repeats { index.checked_rem(self.requests.len())? } else { index };
         self.requests.get(index).map(AsRef::as_ref)
     }
+}
+
+/// The connection, if it opens in time.
+async fn in_time(opening: impl Future<Output = io::Result<Connection>>) -> Option<Connection> {
+    tokio::time::timeout(Duration::from_secs(OPEN_SECONDS_MAX), opening).await.ok()?.ok()
 }
 
 /// Opens a connection and uses it once, whatever the answer: before that, it may still wait in the listener's backlog.

@@ -3,7 +3,7 @@
 use mongodb::Client;
 use mongodb::bson::{Document, doc};
 
-use crate::harness::{Actor, Shop, sneaker, soon};
+use crate::harness::{Shop, sneaker, soon, until_ready};
 use crate::process::ForeignMongod;
 
 /// What lets a member follow another one no longer.
@@ -28,20 +28,15 @@ impl Member {
     }
 
     async fn until_primary(&self) {
-        let hello = || async { self.run(doc! { "hello": 1 }).await };
-        let is_primary = async {
-            while !hello().await.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false)) {}
-        };
-        soon("a primary", is_primary).await;
+        let is_primary =
+            |hello: Document| hello.get_bool("isWritablePrimary").is_ok_and(|is_primary| is_primary);
+        soon("a primary", async { while !self.run(doc! { "hello": 1 }).await.is_ok_and(is_primary) {} })
+            .await;
     }
 
     async fn fail(&self, name: &str, mode: &str) {
         self.run(doc! { "configureFailPoint": name, "mode": mode }).await.unwrap();
     }
-}
-
-async fn until_ready(actor: &Actor, status: u16) {
-    soon("readiness", async { while actor.get("/health/ready").await.status != status {} }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

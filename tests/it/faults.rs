@@ -8,18 +8,12 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    Actor, FailingMongo, Shop, Wire, metric, own_mongo, process_directory, signal, sneaker, sneaker_with,
-    soon,
+    FailingMongo, Shop, Wire, metric, own_mongo, process_directory, signal, sneaker, sneaker_with, soon,
+    until_ready,
 };
 
 /// Long enough for any machine; nothing here takes that long.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Asks until the server says what is expected of its readiness.
-async fn until_ready(actor: &Actor, status: u16) {
-    let asking = async { while actor.get("/health/ready").await.status != status {} };
-    tokio::time::timeout(PATIENCE, asking).await.expect("readiness changes");
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_stands_still_is_told_and_outlived() {

@@ -15,6 +15,7 @@ use flash_sale::purchases::knowledge::SaleState;
 use flash_sale::purchases::model::Purchase;
 use flash_sale::store::Store;
 use futures_util::future::{join, join_all};
+use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, doc};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -118,6 +119,16 @@ async fn set(store: &Store, product: &str, change: Document) {
     store.products.update_one(doc! { "_id": id }, doc! { "$set": change }).await.unwrap();
 }
 
+/// A transaction of somebody who has changed the product and stands still.
+async fn rival_of(store: &Store, product: &str) -> ClientSession {
+    let id: Id = product.parse().unwrap();
+    let mut rival = store.client.start_session().await.unwrap();
+    rival.start_transaction().await.unwrap();
+    let raised = doc! { "$inc": { "version": 1_i64 } };
+    store.products.update_one(doc! { "_id": id }, raised).session(&mut rival).await.unwrap();
+    rival
+}
+
 async fn sell(shop: &Shop, count: usize) -> Vec<String> {
     let mut products = Vec::new();
     for _ in 0..count {
@@ -212,11 +223,7 @@ async fn who_collides_does_so_alone() {
     let store = shop.store().await;
     let products = sell(&shop, 5).await;
     // A rival has changed one of them and stands still; another one was sold to the last buyer before.
-    let mut rival = store.client.start_session().await.unwrap();
-    rival.start_transaction().await.unwrap();
-    let hot: Id = products[1].parse().unwrap();
-    let sold = doc! { "$inc": { "version": 1_i64 } };
-    store.products.update_one(doc! { "_id": hot }, sold).session(&mut rival).await.unwrap();
+    let mut rival = rival_of(&store, &products[1]).await;
     let before = change(&products[3], 1).purchases.remove(0);
     store.purchases.insert_one(&before).await.unwrap();
     let change_of = |id: &String| {
@@ -250,11 +257,7 @@ async fn who_has_collided_alone_shares_no_transaction_with_the_others() {
     let shop = Shop::open().await;
     let store = shop.store().await;
     let products = sell(&shop, 4).await;
-    let mut rival = store.client.start_session().await.unwrap();
-    rival.start_transaction().await.unwrap();
-    let held: Id = products[1].parse().unwrap();
-    let sold = doc! { "$inc": { "version": 1_i64 } };
-    store.products.update_one(doc! { "_id": held }, sold).session(&mut rival).await.unwrap();
+    let mut rival = rival_of(&store, &products[1]).await;
     let limits = Limits { commits_in_flight_max: 1, ..Limits::default() };
     let metrics = Arc::new(Metrics::default());
     let changes = products.iter().map(|id| Change { has_collided: *id == products[1], ..change(id, 1) });
@@ -287,10 +290,7 @@ async fn a_few_sessions_do_for_all_transactions() {
         // Committed the first time, and stale from then on; refused by the index; in conflict with another one.
         outcomes.extend(together(&store, vec![change_by(buyer, 1)]).await);
         outcomes.extend(together(&store, vec![change_by(buyer, 2)]).await);
-        let mut rival = store.client.start_session().await.unwrap();
-        rival.start_transaction().await.unwrap();
-        let raised = doc! { "$inc": { "version": 1_i64 } };
-        store.products.update_many(doc! {}, raised).session(&mut rival).await.unwrap();
+        let mut rival = rival_of(&store, &product).await;
         outcomes.extend(together(&store, vec![change_by(Id::new(), 2)]).await);
         rival.abort_transaction().await.unwrap();
     }

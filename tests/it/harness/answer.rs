@@ -98,3 +98,9 @@ pub async fn metric(actor: &super::Actor, name: &str) -> f64 {
     let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
     line.unwrap_or_else(|| panic!("no {name}:\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()
 }
+
+/// Asks until the server says what is expected of its readiness.
+pub async fn until_ready(actor: &super::Actor, status: u16) {
+    let asking = async { while actor.get("/health/ready").await.status != status {} };
+    super::soon("another readiness", asking).await;
+}

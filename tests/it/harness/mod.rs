@@ -11,7 +11,7 @@ mod watch;
 mod webdriver;
 mod wire;
 
-pub use answer::{Answer, metric};
+pub use answer::{Answer, metric, until_ready};
 pub use browser::{Browser, ENTER, TAB, no_browser};
 pub use document::document;
 pub use mongo::{FailingMongo, database_uri, own_mongo, process_directory, signal};
