@@ -9,9 +9,11 @@ use std::path::PathBuf;
 
 use tracing_subscriber::filter::Targets;
 
-use crate::email;
+use crate::model::email;
 
-pub use limits::Limits;
+pub use limits::{
+    AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
+};
 
 use env_file::EnvFile;
 
@@ -21,21 +23,39 @@ mod mongo_uri;
 #[cfg(test)]
 mod tests;
 
-/// Every setting: `.env.example`, the README and `--help` name these and no others.
-pub const SETTINGS: [&str; 12] = [
-    "PORT",
-    "HOST",
-    "MONGO_URI",
-    "JWT_SECRET",
-    "ADMIN_EMAIL",
-    "ADMIN_PASSWORD",
-    "DATA_DIR",
-    "CORS_ORIGINS",
-    "WATCHERS_PER_ADDRESS_MAX",
-    "LOG_FORMAT",
-    "RUST_LOG",
+/// A setting, as `--help` tells it.
+pub struct Setting {
+    /// The name of the environment variable.
+    pub name: &'static str,
+    /// The value that holds without it, if one can be written down.
+    pub default: Option<&'static str>,
+    /// What it is, in one line.
+    pub meaning: &'static str,
+}
+
+const fn setting(name: &'static str, default: Option<&'static str>, meaning: &'static str) -> Setting {
+    Setting { name, default, meaning }
+}
+
+/// Every setting. `.env.example` and the README name these and no others; a test compares them.
+pub const SETTINGS: [Setting; 12] = [
+    setting("PORT", Some("3000"), "the port to listen on; 0 takes a free one"),
+    setting("HOST", Some("127.0.0.1"), "the address to listen on; 0.0.0.0 for all"),
+    setting("MONGO_URI", None, "the database; without it the server runs a MongoDB of its own"),
+    setting("JWT_SECRET", None, "signs the tokens, at least 32 bytes; required with MONGO_URI"),
+    setting("ADMIN_EMAIL", None, "the first admin, created if there is no such user"),
+    setting("ADMIN_PASSWORD", None, "the first admin's password"),
+    setting("DATA_DIR", Some(".data"), "where the server's own MongoDB keeps its data"),
+    setting("CORS_ORIGINS", None, "origins whose pages may call the API, with commas, or *"),
+    setting("WATCHERS_PER_ADDRESS_MAX", Some("1000"), "clients of one address that may watch live at once"),
+    setting("LOG_FORMAT", Some("text"), "text or json"),
+    setting("RUST_LOG", Some("info"), "what is logged"),
     // Read by `embedded`.
-    "MONGOD",
+    setting(
+        "MONGOD",
+        None,
+        "the program of the server's own MongoDB; without it the one in PATH, or one that is fetched",
+    ),
 ];
 /// The database's name when `MONGO_URI` has none in its path.
 pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
@@ -169,7 +189,7 @@ impl Config {
             match value.to_str() {
                 Some(value) => drop(settings.insert(name.to_owned(), value.to_owned())),
                 // Of a path, which this one is, any bytes are good.
-                None if SETTINGS.contains(&name) && name != "MONGOD" => {
+                None if is_setting(name) && name != "MONGOD" => {
                     problems.push(format!("{name} is no UTF-8"));
                 }
                 None => {}
@@ -216,7 +236,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn text(&self, name: &str) -> Option<&'a str> {
-        debug_assert!(SETTINGS.contains(&name), "{name} is missing in the list of settings");
+        debug_assert!(is_setting(name), "{name} is missing in the list of settings");
         self.value(name)
     }
 
@@ -340,14 +360,14 @@ impl<'a> Reader<'a> {
     }
 
     fn limits(&mut self) -> Limits {
-        let default = Limits::default();
+        let mut limits = Limits::default();
         let name = "WATCHERS_PER_ADDRESS_MAX";
-        let watchers =
-            self.parsed(name, "a number of clients, at least 1").unwrap_or(default.watchers_per_address_max);
-        if watchers == 0 {
+        let watchers_max = &mut limits.live.watchers_per_address_max;
+        *watchers_max = self.parsed(name, "a number of clients, at least 1").unwrap_or(*watchers_max);
+        if *watchers_max == 0 {
             self.problem(format!("{name} is 0, but it has to be at least 1"));
         }
-        Limits { watchers_per_address_max: watchers, ..default }
+        limits
     }
 
     fn log_format(&mut self) -> LogFormat {
@@ -360,6 +380,10 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+fn is_setting(name: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.name == name)
 }
 
 /// Tells why `secret` cannot sign tokens.

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use mongodb::bson::oid::ObjectId;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::timestamp::Timestamp;
+use crate::model::id::Id;
+use crate::model::timestamp::Timestamp;
 
 /// The result of a handler or a service.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -24,102 +24,81 @@ pub struct FieldError {
     pub message: String,
 }
 
-/// What went wrong with a request, as the client is told.
-#[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "the table in `Code` says what each one means")]
-pub enum Error {
-    MalformedJson { detail: String },
-    UnsupportedMediaType,
-    PayloadTooLarge { body_bytes_max: usize },
-    ValidationFailed { errors: Vec<FieldError> },
-    NotFound { detail: &'static str },
-    MethodNotAllowed,
-    Unauthenticated { detail: &'static str, has_token: bool },
-    TokenExpired,
-    InvalidCredentials,
-    Forbidden,
-    ForeignOrigin,
-    EmailTaken,
-    ProductNotFound,
-    PurchaseNotFound,
-    SaleNotStarted { sale_start_time: Timestamp, retry_after_seconds: u64 },
-    SaleEnded { sale_end_time: Timestamp },
-    SoldOut,
-    InsufficientStock { remaining: i64 },
-    PurchaseLimitReached { limit: i64, purchased: i64 },
-    ProductHasSales,
-    IdempotencyKeyReused,
-    VersionConflict,
-    PreconditionRequired,
-    RateLimited { retry_after_seconds: u64 },
-    Overloaded { detail: &'static str },
-    DatabaseUnavailable,
-    OutcomeUnknown { purchase_id: Option<ObjectId> },
-    Internal,
-}
+macro_rules! errors {
+    ($($error:ident $({ $($member:ident: $type:ty),* })? => $name:literal $status:ident $title:literal;)*) => {
+        /// What went wrong with a request, as the client is told.
+        #[derive(Debug, Clone, PartialEq)]
+        #[expect(missing_docs, reason = "the titles in the table say what each one means")]
+        pub enum Error { $($error $({ $($member: $type),* })?,)* }
 
-macro_rules! codes {
-    ($($code:ident $name:literal $status:ident $title:literal;)*) => {
         /// The `code` of a problem: what a client decides by.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "each one's title says what it means")]
-        pub enum Code { $($code,)* }
+        #[expect(missing_docs, reason = "the titles in the table say what each one means")]
+        pub enum Code { $($error,)* }
+
+        impl Error {
+            /// The row of the table that this error belongs to.
+            pub fn code(&self) -> Code {
+                match self { $(Self::$error { .. } => Code::$error,)* }
+            }
+        }
 
         impl Code {
             /// All codes, in the order of the contract.
-            pub const ALL: &[Code] = &[$(Code::$code,)*];
+            pub const ALL: &[Code] = &[$(Code::$error,)*];
 
             /// As the client sees it.
             pub fn name(self) -> &'static str {
-                match self { $(Code::$code => $name,)* }
+                match self { $(Code::$error => $name,)* }
             }
 
             /// The `type` of its problems.
             pub fn problem_type(self) -> &'static str {
-                match self { $(Code::$code => concat!("urn:problem-type:flash-sale:", $name),)* }
+                match self { $(Code::$error => concat!("urn:problem-type:flash-sale:", $name),)* }
             }
 
             /// The HTTP status it comes with.
             pub fn status(self) -> StatusCode {
-                match self { $(Code::$code => StatusCode::$status,)* }
+                match self { $(Code::$error => StatusCode::$status,)* }
             }
 
             /// The same sentence for every occurrence (RFC 9457, 3.1.3).
             pub fn title(self) -> &'static str {
-                match self { $(Code::$code => $title,)* }
+                match self { $(Code::$error => $title,)* }
             }
         }
     };
 }
 
-codes! {
-    MalformedJson "malformed_json" BAD_REQUEST "The body is not valid JSON";
-    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body has to be application/json";
-    PayloadTooLarge "payload_too_large" PAYLOAD_TOO_LARGE "The body is too large";
-    ValidationFailed "validation_failed" UNPROCESSABLE_ENTITY "The request has invalid fields";
-    NotFound "not_found" NOT_FOUND "There is nothing here";
-    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "This method is not allowed here";
-    Unauthenticated "unauthenticated" UNAUTHORIZED "A valid token is needed";
-    TokenExpired "token_expired" UNAUTHORIZED "The token has expired";
-    InvalidCredentials "invalid_credentials" UNAUTHORIZED "The e-mail address or the password is wrong";
-    Forbidden "forbidden" FORBIDDEN "This is not allowed";
-    EmailTaken "email_taken" CONFLICT "This e-mail address already has an account";
-    ProductNotFound "product_not_found" NOT_FOUND "There is no such product";
-    PurchaseNotFound "purchase_not_found" NOT_FOUND "There is no such purchase";
-    SaleNotStarted "sale_not_started" CONFLICT "The sale has not started yet";
-    SaleEnded "sale_ended" CONFLICT "The sale has ended";
-    SoldOut "sold_out" CONFLICT "The product is sold out";
-    InsufficientStock "insufficient_stock" CONFLICT "Less is left than was asked for";
-    PurchaseLimitReached "purchase_limit_reached" CONFLICT "This would be more than one buyer may have";
-    ProductHasSales "product_has_sales" CONFLICT "A product that was sold cannot be deleted";
-    IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY "This idempotency key was used for another purchase";
-    VersionConflict "version_conflict" PRECONDITION_FAILED "The product has changed since it was read";
-    PreconditionRequired "precondition_required" PRECONDITION_REQUIRED "An If-Match header is needed";
-    RateLimited "rate_limited" TOO_MANY_REQUESTS "Too many attempts";
-    Overloaded "overloaded" SERVICE_UNAVAILABLE "The server is overloaded";
-    DatabaseUnavailable "database_unavailable" SERVICE_UNAVAILABLE "The database cannot be reached";
-    OutcomeUnknown "outcome_unknown" SERVICE_UNAVAILABLE "It is not known yet whether this happened";
-    Internal "internal" INTERNAL_SERVER_ERROR "Something went wrong on the server";
+// The one table of errors: a variant and its members, its `code`, status and title.
+errors! {
+    MalformedJson { detail: String } => "malformed_json" BAD_REQUEST "The body is not valid JSON";
+    UnsupportedMediaType => "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body has to be application/json";
+    PayloadTooLarge { body_bytes_max: usize } => "payload_too_large" PAYLOAD_TOO_LARGE "The body is too large";
+    ValidationFailed { errors: Vec<FieldError> } => "validation_failed" UNPROCESSABLE_ENTITY "The request has invalid fields";
+    NotFound { detail: &'static str } => "not_found" NOT_FOUND "There is nothing here";
+    MethodNotAllowed => "method_not_allowed" METHOD_NOT_ALLOWED "This method is not allowed here";
+    Unauthenticated { detail: &'static str, has_token: bool } => "unauthenticated" UNAUTHORIZED "A valid token is needed";
+    TokenExpired => "token_expired" UNAUTHORIZED "The token has expired";
+    InvalidCredentials => "invalid_credentials" UNAUTHORIZED "The e-mail address or the password is wrong";
+    Forbidden { detail: &'static str } => "forbidden" FORBIDDEN "This is not allowed";
+    EmailTaken => "email_taken" CONFLICT "This e-mail address already has an account";
+    ProductNotFound => "product_not_found" NOT_FOUND "There is no such product";
+    PurchaseNotFound => "purchase_not_found" NOT_FOUND "There is no such purchase";
+    SaleNotStarted { sale_start_time: Timestamp, retry_after_seconds: u64 } => "sale_not_started" CONFLICT "The sale has not started yet";
+    SaleEnded { sale_end_time: Timestamp } => "sale_ended" CONFLICT "The sale has ended";
+    SoldOut => "sold_out" CONFLICT "The product is sold out";
+    InsufficientStock { remaining: i64 } => "insufficient_stock" CONFLICT "Less is left than was asked for";
+    PurchaseLimitReached { limit: i64, purchased: i64 } => "purchase_limit_reached" CONFLICT "This would be more than one buyer may have";
+    ProductHasSales => "product_has_sales" CONFLICT "A product that was sold cannot be deleted";
+    IdempotencyKeyReused => "idempotency_key_reused" UNPROCESSABLE_ENTITY "This idempotency key was used for another purchase";
+    VersionConflict => "version_conflict" PRECONDITION_FAILED "The product has changed since it was read";
+    PreconditionRequired => "precondition_required" PRECONDITION_REQUIRED "An If-Match header is needed";
+    RateLimited { retry_after_seconds: u64 } => "rate_limited" TOO_MANY_REQUESTS "Too many attempts";
+    Overloaded { detail: &'static str } => "overloaded" SERVICE_UNAVAILABLE "The server is overloaded";
+    DatabaseUnavailable => "database_unavailable" SERVICE_UNAVAILABLE "The database cannot be reached";
+    OutcomeUnknown { purchase_id: Option<Id> } => "outcome_unknown" SERVICE_UNAVAILABLE "It is not known yet whether this happened";
+    Internal => "internal" INTERNAL_SERVER_ERROR "Something went wrong on the server";
 }
 
 /// The media type of every error (RFC 9457).
@@ -133,6 +112,14 @@ impl Error {
     /// Of a path that leads nowhere.
     pub const NO_ROUTE: Self =
         Self::NotFound { detail: "No route has this path; GET /docs lists those of the API." };
+
+    /// A customer's token where only an admin's will do.
+    pub const FORBIDDEN: Self =
+        Self::Forbidden { detail: "This token's role is `customer`; it takes `admin`." };
+    /// A WebSocket from a page of another origin.
+    pub const FOREIGN_ORIGIN: Self = Self::Forbidden {
+        detail: "Pages of this origin may not connect; CORS_ORIGINS lists those that may.",
+    };
 
     /// A request with one wrong field.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
@@ -156,37 +143,9 @@ impl Error {
         }
     }
 
-    /// The row of the table that this error belongs to.
-    pub fn code(&self) -> Code {
-        match self {
-            Self::MalformedJson { .. } => Code::MalformedJson,
-            Self::UnsupportedMediaType => Code::UnsupportedMediaType,
-            Self::PayloadTooLarge { .. } => Code::PayloadTooLarge,
-            Self::ValidationFailed { .. } => Code::ValidationFailed,
-            Self::NotFound { .. } => Code::NotFound,
-            Self::MethodNotAllowed => Code::MethodNotAllowed,
-            Self::Unauthenticated { .. } => Code::Unauthenticated,
-            Self::TokenExpired => Code::TokenExpired,
-            Self::InvalidCredentials => Code::InvalidCredentials,
-            Self::Forbidden | Self::ForeignOrigin => Code::Forbidden,
-            Self::EmailTaken => Code::EmailTaken,
-            Self::ProductNotFound => Code::ProductNotFound,
-            Self::PurchaseNotFound => Code::PurchaseNotFound,
-            Self::SaleNotStarted { .. } => Code::SaleNotStarted,
-            Self::SaleEnded { .. } => Code::SaleEnded,
-            Self::SoldOut => Code::SoldOut,
-            Self::InsufficientStock { .. } => Code::InsufficientStock,
-            Self::PurchaseLimitReached { .. } => Code::PurchaseLimitReached,
-            Self::ProductHasSales => Code::ProductHasSales,
-            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
-            Self::VersionConflict => Code::VersionConflict,
-            Self::PreconditionRequired => Code::PreconditionRequired,
-            Self::RateLimited { .. } => Code::RateLimited,
-            Self::Overloaded { .. } => Code::Overloaded,
-            Self::DatabaseUnavailable => Code::DatabaseUnavailable,
-            Self::OutcomeUnknown { .. } => Code::OutcomeUnknown,
-            Self::Internal => Code::Internal,
-        }
+    /// Whether the server or the database is at fault, not the request.
+    pub fn is_fault(&self) -> bool {
+        self.code().status().is_server_error()
     }
 
     /// What happened this time and what to do about it.
@@ -202,14 +161,13 @@ impl Error {
                 let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
                 format!("See `errors` for what is wrong with: {}.", fields.join(", ")).into()
             }
-            Self::NotFound { detail } | Self::Unauthenticated { detail, .. } | Self::Overloaded { detail } => {
-                (*detail).into()
-            }
+            Self::NotFound { detail }
+            | Self::Unauthenticated { detail, .. }
+            | Self::Forbidden { detail }
+            | Self::Overloaded { detail } => (*detail).into(),
             Self::MethodNotAllowed => "The header `Allow` lists the methods that are.".into(),
             Self::TokenExpired => "Log in again to get a new token.".into(),
             Self::InvalidCredentials => "Check both; the address is compared without case.".into(),
-            Self::ForeignOrigin => "Pages of this origin may not connect; CORS_ORIGINS lists those that may.".into(),
-            Self::Forbidden => "This token's role is `customer`; it takes `admin`.".into(),
             Self::EmailTaken => "Log in with it, or register another address.".into(),
             Self::ProductNotFound => "No product has this id.".into(),
             Self::PurchaseNotFound => "No purchase of yours has this id.".into(),
@@ -306,6 +264,45 @@ impl Serialize for Problem<'_> {
         self.error.serialize_members(&mut map)?;
         map.end()
     }
+}
+
+/// An error, RFC 9457.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Problem, rename_all = "camelCase")]
+#[expect(dead_code, reason = "it only describes what `Problem` writes")]
+pub struct ProblemSchema {
+    /// Names the kind of problem; `code` is shorter.
+    #[schema(example = "urn:problem-type:flash-sale:sold_out")]
+    r#type: String,
+    /// The same sentence for every problem of this code.
+    #[schema(example = "The product is sold out")]
+    title: String,
+    /// The HTTP status.
+    #[schema(example = 409)]
+    status: u16,
+    /// What happened this time and what to do about it, for people.
+    #[schema(example = "Nothing is left.")]
+    detail: String,
+    /// The request's id, as in `X-Request-Id`.
+    #[schema(example = "5f0c3b1a9d8e4f7c8b6a5d4e3f2a1b0c")]
+    instance: String,
+    /// What to decide by.
+    #[schema(example = "sold_out")]
+    code: String,
+    /// With `validation_failed`: every field that is wrong.
+    errors: Option<Vec<FieldError>>,
+    /// With `sold_out` and `insufficient_stock`: units left.
+    remaining: Option<i64>,
+    /// With `purchase_limit_reached`: units that one buyer may have.
+    limit: Option<i64>,
+    /// With `purchase_limit_reached`: units that you have.
+    purchased: Option<i64>,
+    /// With `sale_not_started`.
+    sale_start_time: Option<Timestamp>,
+    /// With `sale_ended`.
+    sale_end_time: Option<Timestamp>,
+    /// With `outcome_unknown`: what the purchase will be called if it happened.
+    purchase_id: Option<String>,
 }
 
 impl IntoResponse for Error {

@@ -10,13 +10,12 @@ pub mod conditional;
 pub mod discard;
 pub mod fields;
 pub mod file;
-pub mod log_entry;
+pub mod http_runtime;
 pub mod page;
 pub mod path;
 pub mod peer;
 pub mod rendered;
 pub mod request_id;
-pub mod threads;
 
 /// An answer that no cache keeps: it is one client's alone, or good for one moment only.
 pub type Uncached<T> = ([(HeaderName, HeaderValue); 1], Json<T>);

@@ -1,41 +1,46 @@
 //! flash-sale sells limited stock to a crowd that arrives in the same second.
 //!
-//! The map, in reading order. A request comes in through `http`, is routed by `app`, is handled by the resource that
-//! its path names, and reaches the database through `store`. Purchases take one more step: they are gathered into
-//! batches in `purchases`, the heart of it all.
+//! The modules, from the top layer to the bottom. Each imports only what stands below it; `.ci/layers` checks that.
+//! A request comes in through `http`, `routes` reads it and calls a service (`purchases`, `products`, `accounts`,
+//! `leaderboard`, `live`), and services reach the database through `store`. A purchase takes one more step: `purchases`
+//! gathers purchases of a product into batches, and that is what makes the server fast.
 
 #![warn(clippy::unwrap_used)]
 
-pub mod command_line;
-pub mod config;
+pub mod cli;
+pub mod rehearse;
 pub mod serve;
+
+pub mod logging;
+pub mod signals;
+mod welcome;
+
 pub mod server;
 
-pub mod app;
-pub mod http;
+pub mod embedded;
+mod first_run;
+pub mod open_files;
 
-pub mod auth;
-pub mod leaderboard;
+pub mod routes;
+
 pub mod live;
-pub mod metrics;
-pub mod products;
+
+pub mod leaderboard;
+
 pub mod purchases;
-pub mod status;
-pub mod storefront;
+
+pub mod products;
+
+pub mod accounts;
 
 pub mod store;
 
-pub mod embedded;
-mod keepsakes;
+pub mod http;
 
-pub mod email;
+pub mod metrics;
+
+pub mod config;
+
 pub mod error;
-pub mod id;
-pub mod timestamp;
 
-pub mod logging;
-pub mod open_files;
-pub mod openapi;
-pub mod rehearse;
-pub mod signals;
-pub mod welcome;
+pub mod model;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use flash_sale::command_line::{Command, CommandLine};
+use flash_sale::cli::{Command, CommandLine};
 use flash_sale::config::Config;
 use flash_sale::signals::Signals;
 use flash_sale::{logging, rehearse, serve};

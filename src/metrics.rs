@@ -1,9 +1,8 @@
-//! `/metrics`: what the person on call watches, in the OpenMetrics text that Prometheus scrapes.
+//! What is counted for the person on call.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -11,20 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use crate::app::AppState;
 use crate::error::{Error, Result};
-
-/// The media type of OpenMetrics text.
-const OPENMETRICS: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-
-/// The routes of this file.
-pub fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(metrics))
-}
 
 /// The counts of one server.
 pub struct Metrics {
@@ -52,7 +39,7 @@ pub struct Metrics {
     /// Connections of clients that are open.
     pub connections: Gauge,
     /// 1 while the change stream tells what other servers do.
-    pub feed_is_live: Gauge,
+    pub feed_synced: Gauge,
     /// How far the change stream was behind when it last answered, in seconds.
     pub feed_lag: Gauge<f64, AtomicU64>,
     /// Clients that watch.
@@ -60,7 +47,7 @@ pub struct Metrics {
     /// Messages sent to watchers, by their event.
     pub watcher_messages: Family<EventLabel, Counter>,
     /// The age of the last proof that the database commits, in seconds.
-    pulse_age: Gauge<f64, AtomicU64>,
+    heartbeat_age: Gauge<f64, AtomicU64>,
 }
 
 /// Of an answer.
@@ -107,11 +94,11 @@ impl Default for Metrics {
             commits_in_doubt: Counter::default(),
             lanes: Gauge::default(),
             connections: Gauge::default(),
-            feed_is_live: Gauge::default(),
+            feed_synced: Gauge::default(),
             feed_lag: Gauge::default(),
             watchers: Gauge::default(),
             watcher_messages: Family::default(),
-            pulse_age: Gauge::default(),
+            heartbeat_age: Gauge::default(),
         };
         metrics.registered()
     }
@@ -136,14 +123,25 @@ impl Metrics {
         let what = "Connections of clients that are open";
         registry.register("connections", what, self.connections.clone());
         let what = "1 while the change stream tells what other servers do";
-        registry.register("feed_is_live", what, self.feed_is_live.clone());
+        registry.register("feed_synced", what, self.feed_synced.clone());
         let what = "How far the change stream was behind when it last answered";
         registry.register_with_unit("feed_lag", what, Unit::Seconds, self.feed_lag.clone());
         registry.register("watchers", "Clients that watch", self.watchers.clone());
         registry.register("watcher_messages", "Messages sent to watchers", self.watcher_messages.clone());
         let what = "Age of the last proof that the database commits";
-        registry.register_with_unit("pulse_age", what, Unit::Seconds, self.pulse_age.clone());
+        registry.register_with_unit("heartbeat_age", what, Unit::Seconds, self.heartbeat_age.clone());
         self
+    }
+
+    /// All counts as OpenMetrics text. `heartbeat_age` is the age of the last proof that the database commits.
+    ///
+    /// # Errors
+    /// `internal` when the text cannot be written.
+    pub fn text(&self, heartbeat_age: Duration) -> Result<String> {
+        self.heartbeat_age.set(heartbeat_age.as_secs_f64());
+        let mut text = String::new();
+        encode(&mut text, &self.registry).map_err(|_| Error::Internal)?;
+        Ok(text)
     }
 
     /// Counts what became of a purchase.
@@ -160,17 +158,4 @@ impl Metrics {
     pub fn count_retry(&self, reason: &'static str) {
         self.retries.get_or_create(&RetryLabel { reason }).inc();
     }
-}
-
-/// What to watch, for Prometheus
-#[utoipa::path(
-    get, path = "/metrics", tag = "status", operation_id = "metrics",
-    responses((status = OK, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),
-)]
-async fn metrics(State(app): State<AppState>) -> Result<([(HeaderName, HeaderValue); 1], String)> {
-    let metrics = app.metrics();
-    metrics.pulse_age.set(app.pulse().age().as_secs_f64());
-    let mut text = String::new();
-    encode(&mut text, &metrics.registry).map_err(|_| Error::Internal)?;
-    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text))
 }

@@ -1,9 +1,10 @@
-//! What is sold: the products, their sale times and their stock.
+//! The products: in the database (`catalogue`), in memory (`cache`), kept up to date by the change stream
+//! (`change_stream`), and as clients read them (`pages`).
 
 pub mod cache;
+pub mod catalogue;
+pub mod change_stream;
 pub mod filter;
-pub mod model;
-pub mod reads;
+pub mod pages;
 pub mod request;
-pub mod routes;
-pub mod service;
+pub mod view;

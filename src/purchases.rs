@@ -1,26 +1,21 @@
-//! Buying, the reason for all of this. The way of a purchase, in reading order: the route puts it into its product's
-//! lane (`lanes`), if it can be served in time (`places`; `forecast`, pure); the lane takes all that is waiting (`lane`),
-//! decides each one (`settle`, pure) from what it knows of the sale and its buyers (`knowledge`, `buyers`), and hands the
-//! change (`change`) to the committer (`committer`), which commits those of all lanes that have one together, in one
-//! transaction (`commit`). Servers that sell the same product take turns (`turns`, pure).
+//! The purchase engine. A purchase takes this way:
+//!
+//! 1. `service` has `precheck` refuse from memory what cannot be bought anyway.
+//! 2. `lanes` puts it into the queue of its product's lane, if `admission` expects it to be served in time.
+//! 3. `lane` takes all that wait as one batch, and `settle` (pure) decides each of them.
+//! 4. `commit` commits the batches of all lanes that are ready, in one transaction.
+//!
+//! Servers that sell the same product alternate (`rotation`, pure). `history` reads what was bought.
 
-pub mod barrier;
-pub mod batch;
+pub mod admission;
 pub mod buyers;
-pub mod change;
 pub mod commit;
-pub mod committer;
-pub mod forecast;
-pub mod gate;
-pub mod knowledge;
+pub mod history;
 pub mod lane;
 pub mod lanes;
-pub mod memory;
-pub mod model;
-pub mod orphan;
-pub mod places;
-pub mod routes;
+pub mod precheck;
+pub mod rotation;
+pub mod sale_state;
 pub mod service;
 pub mod settle;
-pub mod turns;
-pub mod waiting;
+pub mod view;

@@ -22,7 +22,7 @@ use crowd::Crowd;
 use load::Load;
 use origin::Origin;
 use own_server::OwnServer;
-use progress::{Live, tell};
+use progress::{Progress, tell};
 use report::{Course, Report};
 use stage::Stage;
 
@@ -224,7 +224,7 @@ async fn sell(
     arguments: &Arguments,
     interrupted: &CancellationToken,
 ) -> Result<Course, RehearsalError> {
-    let live = Arc::new(Live::default());
+    let live = Arc::new(Progress::default());
     let stop = CancellationToken::new();
     let load = Load {
         address: stage.address(),

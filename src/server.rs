@@ -9,18 +9,19 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{self, App};
-use crate::auth::tokens::Tokens;
+use crate::accounts::tokens::Tokens;
 use crate::config::{AdminCredentials, Config, DATABASE_NAME_DEFAULT, Database, Limits, Secret};
 use crate::embedded::{EmbeddedError, EmbeddedMongo};
 use crate::error::Error;
+use crate::first_run;
 use crate::http::accept;
-use crate::http::threads::HttpThreads;
-use crate::keepsakes;
+use crate::http::http_runtime::HttpRuntime;
 use crate::open_files;
+use crate::routes;
+use crate::routes::state::App;
 use crate::store::Store;
 use crate::store::connect::ConnectError;
-use crate::store::pulse::Pulse;
+use crate::store::heartbeat::Heartbeat;
 
 /// Files that a server has open besides its connections, about.
 const FILES_BESIDES_CONNECTIONS: usize = 100;
@@ -37,11 +38,11 @@ pub struct Server {
     app: Arc<App>,
     mongo: Option<EmbeddedMongo>,
     shutdown: CancellationToken,
-    _threads: HttpThreads,
+    _http_runtime: HttpRuntime,
     serving: JoinHandle<()>,
     background_shutdown: CancellationToken,
     feed: JoinHandle<()>,
-    pulse: JoinHandle<()>,
+    heartbeat: JoinHandle<()>,
     /// Cancelled when one of these two has ended.
     ended: CancellationToken,
 }
@@ -91,8 +92,8 @@ impl Server {
         let address = listener.local_addr().map_err(|cause| listen_error(&config, cause))?;
         tracing::info!("the database is {}", config.database.place());
         let (uri, secret, mongo) = database(&config.database).await?;
-        let patience = Limits::milliseconds(config.limits.shutdown_ms_max);
-        let error = match Store::connect(uri.reveal(), &config.limits).await {
+        let patience = Duration::from_millis(config.limits.http.shutdown_ms_max);
+        let error = match Store::connect(uri.reveal(), &config.limits.store).await {
             Ok(store) => match Self::start_on(config, listener, address, store.clone(), &secret).await {
                 Ok(server) => return Ok(Self { mongo, ..server }),
                 Err(error) => {
@@ -116,11 +117,12 @@ impl Server {
         secret: &Secret,
     ) -> Result<Self, StartError> {
         let limits = config.limits.clone();
-        let (pulse, pulse_task) = Pulse::start(&store, &limits).await.map_err(StartError::Write)?;
+        let (heartbeat, heartbeat_task) =
+            Heartbeat::start(&store, &limits.store).await.map_err(StartError::Write)?;
         let shutdown = CancellationToken::new();
-        let tokens = Tokens::new(secret, &limits);
+        let tokens = Tokens::new(secret, &limits.accounts);
         let (app, feed_task) =
-            App::new(limits.clone(), store, pulse, tokens, config.cors_origins, shutdown.clone())
+            App::new(limits.clone(), store, heartbeat, tokens, config.cors_origins, shutdown.clone())
                 .map_err(|_| StartError::Threads)?;
         let app = Arc::new(app);
         // Both go on while open requests end: they ask whether the database commits, and what others have sold.
@@ -128,17 +130,17 @@ impl Server {
         let stop_on_failure = background_shutdown.clone().drop_guard();
         let ended = CancellationToken::new();
         let feed = spawn(feed_task.run(background_shutdown.clone()), &ended);
-        let pulse = spawn(pulse_task.run(background_shutdown.clone()), &ended);
-        app.feed().opened(Limits::milliseconds(FEED_OPENING_MS_MAX)).await;
+        let heartbeat = spawn(heartbeat_task.run(background_shutdown.clone()), &ended);
+        app.feed.opened(Duration::from_millis(FEED_OPENING_MS_MAX)).await;
         let makes_one_up = config.makes_up_admin && matches!(config.database, Database::Embedded { .. });
         let (first_admin, admin_email) =
             admin(&app, config.admin, makes_one_up).await.map_err(StartError::Write)?;
-        let service = app::service(app.clone());
-        let (threads, serving) = HttpThreads::serve(
+        let service = routes::service(app.clone());
+        let (http_runtime, serving) = HttpRuntime::serve(
             listener,
             service,
-            limits,
-            app.metrics().connections.clone(),
+            limits.http,
+            app.metrics.connections.clone(),
             shutdown.clone(),
         )
         .map_err(|cause| StartError::Listen { address: address.to_string(), cause })?;
@@ -151,11 +153,11 @@ impl Server {
             app,
             mongo: None,
             shutdown,
-            _threads: threads,
+            _http_runtime: http_runtime,
             serving,
             background_shutdown,
             feed,
-            pulse,
+            heartbeat,
             ended,
         })
     }
@@ -195,19 +197,19 @@ impl Server {
     /// of it in any case.
     pub async fn stop(self) {
         self.shutdown.cancel();
-        let deadline = Instant::now() + Limits::milliseconds(self.app.limits().shutdown_ms_max);
+        let deadline = Instant::now() + Duration::from_millis(self.app.limits.http.shutdown_ms_max);
         join("the accept loop", self.serving).await;
-        if timeout_at(deadline, self.app.rooms().close()).await.is_err() {
+        if timeout_at(deadline, self.app.rooms.close()).await.is_err() {
             tracing::warn!("watchers were still connected at shutdown");
         }
-        if timeout_at(deadline, self.app.lanes().close()).await.is_err() {
+        if timeout_at(deadline, self.app.purchases.close()).await.is_err() {
             tracing::warn!("purchases were still under way at shutdown");
         }
         self.background_shutdown.cancel();
         join("the feed", self.feed).await;
-        join("the pulse", self.pulse).await;
+        join("the heartbeat", self.heartbeat).await;
         let rest = deadline.saturating_duration_since(Instant::now());
-        self.app.store().close(rest.max(Duration::from_millis(LAST_WRITES_MS))).await;
+        self.app.store.close(rest.max(Duration::from_millis(LAST_WRITES_MS))).await;
         if let Some(mongo) = self.mongo {
             mongo.stop().await;
         }
@@ -253,7 +255,7 @@ async fn database(database: &Database) -> Result<(Secret, Secret, Option<Embedde
             let mongo = EmbeddedMongo::start(data_directory).await?;
             let secret = match jwt_secret {
                 Some(secret) => Ok(secret.clone()),
-                None => keepsakes::jwt_secret(data_directory),
+                None => first_run::jwt_secret(data_directory),
             };
             match secret {
                 Ok(secret) => {
@@ -277,22 +279,23 @@ async fn admin(
     makes_one_up: bool,
 ) -> Result<(Option<AdminCredentials>, Option<String>), Error> {
     if let Some(credentials) = settings {
-        app.accounts().ensure_admin(&credentials).await?;
+        app.accounts.ensure_admin(&credentials).await?;
     }
-    let email = app.accounts().admin_email().await?;
+    let email = app.accounts.admin_email().await?;
     if email.is_some() || !makes_one_up {
         return Ok((None, email));
     }
-    let credentials = keepsakes::made_up_admin();
-    app.accounts().ensure_admin(&credentials).await?;
+    let credentials = first_run::made_up_admin();
+    app.accounts.ensure_admin(&credentials).await?;
     let email = credentials.email.clone();
     Ok((Some(credentials), Some(email)))
 }
 
 /// Lets the process open as many files as it can, and tells if those are too few for as many connections as it takes.
 fn raise_file_limit(limits: &Limits) {
-    let files_max =
-        limits.connections_max + limits.database_connections_max as usize + FILES_BESIDES_CONNECTIONS;
+    let files_max = limits.http.connections_max
+        + limits.store.database_connections_max as usize
+        + FILES_BESIDES_CONNECTIONS;
     match open_files::raise_limit() {
         Ok(Some(files)) if files < files_max as u64 => tracing::warn!(
             "only {files} files can be open at once instead of {files_max}: raise ulimit -n -H"

@@ -13,27 +13,31 @@ use mongodb::{Client, Collection, Database};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use self::sale_sessions::SaleSessions;
 use self::terms::Terms;
-use crate::auth::user::User;
-use crate::config::Limits;
+use self::token_bucket::TokenBucket;
+use crate::config::StoreLimits;
 use crate::error::{Error, Result};
-use crate::id::Id;
-use crate::products::model::Product;
-use crate::purchases::model::Purchase;
+use crate::model::id::Id;
+use crate::model::product::Product;
+use crate::model::purchase::Purchase;
+use crate::model::user::User;
 
-pub mod budget;
-pub mod clock;
+mod clock;
+mod coalesced_read;
 pub mod connect;
-pub mod crowd_read;
 pub mod failure;
-pub mod pulse;
+pub mod heartbeat;
+pub mod hot_read;
 pub mod sale_sessions;
 pub mod schema;
-pub mod shared_read;
-pub mod terms;
+mod terms;
+pub mod token_bucket;
 
+/// Documents in one answer of the database: more than any page has, so that a page is one round trip.
+pub const BATCH_ITEMS: u32 = 1_000;
 /// How long the database is given to take leave, in milliseconds.
 const HANG_UP_MS_MAX: u64 = 500;
 
@@ -57,15 +61,16 @@ pub struct Store {
     /// This server among them, made up at its start.
     pub server: Id,
     /// Whether reads know all that was confirmed.
-    pub terms: Arc<Terms>,
+    pub(crate) terms: Arc<Terms>,
     primary: watch::Receiver<Option<ServerAddress>>,
     reads: Arc<Semaphore>,
     sale_reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     sale_writes: Arc<Semaphore>,
-    turn_wait_max: Duration,
+    permit_wait_max: Duration,
     read_max: Duration,
     write_max: Duration,
+    failure_lines: Arc<TokenBucket>,
     tasks: TaskTracker,
     runtime: Handle,
 }
@@ -78,7 +83,7 @@ impl Store {
         primary: watch::Receiver<Option<ServerAddress>>,
         terms: Terms,
         application: Arc<str>,
-        limits: &Limits,
+        limits: &StoreLimits,
     ) -> Self {
         Self {
             client,
@@ -95,9 +100,13 @@ impl Store {
             sale_reads: Arc::new(Semaphore::new(limits.sale_reads_in_flight_max)),
             writes: Arc::new(Semaphore::new(limits.writes_in_flight_max)),
             sale_writes: Arc::new(Semaphore::new(limits.sale_writes_in_flight_max)),
-            turn_wait_max: Limits::milliseconds(limits.turn_wait_ms_max),
-            read_max: Limits::milliseconds(limits.read_ms_max),
-            write_max: Limits::milliseconds(limits.write_ms_max),
+            permit_wait_max: Duration::from_millis(limits.permit_wait_ms_max),
+            read_max: Duration::from_millis(limits.read_ms_max),
+            write_max: Duration::from_millis(limits.write_ms_max),
+            failure_lines: Arc::new(TokenBucket::new(
+                limits.failure_lines_burst,
+                limits.failure_lines_per_second,
+            )),
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
         }
@@ -108,7 +117,7 @@ impl Store {
     /// # Errors
     /// `overloaded` when its turn does not come in time, `database_unavailable` when its result does not.
     pub async fn read<T>(&self, read: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
-        self.read_in_turn(&self.reads, read).await
+        self.read_with_permit(&self.reads, read).await
     }
 
     /// The same for what a lane has to know: visitors who read the catalogue take none of these turns.
@@ -116,15 +125,15 @@ impl Store {
     /// # Errors
     /// Those of `read`.
     pub async fn read_sale<T>(&self, read: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
-        self.read_in_turn(&self.sale_reads, read).await
+        self.read_with_permit(&self.sale_reads, read).await
     }
 
-    async fn read_in_turn<T>(
+    async fn read_with_permit<T>(
         &self,
-        turns: &Arc<Semaphore>,
+        permits: &Arc<Semaphore>,
         read: impl Future<Output = mongodb::error::Result<T>>,
     ) -> Result<T> {
-        let _turn = self.turn(turns).await?;
+        let _permit = self.permit(permits).await?;
         let read = async {
             self.terms.settled().await;
             read.await
@@ -143,7 +152,7 @@ impl Store {
         &self,
         write: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        self.write_in_turn(&self.writes, write).await
+        self.write_with_permit(&self.writes, write).await
     }
 
     /// The same for what lanes write outside of their transactions, where a product that stands still holds up other
@@ -155,18 +164,18 @@ impl Store {
         &self,
         write: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        self.write_in_turn(&self.sale_writes, write).await
+        self.write_with_permit(&self.sale_writes, write).await
     }
 
-    async fn write_in_turn<T: Send + 'static>(
+    async fn write_with_permit<T: Send + 'static>(
         &self,
-        turns: &Arc<Semaphore>,
+        permits: &Arc<Semaphore>,
         write: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let turn = self.turn(turns).await?;
+        let permit = self.permit(permits).await?;
         let task = self.spawn(async move {
             let result = write.await;
-            drop(turn);
+            drop(permit);
             result
         });
         match tokio::time::timeout(self.write_max, task).await {
@@ -180,6 +189,11 @@ impl Store {
                 Err(Error::OutcomeUnknown { purchase_id: None })
             }
         }
+    }
+
+    /// How long a read or a write waits for its permit.
+    pub fn permit_wait_max(&self) -> Duration {
+        self.permit_wait_max
     }
 
     /// The time that a read may take, which the database is told too.
@@ -199,12 +213,18 @@ impl Store {
         self.primary.clone()
     }
 
-    /// Runs a task that writes, for an owner that has its own way of waiting for it; shutdown waits for it too.
+    /// Runs a task that writes, for an owner that has its own way of waiting for it; shutdown waits for it too. What it logs
+    /// stands in the span of the request that it works for.
     pub fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
-        self.tasks.spawn_on(task, &self.runtime)
+        self.tasks.spawn_on(task.in_current_span(), &self.runtime)
+    }
+
+    /// Whether one more request may have a log line of its own about a fault that it shares with others.
+    pub fn may_log_failure(&self) -> bool {
+        self.failure_lines.take()
     }
 
     /// Where what speaks with the database runs.
@@ -212,9 +232,9 @@ impl Store {
         &self.runtime
     }
 
-    async fn turn(&self, turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
-        match tokio::time::timeout(self.turn_wait_max, turns.clone().acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
+    async fn permit(&self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+        match tokio::time::timeout(self.permit_wait_max, permits.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
             _ => Err(Error::Overloaded { detail: "Too many requests are waiting for the database." }),
         }
     }

@@ -5,9 +5,9 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use flash_sale::config::Limits;
-use flash_sale::id::Id;
-use flash_sale::purchases::commit;
+use flash_sale::config::StoreLimits;
+use flash_sale::model::id::Id;
+use flash_sale::purchases::commit::transaction;
 use flash_sale::rehearse::within;
 use flash_sale::store::{Store, hang_up};
 use mongodb::bson::{DateTime, doc};
@@ -43,7 +43,7 @@ pub struct Arguments {
 
 /// Sells and prints the rate.
 pub async fn run(arguments: Arguments) -> Outcome {
-    let store = Store::connect(&arguments.mongo_uri, &Limits::default()).await?;
+    let store = Store::connect(&arguments.mongo_uri, &StoreLimits::default()).await?;
     let begin = Instant::now() + WARM_UP;
     let end = begin + Duration::from_secs_f64(arguments.duration);
     let each = i64::try_from(arguments.purchases / arguments.products)?;
@@ -81,7 +81,7 @@ async fn sell(store: Store, products: Vec<Id>, each: i64, begin: Instant, end: I
                 products.iter().map(move |product| documents::purchase(*product, batch * each + number))
             })
             .collect();
-        let mut session = commit::begin(&store).await?;
+        let mut session = transaction::begin(&store).await?;
         let taking =
             doc! { "$inc": { "stock": -each, "sold": each, "purchaseCount": each, "version": 1_i64 } };
         let wanted = doc! { "_id": { "$in": &products } };

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use flash_sale::config::Limits;
-use flash_sale::id::Id;
-use flash_sale::purchases::change::Change;
-use flash_sale::purchases::commit;
-use flash_sale::purchases::knowledge::SaleState;
+use flash_sale::config::StoreLimits;
+use flash_sale::model::id::Id;
+use flash_sale::purchases::commit::change::Change;
+use flash_sale::purchases::commit::transaction;
+use flash_sale::purchases::sale_state::SaleState;
 use flash_sale::store::{Store, hang_up};
 use mongodb::bson::DateTime;
 
@@ -31,7 +31,8 @@ pub struct Arguments {
 
 /// Buys and prints the latencies.
 pub async fn run(arguments: Arguments) -> Outcome {
-    let limits = Limits { database_connections_min: 1, database_connections_max: 1, ..Limits::default() };
+    let limits =
+        StoreLimits { database_connections_min: 1, database_connections_max: 1, ..StoreLimits::default() };
     let store = Store::connect(&arguments.mongo_uri, &limits).await?;
     let product = documents::product("Bare", 0, i64::try_from(arguments.count * 2)?, DateTime::now());
     store.products.insert_one(&product).await?;
@@ -57,8 +58,8 @@ pub async fn run(arguments: Arguments) -> Outcome {
 async fn buy(store: &Store, product_id: Id, state: SaleState) -> Outcome<SaleState> {
     let purchase = documents::purchase(product_id, state.purchase_count + 1);
     let mut change = Change { product_id, state, units: 1, purchases: vec![purchase], has_collided: false };
-    let mut session = commit::begin(store).await?;
-    let state = commit::take_from_one(store, &mut session, &change).await?;
+    let mut session = transaction::begin(store).await?;
+    let state = transaction::take_from_one(store, &mut session, &change).await?;
     let state = state.ok_or("somebody else changed the product")?;
     change.date(&state);
     store.purchases.insert_many(&change.purchases).session(&mut session).await?;

@@ -3,10 +3,10 @@
 use std::num::NonZero;
 use std::thread;
 
-use flash_sale::auth::tokens::Tokens;
-use flash_sale::auth::user::{Role, User};
-use flash_sale::config::{Limits, Secret};
-use flash_sale::id::Id;
+use flash_sale::accounts::tokens::Tokens;
+use flash_sale::config::{AccountsLimits, Secret};
+use flash_sale::model::id::Id;
+use flash_sale::model::user::{Role, User};
 use mongodb::bson::DateTime;
 
 use crate::Outcome;
@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
 
 /// Signs and verifies as the product does.
 pub fn signer(secret: &str) -> Tokens {
-    Tokens::new(&Secret::new(secret), &Limits::default())
+    Tokens::new(&Secret::new(secret), &AccountsLimits::default())
 }
 
 /// The tokens of `count` buyers, all of them `user` if there is one.

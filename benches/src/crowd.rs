@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flash_sale::rehearse::load::{Event, Load, Ready};
-use flash_sale::rehearse::progress::{self, Live};
+use flash_sale::rehearse::progress::{self, Progress};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +56,7 @@ struct Prepared {
     phase: Phase,
     loads: Vec<Ready>,
     pool: Option<usize>,
-    live: Arc<Live>,
+    live: Arc<Progress>,
     stop: CancellationToken,
     /// Each load's own.
     ends: Vec<CancellationToken>,
@@ -74,7 +74,7 @@ impl Prepared {
     /// Spreads the phase evenly over the servers, and opens its connections to them.
     async fn open(arguments: &Arguments, phase: Phase, requests: Vec<Requests>) -> Self {
         let servers = arguments.urls.len();
-        let (live, stop) = (Arc::new(Live::default()), CancellationToken::new());
+        let (live, stop) = (Arc::new(Progress::default()), CancellationToken::new());
         let repeats = !arguments.once;
         let pool = arguments.once.then(|| requests.iter().map(Vec::len).sum());
         let (mut loads, mut ends) = (Vec::new(), Vec::new());

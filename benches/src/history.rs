@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use flash_sale::purchases::service::PurchaseCursor;
+use flash_sale::purchases::history::PurchaseCursor;
 use flash_sale::store::connect::durable;
 use flash_sale::store::schema::{self, PRODUCTS, PURCHASES};
 use indicatif::{ProgressBar, ProgressStyle};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flash_sale::id::Id;
+use flash_sale::model::id::Id;
 use flash_sale::rehearse::load::Load;
-use flash_sale::rehearse::progress::Live;
+use flash_sale::rehearse::progress::Progress;
 use flash_sale::rehearse::wire::Connection;
 use flash_sale::rehearse::within;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +72,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         rate: phase.rate,
         requests: Arc::new((0..count).map(login).collect()),
         repeats: false,
-        live: Arc::new(Live::default()),
+        live: Arc::new(Progress::default()),
         stop: stop.clone(),
     };
     let ready = load.open().await;

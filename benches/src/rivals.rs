@@ -8,17 +8,17 @@ use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use flash_sale::auth::current_user::CurrentUser;
-use flash_sale::auth::tokens::Tokens;
-use flash_sale::config::Limits;
+use flash_sale::accounts::current_user::CurrentUser;
+use flash_sale::accounts::tokens::Tokens;
+use flash_sale::config::HttpLimits;
 use flash_sale::error::{Error, PROBLEM_JSON, Problem};
 use flash_sale::http::accept;
-use flash_sale::http::threads::HttpThreads;
-use flash_sale::id::Id;
-use flash_sale::products::model::Money;
-use flash_sale::purchases::model::PurchaseView;
+use flash_sale::http::http_runtime::HttpRuntime;
+use flash_sale::model::id::Id;
+use flash_sale::model::money::Money;
+use flash_sale::model::timestamp::Timestamp;
+use flash_sale::purchases::view::PurchaseView;
 use flash_sale::signals::Signals;
-use flash_sale::timestamp::Timestamp;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
@@ -154,8 +154,9 @@ async fn serve(port: u16, router: Router) -> Outcome {
     let mut end = Signals::listen()?;
     let shutdown = CancellationToken::new();
     let stopping = shutdown.clone();
-    let limits = Limits::default();
-    let (_threads, serving) = HttpThreads::serve(listener, router, limits, Default::default(), stopping)?;
+    let limits = HttpLimits::default();
+    let (_http_runtime, serving) =
+        HttpRuntime::serve(listener, router, limits, Default::default(), stopping)?;
     end.next().await;
     shutdown.cancel();
     serving.await?;

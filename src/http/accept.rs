@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::peer::{ConnectionPlace, PeerAddress};
-use crate::config::Limits;
+use super::peer::{ConnectionPermit, PeerAddress};
+use crate::config::HttpLimits;
 
 /// Connections that the system takes before the loop comes to them; the system has a bound of its own. The usual 128 make a
 /// crowd that connects in the same moment wait for retransmissions, one second and more.
@@ -60,7 +60,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn serve<S>(
     listener: TcpListener,
     service: S,
-    limits: &Limits,
+    limits: &HttpLimits,
     open: Gauge,
     shutdown: CancellationToken,
 ) where
@@ -81,7 +81,7 @@ pub async fn serve<S>(
             () = shutdown.cancelled() => break,
             accepted = accept(&listener) => accepted,
         };
-        let place = ConnectionPlace::new(permit, open.clone());
+        let place = ConnectionPermit::new(permit, open.clone());
         let (builder, service, shutdown) = (builder.clone(), service.clone(), shutdown.clone());
         connections.spawn(async move {
             bound_sending(&stream, send_ms_max);
@@ -90,17 +90,17 @@ pub async fn serve<S>(
     }
     drop(listener);
     connections.close();
-    let patience = Limits::milliseconds(limits.shutdown_ms_max);
+    let patience = Duration::from_millis(limits.shutdown_ms_max);
     if tokio::time::timeout(patience, connections.wait()).await.is_err() {
         tracing::warn!("{} connections were cut off at shutdown", connections.len());
     }
 }
 
-fn builder(limits: &Limits) -> http1::Builder {
+fn builder(limits: &HttpLimits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(Limits::milliseconds(limits.header_read_ms_max))
+        .header_read_timeout(Duration::from_millis(limits.header_read_ms_max))
         .max_buf_size(limits.header_bytes_max)
         .max_headers(limits.headers_max);
     builder
@@ -140,7 +140,7 @@ fn bound_sending(stream: &TcpStream, send_ms_max: u32) {
 async fn serve_connection<S>(
     stream: TcpStream,
     address: PeerAddress,
-    place: ConnectionPlace,
+    place: ConnectionPermit,
     builder: &http1::Builder,
     service: S,
     shutdown: CancellationToken,

@@ -1,17 +1,17 @@
 //! Strict JSON bodies: the media type, the size, the syntax and every field are checked before a handler runs.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use axum::body::Body as HttpBody;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRef, FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_immediate;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
-use crate::app::AppState;
-use crate::config::Limits;
+use crate::config::HttpLimits;
 use crate::error::{Error, Result};
 use crate::http::fields::Fields;
 
@@ -31,15 +31,18 @@ pub trait FromFields: Sized {
 /// `validation_failed`.
 pub struct Body<T>(pub T);
 
-impl<T: FromFields> FromRequest<AppState> for Body<T> {
+impl<T: FromFields, S: Send + Sync> FromRequest<S> for Body<T>
+where
+    HttpLimits: FromRef<S>,
+{
     type Rejection = Error;
 
-    async fn from_request(request: Request, app: &AppState) -> Result<Self> {
+    async fn from_request(request: Request, state: &S) -> Result<Self> {
         let (parts, body) = request.into_parts();
         if !is_json(&parts.headers) || is_encoded(&parts.headers) {
             return Err(Error::UnsupportedMediaType);
         }
-        let bytes = read(body, app.limits()).await?;
+        let bytes = read(body, HttpLimits::from_ref(state)).await?;
         if bytes.is_empty() {
             return Err(Error::MalformedJson { detail: "The body is empty.".into() });
         }
@@ -81,8 +84,8 @@ fn is_encoded(headers: &HeaderMap) -> bool {
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-async fn read(body: HttpBody, limits: &Limits) -> Result<Bytes> {
-    let patience = Limits::milliseconds(limits.body_read_ms_max);
+async fn read(body: HttpBody, limits: HttpLimits) -> Result<Bytes> {
+    let patience = Duration::from_millis(limits.body_read_ms_max);
     let body_bytes_max = limits.body_bytes_max;
     // What says so itself need not be read to be known as too large.
     if http_body::Body::size_hint(&body).lower() > body_bytes_max as u64 {

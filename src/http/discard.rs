@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -22,8 +23,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tower::Service;
 
-use crate::app::AppState;
-use crate::config::Limits;
+use crate::config::HttpLimits;
 use crate::error::Error;
 use crate::http::body;
 
@@ -32,7 +32,7 @@ const SMALL_BYTES_MAX: u64 = 8 * 1024;
 
 /// Lets the handler have the body, and reads what it leaves, within bounds.
 pub fn layer<S>(
-    app: AppState,
+    limits: HttpLimits,
     request: Request<Incoming>,
     routes: S,
 ) -> impl Future<Output = Result<Response, Infallible>>
@@ -45,19 +45,18 @@ where
         Either::Left(call(routes, request.map(Body::new)))
     } else {
         let (parts, body) = request.into_parts();
-        Either::Right(answer(app, parts, body, routes))
+        Either::Right(answer(limits, parts, body, routes))
     };
     let answer = AssertUnwindSafe(answer).catch_unwind();
     // The cause is in the log, where the panic hook has put it.
     answer.map(|answer| Ok(answer.unwrap_or_else(|_| Error::Internal.into_response())))
 }
 
-async fn answer<S>(app: AppState, parts: Parts, body: Incoming, routes: S) -> Response
+async fn answer<S>(limits: HttpLimits, parts: Parts, body: Incoming, routes: S) -> Response
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
-    let limits = app.limits();
-    let patience = Limits::milliseconds(limits.body_read_ms_max);
+    let patience = Duration::from_millis(limits.body_read_ms_max);
     if http_body::Body::size_hint(&body).upper().is_some_and(|bytes| bytes <= SMALL_BYTES_MAX) {
         return match tokio::time::timeout(patience, body::gather(body)).await {
             Ok(Ok(body)) => call(routes, Request::from_parts(parts, Body::from(body))).await,
@@ -65,7 +64,7 @@ where
             Err(_) => body::too_slow().into_response(),
         };
     }
-    let body = Shared(Arc::new(Mutex::new(Body::new(body))));
+    let body = SharedBody(Arc::new(Mutex::new(Body::new(body))));
     let response = call(routes, Request::from_parts(parts, Body::new(body.clone()))).await;
     if tokio::time::timeout(patience, discard(body, limits.discarded_bytes_max)).await.is_err() {
         tracing::debug!("a refused body was too slow to be read to its end");
@@ -80,7 +79,7 @@ where
     routes.call(request).map(|Ok(response)| response)
 }
 
-async fn discard(mut body: Shared, bytes_max: usize) {
+async fn discard(mut body: SharedBody, bytes_max: usize) {
     let mut bytes = 0;
     while bytes <= bytes_max {
         match body.frame().await {
@@ -92,15 +91,15 @@ async fn discard(mut body: Shared, bytes_max: usize) {
 
 /// A body that the handler and this layer hold, one after the other.
 #[derive(Clone)]
-struct Shared(Arc<Mutex<Body>>);
+struct SharedBody(Arc<Mutex<Body>>);
 
-impl Shared {
+impl SharedBody {
     fn lock(&self) -> MutexGuard<'_, Body> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl http_body::Body for Shared {
+impl http_body::Body for SharedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

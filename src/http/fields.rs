@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use mongodb::bson::oid::ObjectId;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, FieldError, Result};
-use crate::timestamp::Timestamp;
+use crate::model::email;
+use crate::model::id::Id;
+use crate::model::text::is_hidden;
+use crate::model::timestamp::Timestamp;
 
 /// The longest link to a picture, in characters.
 pub const URL_CHARACTERS_MAX: usize = 2_048;
@@ -151,13 +153,6 @@ pub fn line(characters: RangeInclusive<usize>) -> impl FnOnce(Value) -> Rule<Str
     }
 }
 
-/// Whether it is a control character, or one that has no width or turns the direction of writing: a name with them looks like
-/// another. The joiners, which some scripts and emoji need, are none of them.
-pub fn is_hidden(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
 /// A text of so many characters, exactly as sent.
 pub fn verbatim(characters: RangeInclusive<usize>) -> impl FnOnce(Value) -> Rule<String> {
     move |value| {
@@ -176,12 +171,12 @@ pub fn integer(bounds: RangeInclusive<i64>) -> impl FnOnce(Value) -> Rule<i64> {
 }
 
 /// An e-mail address, in lower case: addresses are compared without case.
-pub fn email(value: Value) -> Rule<String> {
+pub fn email_address(value: Value) -> Rule<String> {
     let text = text(value)?.trim().to_lowercase();
-    if crate::email::is_address(&text) {
+    if email::is_address(&text) {
         Ok(text)
     } else {
-        let characters_max = crate::email::CHARACTERS_MAX;
+        let characters_max = email::CHARACTERS_MAX;
         Err(format!("must be an e-mail address, without a name, of at most {characters_max} characters"))
     }
 }
@@ -205,7 +200,7 @@ pub fn http_url(value: Value) -> Rule<String> {
 }
 
 /// An id: 24 hexadecimal digits.
-pub fn id(value: Value) -> Rule<ObjectId> {
+pub fn id(value: Value) -> Rule<Id> {
     text(value)?.parse().map_err(|_| "must be an id of 24 hexadecimal digits".to_owned())
 }
 

@@ -1,14 +1,14 @@
 //! Query parameters, and lists in pages: `?limit=` and an opaque `?cursor=`, which holds the sort key of the last
 //! item, so that a page costs the same at any depth.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::app::AppState;
+use crate::config::HttpLimits;
 use crate::error::{Error, FieldError, Result};
 
 /// A cursor of ours is far shorter, in characters.
@@ -57,16 +57,20 @@ impl<T> Page<T> {
     }
 }
 
-impl FromRequestParts<AppState> for Query {
+impl<S: Send + Sync> FromRequestParts<S> for Query
+where
+    HttpLimits: FromRef<S>,
+{
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let limits = HttpLimits::from_ref(state);
         let query = parts.uri.query().unwrap_or_default();
         Ok(Self {
             pairs: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             errors: Vec::new(),
-            page_items_default: app.limits().page_items_default,
-            page_items_max: app.limits().page_items_max,
+            page_items_default: limits.page_items_default,
+            page_items_max: limits.page_items_max,
         })
     }
 }

@@ -3,9 +3,8 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
-use crate::app::AppState;
 use crate::error::Error;
-use crate::id::Id;
+use crate::model::id::Id;
 
 /// The path's `{id}`; none when it is no id, which is the id of nothing.
 pub struct PathId(Option<Id>);
@@ -20,11 +19,11 @@ impl PathId {
     }
 }
 
-impl FromRequestParts<AppState> for PathId {
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Error> {
-        let text = Path::<String>::from_request_parts(parts, app).await.ok();
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let text = Path::<String>::from_request_parts(parts, state).await.ok();
         Ok(Self(text.and_then(|Path(text)| text.parse().ok())))
     }
 }

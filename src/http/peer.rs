@@ -24,14 +24,14 @@ impl PeerAddress {
 /// One of the connections that may be open at once; clones share it. A request that wants to speak another protocol carries it
 /// as an extension: whoever takes the connection over holds it for as long.
 #[derive(Clone)]
-pub struct ConnectionPlace(#[expect(dead_code, reason = "it is held, and dropped")] Arc<Held>);
+pub struct ConnectionPermit(#[expect(dead_code, reason = "it is held, and dropped")] Arc<Held>);
 
 struct Held {
     _permit: OwnedSemaphorePermit,
     open: Gauge,
 }
 
-impl ConnectionPlace {
+impl ConnectionPermit {
     /// Counts in `open` for as long as it is held.
     pub fn new(permit: OwnedSemaphorePermit, open: Gauge) -> Self {
         open.inc();

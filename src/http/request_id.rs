@@ -1,61 +1,95 @@
-//! The outermost layer: every response carries `X-Request-Id`, every error leaves as problem+json, and what is logged about
-//! a request names its id.
+//! The outermost layer. Every response carries `X-Request-Id`, every error leaves as problem+json, and whatever is logged
+//! while the request is served stands in its span, so that the request id leads to the cause.
+//!
+//! Not tower-http's trace layer: it wraps each body and knows no problem+json, and this one costs a purchase less.
 
 use std::convert::Infallible;
+use std::fmt;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use tower::Service;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
-use crate::app::{App, AppState};
-use crate::error::{Error, PROBLEM_JSON, Problem};
-use crate::http::log_entry::LogEntry;
+use crate::error::{Code, Error, PROBLEM_JSON, Problem};
 use crate::metrics::StatusLabel;
 
 /// Carries the request's id both ways.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A client's own id is kept when it is no longer than this, in characters.
 const REQUEST_ID_CHARACTERS_MAX: usize = 128;
+/// The part of a path that the log shows, in characters.
+const ROUTE_CHARACTERS_MAX: usize = 100;
 /// Room for all but the longest problems.
 const PROBLEM_BYTES_USUAL: usize = 512;
 
-/// Gives the request its id and writes it into the response; turns an error into its problem+json body.
+/// The request's id. Every request carries it as an extension.
+#[derive(Debug, Clone)]
+pub struct RequestId(HeaderValue);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0.to_str().unwrap_or_default())
+    }
+}
+
+/// Gives the request its id and its span; writes the id into the response, and an error as problem+json.
 pub fn layer<S>(
-    app: AppState,
-    request: Request<Incoming>,
+    answers: Family<StatusLabel, Counter>,
+    mut request: Request<Incoming>,
     mut inner: S,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<S>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    let id = sane_id(request.headers()).unwrap_or_else(new_id);
-    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let id = RequestId(sane_id(request.headers()).unwrap_or_else(new_id));
+    // Of the highest level, so that every log line that is written has it.
+    let span = tracing::error_span!(
+        "request",
+        request_id = %id,
+        method = %request.method(),
+        route = %Route(request.uri().path()),
+        user_id = Empty,
+        status = Empty,
+    );
+    request.extensions_mut().insert(id.clone());
     // Mapped rather than awaited: an `async` block would hold the request, and the inner future twice, and hyper moves it.
-    inner.call(request).map(move |Ok(response)| Ok(finish(&app, response, id, &method, &uri)))
+    let answer = span.in_scope(|| inner.call(request));
+    answer.map(move |Ok(response)| Ok(finish(&answers, response, id))).instrument(span)
 }
 
-fn finish(app: &App, mut response: Response, id: HeaderValue, method: &Method, uri: &Uri) -> Response {
+fn finish(answers: &Family<StatusLabel, Counter>, mut response: Response, id: RequestId) -> Response {
     if response.status().is_client_error() || response.status().is_server_error() {
         response = into_problem(response, &id);
-        if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
-            let request_id = id.to_str().unwrap_or_default();
-            let path = uri.path();
-            tracing::error!(request_id, "{method} {path} was answered with 500, request {request_id}");
-        }
-    }
-    if let Some(entry) = response.extensions_mut().remove::<LogEntry>() {
-        entry.write(id.to_str().unwrap_or_default());
     }
     let status = response.status().as_u16();
-    app.metrics().answers.get_or_create(&StatusLabel { status }).inc();
-    response.headers_mut().insert(X_REQUEST_ID, id);
+    answers.get_or_create(&StatusLabel { status }).inc();
+    response.headers_mut().insert(X_REQUEST_ID, id.0);
     // What is JSON stays JSON, whatever a browser would make of its content.
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// A path as the log shows it: each id as `{id}`, and not more than a line has room for.
+struct Route<'a>(&'a str);
+
+impl fmt::Display for Route<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_id = |part: &str| part.len() == 24 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let end = self.0.len().min(ROUTE_CHARACTERS_MAX);
+        // A path is ASCII: what is not is percent-encoded.
+        for part in self.0.get(1..end).unwrap_or_default().split('/') {
+            write!(formatter, "/{}", if is_id(part) { "{id}" } else { part })?;
+        }
+        Ok(())
+    }
 }
 
 /// The client's id, if it sent exactly one that is short and made of characters that are safe in logs and headers.
@@ -76,19 +110,36 @@ fn new_id() -> HeaderValue {
 
 /// Gives an error response its body. Those that no handler of ours made (a wrong method, a panic) get here without a
 /// problem: their status tells which one it is, and their other headers (`Allow`) stay.
-fn into_problem(response: Response, id: &HeaderValue) -> Response {
+fn into_problem(response: Response, id: &RequestId) -> Response {
     let (mut parts, _) = response.into_parts();
     let error = parts.extensions.remove::<Error>().unwrap_or_else(|| error_of(parts.status));
     parts.status = error.code().status();
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let problem = Problem { error: &error, instance: id.to_str().unwrap_or_default() };
+    tell(&error, id);
+    let problem = Problem { error: &error, instance: id.0.to_str().unwrap_or_default() };
     let mut body = Vec::with_capacity(PROBLEM_BYTES_USUAL);
     if let Err(error) = serde_json::to_writer(&mut body, &problem) {
         tracing::error!("a problem cannot be written: {error}");
     }
     Response::from_parts(parts, Body::from(body))
+}
+
+/// Logs what nobody should be answered with. The other faults are logged where they are found, since they come in crowds.
+fn tell(error: &Error, request_id: &RequestId) {
+    let (code, status) = (error.code().name(), error.code().status().as_u16());
+    match error.code() {
+        Code::Internal => {
+            Span::current().record("status", status);
+            tracing::error!("answered with {status} {code}, request {request_id}");
+        }
+        Code::OutcomeUnknown => {
+            Span::current().record("status", status);
+            tracing::warn!("answered with {status} {code}, request {request_id}");
+        }
+        _ => {}
+    }
 }
 
 fn error_of(status: StatusCode) -> Error {
@@ -109,6 +160,16 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(X_REQUEST_ID, HeaderValue::from_str(value).unwrap());
         assert_eq!(sane_id(&headers).is_some(), sane, "{value}");
+    }
+
+    #[test]
+    fn a_route_is_short_and_has_no_ids() {
+        let check = |path: &str, route: &str| assert_eq!(Route(path).to_string(), route);
+        check("/", "/");
+        check("/products/65f1c0ffee65f1c0ffee65f1/restock", "/products/{id}/restock");
+        check("/products/65f1c0ffee", "/products/65f1c0ffee");
+        check(&format!("/{}", "x".repeat(1_000)), &format!("/{}", "x".repeat(99)));
+        check("*", "/");
     }
 
     #[test]

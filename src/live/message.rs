@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::Error;
-use crate::id::Id;
-use crate::timestamp::Timestamp;
+use crate::model::id::Id;
+use crate::model::timestamp::Timestamp;
 
 /// One event.
 #[derive(Debug, Clone)]

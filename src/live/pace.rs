@@ -14,7 +14,7 @@ pub struct Pace {
 
 /// When a room may tell, and over how long a time it spreads that.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct Interval {
     /// From then on.
     pub start: Instant,
     /// For so long.
@@ -28,13 +28,13 @@ impl Pace {
         Self { message, free_at: Mutex::new(Instant::now()) }
     }
 
-    /// Takes the next turn, to tell so many `watchers`.
-    pub fn take(&self, watchers: usize, now: Instant) -> Turn {
+    /// Takes the next interval, to tell so many `watchers`.
+    pub fn take(&self, watchers: usize, now: Instant) -> Interval {
         let length = self.message * u32::try_from(watchers).unwrap_or(u32::MAX);
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
         let start = now.max(*free_at);
         *free_at = start + length;
-        Turn { start, length }
+        Interval { start, length }
     }
 }
 
@@ -47,12 +47,12 @@ mod tests {
         let pace = Pace::new(1_000);
         let start = Instant::now() + Duration::from_secs(1);
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let turn = |start, milliseconds| Turn { start, length: Duration::from_millis(milliseconds) };
-        assert_eq!(pace.take(500, at(0)), turn(at(0), 500));
-        assert_eq!(pace.take(1, at(10)), turn(at(500), 1));
-        assert_eq!(pace.take(500, at(20)), turn(at(501), 500));
+        let interval = |start, milliseconds| Interval { start, length: Duration::from_millis(milliseconds) };
+        assert_eq!(pace.take(500, at(0)), interval(at(0), 500));
+        assert_eq!(pace.take(1, at(10)), interval(at(500), 1));
+        assert_eq!(pace.take(500, at(20)), interval(at(501), 500));
         // Nothing is saved up for later.
-        assert_eq!(pace.take(1, at(5_000)), turn(at(5_000), 1));
-        assert_eq!(pace.take(1, at(5_000)), turn(at(5_001), 1));
+        assert_eq!(pace.take(1, at(5_000)), interval(at(5_000), 1));
+        assert_eq!(pace.take(1, at(5_000)), interval(at(5_001), 1));
     }
 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::feed::FeedState;
 use super::message::{Message, Stale, Stock};
-use super::rooms::Shared;
+use super::rooms::RoomContext;
 use super::tail::{READ_RETRY, Tail};
-use crate::id::Id;
+use crate::model::id::Id;
+use crate::model::product::{Product, Status};
 use crate::products::cache::{Entry, Known};
-use crate::products::model::{Product, ProductView, Status};
+use crate::products::change_stream::FeedState;
+use crate::products::view::ProductView;
 
 /// The watchers of a room are told in so many groups, one after the other: all at once would keep everything else from
 /// running for as long as it takes.
@@ -54,7 +55,7 @@ pub struct News {
     /// The number of the last purchase in the tail; 0 when nobody wants purchases.
     pub purchases_through: i64,
     /// Counts the signs of life.
-    pub beat: u64,
+    pub keepalive: u64,
     /// There is nothing more to tell.
     pub end: Option<End>,
 }
@@ -124,12 +125,12 @@ impl Drop for Seat {
 
 impl News {
     /// What there is to tell of `product` to begin with.
-    pub fn first(product: Arc<Product>, shared: &Shared) -> Self {
-        Self::of(product, 1, None, shared)
+    pub fn first(product: Arc<Product>, context: &RoomContext) -> Self {
+        Self::of(product, 1, None, context)
     }
 
-    fn of(product: Arc<Product>, edition: u64, stale: Option<Message>, shared: &Shared) -> Self {
-        let now = shared.pulse.database_time();
+    fn of(product: Arc<Product>, edition: u64, stale: Option<Message>, context: &RoomContext) -> Self {
+        let now = context.heartbeat.database_time();
         let id = product.purchase_count;
         let stock = Stock {
             product_id: product.id.to_hex(),
@@ -144,7 +145,7 @@ impl News {
             stock: Message::new("stock", id, &stock),
             stale,
             purchases_through: 0,
-            beat: 0,
+            keepalive: 0,
             end: None,
             product,
         }
@@ -154,7 +155,7 @@ impl News {
 /// The task of a room.
 pub struct RoomTask {
     room: Arc<Room>,
-    shared: Arc<Shared>,
+    context: Arc<RoomContext>,
     changes: watch::Receiver<Known>,
     last: Arc<News>,
     told_at: Instant,
@@ -167,15 +168,15 @@ impl RoomTask {
     /// The task of a new room.
     ///
     /// `changes` are those of the room's entry, since before the product was looked at.
-    pub fn new(room: Arc<Room>, shared: Arc<Shared>, changes: watch::Receiver<Known>) -> Self {
+    pub fn new(room: Arc<Room>, context: Arc<RoomContext>, changes: watch::Receiver<Known>) -> Self {
         let last = room.groups[0].borrow().clone();
-        Self { room, shared, changes, last, told_at: Instant::now(), has_tail: false, is_behind: false }
+        Self { room, context, changes, last, told_at: Instant::now(), has_tail: false, is_behind: false }
     }
 
     /// Tells the news until nobody is left, the product is deleted, or the server shuts down.
     pub async fn run(mut self) {
-        let mut feed = self.shared.feed.watch();
-        let shutdown = self.shared.shutdown.clone();
+        let mut feed = self.context.feed.watch();
+        let shutdown = self.context.shutdown.clone();
         while self.last.end.is_none() {
             let wake = self.told_at + self.time_without_news();
             tokio::select! {
@@ -186,21 +187,21 @@ impl RoomTask {
                 () = sleep_until(wake) => {}
                 () = shutdown.cancelled() => {}
             }
-            if self.room.is_empty() && self.shared.close_if_empty(&self.room) {
+            if self.room.is_empty() && self.context.close_if_empty(&self.room) {
                 return;
             }
-            self.wait_until(self.told_at + self.shared.interval_min).await;
+            self.wait_until(self.told_at + self.context.interval_min).await;
             // Signs of life are few, and who has just come is one.
             let watchers = if self.has_news() { self.room.watchers.load(Ordering::Acquire) } else { 0 };
-            let turn = self.shared.pace.take(watchers, Instant::now());
-            self.wait_until(turn.start).await;
+            let interval = self.context.pace.take(watchers, Instant::now());
+            self.wait_until(interval.start).await;
             // What happens from here on is told the next time.
             self.changes.mark_unchanged();
             feed.mark_unchanged();
             let news = self.news().await;
-            self.tell(news, turn.length.max(self.shared.interval_min)).await;
+            self.tell(news, interval.length.max(self.context.interval_min)).await;
         }
-        self.shared.close(&self.room);
+        self.context.close(&self.room);
     }
 
     /// The time until there is something to tell even if nothing happens: a sign of life, or the sale's start or end.
@@ -208,22 +209,22 @@ impl RoomTask {
         if self.is_behind {
             return READ_RETRY;
         }
-        let (product, now) = (&self.last.product, self.shared.pulse.database_time().milliseconds());
+        let (product, now) = (&self.last.product, self.context.heartbeat.database_time().milliseconds());
         let moments =
             [product.sale_start_time, product.sale_end_time].map(|moment| moment.timestamp_millis());
         let next = moments.into_iter().find(|moment| now < *moment);
         let until = next.map(|moment| Duration::from_millis(u64::try_from(moment - now).unwrap_or(0)));
-        until.map_or(self.shared.heartbeat, |until| until.min(self.shared.heartbeat))
+        until.map_or(self.context.keepalive, |until| until.min(self.context.keepalive))
     }
 
     async fn news(&mut self) -> News {
-        let state = self.shared.feed.state();
+        let state = self.context.feed.state();
         let known = self.room.entry.current();
         let product = known.clone().unwrap_or_else(|| self.last.product.clone());
         // After lost history the feed is live at once, but what it has missed still has to be read.
-        let is_good = state == FeedState::Live && known.is_some();
+        let is_good = state == FeedState::Synced && known.is_some();
         if known.is_none() && !self.room.entry.is_deleted() {
-            self.shared.catalogue.refresh(self.room.product_id);
+            self.context.catalogue.refresh(self.room.product_id);
         }
         let stale = match (is_good, state) {
             (true, _) => None,
@@ -231,20 +232,20 @@ impl RoomTask {
                 let message = Message::new("stale", product.purchase_count, &Stale { since });
                 Some(self.last.stale.clone().unwrap_or(message))
             }
-            (false, FeedState::Live) => self.last.stale.clone(),
+            (false, FeedState::Synced) => self.last.stale.clone(),
         };
         let has_recovered = self.last.stale.is_some() && stale.is_none();
-        let mut news = News::of(product, self.last.edition, stale, &self.shared);
+        let mut news = News::of(product, self.last.edition, stale, &self.context);
         if has_recovered || news.status != self.last.status || is_changed(&self.last.product, &news.product) {
             news.edition += 1;
         }
         news.purchases_through = self.purchases_through(&news.product).await;
         self.is_behind =
             known.is_none() || (self.has_tail && news.purchases_through < news.product.purchase_count);
-        news.beat = self.last.beat + u64::from(self.told_at.elapsed() >= self.shared.heartbeat);
+        news.keepalive = self.last.keepalive + u64::from(self.told_at.elapsed() >= self.context.keepalive);
         news.end = match self.room.entry.is_deleted() {
             true => Some(End::Deleted),
-            false => self.shared.shutdown.is_cancelled().then_some(End::Shutdown),
+            false => self.context.shutdown.is_cancelled().then_some(End::Shutdown),
         };
         news
     }
@@ -258,16 +259,16 @@ impl RoomTask {
             self.has_tail = true;
             self.room.tail.begin(product.purchase_count);
         }
-        self.room.tail.catch_up(&self.shared.store, product).await
+        self.room.tail.catch_up(&self.context.store, product).await
     }
 
     /// Whether there is something to tell everybody.
     fn has_news(&self) -> bool {
         let (entry, last) = (&self.room.entry, &self.last);
         let version = entry.current().map(|product| product.version);
-        let is_live = self.shared.feed.state() == FeedState::Live;
-        let has_recovered = is_live && version.is_some() && last.stale.is_some();
-        let is_lost = !is_live && last.stale.is_none();
+        let is_synced = self.context.feed.state() == FeedState::Synced;
+        let has_recovered = is_synced && version.is_some() && last.stale.is_some();
+        let is_lost = !is_synced && last.stale.is_none();
         let is_newer = version.is_some_and(|version| version != last.product.version);
         has_recovered || is_lost || is_newer || entry.is_deleted()
     }
@@ -276,7 +277,7 @@ impl RoomTask {
     async fn wait_until(&self, moment: Instant) {
         tokio::select! {
             () = sleep_until(moment) => {}
-            () = self.shared.shutdown.cancelled() => {}
+            () = self.context.shutdown.cancelled() => {}
         }
     }
 

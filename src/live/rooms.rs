@@ -9,35 +9,35 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::feed::Feed;
 use super::pace::Pace;
 use super::room::{News, Room, RoomTask};
 use super::subscription::Subscription;
 use super::tail::Tail;
-use crate::config::Limits;
+use crate::config::LiveLimits;
 use crate::error::{Error, Result};
-use crate::id::Id;
 use crate::metrics::Metrics;
-use crate::products::service::Catalogue;
+use crate::model::id::Id;
+use crate::products::catalogue::Catalogue;
+use crate::products::change_stream::Feed;
 use crate::store::Store;
-use crate::store::pulse::Pulse;
+use crate::store::heartbeat::Heartbeat;
 
 /// Reads at once for watchers who have fallen behind what their room keeps.
 const LATE_READS_MAX: usize = 4;
 
 /// The handle that routes use.
 pub struct Rooms {
-    shared: Arc<Shared>,
+    context: Arc<RoomContext>,
 }
 
 /// What all rooms share.
-pub struct Shared {
+pub struct RoomContext {
     /// The database.
     pub store: Store,
     /// The products.
     pub catalogue: Arc<Catalogue>,
     /// The database's clock.
-    pub pulse: Pulse,
+    pub heartbeat: Heartbeat,
     /// Whether what is told is good.
     pub feed: Feed,
     /// What is counted.
@@ -49,9 +49,9 @@ pub struct Shared {
     /// The turns to read for those who have fallen behind.
     pub late_reads: Semaphore,
     /// The limits.
-    pub limits: Limits,
+    pub limits: LiveLimits,
     /// How often there is a sign of life.
-    pub heartbeat: Duration,
+    pub keepalive: Duration,
     /// The shortest time between two changes of a product as its watchers see them.
     pub interval_min: Duration,
     rooms: Mutex<HashMap<Id, Arc<Room>>>,
@@ -63,28 +63,28 @@ impl Rooms {
     pub fn new(
         store: Store,
         catalogue: Arc<Catalogue>,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         feed: Feed,
         metrics: Arc<Metrics>,
-        limits: &Limits,
+        limits: &LiveLimits,
         shutdown: CancellationToken,
     ) -> Self {
-        let shared = Shared {
+        let context = RoomContext {
             store,
             catalogue,
-            pulse,
+            heartbeat,
             feed,
             metrics,
             shutdown,
             pace: Pace::new(limits.stock_messages_per_second_max),
             late_reads: Semaphore::new(LATE_READS_MAX),
-            limits: limits.clone(),
-            heartbeat: Limits::milliseconds(limits.heartbeat_ms),
-            interval_min: Limits::milliseconds(limits.stock_interval_ms_min),
+            limits: *limits,
+            keepalive: Duration::from_millis(limits.keepalive_ms),
+            interval_min: Duration::from_millis(limits.stock_interval_ms_min),
             rooms: Mutex::default(),
             tasks: TaskTracker::new(),
         };
-        Self { shared: Arc::new(shared) }
+        Self { context: Arc::new(context) }
     }
 
     /// Watches a product; with `purchases`, also those after the number given, or from now on.
@@ -92,41 +92,41 @@ impl Rooms {
     /// # Errors
     /// `product_not_found`, `validation_failed` when too many purchases were missed, `overloaded`, and those of a read.
     pub async fn watch(&self, product_id: Id, purchases: Option<Option<i64>>) -> Result<Subscription> {
-        let shared = &self.shared;
-        let room = match shared.find(product_id) {
+        let context = &self.context;
+        let room = match context.find(product_id) {
             Some(room) => room,
-            None => shared.open(product_id).await?,
+            None => context.open(product_id).await?,
         };
         let purchases = match purchases {
             Some(Some(after)) if after > room.purchase_count() => {
                 // Another server may know of more; of what nobody has bought yet, none was missed.
-                let product = shared.catalogue.find(product_id).await?;
+                let product = context.catalogue.find(product_id).await?;
                 Some(Some(after.min(product.purchase_count)))
             }
             purchases => purchases,
         };
-        Subscription::new(room, shared.clone(), purchases)
+        Subscription::new(room, context.clone(), purchases)
     }
 
     /// The number of milliseconds that a client should wait before it connects again, different for each.
     pub fn reconnect_ms(&self) -> u64 {
-        let min = self.shared.limits.reconnect_ms_min;
+        let min = self.context.limits.reconnect_ms_min;
         rand::rng().random_range(min..=min * 3)
     }
 
     /// Runs a task that serves a watcher, which shutdown waits for.
     pub fn track<F: Future<Output = ()>>(&self, task: F) -> impl Future<Output = ()> + use<F> {
-        self.shared.tasks.track_future(task)
+        self.context.tasks.track_future(task)
     }
 
     /// Waits until every room has closed and every watcher was told so.
     pub async fn close(&self) {
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        self.context.tasks.close();
+        self.context.tasks.wait().await;
     }
 }
 
-impl Shared {
+impl RoomContext {
     fn lock(&self) -> MutexGuard<'_, HashMap<Id, Arc<Room>>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,7 +140,7 @@ impl Shared {
         // The entry first: what happens while the product is read is noted in it.
         // As long as somebody listens, the entry stays in memory, and nothing that happens to it is missed.
         let (entry, changes) = self.catalogue.cache().watch(product_id).ok_or(FULL)?;
-        let product = match entry.current().filter(|_| self.feed.is_live()) {
+        let product = match entry.current().filter(|_| self.feed.is_synced()) {
             Some(product) => product,
             None => self.catalogue.find(product_id).await?,
         };

@@ -10,11 +10,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::message::Message;
 use super::room::{End, News, Room, Seat};
-use super::rooms::Shared;
+use super::rooms::RoomContext;
 use super::tail::{self, READ_RETRY};
 use crate::error::{Error, Result};
-use crate::id::Id;
 use crate::metrics::EventLabel;
+use crate::model::id::Id;
 
 /// Purchases that one watcher is sent at once, before others have their turn.
 const PURCHASES_AT_ONCE_MAX: usize = 200;
@@ -22,7 +22,7 @@ const PURCHASES_AT_ONCE_MAX: usize = 200;
 /// One watcher of one product.
 pub struct Subscription {
     seat: Seat,
-    shared: Arc<Shared>,
+    context: Arc<RoomContext>,
     news: watch::Receiver<Arc<News>>,
     /// The number of the last purchase that the watcher was told of; none when it wants no purchases.
     sequence: Option<i64>,
@@ -31,7 +31,7 @@ pub struct Subscription {
     edition: u64,
     version: i64,
     is_stale: bool,
-    beat: u64,
+    keepalive: u64,
     /// The read of purchases that the room does not keep any more. It goes on while `next` is dropped and called again: a
     /// client that watches many products would never see the end of it.
     late: Option<AbortOnDropHandle<Vec<Message>>>,
@@ -42,7 +42,7 @@ pub enum Next {
     /// These messages, in order.
     Messages(Vec<Outgoing>),
     /// A sign of life.
-    Beat,
+    Keepalive,
     /// Nothing more.
     End(End),
 }
@@ -77,11 +77,11 @@ impl Subscription {
     ///
     /// # Errors
     /// `validation_failed` when too many purchases were missed.
-    pub fn new(room: Arc<Room>, shared: Arc<Shared>, purchases: Option<Option<i64>>) -> Result<Self> {
+    pub fn new(room: Arc<Room>, context: Arc<RoomContext>, purchases: Option<Option<i64>>) -> Result<Self> {
         let (seat, news) = room.sit(purchases.is_some());
         let count = news.borrow().product.purchase_count;
         let sequence = purchases.map(|after| after.unwrap_or(count));
-        let missed_max = shared.limits.missed_purchases_max;
+        let missed_max = context.limits.missed_purchases_max;
         if sequence.is_some_and(|after| count - after > missed_max) {
             return Err(Error::invalid(
                 "after",
@@ -92,14 +92,14 @@ impl Subscription {
         }
         Ok(Self {
             seat,
-            shared,
+            context,
             news,
             sequence,
             has_begun: false,
             edition: 0,
             version: 0,
             is_stale: false,
-            beat: 0,
+            keepalive: 0,
             late: None,
         })
     }
@@ -119,21 +119,21 @@ impl Subscription {
             if let Some(end) = news.end {
                 return Next::End(end);
             }
-            let (mut later, beat) = (self.news.clone(), self.beat);
-            let is_beat = later.wait_for(|later| later.beat != beat);
+            let (mut later, keepalive) = (self.news.clone(), self.keepalive);
+            let is_keepalive = later.wait_for(|later| later.keepalive != keepalive);
             let messages = tokio::select! {
                 biased;
                 messages = self.messages(&news) => messages,
                 // A read that takes long is no reason to give no sign of life.
-                _ = is_beat => Vec::new(),
+                _ = is_keepalive => Vec::new(),
             };
             let news = self.news.borrow().clone();
             if !messages.is_empty() {
                 return Next::Messages(messages);
             }
-            if news.beat != self.beat {
-                self.beat = news.beat;
-                return Next::Beat;
+            if news.keepalive != self.keepalive {
+                self.keepalive = news.keepalive;
+                return Next::Keepalive;
             }
             if self.sequence.is_some_and(|sequence| sequence < news.purchases_through) {
                 // A read has failed, and paused.
@@ -151,14 +151,14 @@ impl Subscription {
         let newest = self.seat.room.entry.current().filter(|product| product.version > news.product.version);
         let (product, message) = match newest {
             Some(product) => {
-                let news = News::first(product.clone(), &self.shared);
+                let news = News::first(product.clone(), &self.context);
                 (product, news.whole)
             }
             None => (news.product.clone(), news.whole.clone()),
         };
         self.edition = news.edition;
         self.version = product.version;
-        self.beat = news.beat;
+        self.keepalive = news.keepalive;
         let is_early = self.sequence.is_some_and(|sequence| sequence != product.purchase_count);
         let mut messages = vec![self.count(message, is_early)];
         if let Some(stale) = &news.stale {
@@ -208,10 +208,10 @@ impl Subscription {
             return purchases;
         }
         let late = self.late.get_or_insert_with(|| {
-            let (shared, product) = (self.shared.clone(), news.product.clone());
+            let (context, product) = (self.context.clone(), news.product.clone());
             AbortOnDropHandle::new(tokio::spawn(async move {
-                let Ok(_turn) = shared.late_reads.acquire().await else { return Vec::new() };
-                let purchases = tail::read(&shared.store, &product, after, PURCHASES_AT_ONCE_MAX).await;
+                let Ok(_turn) = context.late_reads.acquire().await else { return Vec::new() };
+                let purchases = tail::read(&context.store, &product, after, PURCHASES_AT_ONCE_MAX).await;
                 let purchases = purchases.unwrap_or_default();
                 if purchases.is_empty() {
                     // A failure is logged where it happens.
@@ -227,7 +227,7 @@ impl Subscription {
 
     fn count(&self, message: Message, is_early: bool) -> Outgoing {
         let label = EventLabel { event: message.event };
-        self.shared.metrics.watcher_messages.get_or_create(&label).inc();
+        self.context.metrics.watcher_messages.get_or_create(&label).inc();
         Outgoing { message, is_early, sequence: self.sequence }
     }
 }

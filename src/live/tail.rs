@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::message::Message;
 use crate::error::Result;
-use crate::id::Id;
-use crate::leaderboard::LeaderboardItem;
-use crate::products::model::Product;
-use crate::purchases::service;
+use crate::model::id::Id;
+use crate::model::leaderboard_item::LeaderboardItem;
+use crate::model::product::Product;
+use crate::purchases::history;
 use crate::store::Store;
 
 /// The pause before what could not be read for watchers is tried again.
@@ -79,7 +79,7 @@ impl Tail {
 /// # Errors
 /// Those of a read.
 pub async fn read(store: &Store, product: &Product, after: i64, count_max: usize) -> Result<Vec<Message>> {
-    let purchases = service::following(store, product.id, after, count_max).await?;
+    let purchases = history::following(store, product.id, after, count_max).await?;
     let without_gaps = purchases.into_iter().zip(after + 1..).take_while(|(purchase, number)| {
         let is_next = purchase.sequence == *number;
         if !is_next {

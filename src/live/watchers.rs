@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::Limits;
+use crate::config::LiveLimits;
 use crate::error::{Error, Result};
 use crate::http::peer::PeerAddress;
 use crate::metrics::Metrics;
@@ -15,10 +15,10 @@ const RETRY_AFTER_SECONDS: u64 = 5;
 /// The clients that watch.
 #[derive(Clone)]
 pub struct Watchers {
-    shared: Arc<Shared>,
+    counts: Arc<Counts>,
 }
 
-struct Shared {
+struct Counts {
     count: Mutex<Count>,
     total_max: usize,
     per_address_max: usize,
@@ -31,49 +31,49 @@ struct Count {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// A watcher's place, given back when it is dropped.
-pub struct Place {
-    shared: Arc<Shared>,
+/// A watcher's permit, given back when it is dropped.
+pub struct WatcherPermit {
+    counts: Arc<Counts>,
     address: IpAddr,
 }
 
 impl Watchers {
     /// Nobody yet.
-    pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
+    pub fn new(limits: &LiveLimits, metrics: Arc<Metrics>) -> Self {
         let (total_max, per_address_max) = (limits.watchers_max, limits.watchers_per_address_max);
-        Self { shared: Arc::new(Shared { count: Mutex::default(), total_max, per_address_max, metrics }) }
+        Self { counts: Arc::new(Counts { count: Mutex::default(), total_max, per_address_max, metrics }) }
     }
 
     /// Takes a place.
     ///
     /// # Errors
     /// `overloaded` when all are taken, `rate_limited` when this address has its share.
-    pub fn enter(&self, address: PeerAddress) -> Result<Place> {
+    pub fn enter(&self, address: PeerAddress) -> Result<WatcherPermit> {
         let address = address.network();
-        let mut count = self.shared.lock();
-        if count.total >= self.shared.total_max {
+        let mut count = self.counts.lock();
+        if count.total >= self.counts.total_max {
             return Err(Error::Overloaded { detail: "Too many clients are watching." });
         }
         let of_address = count.by_address.entry(address).or_default();
-        if *of_address >= self.shared.per_address_max {
+        if *of_address >= self.counts.per_address_max {
             return Err(Error::RateLimited { retry_after_seconds: RETRY_AFTER_SECONDS });
         }
         *of_address += 1;
         count.total += 1;
-        self.shared.metrics.watchers.inc();
-        Ok(Place { shared: self.shared.clone(), address })
+        self.counts.metrics.watchers.inc();
+        Ok(WatcherPermit { counts: self.counts.clone(), address })
     }
 }
 
-impl Shared {
+impl Counts {
     fn lock(&self) -> MutexGuard<'_, Count> {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for WatcherPermit {
     fn drop(&mut self) {
-        let mut count = self.shared.lock();
+        let mut count = self.counts.lock();
         count.total -= 1;
         if let Some(of_address) = count.by_address.get_mut(&self.address) {
             *of_address -= 1;
@@ -81,7 +81,7 @@ impl Drop for Place {
                 count.by_address.remove(&self.address);
             }
         }
-        self.shared.metrics.watchers.dec();
+        self.counts.metrics.watchers.dec();
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_given_back() {
-        let limits = Limits { watchers_max: 3, watchers_per_address_max: 2, ..Limits::default() };
+        let limits = LiveLimits { watchers_max: 3, watchers_per_address_max: 2, ..LiveLimits::default() };
         let watchers = Watchers::new(&limits, Arc::default());
         let first = watchers.enter(address("192.0.2.1")).unwrap();
         let _second = watchers.enter(address("::ffff:192.0.2.1")).unwrap();

@@ -1,7 +1,7 @@
 //! The products that this process keeps in memory, each at the newest version that it has heard of: from its own purchases
 //! and changes, from what it has read, and from the change stream (`live::feed`), which tells what other servers do.
 //!
-//! Memory alone never sells anything. It answers a crowd's reads, refuses what cannot be had, and feeds the watchers.
+//! RememberedCount alone never sells anything. It answers a crowd's reads, refuses what cannot be had, and feeds the watchers.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -11,12 +11,12 @@ use std::time::Instant;
 use mongodb::bson::DateTime;
 use tokio::sync::watch;
 
-use super::model::{Product, Status};
-use crate::config::Limits;
+use crate::config::ProductsLimits;
 use crate::error::Result;
 use crate::http::rendered::Rendered;
-use crate::id::Id;
-use crate::store::budget::Budget;
+use crate::model::id::Id;
+use crate::model::product::{Product, Status};
+use crate::store::token_bucket::TokenBucket;
 
 /// The products in memory.
 pub struct ProductCache {
@@ -26,7 +26,7 @@ pub struct ProductCache {
     /// Counts every change of any product here.
     generation: AtomicU64,
     /// Counts the changes that may move a product from one list to another: all but purchases that leave some.
-    structure: AtomicU64,
+    list_generation: AtomicU64,
 }
 
 /// One product in memory.
@@ -40,7 +40,7 @@ pub struct Entry {
     is_being_read: AtomicBool,
     rendered: Mutex<Option<(Arc<Product>, Status, Rendered)>>,
     /// Refusals that go to the lane all the same, so that they are judged by the database.
-    pub refusals: Budget,
+    pub refusals: TokenBucket,
 }
 
 struct Times {
@@ -91,13 +91,13 @@ pub struct StockChange {
 
 impl ProductCache {
     /// Nothing in memory yet.
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &ProductsLimits) -> Self {
         Self {
             entries: RwLock::default(),
             products_max: limits.cached_products_max,
             refusals_checked: (limits.refusals_checked_burst, limits.refusals_checked_per_second),
             generation: AtomicU64::new(0),
-            structure: AtomicU64::new(0),
+            list_generation: AtomicU64::new(0),
         }
     }
 
@@ -147,7 +147,7 @@ impl ProductCache {
     }
 
     /// Takes a product as it was read or written by an operation that began at `began`, and gives the newest version.
-    pub fn offer(&self, product: Product, began: Instant) -> Arc<Product> {
+    pub fn insert_if_newer(&self, product: Product, began: Instant) -> Arc<Product> {
         let product = Arc::new(product);
         let Some(entry) = self.entry(product.id) else { return product };
         entry.version_told.fetch_max(product.version, Ordering::Relaxed);
@@ -168,7 +168,7 @@ impl ProductCache {
     pub fn advance(&self, id: Id, change: StockChange) -> bool {
         if change.stock == 0 || change.total_stock.is_some() {
             // Sold out, or perhaps on sale again.
-            self.relist();
+            self.bump_lists();
         }
         let Some(entry) = self.find(id) else { return false };
         entry.version_told.fetch_max(change.version, Ordering::Relaxed);
@@ -192,7 +192,7 @@ impl ProductCache {
 
     /// Notes that a product has changed in a way that only reading it can tell. True when it is in memory.
     pub fn mark(&self, id: Id, version: i64) -> bool {
-        self.relist();
+        self.bump_lists();
         let Some(entry) = self.find(id) else { return false };
         entry.version_told.fetch_max(version, Ordering::Relaxed);
         let is_missing = entry.current().is_none();
@@ -202,13 +202,13 @@ impl ProductCache {
     }
 
     /// Notes that a product may belong to other lists than before: it was made, or has more stock, or has changed.
-    pub fn relist(&self) {
-        self.structure.fetch_add(1, Ordering::Release);
+    pub fn bump_lists(&self) {
+        self.list_generation.fetch_add(1, Ordering::Release);
     }
 
     /// Notes that a product was deleted.
     pub fn deleted(&self, id: Id) {
-        self.relist();
+        self.bump_lists();
         self.forget(id);
     }
 
@@ -224,8 +224,8 @@ impl ProductCache {
     }
 
     /// Trusts nothing any more: changes may have been missed. Who watches a product has it read again.
-    pub fn distrust(&self) {
-        self.relist();
+    pub fn invalidate(&self) {
+        self.bump_lists();
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|_, entry| entry.known.receiver_count() > 0);
         for entry in entries.values() {
@@ -234,8 +234,8 @@ impl ProductCache {
     }
 
     /// The same for one product. False when it is not in memory.
-    pub fn distrust_one(&self, id: Id) -> bool {
-        self.relist();
+    pub fn invalidate_one(&self, id: Id) -> bool {
+        self.bump_lists();
         let entry = self.find(id);
         entry.inspect(|entry| self.clear(entry)).is_some()
     }
@@ -254,8 +254,8 @@ impl ProductCache {
     }
 
     /// Counts the changes that may move a product from one list to another.
-    pub fn structure(&self) -> u64 {
-        self.structure.load(Ordering::Acquire)
+    pub fn list_generation(&self) -> u64 {
+        self.list_generation.load(Ordering::Acquire)
     }
 
     fn modify(&self, entry: &Entry, change: impl FnOnce(&mut Known) -> bool) {
@@ -282,7 +282,7 @@ impl Entry {
             times: Mutex::new(Times { since: now, used: now }),
             is_being_read: AtomicBool::new(false),
             rendered: Mutex::default(),
-            refusals: Budget::new(refusals_burst, refusals_per_second),
+            refusals: TokenBucket::new(refusals_burst, refusals_per_second),
         }
     }
 

@@ -3,8 +3,10 @@
 use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 use serde::{Deserialize, Serialize};
 
-use super::model::{Product, Status};
-use crate::timestamp::Timestamp;
+use crate::config::ProductsLimits;
+use crate::model::product::{Product, Status};
+use crate::model::text::folded;
+use crate::model::timestamp::Timestamp;
 
 /// Which products to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -27,6 +29,26 @@ impl ProductCursor {
     pub fn after(product: &Product) -> Self {
         Self { start: product.sale_start_time.timestamp_millis(), id: product.id }
     }
+}
+
+/// The words of a search.
+///
+/// # Errors
+/// What is wrong with `text`.
+pub fn search_words(text: &str, limits: &ProductsLimits) -> Result<Vec<String>, String> {
+    if text.chars().count() > limits.search_characters_max {
+        return Err(format!("must have at most {} characters", limits.search_characters_max));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("must have no control characters".into());
+    }
+    let mut words: Vec<_> = folded(text).split_whitespace().map(str::to_owned).collect();
+    words.sort_unstable();
+    words.dedup();
+    if words.len() > limits.search_words_max {
+        return Err(format!("must have at most {} different words", limits.search_words_max));
+    }
+    Ok(words)
 }
 
 impl ProductFilter {

@@ -1,12 +1,15 @@
 //! What an admin sends: a new product, a change of one, a restock.
 
 use iso_currency::Currency;
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::Value;
 
-use super::model::Money;
 use crate::http::body::FromFields;
 use crate::http::fields::{Fields, http_url, integer, line, timestamp, verbatim};
-use crate::timestamp::Timestamp;
+use crate::model::money::Money;
+use crate::model::product::Product;
+use crate::model::text::folded;
+use crate::model::timestamp::Timestamp;
 
 /// The largest amount of a price, in minor units.
 pub const AMOUNT_MAX: i64 = 1_000_000_000_000;
@@ -104,6 +107,20 @@ impl FromFields for CreateProductRequest {
     }
 }
 
+impl CreateProductRequest {
+    /// The product that is to be created.
+    pub fn into_product(self, now: Timestamp) -> Product {
+        let sale = (self.sale_start_time.into(), self.sale_end_time.into());
+        Product {
+            description: self.description,
+            image_url: self.image_url,
+            original_price: self.original_price,
+            purchase_limit: self.purchase_limit,
+            ..Product::new(self.name, self.price, self.stock, sale, now.into())
+        }
+    }
+}
+
 /// A change of a product: what is missing stays as it is. `description`, `imageUrl` and `originalPrice` can be cleared
 /// with null. The stock has a route of its own.
 #[derive(Debug, Default, utoipa::ToSchema)]
@@ -155,6 +172,41 @@ impl FromFields for ChangeProductRequest {
             sale_start_time,
             sale_end_time,
             purchase_limit: fields.changed("purchaseLimit", integer(1..=QUANTITY_MAX)),
+        })
+    }
+}
+
+impl ChangeProductRequest {
+    /// The update that makes the change. None if the request changes nothing; a member that is cleared becomes null.
+    pub fn update(&self, now: Timestamp) -> Option<Document> {
+        let mut set = Document::new();
+        if let Some(name) = &self.name {
+            set.insert("name", name);
+            set.insert("nameFolded", folded(name));
+        }
+        if let Some(description) = &self.description {
+            set.insert("description", description.clone());
+        }
+        if let Some(image_url) = &self.image_url {
+            set.insert("imageUrl", image_url.clone());
+        }
+        if let Some(price) = &self.price {
+            set.insert("price", price);
+        }
+        if let Some(original_price) = &self.original_price {
+            set.insert("originalPrice", original_price.as_ref().map(Bson::from));
+        }
+        if let Some(start) = self.sale_start_time {
+            set.insert("saleStartTime", DateTime::from(start));
+        }
+        if let Some(end) = self.sale_end_time {
+            set.insert("saleEndTime", DateTime::from(end));
+        }
+        if let Some(limit) = self.purchase_limit {
+            set.insert("purchaseLimit", limit);
+        }
+        (!set.is_empty()).then(|| {
+            doc! { "$set": set, "$inc": { "version": 1_i64 }, "$max": { "updatedAt": DateTime::from(now) } }
         })
     }
 }

@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::model::Purchase;
-use crate::id::Id;
+use crate::model::id::Id;
+use crate::model::purchase::Purchase;
 
 /// The buyers of one product. Whom they know, they know as of the `sequence` up to which the lane has followed the sale.
 #[derive(Debug, Default)]

@@ -12,24 +12,28 @@ use futures_util::future::poll_immediate;
 use rand::RngExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument;
 
+use self::batch::Batch;
 use self::plan::Plan;
-use super::barrier::settle_unknown;
-use super::batch::{Batch, Receipt};
-use super::committer::{Commits, Seat};
-use super::knowledge::Knowledge;
-use super::lanes::{Registry, Rest};
-use super::memory::LaneMemory;
-use super::places::LanePlaces;
-use super::turns::Turns;
-use super::waiting::Waiting;
-use crate::config::Limits;
+use self::queued::{QueuedPurchase, Receipt};
+use self::remembered_count::LaneRememberedCount;
+use self::sale_view::SaleView;
+use super::admission::LaneAdmission;
+use super::commit::barrier::settle_unknown;
+use super::commit::committer::{Commits, Slot};
+use super::lanes::{IdleClock, Registry};
+use super::rotation::Rotation;
 use crate::error::{Error, Result};
-use crate::id::Id;
+use crate::model::id::Id;
 use crate::products::cache::{Entry, Known};
 
+pub mod batch;
 mod outcome;
 mod plan;
+pub mod queued;
+pub mod remembered_count;
+pub mod sale_view;
 
 /// The longest pause before a batch is tried again, in milliseconds; it doubles from one. A transaction that holds the
 /// product may do so for seconds.
@@ -43,17 +47,17 @@ const UNKNOWN_PAUSE_MS: u64 = 250;
 /// The task's state.
 pub struct Lane {
     product_id: Id,
-    queue: mpsc::Receiver<Waiting>,
-    places: Arc<LanePlaces>,
-    rest: Arc<Rest>,
+    queue: mpsc::Receiver<QueuedPurchase>,
+    admission: Arc<LaneAdmission>,
+    idle: Arc<IdleClock>,
     registry: Arc<Registry>,
     commits: Commits,
     /// None until the first purchase, and whenever what was known may be wrong.
-    knowledge: Option<Knowledge>,
+    view: Option<SaleView>,
     /// What is known is of an older version.
     is_stale: bool,
     /// Who else sells it.
-    turns: Turns,
+    rotation: Rotation,
     /// The product in memory, and what is told of it.
     catalogue_entry: Option<(Arc<Entry>, watch::Receiver<Known>)>,
     /// Until then, their buyers are expected to come here too.
@@ -61,7 +65,7 @@ pub struct Lane {
     /// The last transaction collided with somebody's.
     has_collided: bool,
     /// What it remembers of its buyers counts here.
-    remembered: LaneMemory,
+    remembered: LaneRememberedCount,
 }
 
 /// How one try to decide a batch ended.
@@ -80,22 +84,22 @@ impl Lane {
     /// A lane that knows nothing yet.
     pub fn new(
         product_id: Id,
-        queue: mpsc::Receiver<Waiting>,
-        places: Arc<LanePlaces>,
-        rest: Arc<Rest>,
+        queue: mpsc::Receiver<QueuedPurchase>,
+        admission: Arc<LaneAdmission>,
+        idle: Arc<IdleClock>,
         registry: Arc<Registry>,
         commits: Commits,
     ) -> Self {
         Self {
-            turns: Turns::new(registry.store.server),
-            remembered: registry.remembered.of_lane(),
+            rotation: Rotation::new(registry.store.server),
+            remembered: registry.remembered.for_lane(),
             product_id,
             queue,
-            places,
-            rest,
+            admission,
+            idle,
             registry,
             commits,
-            knowledge: None,
+            view: None,
             is_stale: false,
             catalogue_entry: None,
             repeats_until: None,
@@ -105,13 +109,13 @@ impl Lane {
 
     /// Serves until nobody has come for a while, or until shutdown when the queue is empty.
     pub async fn run(mut self) {
-        let idle_max = Limits::milliseconds(self.registry.limits.lane_idle_ms_max);
+        let idle_max = Duration::from_millis(self.registry.limits.lane_idle_ms_max);
         let mut arrived = Vec::new();
         loop {
             let batch_max = self.registry.limits.batch_purchases_max;
-            self.rest.begin();
+            self.idle.begin();
             let received = timeout(idle_max, self.queue.recv_many(&mut arrived, batch_max)).await;
-            self.rest.end();
+            self.idle.end();
             match received {
                 Ok(0) => return,
                 Ok(_) => self.serve(std::mem::take(&mut arrived)).await,
@@ -119,21 +123,21 @@ impl Lane {
                 Err(_) => {}
             }
             // Nothing is known of a product that is not there: a made-up id shall not hold a lane.
-            if self.knowledge.is_none() && self.registry.retire(self.product_id, &self.queue) {
+            if self.view.is_none() && self.registry.retire(self.product_id, &self.queue) {
                 return;
             }
         }
     }
 
-    async fn serve(&mut self, mut arrived: Vec<Waiting>) {
-        let seat = self.seat(&arrived).await;
+    async fn serve(&mut self, mut arrived: Vec<QueuedPurchase>) {
+        let slot = self.slot(&arrived).await;
         // Who has a seat must not wait for a turn.
         self.hear();
-        let seat = seat.filter(|_| !self.has_rivals());
+        let slot = slot.filter(|_| !self.has_rivals());
         let start = Instant::now();
-        let time = Limits::milliseconds(self.registry.limits.batch_ms_max);
-        if seat.is_none() {
-            self.take_turns(start + time).await;
+        let time = Duration::from_millis(self.registry.limits.batch_ms_max);
+        if slot.is_none() {
+            self.await_rotation(start + time).await;
         }
         // Who has come meanwhile belongs to this batch.
         while arrived.len() < self.registry.limits.batch_purchases_max
@@ -142,7 +146,7 @@ impl Lane {
             arrived.push(next);
         }
         // Those who gave up, or were told that it takes too long, are not bought for.
-        let waiting: Vec<_> = arrived.into_iter().filter(Waiting::take).collect();
+        let waiting: Vec<_> = arrived.into_iter().filter(QueuedPurchase::take).collect();
         if waiting.is_empty() {
             return;
         }
@@ -150,36 +154,39 @@ impl Lane {
         // Half of them have waited longer, half less.
         let middle = waiting[waiting.len() / 2].since;
         let mut batch = Batch::new(self.product_id, waiting, start + time);
-        let (replies, in_doubt) = self.decide_seated(&mut batch, seat).await;
+        // What is logged for this batch names it, here and in the tasks that work for it.
+        let span = tracing::error_span!("batch", product_id = %self.product_id, batch_id = %batch.id);
+        let decision = self.decide_with_slot(&mut batch, slot).instrument(span.clone());
+        let (replies, in_doubt) = decision.await;
         self.registry.metrics.batch_seconds.observe(start.elapsed().as_secs_f64());
-        self.places.decided(replies.iter().filter(|reply| is_decided(reply)).count(), middle.elapsed());
+        self.admission.decided(replies.iter().filter(|reply| is_decided(reply)).count(), middle.elapsed());
         batch.reply(replies);
         if !in_doubt.is_empty() {
-            self.find_out(in_doubt).await;
+            self.find_out(in_doubt).instrument(span).await;
         }
     }
 
     /// A seat in the next transaction, once that may begin: what comes until then is the same batch. None where something
     /// has to be read before a change is ready (keys always are), or there will hardly be a change: to wait for a seat
     /// first would be to wait twice.
-    async fn seat(&self, arrived: &[Waiting]) -> Option<Seat> {
-        let is_selling = self.knowledge.as_ref().is_some_and(|known| known.sale().is_selling());
+    async fn slot(&self, arrived: &[QueuedPurchase]) -> Option<Slot> {
+        let is_selling = self.view.as_ref().is_some_and(|known| known.sale().is_selling());
         let reads_first =
             self.is_stale || self.has_rivals() || arrived.iter().any(|waiting| waiting.request.key.is_some());
-        if is_selling && !reads_first { Some(self.commits.seat().await) } else { None }
+        if is_selling && !reads_first { Some(self.commits.slot().await) } else { None }
     }
 
     /// Decides the batch, and keeps the seat only until there is something to wait for.
-    async fn decide_seated(
+    async fn decide_with_slot(
         &mut self,
         batch: &mut Batch,
-        seat: Option<Seat>,
+        slot: Option<Slot>,
     ) -> (Vec<Result<Receipt>>, Vec<Id>) {
         let mut decision = pin!(self.decide(batch));
         if let Some(decided) = poll_immediate(decision.as_mut()).await {
             return decided;
         }
-        drop(seat);
+        drop(slot);
         decision.await
     }
 
@@ -203,7 +210,7 @@ impl Lane {
             let pause = Duration::from_millis(rand::rng().random_range(0..=pause_ms));
             self.pause(pause).await;
             pause_ms = (pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
-            self.take_turns(batch.deadline).await;
+            self.await_rotation(batch.deadline).await;
             if Instant::now() >= batch.deadline {
                 let cause = excuse.code().title();
                 tracing::warn!("product {}: a batch ran out of time: {cause}", self.product_id);
@@ -228,7 +235,7 @@ impl Lane {
         if let Some((_, told)) = &mut self.catalogue_entry
             && let Some(sale) = told.borrow_and_update().last_sale
         {
-            self.turns.hear(sale);
+            self.rotation.hear(sale);
         }
     }
 
@@ -241,24 +248,24 @@ impl Lane {
     }
 
     /// With rivals, waits for this server's turn.
-    async fn take_turns(&mut self, deadline: Instant) {
+    async fn await_rotation(&mut self, deadline: Instant) {
         loop {
             self.hear();
             let Some((_, told)) = &mut self.catalogue_entry else { return };
-            let Some(turn) = self.turns.at(Instant::now().into_std()) else { return };
+            let Some(moment) = self.rotation.at(Instant::now().into_std()) else { return };
             // When nothing is told until then, the turn has come; when nothing will be, there is none to wait for.
-            let Ok(Ok(())) = timeout_at(deadline.min(turn.into()), told.changed()).await else { return };
+            let Ok(Ok(())) = timeout_at(deadline.min(moment.into()), told.changed()).await else { return };
         }
     }
 
     fn has_rivals(&self) -> bool {
-        self.turns.has_rivals(Instant::now().into_std())
+        self.rotation.has_rivals(Instant::now().into_std())
     }
 
     /// Has the buyers of this batch looked up; and where the last such case was a short time ago, of all batches for a while.
-    fn expect_repeats(&mut self, batch: &mut Batch, knowledge: &Knowledge) {
+    fn expect_repeats(&mut self, batch: &mut Batch, view: &SaleView) {
         batch.has_repeated = true;
-        if knowledge.can_catch_up(&self.registry.limits, batch.requests.len()) {
+        if view.can_catch_up(&self.registry.limits, batch.requests.len()) {
             self.repeats_until = Some(Instant::now() + Duration::from_millis(REPEATS_MS));
         }
     }
@@ -266,7 +273,7 @@ impl Lane {
     async fn attempt(&mut self, batch: &mut Batch) -> Result<Attempt> {
         // Reads may be dropped; what was being learned is then forgotten.
         let Ok(plan) = timeout_at(batch.deadline, self.plan(batch)).await else {
-            self.knowledge = None;
+            self.view = None;
             return Ok(Attempt::Again(Error::DatabaseUnavailable));
         };
         match plan? {
@@ -313,7 +320,7 @@ impl Lane {
                 // At shutdown they stay in doubt here; their clients find out by their keys on another server.
                 let Some(waiting) = next else { return };
                 if waiting.take() {
-                    waiting.reply(Err(Error::DatabaseUnavailable));
+                    waiting.reply(Err(Error::DatabaseUnavailable), None);
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The lanes of this process: which product has one, and how a purchase gets into it and its reply out.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use rand::RngExt as _;
@@ -8,19 +9,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::batch::Receipt;
-use super::committer::Commits;
+use super::admission::{self, Admission, AdmissionPermit, LaneAdmission};
+use super::commit::abandoned_transactions;
+use super::commit::committer::Commits;
 use super::lane::Lane;
-use super::memory::Memory;
-use super::orphan;
-use super::places::{self, LanePlaces, Place, Places};
+use super::lane::queued::{self, QueuedPurchase, Receipt, Reply};
+use super::lane::remembered_count::RememberedCount;
 use super::settle::Request;
-use super::waiting::{self, Waiting};
-use crate::config::Limits;
+use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
-use crate::id::Id;
 use crate::metrics::Metrics;
-use crate::products::service::Catalogue;
+use crate::model::id::Id;
+use crate::products::catalogue::Catalogue;
 use crate::store::Store;
 
 /// The lanes that are looked at to find one that has nothing to do: as many as it takes, unless nearly all are busy.
@@ -37,19 +37,19 @@ pub struct Registry {
     /// The database.
     pub store: Store,
     /// The limits.
-    pub limits: Limits,
+    pub limits: PurchasesLimits,
     /// The products, to tell of what was bought, and to hear of what others bought.
     pub catalogue: Arc<Catalogue>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What the lanes remember.
-    pub remembered: Memory,
+    pub remembered: RememberedCount,
     /// Held by whoever looks for abandoned transactions.
     abandoned: Arc<tokio::sync::Mutex<()>>,
     /// The queues; none at all once the process shuts down. Purchases are put in under this lock, and a lane retires
     /// under it, so none is put into a queue that nobody serves.
     queues: Mutex<Option<Queues>>,
-    places: Arc<Places>,
+    admission: Arc<Admission>,
     /// The lanes and their committer.
     tasks: TaskTracker,
 }
@@ -79,24 +79,24 @@ impl Queues {
 /// The way into a lane.
 #[derive(Clone)]
 struct Queue {
-    sender: mpsc::Sender<Waiting>,
-    places: Arc<LanePlaces>,
-    rest: Arc<Rest>,
+    sender: mpsc::Sender<QueuedPurchase>,
+    admission: Arc<LaneAdmission>,
+    idle: Arc<IdleClock>,
 }
 
 impl Queue {
     /// Since when nothing is waiting and the lane does nothing; none if it is busy.
     fn idle_since(&self) -> Option<Instant> {
         let is_empty = self.sender.capacity() == self.sender.max_capacity();
-        if is_empty { self.rest.since() } else { None }
+        if is_empty { self.idle.since() } else { None }
     }
 }
 
 /// Since when a lane waits for purchases; none while it serves some.
 #[derive(Default)]
-pub struct Rest(Mutex<Option<Instant>>);
+pub struct IdleClock(Mutex<Option<Instant>>);
 
-impl Rest {
+impl IdleClock {
     /// The lane waits.
     pub fn begin(&self) {
         self.set(Some(Instant::now()));
@@ -118,18 +118,23 @@ impl Rest {
 
 impl Lanes {
     /// No lanes yet.
-    pub fn new(store: Store, limits: &Limits, catalogue: Arc<Catalogue>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        store: Store,
+        limits: &PurchasesLimits,
+        catalogue: Arc<Catalogue>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let tasks = TaskTracker::new();
         let commits = Commits::start(store.clone(), limits, metrics.clone(), &tasks);
         let registry = Registry {
             store,
-            limits: limits.clone(),
+            limits: *limits,
             catalogue,
             metrics,
-            remembered: Memory::default(),
+            remembered: RememberedCount::default(),
             abandoned: Arc::default(),
             queues: Mutex::new(Some(Queues { lanes: IndexMap::new(), commits })),
-            places: Arc::new(Places::new(limits)),
+            admission: Arc::new(Admission::new(limits)),
             tasks,
         };
         Self {
@@ -141,7 +146,7 @@ impl Lanes {
     /// Lets one more purchase request be under way; none when there are too many, or when it would wait too long whatever
     /// it is for.
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
-        if self.registry.places.are_taken() {
+        if self.registry.admission.are_taken() {
             return None;
         }
         self.admissions.clone().try_acquire_owned().ok()
@@ -154,10 +159,18 @@ impl Lanes {
     /// # Errors
     /// What the contract lists for `POST /products/purchase`.
     pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
-        let (waiting, pending) = waiting::pair(request, name);
-        let deadline = Instant::now() + Limits::milliseconds(self.registry.limits.queue_wait_ms_max);
+        let (waiting, pending) = queued::pair(request, name);
+        let deadline = Instant::now() + Duration::from_millis(self.registry.limits.queue_wait_ms_max);
         let _place = self.registry.enqueue(product_id, waiting)?;
-        pending.reply(deadline).await
+        let Reply { result, batch_id } = pending.reply(deadline).await;
+        if let (Err(error), Some(batch)) = (&result, batch_id)
+            && error.is_fault()
+            && self.registry.store.may_log_failure()
+        {
+            let code = error.code().name();
+            tracing::warn!(batch_id = %batch, "answered with {code}: it was in batch {batch} of product {product_id}");
+        }
+        result
     }
 
     /// Takes no more purchases and waits until all lanes have served theirs.
@@ -175,18 +188,18 @@ impl Registry {
 
     /// Has abandoned transactions ended, unless somebody does already: a lane could not sell for the time of a whole batch.
     pub fn end_abandoned(&self) {
-        let Ok(turn) = self.abandoned.clone().try_lock_owned() else { return };
+        let Ok(guard) = self.abandoned.clone().try_lock_owned() else { return };
         let store = self.store.clone();
         // Most of a batch's time: what was left alone for so long will not be in time any more, and who was killed at the
         // begin of the batch that has failed is among them.
-        let idle_max = Limits::milliseconds(self.limits.batch_ms_max) * 4 / 5;
+        let idle_max = Duration::from_millis(self.limits.batch_ms_max) * 4 / 5;
         self.store.spawn(async move {
-            orphan::end_abandoned(&store, idle_max).await;
-            drop(turn);
+            abandoned_transactions::end_all(&store, idle_max).await;
+            drop(guard);
         });
     }
 
-    fn enqueue(self: &Arc<Self>, product_id: Id, waiting: Waiting) -> Result<Place> {
+    fn enqueue(self: &Arc<Self>, product_id: Id, waiting: QueuedPurchase) -> Result<AdmissionPermit> {
         let mut queues = self.lock();
         let queues = queues.as_mut().ok_or(Error::Overloaded { detail: "The server is shutting down." })?;
         // A closed one means that its lane has panicked: the next one starts afresh.
@@ -198,13 +211,13 @@ impl Registry {
         let queue = match queues.lanes.get(&product_id).cloned() {
             Some(queue) => queue,
             // Before there is a lane that would serve nobody.
-            _ if self.places.are_full() => return Err(places::FULL),
+            _ if self.admission.are_full() => return Err(admission::FULL),
             _ if !queues.make_room(self.limits.lanes_max) => {
                 return Err(Error::Overloaded { detail: "Too many products are being sold at once." });
             }
             _ => self.start(product_id, queues),
         };
-        let place = queue.places.take()?;
+        let place = queue.admission.take()?;
         queue
             .sender
             .try_send(waiting)
@@ -214,9 +227,9 @@ impl Registry {
 
     fn start(self: &Arc<Self>, product_id: Id, queues: &mut Queues) -> Queue {
         let (sender, receiver) = mpsc::channel(self.limits.lane_queue_purchases_max);
-        let queue = Queue { sender, places: self.places.of_lane(), rest: Arc::default() };
-        let (places, rest) = (queue.places.clone(), queue.rest.clone());
-        let lane = Lane::new(product_id, receiver, places, rest, self.clone(), queues.commits.clone());
+        let queue = Queue { sender, admission: self.admission.for_lane(), idle: Arc::default() };
+        let (admission, idle) = (queue.admission.clone(), queue.idle.clone());
+        let lane = Lane::new(product_id, receiver, admission, idle, self.clone(), queues.commits.clone());
         self.tasks.spawn_on(lane.run(), self.store.runtime());
         queues.lanes.insert(product_id, queue.clone());
         self.count(queues);
@@ -228,7 +241,7 @@ impl Registry {
     }
 
     /// Ends a lane's registration if nothing is in its queue. False when it has to go on.
-    pub fn retire(&self, product_id: Id, queue: &mpsc::Receiver<Waiting>) -> bool {
+    pub fn retire(&self, product_id: Id, queue: &mpsc::Receiver<QueuedPurchase>) -> bool {
         let mut queues = self.lock();
         if !queue.is_empty() {
             return false;

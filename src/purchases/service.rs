@@ -1,166 +1,78 @@
-//! Reading purchases: one, a user's own, everybody's, in pages.
+//! Buying, as the API offers it: what is refused before a purchase reaches its lane, and what is said when the database
+//! is at fault.
 
-use futures_util::TryStreamExt;
-use mongodb::bson::{DateTime, Document, doc};
-use mongodb::options::Hint;
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-use super::model::Purchase;
-use crate::error::Result;
-use crate::http::page::{Page, PageRequest};
-use crate::id::Id;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::admission;
+use super::lane::queued::Receipt;
+use super::lanes::Lanes;
+use super::precheck;
+use super::settle::Request;
+use crate::config::PurchasesLimits;
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::model::id::Id;
+use crate::products::catalogue::Catalogue;
+use crate::products::change_stream::Feed;
 use crate::store::Store;
-use crate::store::schema::own_purchases;
+use crate::store::heartbeat::Heartbeat;
 
-/// More than any page has.
-pub const BATCH_ITEMS: u32 = 1_000;
-
-/// Which way a list runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// For a leaderboard.
-    OldestFirst,
-    /// For one's own purchases.
-    NewestFirst,
+/// Sells.
+pub struct Purchases {
+    lanes: Lanes,
+    catalogue: Arc<Catalogue>,
+    heartbeat: Heartbeat,
+    feed: Feed,
 }
 
-/// A place in a list of purchases: after this one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PurchaseCursor {
-    at: i64,
-    product: Id,
-    #[serde(deserialize_with = "count")]
-    sequence: i64,
-    /// How many items come before it; none in a list that does not tell.
-    #[serde(deserialize_with = "count")]
-    pub rank: i64,
-    /// The product that the list is of, if it is of one.
-    pub list: Option<Id>,
-}
-
-/// A number of purchases that there may be: a cursor comes from outside.
-fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<i64, D::Error> {
-    let count = i64::deserialize(deserializer)?;
-    // Within what every JSON reader holds exactly.
-    match (0..=1 << 53).contains(&count) {
-        true => Ok(count),
-        false => Err(serde::de::Error::custom("not a count")),
+impl Purchases {
+    /// Nothing is being bought yet.
+    pub fn new(
+        store: Store,
+        catalogue: Arc<Catalogue>,
+        heartbeat: Heartbeat,
+        feed: Feed,
+        metrics: Arc<Metrics>,
+        limits: &PurchasesLimits,
+    ) -> Self {
+        let lanes = Lanes::new(store, limits, catalogue.clone(), metrics);
+        Self { lanes, catalogue, heartbeat, feed }
     }
-}
 
-impl PurchaseCursor {
-    /// The place of `purchase`, which is the `rank`-th of the list of a product's purchases, or of everybody's.
-    pub fn of(purchase: &Purchase, rank: i64, list: Option<Id>) -> Self {
-        Self {
-            at: purchase.purchased_at.timestamp_millis(),
-            product: purchase.product_id,
-            sequence: purchase.sequence,
-            rank,
-            list,
+    /// Lets one more request be under way, before its token and its body are looked at.
+    ///
+    /// # Errors
+    /// `overloaded`, or `database_unavailable` if that is why so many are waiting.
+    pub fn admit(&self) -> Result<OwnedSemaphorePermit> {
+        self.lanes.admit().ok_or_else(|| self.cause_of(admission::FULL))
+    }
+
+    /// Buys. `name` is the buyer's display name. Dropping this future gives the purchase up if no lane has taken it yet;
+    /// one that was taken is made or refused.
+    ///
+    /// # Errors
+    /// What the contract lists for `POST /products/purchase`.
+    pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
+        self.heartbeat.check()?;
+        if request.key.is_none() && self.feed.is_synced() {
+            precheck::check(&self.catalogue, product_id, self.heartbeat.database_time())?;
+        }
+        let receipt = self.lanes.purchase(product_id, request, name).await;
+        receipt.map_err(|error| self.cause_of(error))
+    }
+
+    /// If the heartbeat is late the database is at fault: answer `database_unavailable`, not `overloaded`.
+    fn cause_of(&self, error: Error) -> Error {
+        match error {
+            Error::Overloaded { .. } if self.heartbeat.is_late() => Error::DatabaseUnavailable,
+            error => error,
         }
     }
-}
 
-/// Whose purchases, or of which product.
-#[derive(Debug, Clone, Copy)]
-pub enum Selection {
-    /// All.
-    Everything,
-    /// One user's.
-    User(Id),
-    /// One product's.
-    Product(Id),
-}
-
-/// The purchase with this id.
-///
-/// # Errors
-/// Those of a read.
-pub async fn find(store: &Store, id: Id) -> Result<Option<Purchase>> {
-    store.read(async { store.purchases.find_one(doc! { "_id": id }).await }).await
-}
-
-/// A page of purchases by the moment they were made; those of the same moment by product and sequence, so that the
-/// order is the same for everybody. A page costs the same at any depth: everybody's and a product's have an index in that
-/// order, a user's are few and are sorted each time.
-///
-/// # Errors
-/// Those of a read.
-pub async fn list(
-    store: &Store,
-    selection: Selection,
-    order: Order,
-    page: &PageRequest<PurchaseCursor>,
-) -> Result<Vec<Purchase>> {
-    let (direction, beyond) = match order {
-        Order::OldestFirst => (1, "$gt"),
-        Order::NewestFirst => (-1, "$lt"),
-    };
-    // A product's purchases are in the order of their sequence anyway.
-    let (mut query, sort) = match selection {
-        Selection::Everything => (doc! {}, by_moment(direction)),
-        Selection::User(user) => (doc! { "userId": user }, by_moment(direction)),
-        Selection::Product(product) => (doc! { "productId": product }, doc! { "sequence": direction }),
-    };
-    if let Some(after) = &page.after {
-        match selection {
-            Selection::Product(_) => query.extend(doc! { "sequence": { beyond: after.sequence } }),
-            Selection::Everything | Selection::User(_) => query.extend(past(after, beyond)),
-        }
+    /// Takes no more purchases and waits until all lanes have served theirs.
+    pub async fn close(&self) {
+        self.lanes.close().await;
     }
-    // One more tells whether there is a next page.
-    let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
-    store
-        .read(async {
-            let purchases = store.purchases.find(query).sort(sort).limit(limit).max_time(store.read_max());
-            let purchases = match selection {
-                // Otherwise MongoDB may choose to walk through everybody's purchases in the list's order.
-                Selection::User(_) => purchases.hint(Hint::Keys(own_purchases())),
-                Selection::Everything | Selection::Product(_) => purchases,
-            };
-            // All of the page at once: a second round trip may find another primary.
-            purchases.batch_size(BATCH_ITEMS).await?.try_collect().await
-        })
-        .await
-}
-
-/// The first purchases of a product after the one with the number `after`, in order.
-///
-/// # Errors
-/// Those of a read.
-pub async fn following(store: &Store, product: Id, after: i64, count_max: usize) -> Result<Vec<Purchase>> {
-    let query = doc! { "productId": product, "sequence": { "$gt": after } };
-    let limit = i64::try_from(count_max).unwrap_or(i64::MAX);
-    store
-        .read(async {
-            let purchases = store.purchases.find(query).sort(doc! { "sequence": 1 }).limit(limit);
-            purchases.batch_size(BATCH_ITEMS).max_time(store.read_max()).await?.try_collect().await
-        })
-        .await
-}
-
-/// A page of a user's purchases, or of everybody's, newest first.
-///
-/// # Errors
-/// Those of a read.
-pub async fn newest(
-    store: &Store,
-    selection: Selection,
-    page: &PageRequest<PurchaseCursor>,
-) -> Result<Page<Purchase>> {
-    let purchases = list(store, selection, Order::NewestFirst, page).await?;
-    Ok(Page::of(purchases, page.limit, |purchase| PurchaseCursor::of(purchase, 0, None)))
-}
-
-fn by_moment(direction: i32) -> Document {
-    doc! { "purchasedAt": direction, "productId": direction, "sequence": direction }
-}
-
-fn past(after: &PurchaseCursor, beyond: &str) -> Document {
-    let at = DateTime::from_millis(after.at);
-    doc! { "$or": [
-        { "purchasedAt": { beyond: at } },
-        { "purchasedAt": at, "productId": { beyond: after.product } },
-        { "purchasedAt": at, "productId": after.product, "sequence": { beyond: after.sequence } },
-    ] }
 }

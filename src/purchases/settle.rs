@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::buyers::Buyers;
-use crate::id::Id;
+use crate::model::id::Id;
 
 /// What is known of the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub struct Settlement {
 /// Decides the requests of one batch. Of a user whom `buyers` do not know, the outcome stands on what is noted: the commit of
 /// a purchase fails if there is more, and a refusal has to be looked up.
 pub fn settle(sale: &Sale, buyers: &Buyers, requests: &[Request]) -> Settlement {
-    let mut batch = Batch {
+    let mut batch = Settling {
         sale,
         buyers,
         units: 0,
@@ -133,7 +133,7 @@ pub fn settle(sale: &Sale, buyers: &Buyers, requests: &[Request]) -> Settlement 
 }
 
 /// The sale as it stands after the requests so far.
-struct Batch<'a> {
+struct Settling<'a> {
     sale: &'a Sale,
     buyers: &'a Buyers,
     units: i64,
@@ -144,7 +144,7 @@ struct Batch<'a> {
     by_key: HashMap<(Id, &'a str), (usize, i64)>,
 }
 
-impl<'a> Batch<'a> {
+impl<'a> Settling<'a> {
     fn decide(&mut self, index: usize, request: &'a Request) -> Outcome {
         debug_assert!(request.quantity >= 1);
         // A purchase that was made stays made, whatever has become of the sale: so the key comes first.

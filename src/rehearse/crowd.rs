@@ -8,9 +8,9 @@ use tokio::task::yield_now;
 
 use super::arguments::Arguments;
 use super::stage::Stage;
-use crate::auth::tokens::Tokens;
-use crate::auth::user::{Role, User};
-use crate::id::Id;
+use crate::accounts::tokens::Tokens;
+use crate::model::id::Id;
+use crate::model::user::{Role, User};
 
 /// A buyer who sends twice does so this many requests later: while the first one is under way, or soon after.
 const REPEAT_DISTANCE: usize = 50;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::progress::Live;
+use super::progress::Progress;
 use super::wire::{Answer, Connection, Kind};
 
 /// How long one answer is waited for; a server of ours answers long before.
@@ -52,7 +52,7 @@ pub struct Load {
     /// After the last request the first one is sent again, until `stop`.
     pub repeats: bool,
     /// What is shown meanwhile.
-    pub live: Arc<Live>,
+    pub live: Arc<Progress>,
     /// Ends the sending.
     pub stop: CancellationToken,
 }

@@ -18,14 +18,14 @@ const STEPS: usize = 8;
 const BUCKETS: usize = 32 * STEPS;
 
 /// Counts that all connections add to.
-pub struct Live {
+pub struct Progress {
     bought: AtomicUsize,
     refused: AtomicUsize,
     failed: AtomicUsize,
     latencies: [AtomicU32; BUCKETS],
 }
 
-impl Default for Live {
+impl Default for Progress {
     fn default() -> Self {
         Self {
             bought: AtomicUsize::new(0),
@@ -36,7 +36,7 @@ impl Default for Live {
     }
 }
 
-impl Live {
+impl Progress {
     /// Counts an answer.
     pub fn record(&self, event: &Event) {
         let count = match event.kind {
@@ -74,7 +74,7 @@ pub fn tell(what: &str) {
 }
 
 /// Draws the line until `stop`. On a standard error that is no terminal nothing is drawn.
-pub async fn show(live: Arc<Live>, requests: usize, stop: CancellationToken) {
+pub async fn show(live: Arc<Progress>, requests: usize, stop: CancellationToken) {
     let bar = ProgressBar::new(requests as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:32} {percent:>3} %  {msg}") {
         bar.set_style(style);

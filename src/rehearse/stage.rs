@@ -13,11 +13,12 @@ use super::RehearsalError;
 use super::arguments::Arguments;
 use super::origin::Origin;
 use super::usage::{Pair, Processes, Usage};
-use crate::auth::tokens::Tokens;
+use crate::accounts::tokens::Tokens;
 use crate::config::{Config, DATABASE_NAME_DEFAULT, Database, Secret};
-use crate::id::Id;
-use crate::keepsakes;
-use crate::products::model::{Money, Product, folded};
+use crate::first_run;
+use crate::model::id::Id;
+use crate::model::money::Money;
+use crate::model::product::Product;
 use crate::store::hang_up;
 use crate::store::schema::{PRODUCTS, PURCHASES};
 
@@ -49,7 +50,7 @@ impl Stage {
         Ok(Self {
             address,
             origin: origin.clone(),
-            tokens: Tokens::new(&secret, &config.limits),
+            tokens: Tokens::new(&secret, &config.limits.accounts),
             database: database(&uri).await?,
             products: Vec::new(),
             processes: processes(address, &config.database, server),
@@ -94,27 +95,11 @@ impl Stage {
         let now = DateTime::now();
         let stock = i64::from(arguments.stock);
         let day = 24 * 60 * 60 * 1000;
-        let product = |id| Product {
-            id,
-            name: NAME.into(),
-            name_folded: folded(NAME),
-            description: None,
-            image_url: None,
-            price: Money { amount: 100, currency: "USD".into() },
-            original_price: None,
-            stock,
-            sold: 0,
-            total_stock: stock,
-            purchase_count: 0,
-            purchase_limit: 1,
-            sale_start_time: DateTime::from_millis(now.timestamp_millis() - day),
-            sale_end_time: DateTime::from_millis(now.timestamp_millis() + day),
-            version: 1,
-            created_at: now,
-            updated_at: now,
-        };
-        self.products = (0..arguments.products).map(|_| Id::new()).collect();
-        let documents: Vec<_> = self.products.iter().map(|id| product(*id)).collect();
+        let moment = |days: i64| DateTime::from_millis(now.timestamp_millis() + days * day);
+        let price = Money { amount: 100, currency: "USD".into() };
+        let product = || Product::new(NAME.into(), price.clone(), stock, (moment(-1), moment(1)), now);
+        let documents: Vec<_> = (0..arguments.products).map(|_| product()).collect();
+        self.products = documents.iter().map(|product| product.id).collect();
         let inserted = self.database.collection::<Product>(PRODUCTS).insert_many(documents).await;
         inserted
             .map(drop)
@@ -167,7 +152,7 @@ fn access(database: &Database) -> Result<(Secret, Secret), RehearsalError> {
             let secret = match jwt_secret {
                 Some(secret) => secret.clone(),
                 // None is made here: it would not be the server's.
-                None => keepsakes::kept_jwt_secret(data_directory).map_err(unreadable)?,
+                None => first_run::kept_jwt_secret(data_directory).map_err(unreadable)?,
             };
             let uri =
                 format!("mongodb://127.0.0.1:{}/{DATABASE_NAME_DEFAULT}?directConnection=true", port.trim());

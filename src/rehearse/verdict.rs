@@ -11,8 +11,8 @@ use super::arguments::Arguments;
 use super::load::Event;
 use super::stage::Stage;
 use super::wire::Kind;
-use crate::id::Id;
-use crate::products::model::Product;
+use crate::model::id::Id;
+use crate::model::product::Product;
 use crate::store::schema::{PRODUCTS, PURCHASES};
 
 /// How often a product is read until nobody changes it meanwhile; the crowd is gone, and so is whatever it was told nothing of.

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use crate::timestamp::Timestamp;
+use crate::model::timestamp::Timestamp;
 
 /// How fast two clocks drift apart at the most: 100 millionths, twice what a quartz does.
 const DRIFT_DIVISOR: i64 = 10_000;

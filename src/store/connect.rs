@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::sale_sessions::SaleSessions;
 use super::terms::Terms;
 use super::{Store, failure, hang_up};
-use crate::config::{DATABASE_NAME_DEFAULT, Limits};
+use crate::config::{DATABASE_NAME_DEFAULT, StoreLimits};
 
 /// The oldest release that is supported, as its major version.
 const MAJOR_VERSION_MIN: i32 = 6;
@@ -76,7 +76,7 @@ impl Store {
     ///
     /// # Errors
     /// What is wrong with the server or the connection string.
-    pub async fn connect(uri: &str, limits: &Limits) -> Result<Self, ConnectError> {
+    pub async fn connect(uri: &str, limits: &StoreLimits) -> Result<Self, ConnectError> {
         let mut options = options(uri, limits).await?;
         let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let application = options.app_name.clone().unwrap_or_default().into();
@@ -111,13 +111,13 @@ impl Store {
     }
 }
 
-async fn options(uri: &str, limits: &Limits) -> Result<ClientOptions, ConnectError> {
+async fn options(uri: &str, limits: &StoreLimits) -> Result<ClientOptions, ConnectError> {
     let mut options = ClientOptions::parse(uri).await.map_err(|_| ConnectError::Uri)?;
     options.app_name.get_or_insert_with(|| "flash-sale".into());
     options.max_pool_size = Some(limits.database_connections_max);
     options.min_pool_size = Some(limits.database_connections_min);
-    options.connect_timeout = Some(Limits::milliseconds(limits.server_selection_ms_max));
-    options.server_selection_timeout = Some(Limits::milliseconds(limits.server_selection_ms_max));
+    options.connect_timeout = Some(Duration::from_millis(limits.server_selection_ms_max));
+    options.server_selection_timeout = Some(Duration::from_millis(limits.server_selection_ms_max));
     // Every answer is about what cannot be rolled back any more, and every write is on disk on a majority.
     options.read_concern = Some(ReadConcern::majority());
     options.write_concern = Some(durable());

@@ -15,7 +15,7 @@ pub const USERS: &str = "users";
 pub const PRODUCTS: &str = "products";
 /// Purchases, one document each.
 pub const PURCHASES: &str = "purchases";
-/// One document for each running server, touched by its pulse.
+/// One document for each running server, touched by its heartbeat.
 pub const SERVERS: &str = "servers";
 
 /// The time after which a server that has stopped is forgotten, in seconds.

@@ -3,14 +3,14 @@
 //!
 //! A new primary has all that a majority has; but until its own first entry is on a majority, it does not know so, and what it
 //! reads for a majority may be older than what the one before has confirmed. MongoDB bridges that for reads of one session alone.
-//! So reads wait until a write that was begun in the new term is durable on a majority: the pulse, which comes at once.
+//! So reads wait until a write that was begun in the new term is durable on a majority: the heartbeat, which comes at once.
 
 use tokio::sync::watch;
 
 /// Counted from 1; 0 where there is no replica set to be seen, as behind a sharded cluster's routers.
 pub struct Terms {
     newest: watch::Receiver<u64>,
-    /// 0 until the first pulse: before it, this server has confirmed nothing.
+    /// 0 until the first heartbeat: before it, this server has confirmed nothing.
     confirmed: watch::Sender<u64>,
 }
 

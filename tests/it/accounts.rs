@@ -2,9 +2,9 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use flash_sale::auth::user::Role;
 use flash_sale::config::Limits;
-use flash_sale::timestamp::Timestamp;
+use flash_sale::model::timestamp::Timestamp;
+use flash_sale::model::user::Role;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ async fn registration_names_every_wrong_field() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_tell_nothing_and_are_limited() {
-    let limits = Limits { login_failures_max: 3, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.accounts.login_failures_max = 3);
     let shop = Shop::open_with(limits).await;
     let visitor = shop.visitor();
     let body = json!({"name": "Ada", "email": "ada@shop.example", "password": PASSWORD});
@@ -103,7 +103,7 @@ async fn many_logins(visitor: &Actor, count: usize, password: &str) -> [usize; 3
 
 /// Whoever waits for his hash on a slow machine is not what is tested here.
 fn patient_with_hashes() -> Limits {
-    Limits { password_hash_wait_ms_max: 60_000, ..Limits::default() }
+    Limits::default().with(|limits| limits.accounts.password_hash_wait_ms_max = 60_000)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +121,10 @@ async fn parallel_guesses_are_limited_too_and_only_where_they_come_from() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guesses_from_many_addresses_are_limited_for_the_account() {
-    let limits = Limits { login_failures_max: 3, login_failures_of_account_max: 6, ..patient_with_hashes() };
+    let limits = patient_with_hashes().with(|limits| {
+        limits.accounts.login_failures_max = 3;
+        limits.accounts.login_failures_of_account_max = 6;
+    });
     let shop = Shop::open_with(limits).await;
     for (address, judged) in [(2, 3), (3, 3), (4, 0)] {
         let stranger = shop.visitor_from([127, 0, 0, address]);
@@ -141,12 +144,11 @@ async fn right_passwords_are_not_limited() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_was_not_judged_does_not_count() {
-    let limits = Limits {
-        login_failures_max: 3,
-        password_hashes_waiting_max: 1,
-        password_hashes_in_flight_max: 1,
-        ..Limits::default()
-    };
+    let limits = Limits::default().with(|limits| {
+        limits.accounts.login_failures_max = 3;
+        limits.accounts.password_hashes_waiting_max = 1;
+        limits.accounts.password_hashes_in_flight_max = 1;
+    });
     let shop = Shop::open_with(limits).await;
     let visitors: Vec<_> = (0..30).map(|number| shop.visitor_from([127, 0, 1, number])).collect();
     let body = json!({"email": "ada@shop.example", "password": PASSWORD});
@@ -162,8 +164,10 @@ async fn a_login_that_was_not_judged_does_not_count() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_storm_is_refused_early() {
-    let limits =
-        Limits { password_hashes_waiting_max: 1, password_hashes_in_flight_max: 1, ..Limits::default() };
+    let limits = Limits::default().with(|limits| {
+        limits.accounts.password_hashes_waiting_max = 1;
+        limits.accounts.password_hashes_in_flight_max = 1;
+    });
     let shop = Shop::open_with(limits).await;
     let visitor = shop.visitor();
     let body = json!({"email": "ada@shop.example", "password": PASSWORD});
@@ -178,7 +182,7 @@ async fn a_login_storm_is_refused_early() {
 async fn a_token_that_has_expired_is_called_so() {
     let shop = Shop::open().await;
     let id = shop.sell(&crate::harness::sneaker()).await;
-    let none = Limits { token_lifetime_seconds: 0, ..Limits::default() };
+    let none = Limits::default().with(|limits| limits.accounts.token_lifetime_seconds = 0);
     let visitor = shop.visitor();
     let late = visitor.with_token(&token_under(&none, visitor.id, "Ada", Role::Customer));
     late.get("/purchases").await.problem(401, "token_expired");

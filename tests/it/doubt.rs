@@ -2,8 +2,8 @@
 //! server; the others have to wait for it and tell the truth meanwhile.
 
 use flash_sale::config::Limits;
-use flash_sale::id::Id;
-use flash_sale::timestamp::Timestamp;
+use flash_sale::model::id::Id;
+use flash_sale::model::timestamp::Timestamp;
 use futures_util::future::join_all;
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, doc};
@@ -86,7 +86,8 @@ async fn a_refusal_with_a_key_waits_for_what_may_still_be_committed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_looked_for_again_among_what_was_committed_late() {
     // What another server sold is not read purchase by purchase.
-    let shop = Shop::open_with(Limits { catch_up_purchases_max: 0, ..Limits::default() }).await;
+    let shop =
+        Shop::open_with(Limits::default().with(|limits| limits.purchases.catch_up_purchases_max = 0)).await;
     let end = Timestamp::from_milliseconds(now(&shop).await.milliseconds() + SALE_MS);
     let id = shop.sell(&sneaker_with(json!({"saleEndTime": end}))).await;
     let (ada, bob) = (shop.buyer(), shop.buyer());
@@ -141,7 +142,8 @@ async fn check_answer_waits(shop: &Shop, product: &str, buyer: &Actor, session: 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_that_is_gone_has_begun_is_ended() {
     // A name of its own: the other tests' transactions are none of its business.
-    let mut shop = Shop::open_as("gone", Limits { batch_ms_max: 300, ..Limits::default() }).await;
+    let mut shop =
+        Shop::open_as("gone", Limits::default().with(|limits| limits.purchases.batch_ms_max = 300)).await;
     shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({}))).await;
     let ada = shop.buyer();
@@ -169,8 +171,8 @@ async fn what_a_server_that_is_gone_has_begun_is_ended() {
 async fn products_that_somebody_holds_leave_the_database_to_the_others() {
     const CONNECTIONS: u32 = 12;
     // So long that nothing is ended as abandoned.
-    let limits = Limits { database_connections_max: CONNECTIONS, ..patient() };
-    let waiting = limits.sale_writes_in_flight_max;
+    let limits = patient().with(|limits| limits.store.database_connections_max = CONNECTIONS);
+    let waiting = limits.store.sale_writes_in_flight_max;
     let shop = Shop::open_with(limits).await;
     let other = shop.sell(&sneaker_with(json!({}))).await;
     let end = Timestamp::from_milliseconds(now(&shop).await.milliseconds() + SALE_MS);
@@ -203,7 +205,7 @@ async fn products_that_somebody_holds_leave_the_database_to_the_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_product_that_somebody_holds_is_in_the_way_of_the_others_just_once() {
     const OTHERS: usize = 8;
-    let shop = Shop::open_with(Limits { commits_in_flight_max: 1, ..patient() }).await;
+    let shop = Shop::open_with(patient().with(|limits| limits.purchases.commits_in_flight_max = 1)).await;
     let held = shop.sell(&sneaker_with(json!({}))).await;
     let mut others = Vec::new();
     for _ in 0..OTHERS {
@@ -230,7 +232,7 @@ async fn a_product_that_somebody_holds_is_in_the_way_of_the_others_just_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_admin_hears_that_a_product_is_held() {
-    let shop = Shop::open_with(Limits { write_ms_max: 1_000, ..Limits::default() }).await;
+    let shop = Shop::open_with(Limits::default().with(|limits| limits.store.write_ms_max = 1_000)).await;
     let id = shop.sell(&sneaker_with(json!({}))).await;
     let path = format!("/products/{id}");
     let mut session = open_transaction(&shop, &id, Id::new(), "another").await;
@@ -253,8 +255,12 @@ async fn an_admin_hears_that_a_product_is_held() {
 async fn a_commit_without_an_answer_is_told_as_such_and_its_key_settles_it() {
     let mongo = FailingMongo::start("silent").await;
     mongo.ready().await;
-    let from_memory = Limits { database_reads_burst: 0, database_reads_per_second: 0, ..Limits::default() };
-    let shop = Shop::open_at_with(&mongo.uri, Limits { batch_ms_max: 300, ..from_memory }).await;
+    let from_memory = Limits::default().with(|limits| {
+        limits.store.database_reads_burst = 0;
+        limits.store.database_reads_per_second = 0;
+    });
+    let shop =
+        Shop::open_at_with(&mongo.uri, from_memory.with(|limits| limits.purchases.batch_ms_max = 300)).await;
     let id = shop.sell(&sneaker_with(json!({}))).await;
     assert_eq!(shop.product(&id).await["sold"], 0);
     let ada = shop.buyer();
@@ -281,7 +287,10 @@ async fn a_commit_without_an_answer_is_told_as_such_and_its_key_settles_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waited_too_long_is_not_bought_for() {
-    let limits = Limits { queue_wait_ms_max: 200, batch_ms_max: 60_000, ..Limits::default() };
+    let limits = Limits::default().with(|limits| {
+        limits.purchases.queue_wait_ms_max = 200;
+        limits.purchases.batch_ms_max = 60_000;
+    });
     let shop = Shop::open_with(limits).await;
     let id = shop.sell(&sneaker_with(json!({"purchaseLimit": 5}))).await;
     // The lane is held by an open transaction on its product.
@@ -305,13 +314,12 @@ async fn who_waited_too_long_is_not_bought_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_product_that_stands_still_refuses_its_own_buyers_early_and_nobody_elses() {
     // Nobody may be predicted to wait, but for two of each product.
-    let limits = Limits {
-        lane_predicted_wait_ms_max: 0,
-        lane_purchases_in_flight_min: 2,
-        queue_wait_ms_max: 60_000,
-        batch_ms_max: 60_000,
-        ..Limits::default()
-    };
+    let limits = Limits::default().with(|limits| {
+        limits.purchases.lane_estimated_wait_ms_max = 0;
+        limits.purchases.lane_purchases_in_flight_min = 2;
+        limits.purchases.queue_wait_ms_max = 60_000;
+        limits.purchases.batch_ms_max = 60_000;
+    });
     let shop = Shop::open_with(limits).await;
     let id = shop.sell(&sneaker_with(json!({"purchaseLimit": 5}))).await;
     let other = shop.sell(&sneaker_with(json!({}))).await;
@@ -337,14 +345,13 @@ async fn a_product_that_stands_still_refuses_its_own_buyers_early_and_nobody_els
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_refuses_before_it_looks_at_anything() {
-    let limits = Limits {
-        predicted_wait_ms_max: 0,
-        purchases_in_flight_min: 1,
-        purchases_in_flight_max: 1,
-        queue_wait_ms_max: 60_000,
-        batch_ms_max: 60_000,
-        ..Limits::default()
-    };
+    let limits = Limits::default().with(|limits| {
+        limits.purchases.estimated_wait_ms_max = 0;
+        limits.purchases.purchases_in_flight_min = 1;
+        limits.purchases.purchases_in_flight_max = 1;
+        limits.purchases.queue_wait_ms_max = 60_000;
+        limits.purchases.batch_ms_max = 60_000;
+    });
     let shop = Shop::open_with(limits).await;
     let id = shop.sell(&sneaker_with(json!({}))).await;
     let mut session = open_transaction(&shop, &id, Id::new(), "another").await;

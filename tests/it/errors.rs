@@ -176,9 +176,9 @@ async fn a_body_in_pieces_is_one_body() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_never_ends_is_not_waited_for() {
-    let mut shop = Shop::open_with(Limits { body_read_ms_max: 100, ..Limits::default() }).await;
+    let mut shop = Shop::open_with(Limits::default().with(|limits| limits.http.body_read_ms_max = 100)).await;
     // Another one, or the head of the request with half a body might come too late as well.
-    shop.add_server_with(Limits { header_read_ms_max: 100, ..Limits::default() }).await;
+    shop.add_server_with(Limits::default().with(|limits| limits.http.header_read_ms_max = 100)).await;
     let visitor = shop.visitor();
     let mut half_a_body = RawConnection::open(visitor.host()).await;
     half_a_body

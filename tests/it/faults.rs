@@ -62,7 +62,10 @@ async fn a_transaction_that_lost_its_server_holds_nobody_up() {
     mongo.ready().await;
     let wire = Wire::to(mongo.host()).await;
     // So long that no batch ends in vain, which would have the transaction ended as an abandoned one.
-    let limits = Limits { batch_ms_max: 100_000, server_selection_ms_max: 500, ..Limits::default() };
+    let limits = Limits::default().with(|limits| {
+        limits.purchases.batch_ms_max = 100_000;
+        limits.store.server_selection_ms_max = 500;
+    });
     let uri = format!("mongodb://{}/?directConnection=true", wire.address);
     let shop = Shop::open_at_with(&uri, limits).await;
     let id = shop.sell(&sneaker()).await;
@@ -137,7 +140,10 @@ async fn a_database_that_was_killed_loses_nothing_and_is_found_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_at_once_and_loses_nobody() {
-    let limits = Limits { lane_queue_purchases_max: 4, batch_purchases_max: 2, ..Limits::default() };
+    let limits = Limits::default().with(|limits| {
+        limits.purchases.lane_queue_purchases_max = 4;
+        limits.purchases.batch_purchases_max = 2;
+    });
     let shop = Shop::open_with(limits).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 1000}))).await;
     let answers = join_all((0..200).map(|_| {
@@ -156,11 +162,11 @@ async fn a_full_queue_refuses_at_once_and_loses_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn made_up_products_do_not_hold_lanes() {
-    let limits = Limits { lanes_max: 2, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.purchases.lanes_max = 2);
     let shop = Shop::open_with(limits).await;
     let ada = shop.buyer();
     for _ in 0..10 {
-        ada.purchase(&flash_sale::id::Id::new().to_hex()).await.problem(404, "product_not_found");
+        ada.purchase(&flash_sale::model::id::Id::new().to_hex()).await.problem(404, "product_not_found");
     }
     // A lane ends after it has answered.
     soon("the end of the lanes", async { while metric(&ada, "flash_sale_lanes").await != 0.0 {} }).await;
@@ -169,7 +175,7 @@ async fn made_up_products_do_not_hold_lanes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_that_has_nothing_to_do_makes_room() {
-    let limits = Limits { lanes_max: 2, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.purchases.lanes_max = 2);
     let shop = Shop::open_with(limits).await;
     let ada = shop.buyer();
     let products = join_all((0..6).map(|_| async { shop.sell(&sneaker()).await })).await;
@@ -185,7 +191,9 @@ async fn a_lane_that_has_nothing_to_do_makes_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn busy_lanes_make_no_room() {
     let mongo = own_mongo("busy").await;
-    let shop = Shop::open_at_with(&mongo.uri(), Limits { lanes_max: 2, ..Limits::default() }).await;
+    let shop =
+        Shop::open_at_with(&mongo.uri(), Limits::default().with(|limits| limits.purchases.lanes_max = 2))
+            .await;
     let products = join_all((0..3).map(|_| async { shop.sell(&sneaker()).await })).await;
     let ada = shop.buyer();
     signal(&mongo, Signal::STOP);
@@ -206,16 +214,16 @@ async fn busy_lanes_make_no_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_that_forgets_its_buyers_reads_them_again() {
-    buyers_are_known_under(Limits { lane_buyers_max: 3, ..Limits::default() }).await;
+    buyers_are_known_under(Limits::default().with(|limits| limits.purchases.lane_buyers_max = 3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lanes_that_remember_too_much_together_forget_and_read_again() {
-    buyers_are_known_under(Limits { buyers_max: 3, ..Limits::default() }).await;
+    buyers_are_known_under(Limits::default().with(|limits| limits.purchases.buyers_max = 3)).await;
 }
 
 async fn buyers_are_known_under(limits: Limits) {
-    let limits = Limits { catch_up_purchases_max: 2, ..limits };
+    let limits = limits.with(|limits| limits.purchases.catch_up_purchases_max = 2);
     let mut shop = Shop::open_with(limits).await;
     shop.add_server().await;
     let id = shop.sell(&sneaker_with(json!({"stock": 1000}))).await;
@@ -233,7 +241,7 @@ async fn buyers_are_known_under(limits: Limits) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_lane_retires_and_the_next_purchase_finds_a_new_one() {
-    let limits = Limits { lane_idle_ms_max: 1, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.purchases.lane_idle_ms_max = 1);
     let shop = Shop::open_with(limits).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 1000}))).await;
     for _ in 0..50 {
@@ -264,7 +272,7 @@ async fn a_login_that_the_database_cannot_judge_does_not_count() {
     const NOT_WRITABLE_PRIMARY: i32 = 10_107;
     let mongo = FailingMongo::start("login").await;
     mongo.ready().await;
-    let limits = Limits { login_failures_max: 1, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.accounts.login_failures_max = 1);
     let shop = Shop::open_at_with(&mongo.uri, limits).await;
     let visitor = shop.visitor();
     let body = json!({"email": "ada@shop.example", "password": "not the password"});

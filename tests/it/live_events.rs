@@ -1,7 +1,7 @@
 //! Server-Sent Events: what happens to a product, on whichever server, its watchers are told.
 
 use flash_sale::config::Limits;
-use flash_sale::timestamp::Timestamp;
+use flash_sale::model::timestamp::Timestamp;
 use serde_json::json;
 
 use crate::harness::{EventStream, NO_ID, Shop, Socket, Watcher, sneaker, sneaker_with, soon};
@@ -120,7 +120,7 @@ async fn what_is_deleted_is_watched_no_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_watched_is_refused() {
-    let shop = Shop::open_with(Limits { missed_purchases_max: 2, ..Limits::default() }).await;
+    let shop = Shop::open_with(Limits::default().with(|limits| limits.live.missed_purchases_max = 2)).await;
     let visitor = shop.visitor();
     visitor.get(&format!("/products/{NO_ID}/events")).await.problem(404, "product_not_found");
     visitor.get("/products/nothing/events").await.problem(404, "product_not_found");
@@ -146,7 +146,7 @@ async fn what_cannot_be_watched_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_watcher_gets_signs_of_life() {
-    let shop = Shop::open_with(Limits { heartbeat_ms: 100, ..Limits::default() }).await;
+    let shop = Shop::open_with(Limits::default().with(|limits| limits.live.keepalive_ms = 100)).await;
     let id = shop.sell(&sneaker()).await;
     let mut stream = EventStream::open(&shop.visitor(), &id).await;
     stream.expect("product").await;
@@ -165,7 +165,7 @@ async fn a_quiet_watcher_gets_signs_of_life() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_says_goodbye_to_its_watchers() {
     // If anything were waited for in vain, it would take longer than the test's patience.
-    let limits = Limits { shutdown_ms_max: 600_000, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.http.shutdown_ms_max = 600_000);
     let mut shop = Shop::open_with(limits).await;
     let id = shop.sell(&sneaker()).await;
     let mut stream = EventStream::open(&shop.visitor(), &id).await;

@@ -24,7 +24,10 @@ async fn until_it_answers(actor: &Actor, path: &str) {
 
 /// The same question always from memory, if memory can tell.
 fn from_memory() -> Limits {
-    Limits { database_reads_burst: 0, database_reads_per_second: 0, ..Limits::default() }
+    Limits::default().with(|limits| {
+        limits.store.database_reads_burst = 0;
+        limits.store.database_reads_per_second = 0;
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,11 +39,11 @@ async fn a_database_that_stands_still_is_told_to_watchers_and_so_is_its_return()
     let mut stream = EventStream::purchases(&visitor, &id, None).await;
     stream.expect("product").await;
     let (mut socket, _) = Socket::watching(&visitor, &id).await;
-    assert!(metrics(&visitor).await.contains("flash_sale_feed_is_live 1\n"));
+    assert!(metrics(&visitor).await.contains("flash_sale_feed_synced 1\n"));
     signal(&mongo, Signal::STOP);
     let stale = stream.expect("stale").await;
     assert_eq!((&stale.data, stale.id), (&socket.expect("stale").await.data, None));
-    assert!(metrics(&visitor).await.contains("flash_sale_feed_is_live 0\n"));
+    assert!(metrics(&visitor).await.contains("flash_sale_feed_synced 0\n"));
     // Memory is not trusted now: each read goes to the database, which does not answer.
     for path in ["/products".to_owned(), format!("/products/{id}"), format!("/leaderboard?productId={id}")] {
         visitor.get(&path).await.problem(503, "database_unavailable");
@@ -52,7 +55,7 @@ async fn a_database_that_stands_still_is_told_to_watchers_and_so_is_its_return()
     assert_eq!(stream.expect("product").await.data["sold"], 0);
     assert_eq!(socket.expect("product").await.data["sold"], 0);
     assert_eq!(late.expect("product").await.data["sold"], 0);
-    assert!(metrics(&visitor).await.contains("flash_sale_feed_is_live 1\n"));
+    assert!(metrics(&visitor).await.contains("flash_sale_feed_synced 1\n"));
     until_it_answers(&visitor, "/health/ready").await;
     shop.buyer().purchase(&id).await.expect(201);
     stream.until("the purchase", |event| event.name == "purchase").await;
@@ -124,7 +127,7 @@ async fn a_read_that_fails_is_tried_again_soon() {
     let mongo = FailingMongo::start("reads").await;
     mongo.ready().await;
     // If it waited for a sign of life, the test would not.
-    let limits = Limits { heartbeat_ms: 600_000, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.live.keepalive_ms = 600_000);
     let shop = Shop::open_at_with(&mongo.uri, limits).await;
     let id = shop.sell(&sneaker()).await;
     let mut stream = EventStream::purchases(&shop.visitor(), &id, None).await;

@@ -43,13 +43,13 @@ async fn who_has_a_place_keeps_the_next_one_out(limits: Limits, status: u16, cod
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_has_so_many_places_and_gives_them_again() {
-    let limits = Limits { watchers_max: 2, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.live.watchers_max = 2);
     who_has_a_place_keeps_the_next_one_out(limits, 503, "overloaded").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_has_so_many_places_and_gets_them_again() {
-    let limits = Limits { watchers_per_address_max: 2, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.live.watchers_per_address_max = 2);
     who_has_a_place_keeps_the_next_one_out(limits, 429, "rate_limited").await;
 }
 
@@ -77,7 +77,10 @@ async fn change(shop: &Shop, id: &str, number: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_watches_what_is_quiet_slows_nobody_down() {
     // Were all that watch anything told of each change, that would take longer than the test's patience.
-    let limits = Limits { stock_messages_per_second_max: 1, heartbeat_ms: 600_000, ..Limits::default() };
+    let limits = Limits::default().with(|limits| {
+        limits.live.stock_messages_per_second_max = 1;
+        limits.live.keepalive_ms = 600_000;
+    });
     let shop = Shop::open_with(limits).await;
     let mut quiet = Vec::new();
     for _ in 0..50 {
@@ -104,7 +107,7 @@ async fn who_watches_what_is_quiet_slows_nobody_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_not_read_is_skipped_ahead_and_holds_nobody_up() {
     const CHANGES: usize = 150;
-    let shop = Shop::open_with(Limits { stock_interval_ms_min: 0, ..Limits::default() }).await;
+    let shop = Shop::open_with(Limits::default().with(|limits| limits.live.stock_interval_ms_min = 0)).await;
     let id = shop.sell(&sneaker()).await;
     let mut slow = RawConnection::open_narrow(shop.visitor().host()).await;
     slow.send(format!("GET /products/{id}/events HTTP/1.1\r\nHost: shop\r\n\r\n").as_bytes()).await;
@@ -123,7 +126,10 @@ async fn a_stream_that_is_not_read_is_skipped_ahead_and_holds_nobody_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_that_is_not_read_is_cut_and_holds_nobody_up() {
-    let limits = Limits { stock_interval_ms_min: 0, socket_send_ms_max: 100, ..Limits::default() };
+    let limits = Limits::default().with(|limits| {
+        limits.live.stock_interval_ms_min = 0;
+        limits.live.socket_send_ms_max = 100;
+    });
     let shop = Shop::open_with(limits).await;
     let id = shop.sell(&sneaker()).await;
     let visitor = shop.visitor();

@@ -193,7 +193,7 @@ async fn a_place_beyond_the_last_purchase_misses_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_that_has_missed_too_much_is_told_to_read_the_leaderboard() {
-    let limits = flash_sale::config::Limits { missed_purchases_max: 2, ..Default::default() };
+    let limits = flash_sale::config::Limits::default().with(|limits| limits.live.missed_purchases_max = 2);
     let shop = Shop::open_with(limits).await;
     let id = shop.sell(&sneaker_with(json!({ "stock": 10 }))).await;
     for _ in 0..3 {

@@ -47,7 +47,7 @@ async fn a_bad_message_gets_an_error_and_changes_nothing() {
     for text in ["", "{", "subscribe", "{}{}"] {
         assert_eq!(socket.refused(text).await, "malformed_json", "{text:?}");
     }
-    let ids: Vec<_> = (0..51).map(|_| flash_sale::id::Id::new().to_hex()).collect();
+    let ids: Vec<_> = (0..51).map(|_| flash_sale::model::id::Id::new().to_hex()).collect();
     for message in [
         json!(null),
         json!([]),
@@ -76,7 +76,8 @@ async fn a_bad_message_gets_an_error_and_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_watches_so_many_products_and_no_more() {
-    let shop = Shop::open_with(Limits { socket_subscriptions_max: 2, ..Limits::default() }).await;
+    let shop =
+        Shop::open_with(Limits::default().with(|limits| limits.live.socket_subscriptions_max = 2)).await;
     let ids = [shop.sell(&sneaker()).await, shop.sell(&sneaker()).await, shop.sell(&sneaker()).await];
     let mut socket = Socket::open(&shop.visitor()).await;
     assert_eq!(socket.refused(&json!({ "subscribe": ids }).to_string()).await, "validation_failed");
@@ -138,7 +139,10 @@ async fn who_says_too_much_is_cut_off() {
     let close = unreadable.read_bytes_to_end().await;
     // A close frame, and 1002: a protocol error.
     assert_eq!((close[0], &close[2..4]), (0x88, &1002_u16.to_be_bytes()[..]), "{close:?}");
-    let limits = Limits { socket_messages_burst: 5, socket_messages_per_second: 0, ..Limits::default() };
+    let limits = Limits::default().with(|limits| {
+        limits.live.socket_messages_burst = 5;
+        limits.live.socket_messages_per_second = 0;
+    });
     let mut shop_of_few_words = shop;
     shop_of_few_words.add_server_with(limits).await;
     let visitor = shop_of_few_words.at(&shop_of_few_words.visitor(), 1);

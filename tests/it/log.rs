@@ -1,11 +1,14 @@
 //! What the log tells whoever runs a server, and what it must not tell.
 
-use flash_sale::auth::user::Role;
-use flash_sale::id::Id;
+use flash_sale::model::id::Id;
+use flash_sale::model::user::Role;
 use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Actor, SECRET, database_uri, process_directory, sneaker, token};
+use crate::harness::{
+    ADMIN, Actor, SECRET, database_uri, own_mongo, process_directory, signal, sneaker, token, with_database,
+};
 use crate::process::Running;
 
 /// A server on a database of the test's own that logs JSON.
@@ -38,10 +41,10 @@ fn message(line: &Value) -> &str {
 async fn an_admin_password_that_opens_nothing_is_told() {
     let uri = database_uri().await;
     let start = |password| start("admin-password", &uri, (ADMIN.0, password));
-    assert_eq!(lines(&start(ADMIN.1).stop(), "WARN", "::auth"), [Value::Null; 0]);
-    assert_eq!(lines(&start(ADMIN.1).stop(), "WARN", "::auth"), [Value::Null; 0]);
+    assert_eq!(lines(&start(ADMIN.1).stop(), "WARN", "::accounts"), [Value::Null; 0]);
+    assert_eq!(lines(&start(ADMIN.1).stop(), "WARN", "::accounts"), [Value::Null; 0]);
     let log = start("another password").stop();
-    let warnings = lines(&log, "WARN", "::auth");
+    let warnings = lines(&log, "WARN", "::accounts");
     assert_eq!(warnings.len(), 1, "{log}");
     assert!(message(&warnings[0]).starts_with("ADMIN_PASSWORD is not the password"), "{log}");
     assert!(!log.contains("another password"), "{log}");
@@ -100,7 +103,7 @@ async fn an_account_that_reaches_its_limit_is_told_once_and_by_its_id() {
     let credentials = json!({"email": ADMIN.0, "password": ADMIN.1});
     visitor.post("/auth/login", &credentials).await.problem(429, "rate_limited");
     let log = server.stop();
-    let warnings = lines(&log, "WARN", "::auth");
+    let warnings = lines(&log, "WARN", "::accounts");
     assert_eq!(warnings.len(), 2, "{log}");
     let users = mongodb::Client::with_uri_str(&uri).await.unwrap().default_database().unwrap();
     let users = users.collection::<mongodb::bson::Document>("users");
@@ -108,4 +111,48 @@ async fn an_account_that_reaches_its_limit_is_told_once_and_by_its_id() {
     assert_eq!(warnings[0]["fields"]["user_id"], admin.get_object_id("_id").unwrap().to_hex());
     assert_eq!(warnings[1]["fields"]["user_id"], Value::Null);
     assert!(!log.contains("nobody@"), "{log}");
+}
+
+/// The lines of a log that were written in a span with this field.
+fn lines_in_span<'a>(lines: &'a [Value], field: &str, value: &str) -> Vec<&'a Value> {
+    let is_in = |line: &&Value| {
+        line["spans"].as_array().is_some_and(|spans| spans.iter().any(|span| span[field] == value))
+    };
+    lines.iter().filter(is_in).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_leads_to_the_cause() {
+    let mongo = own_mongo("cause").await;
+    let server = start("cause", &with_database(&mongo.uri(), "test_own"), ADMIN);
+    let actor = |role| {
+        let id = Id::new();
+        Actor::of(&server.base, id, Some(token(id, "Ada Lovelace", role)))
+    };
+    let (admin, buyer) = (actor(Role::Admin), actor(Role::Customer));
+    let product =
+        admin.post("/products", &sneaker()).await.expect(201).json["id"].as_str().unwrap().to_owned();
+    let body = json!({"productId": product}).to_string();
+    let path = format!("/products/{product}");
+    signal(&mongo, Signal::STOP);
+    let read = buyer.send(Method::GET, &path, None, &[("X-Request-Id", "read-1")]);
+    let headers = [("X-Request-Id", "purchase-1"), ("Idempotency-Key", "once")];
+    let purchase = buyer.send(Method::POST, "/products/purchase", Some(body), &headers);
+    let (read, purchase) = tokio::join!(read, purchase);
+    assert_eq!((read.status, purchase.status), (503, 503), "{read:?} {purchase:?}");
+    signal(&mongo, Signal::CONT);
+    let log = server.stop();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+
+    let of_read = lines_in_span(&lines, "request_id", "read-1");
+    assert!(of_read.iter().any(|line| message(line).contains("the database")), "{log}");
+    assert_eq!(of_read[0]["span"]["route"], "/products/{id}", "{log}");
+
+    let of_purchase = lines_in_span(&lines, "request_id", "purchase-1");
+    let batch = of_purchase.iter().find_map(|line| line["fields"]["batch_id"].as_str()).expect(&log);
+    assert_eq!(of_purchase[0]["span"]["user_id"], buyer.id.to_hex(), "{log}");
+    let of_batch = lines_in_span(&lines, "batch_id", batch);
+    assert!(of_batch.iter().any(|line| message(line).contains("the database")), "{log}");
+    assert_eq!(of_batch[0]["span"]["product_id"], product, "{log}");
+    mongo.stop().await;
 }

@@ -10,16 +10,15 @@ use crate::harness::{Actor, EventStream, NO_ID, Shop, Watcher, own_mongo, signal
 
 /// Everything from memory that memory can tell, and trust in it however long the database stands still.
 fn all_from_memory() -> Limits {
-    Limits {
-        database_reads_burst: 0,
-        database_reads_per_second: 0,
-        refusals_checked_burst: 0,
-        refusals_checked_per_second: 0,
-        feed_silence_ms_max: 600_000,
-        feed_lag_ms_max: 600_000,
-        pulse_age_ms_max: 600_000,
-        ..Limits::default()
-    }
+    Limits::default().with(|limits| {
+        limits.store.database_reads_burst = 0;
+        limits.store.database_reads_per_second = 0;
+        limits.products.refusals_checked_burst = 0;
+        limits.products.refusals_checked_per_second = 0;
+        limits.products.feed_silence_ms_max = 600_000;
+        limits.products.feed_lag_ms_max = 600_000;
+        limits.store.heartbeat_age_ms_max = 600_000;
+    })
 }
 
 /// Lets the first server hear of all that has happened so far: of something that the second one does last.
@@ -214,8 +213,8 @@ async fn a_purchase_that_is_committed_late_takes_its_place_in_the_leaderboard() 
     let first = purchases.find_one(doc! { "sequence": 1_i64 }).await.unwrap().unwrap();
     let mut earlier = first.clone();
     let at = first.get_datetime("purchasedAt").unwrap().timestamp_millis() - 1;
-    earlier.insert("_id", flash_sale::id::Id::new());
-    earlier.insert("productId", other.parse::<flash_sale::id::Id>().unwrap());
+    earlier.insert("_id", flash_sale::model::id::Id::new());
+    earlier.insert("productId", other.parse::<flash_sale::model::id::Id>().unwrap());
     earlier.insert("purchasedAt", DateTime::from_millis(at));
     purchases.insert_one(earlier).await.unwrap();
     assert_eq!(get(&visitor, "/leaderboard?limit=1").await["items"][0]["productId"], other);

@@ -42,7 +42,7 @@ async fn every_purchase_is_counted_by_what_became_of_it() {
     assert_eq!(value(&text, "flash_sale_batch_purchases_sum"), 7.0);
     assert_eq!(value(&text, "flash_sale_lanes"), 1.0);
     assert_eq!(value(&text, "flash_sale_http_answers_total{status=\"409\"}"), 4.0);
-    assert!(value(&text, "flash_sale_pulse_age_seconds") < 60.0);
+    assert!(value(&text, "flash_sale_heartbeat_age_seconds") < 60.0);
     assert!(text.ends_with("# EOF\n"), "{text}");
     assert!(!text.contains(&ada.id.to_hex()) && !text.contains("once"), "{text}");
     shop.close().await;
@@ -50,7 +50,7 @@ async fn every_purchase_is_counted_by_what_became_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_login_is_counted_by_what_became_of_it() {
-    let shop = Shop::open_with(Limits { login_failures_max: 2, ..Limits::default() }).await;
+    let shop = Shop::open_with(Limits::default().with(|limits| limits.accounts.login_failures_max = 2)).await;
     let visitor = shop.visitor();
     let right = json!({"email": "ada@shop.example", "password": "correct horse battery"});
     let wrong = json!({"email": "ada@shop.example", "password": "not the password"});

@@ -239,7 +239,7 @@ async fn interrupt(shop: &Shop, phase: &str, next: &str, arguments: &[&str]) -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_at_any_time_is_heard_and_nothing_is_left() {
     // What is interrupted takes minutes otherwise: to sign, to wait for places, to read.
-    let shop = Shop::open_with(Limits { connections_max: 4, ..Limits::default() }).await;
+    let shop = Shop::open_with(Limits::default().with(|limits| limits.http.connections_max = 4)).await;
     let signing = ["--buyers", "5000000"];
     let report = interrupt(&shop, "tokens are signed", "connections", &signing).await;
     assert_eq!(report["buyersCame"], 0);
@@ -255,7 +255,7 @@ async fn a_signal_at_any_time_is_heard_and_nothing_is_left() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_there_was_no_place_for_are_told() {
     // One is the rehearsal's look at the server.
-    let shop = Shop::open_with(Limits { connections_max: 4, ..Limits::default() }).await;
+    let shop = Shop::open_with(Limits::default().with(|limits| limits.http.connections_max = 4)).await;
     let rehearsal = at(&shop, &shop.settings(), &["--buyers", "20", "--connections", "6"]);
     let Ended { code, report, said } = Rehearsal::start(rehearsal).end();
     assert_eq!(code, Some(0), "{said}");

@@ -1,7 +1,6 @@
 //! What happens besides the purchases: other servers, restocks, an admin's changes, clients that hang up.
 
-use flash_sale::config::Limits;
-use flash_sale::timestamp::Timestamp;
+use flash_sale::model::timestamp::Timestamp;
 use futures_util::future::join_all;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
@@ -68,7 +67,7 @@ async fn a_clock_that_was_put_back_dates_no_purchase_and_no_change_before_an_ear
 /// A lane does not follow all that its rivals sell, until their buyers come to it. `catch_up_purchases_max` is how many
 /// purchases it reads then, rather than forget all buyers.
 async fn buyers_of_a_rival_are_known_when_they_come(catch_up_purchases_max: usize) {
-    let limits = || Limits { catch_up_purchases_max, ..patient() };
+    let limits = || patient().with(|limits| limits.purchases.catch_up_purchases_max = catch_up_purchases_max);
     let mut shop = Shop::open_with(limits()).await;
     shop.add_server_with(limits()).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 10_000, "purchaseLimit": 3}))).await;

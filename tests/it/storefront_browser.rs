@@ -1,6 +1,6 @@
 //! What people do at the storefront, in a real browser: several windows, several servers, and what goes wrong in between.
 
-use flash_sale::timestamp::Timestamp;
+use flash_sale::model::timestamp::Timestamp;
 use rustix::process::Signal;
 use serde_json::json;
 

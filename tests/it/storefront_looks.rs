@@ -1,7 +1,7 @@
 //! What the storefront looks like: to axe-core, on a narrow phone, and in pictures for people
 //! (`target/screenshots/`).
 
-use flash_sale::timestamp::Timestamp;
+use flash_sale::model::timestamp::Timestamp;
 use serde_json::{Value, json};
 
 use crate::harness::{ADMIN, Browser, Shop, no_browser, sneaker_with};

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flash_sale::config::Limits;
-use flash_sale::id::Id;
 use flash_sale::metrics::Metrics;
-use flash_sale::products::model::Money;
-use flash_sale::purchases::change::{Change, CommitOutcome, Pending, Ticket, pair};
-use flash_sale::purchases::commit::transact;
-use flash_sale::purchases::committer::Commits;
-use flash_sale::purchases::knowledge::SaleState;
-use flash_sale::purchases::model::Purchase;
+use flash_sale::model::id::Id;
+use flash_sale::model::money::Money;
+use flash_sale::model::purchase::Purchase;
+use flash_sale::purchases::commit::change::{Change, ChangeTicket, CommitOutcome, PendingChange, pair};
+use flash_sale::purchases::commit::committer::Commits;
+use flash_sale::purchases::commit::transaction::transact;
+use flash_sale::purchases::sale_state::SaleState;
 use flash_sale::store::Store;
 use futures_util::future::{join, join_all};
 use mongodb::ClientSession;
@@ -60,9 +60,9 @@ fn soon() -> Instant {
 
 /// One transaction for all of them, and what each lane is told; none if it is to be run again.
 async fn together(store: &Store, changes: Vec<Change>) -> Vec<Option<CommitOutcome>> {
-    let (pending, tickets): (Vec<_>, Vec<Ticket>) =
+    let (pending, tickets): (Vec<_>, Vec<ChangeTicket>) =
         changes.into_iter().map(|change| pair(change, soon())).unzip();
-    assert!(pending.iter().all(Pending::begin));
+    assert!(pending.iter().all(PendingChange::begin));
     let again = transact(store, pending).await;
     let mut outcomes = Vec::new();
     for ticket in tickets {
@@ -80,7 +80,7 @@ async fn with_committer<T>(
     work: impl AsyncFnOnce(&Commits) -> T,
 ) -> T {
     let tasks = TaskTracker::new();
-    let commits = Commits::start(store.clone(), limits, metrics, &tasks);
+    let commits = Commits::start(store.clone(), &limits.purchases, metrics, &tasks);
     let result = work(&commits).await;
     drop(commits);
     tasks.close();
@@ -238,7 +238,7 @@ async fn who_collides_does_so_alone() {
     assert!(outcomes.iter().all(Option::is_none));
     assert_eq!(store.purchases.count_documents(doc! {}).await.unwrap(), 1);
     // The committer finds out who it was.
-    let limits = Limits { commits_in_flight_max: 1, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.purchases.commits_in_flight_max = 1);
     let outcomes = through_committer(&store, &limits, Arc::default(), products.iter().map(change_of)).await;
     assert!(matches!(outcomes[1], CommitOutcome::Transient(_)));
     assert!(matches!(outcomes[3], CommitOutcome::Duplicate));
@@ -258,7 +258,7 @@ async fn who_has_collided_alone_shares_no_transaction_with_the_others() {
     let store = shop.store().await;
     let products = sell(&shop, 4).await;
     let mut rival = rival_of(&store, &products[1]).await;
-    let limits = Limits { commits_in_flight_max: 1, ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.purchases.commits_in_flight_max = 1);
     let metrics = Arc::new(Metrics::default());
     let changes = products.iter().map(|id| Change { has_collided: *id == products[1], ..change(id, 1) });
     let outcomes = through_committer(&store, &limits, metrics.clone(), changes).await;
@@ -332,7 +332,10 @@ async fn what_was_given_up_is_never_committed() {
 /// On one thread: the committer comes to look when all have sent theirs.
 #[tokio::test]
 async fn what_waits_meanwhile_shares_the_next_transaction() {
-    let limits = Limits { commits_in_flight_max: 1, transaction_products_max: 3, ..Limits::default() };
+    let limits = Limits::default().with(|limits| {
+        limits.purchases.commits_in_flight_max = 1;
+        limits.purchases.transaction_products_max = 3;
+    });
     let shop = Shop::open().await;
     let store = shop.store().await;
     let products = sell(&shop, 8).await;
@@ -358,7 +361,7 @@ async fn a_round_waits_for_who_has_a_seat() {
     let changes = (change(&products[0], 1), change(&products[1], 1));
     let (first, second) =
         with_committer(&store, &Limits::default(), metrics.clone(), async |commits: &Commits| {
-            let seat = commits.seat().await;
+            let seat = commits.slot().await;
             let computing = async {
                 for _ in 0..1_000 {
                     tokio::task::yield_now().await;

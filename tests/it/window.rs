@@ -1,6 +1,6 @@
 //! The edges of a sale, by the database's clock.
 
-use flash_sale::timestamp::Timestamp;
+use flash_sale::model::timestamp::Timestamp;
 use serde_json::{Value, json};
 
 use crate::harness::{Actor, Shop, sneaker_with};

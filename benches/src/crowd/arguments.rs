@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use flash_sale::id::Id;
+use flash_sale::model::id::Id;
 use flash_sale::rehearse::within;
 
 use super::phase::Phase;

@@ -6,8 +6,8 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use flash_sale::model::timestamp::Timestamp;
 use flash_sale::rehearse::within;
-use flash_sale::timestamp::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 

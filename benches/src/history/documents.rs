@@ -1,8 +1,9 @@
 //! Documents as the product stores them.
 
-use flash_sale::id::Id;
-use flash_sale::products::model::{Money, Product};
-use flash_sale::purchases::model::Purchase;
+use flash_sale::model::id::Id;
+use flash_sale::model::money::Money;
+use flash_sale::model::product::Product;
+use flash_sale::model::purchase::Purchase;
 use mongodb::bson::{DateTime, RawDocumentBuf, rawdoc};
 
 /// The price of everything.

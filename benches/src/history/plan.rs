@@ -3,9 +3,9 @@
 //! Every tenth purchase is the hot product's (number 0), the others go to the other products in turn. The first purchase
 //! of each of those is the collector's, a user who owns as many purchases as anybody might; all other buyers own some ten.
 
-use flash_sale::id::Id;
-use flash_sale::products::model::Product;
-use flash_sale::purchases::model::Purchase;
+use flash_sale::model::id::Id;
+use flash_sale::model::product::Product;
+use flash_sale::model::purchase::Purchase;
 use mongodb::bson::{DateTime, RawDocumentBuf};
 
 use super::documents;

@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use flash_sale::error::Error;
-use flash_sale::id::Id;
-use flash_sale::timestamp::Timestamp;
+use flash_sale::model::id::Id;
+use flash_sale::model::timestamp::Timestamp;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, AsyncConnectionConfig, Script};
 

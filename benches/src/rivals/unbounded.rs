@@ -46,22 +46,22 @@ pub async fn run(arguments: Arguments) -> Outcome {
 
 /// Lifts what keeps waiting short. The size of a batch stays: it is what a transaction can hold.
 fn lift(limits: &mut Limits) {
-    limits.connections_max = COUNT;
-    limits.purchases_in_flight_max = COUNT;
-    limits.predicted_wait_ms_max = MS;
-    limits.lane_predicted_wait_ms_max = MS;
-    limits.lanes_max = COUNT;
-    limits.lane_queue_purchases_max = COUNT;
-    limits.queue_wait_ms_max = MS;
-    limits.batch_ms_max = MS;
-    limits.reads_in_flight_max = COUNT;
-    limits.sale_reads_in_flight_max = COUNT;
-    limits.searches_in_flight_max = COUNT;
-    limits.writes_in_flight_max = COUNT;
-    limits.commits_in_flight_max = COUNT;
-    limits.turn_wait_ms_max = MS;
-    limits.read_ms_max = MS;
-    limits.write_ms_max = MS;
-    limits.password_hashes_in_flight_max = 64;
-    limits.password_hashes_waiting_max = 100_000;
+    limits.http.connections_max = COUNT;
+    limits.purchases.purchases_in_flight_max = COUNT;
+    limits.purchases.estimated_wait_ms_max = MS;
+    limits.purchases.lane_estimated_wait_ms_max = MS;
+    limits.purchases.lanes_max = COUNT;
+    limits.purchases.lane_queue_purchases_max = COUNT;
+    limits.purchases.queue_wait_ms_max = MS;
+    limits.purchases.batch_ms_max = MS;
+    limits.store.reads_in_flight_max = COUNT;
+    limits.store.sale_reads_in_flight_max = COUNT;
+    limits.products.searches_in_flight_max = COUNT;
+    limits.store.writes_in_flight_max = COUNT;
+    limits.purchases.commits_in_flight_max = COUNT;
+    limits.store.permit_wait_ms_max = MS;
+    limits.store.read_ms_max = MS;
+    limits.store.write_ms_max = MS;
+    limits.accounts.password_hashes_in_flight_max = 64;
+    limits.accounts.password_hashes_waiting_max = 100_000;
 }

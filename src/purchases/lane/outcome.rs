@@ -7,10 +7,11 @@ use tokio::time::Instant;
 
 use super::{Attempt, Lane, RIVALS};
 use crate::error::{Error, Result};
-use crate::purchases::batch::{Batch, KeyCheck};
-use crate::purchases::change::{Change, CommitOutcome};
-use crate::purchases::knowledge::{Knowledge, SaleState};
-use crate::purchases::model::Purchase;
+use crate::model::purchase::Purchase;
+use crate::purchases::commit::change::{Change, CommitOutcome};
+use crate::purchases::lane::batch::{Batch, KeyCheck};
+use crate::purchases::lane::sale_view::SaleView;
+use crate::purchases::sale_state::SaleState;
 use crate::purchases::settle::Settlement;
 use crate::store::failure;
 
@@ -18,12 +19,12 @@ impl Lane {
     /// Commits the batch as it was settled.
     pub(super) async fn commit(&mut self, batch: &mut Batch, settlement: Settlement) -> Result<Attempt> {
         let replayed = batch.read_replayed(&self.registry.store, &settlement).await?;
-        let Some(knowledge) = self.knowledge.take() else { return Ok(Attempt::Again(RIVALS)) };
+        let Some(view) = self.view.take() else { return Ok(Attempt::Again(RIVALS)) };
         let change = Change {
             product_id: self.product_id,
-            state: knowledge.state.clone(),
+            state: view.state.clone(),
             units: settlement.units,
-            purchases: batch.purchases(&settlement, &knowledge),
+            purchases: batch.purchases(&settlement, &view),
             has_collided: std::mem::take(&mut self.has_collided),
         };
         let next_version = change.state.version + 1;
@@ -31,24 +32,24 @@ impl Lane {
         let began = Instant::now();
         match self.commits.commit(change, batch.deadline).await {
             CommitOutcome::Committed { state, purchases } => {
-                self.turns.took(began.elapsed());
-                let (known, purchases) = self.learn(knowledge, state, purchases);
+                self.rotation.took(began.elapsed());
+                let (known, purchases) = self.learn(view, state, purchases);
                 let replies = batch.replies(&settlement, known, &purchases, &replayed);
                 Ok(Attempt::Settled(replies))
             }
             CommitOutcome::Stale => {
                 self.registry.metrics.count_retry("stale");
-                self.knowledge = Some(knowledge);
+                self.view = Some(view);
                 self.is_stale = true;
                 Ok(Attempt::Again(RIVALS))
             }
-            CommitOutcome::Duplicate => self.look_again(batch, knowledge).await,
+            CommitOutcome::Duplicate => self.look_again(batch, view).await,
             CommitOutcome::Transient(error) => {
-                self.knowledge = Some(knowledge);
+                self.view = Some(view);
                 Ok(Attempt::Again(self.excuse(&error)))
             }
             CommitOutcome::NotBegun => {
-                self.knowledge = Some(knowledge);
+                self.view = Some(view);
                 Err(Error::Overloaded {
                     detail: "The transactions before took too long; nothing was bought.",
                 })
@@ -72,30 +73,30 @@ impl Lane {
     /// Notes what was bought.
     fn learn(
         &mut self,
-        mut knowledge: Knowledge,
+        mut view: SaleView,
         state: SaleState,
         purchases: Vec<Purchase>,
-    ) -> (&Knowledge, Vec<Arc<Purchase>>) {
-        let purchases = knowledge.record(purchases);
-        knowledge.now = state.updated_at;
+    ) -> (&SaleView, Vec<Arc<Purchase>>) {
+        let purchases = view.record(purchases);
+        view.now = state.updated_at;
         let change = state.stock_change(self.registry.store.server);
         if self.registry.catalogue.cache().advance(self.product_id, change) {
             // The change stream leaves out what this server has sold.
             self.registry.catalogue.refresh(self.product_id);
         }
-        knowledge.state = state;
-        (self.knowledge.insert(knowledge), purchases)
+        view.state = state;
+        (self.view.insert(view), purchases)
     }
 
     /// After a unique index has refused: somebody has bought by way of a rival, whose sales were not followed. Or one of the
     /// keys is another product's, used since it was looked for; if not, something is not as it was known: start over.
-    async fn look_again(&mut self, batch: &mut Batch, mut knowledge: Knowledge) -> Result<Attempt> {
+    async fn look_again(&mut self, batch: &mut Batch, mut view: SaleView) -> Result<Attempt> {
         self.registry.metrics.count_retry("duplicate");
-        if knowledge.is_behind() {
-            self.expect_repeats(batch, &knowledge);
-            self.knowledge = Some(knowledge);
-        } else if batch.check_keys_again(&self.registry.store, &mut knowledge).await? == KeyCheck::Found {
-            self.knowledge = Some(knowledge);
+        if view.is_behind() {
+            self.expect_repeats(batch, &view);
+            self.view = Some(view);
+        } else if batch.check_keys_again(&self.registry.store, &mut view).await? == KeyCheck::Found {
+            self.view = Some(view);
         } else {
             let product_id = self.product_id;
             tracing::warn!("product {product_id}: a purchase was there already; reading the sale anew");

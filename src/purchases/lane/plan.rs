@@ -2,9 +2,11 @@
 
 use super::{Lane, lasts};
 use crate::error::Result;
-use crate::purchases::barrier::pass_barrier;
-use crate::purchases::batch::{Batch, KeyCheck, Receipt};
-use crate::purchases::knowledge::{Knowledge, Reading, SaleState, read_sale};
+use crate::purchases::commit::barrier::pass_barrier;
+use crate::purchases::lane::batch::{Batch, KeyCheck};
+use crate::purchases::lane::queued::Receipt;
+use crate::purchases::lane::sale_view::SaleView;
+use crate::purchases::sale_state::{SaleReading, SaleState, read_sale};
 use crate::purchases::settle::{Outcome, Settlement, settle};
 
 /// What is to be done with a batch.
@@ -26,17 +28,16 @@ impl Lane {
         // Refusals are only true of the product as it is now, whatever memory has heard.
         let mut has_to_be_read = false;
         let mut are_buyers_looked_up = false;
-        let mut knowledge = self.knowledge.take();
-        if let Some(known) = &knowledge
+        let mut view = self.view.take();
+        if let Some(known) = &view
             && registry.catalogue.cache().version_told(self.product_id) > known.state.version
         {
             // The change stream was faster than the failure of a transaction would be.
             self.is_stale = true;
         }
         loop {
-            if knowledge.is_none() || self.is_stale {
-                let heard =
-                    knowledge.as_ref().filter(|_| !has_to_be_read).and_then(|known| self.heard(known));
+            if view.is_none() || self.is_stale {
+                let heard = view.as_ref().filter(|_| !has_to_be_read).and_then(|known| self.heard(known));
                 is_current = heard.is_none();
                 let reading = match heard {
                     Some(heard) => heard,
@@ -45,11 +46,11 @@ impl Lane {
                         None => return self.without_product(batch).await,
                     },
                 };
-                knowledge = Some(match knowledge {
+                view = Some(match view {
                     None => {
                         batch.forget_key_checks();
                         self.listen();
-                        Knowledge::begin(self.product_id, reading)
+                        SaleView::begin(self.product_id, reading)
                     }
                     Some(known) => {
                         if reading.state.purchase_count > known.state.purchase_count {
@@ -61,7 +62,7 @@ impl Lane {
                 self.is_stale = false;
                 are_buyers_looked_up = false;
             }
-            let Some(known) = knowledge.as_mut() else { continue };
+            let Some(known) = view.as_mut() else { continue };
             if known.is_behind() && (batch.has_repeated || lasts(self.repeats_until)) {
                 known.catch_up(store, limits, batch.requests.len()).await?;
             }
@@ -87,7 +88,7 @@ impl Lane {
                 KeyCheck::Contradiction => return Ok(Plan::Again),
             }
             if settlement.units > 0 {
-                self.knowledge = knowledge;
+                self.view = view;
                 return Ok(Plan::Commit(settlement));
             }
             has_to_be_read = true;
@@ -108,20 +109,21 @@ impl Lane {
             }
             let replayed = batch.read_replayed(store, &settlement).await?;
             let replies = batch.replies(&settlement, known, &[], &replayed);
-            self.knowledge = knowledge;
+            self.view = view;
             return Ok(Plan::Reply(replies));
         }
     }
 
     /// The product as memory has it, if somebody has told of a newer version than is known. A purchase may build on it, since
     /// its commit looks at the version; a refusal may not.
-    fn heard(&self, known: &Knowledge) -> Option<Reading> {
+    fn heard(&self, known: &SaleView) -> Option<SaleReading> {
         let Some(product) = self.catalogue_entry.as_ref()?.0.current() else {
             self.registry.catalogue.refresh(self.product_id);
             return None;
         };
         let is_newer = product.version > known.state.version;
-        is_newer.then(|| Reading { state: SaleState::of(&product), now: known.now.max(product.updated_at) })
+        is_newer
+            .then(|| SaleReading { state: SaleState::of(&product), now: known.now.max(product.updated_at) })
     }
 
     /// Waits for as long as it takes; the batch's deadline ends it.
@@ -135,7 +137,7 @@ impl Lane {
 
     /// Without a product there is nothing to buy; but a key that was used says so first.
     async fn without_product(&mut self, batch: &mut Batch) -> Result<Plan> {
-        self.knowledge = None;
+        self.view = None;
         batch.check_keys(&self.registry.store, None, |_| true).await?;
         Ok(Plan::Reply(batch.replies_without_product()))
     }

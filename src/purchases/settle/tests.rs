@@ -4,8 +4,8 @@ use mongodb::bson::DateTime;
 use proptest::prelude::*;
 
 use super::*;
-use crate::products::model::Money;
-use crate::purchases::model::Purchase;
+use crate::model::money::Money;
+use crate::model::purchase::Purchase;
 
 /// A request of a made-up sale: which user (0..5), how many units, which key (0..4).
 type Wish = (u8, i64, Option<u8>);

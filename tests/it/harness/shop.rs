@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use flash_sale::auth::tokens::Tokens;
-use flash_sale::auth::user::{Role, User};
-use flash_sale::config::{Config, Limits, Secret};
-use flash_sale::id::Id;
+use flash_sale::accounts::tokens::Tokens;
+use flash_sale::config::{Config, Limits, Secret, StoreLimits};
+use flash_sale::model::id::Id;
+use flash_sale::model::user::{Role, User};
 use flash_sale::server::Server;
 use flash_sale::store::Store;
 use mongodb::bson::DateTime;
@@ -152,7 +152,7 @@ impl Shop {
 
     /// The database as the servers use it.
     pub async fn store(&self) -> Store {
-        Store::connect(&self.uri, &Limits::default()).await.unwrap()
+        Store::connect(&self.uri, &StoreLimits::default()).await.unwrap()
     }
 
     /// Somebody without a token.
@@ -259,16 +259,15 @@ impl Shop {
 
 /// Servers that wait for a slow machine: who is refused for want of speed is not what is tested here.
 pub fn patient() -> Limits {
-    Limits {
-        predicted_wait_ms_max: 60_000,
-        lane_predicted_wait_ms_max: 60_000,
-        queue_wait_ms_max: 60_000,
-        batch_ms_max: 60_000,
-        read_ms_max: 60_000,
-        turn_wait_ms_max: 60_000,
-        pulse_age_ms_max: 60_000,
-        ..Limits::default()
-    }
+    Limits::default().with(|limits| {
+        limits.purchases.estimated_wait_ms_max = 60_000;
+        limits.purchases.lane_estimated_wait_ms_max = 60_000;
+        limits.purchases.queue_wait_ms_max = 60_000;
+        limits.purchases.batch_ms_max = 60_000;
+        limits.store.read_ms_max = 60_000;
+        limits.store.permit_wait_ms_max = 60_000;
+        limits.store.heartbeat_age_ms_max = 60_000;
+    })
 }
 
 /// A token as any identity provider with the secret mints it.
@@ -286,7 +285,7 @@ pub fn token_under(limits: &Limits, id: Id, name: &str, role: Role) -> String {
         role,
         created_at: DateTime::now(),
     };
-    Tokens::new(&Secret::new(SECRET), limits).sign(&user).unwrap().token
+    Tokens::new(&Secret::new(SECRET), &limits.accounts).sign(&user).unwrap().token
 }
 
 impl Actor {

@@ -1,0 +1,128 @@
+//! A product, as the database holds it, and where its sale stands.
+
+use mongodb::bson::DateTime;
+use serde::{Deserialize, Serialize};
+
+use super::id::Id;
+use super::money::Money;
+use super::text::folded;
+use super::timestamp::Timestamp;
+
+/// The document in `products`. Its invariants, which the collection's validator repeats:
+/// `stock >= 0` and `stock + sold = total_stock`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Product {
+    /// The id.
+    #[serde(rename = "_id")]
+    pub id: Id,
+    /// What is sold.
+    pub name: String,
+    /// The name as `folded` makes it, for the search.
+    pub name_folded: String,
+    /// Told about it.
+    pub description: Option<String>,
+    /// A picture of it.
+    pub image_url: Option<String>,
+    /// What one unit costs.
+    pub price: Money,
+    /// What one unit costs outside the sale.
+    pub original_price: Option<Money>,
+    /// Units that can still be bought.
+    pub stock: i64,
+    /// Units that were bought.
+    pub sold: i64,
+    /// Units there ever were.
+    pub total_stock: i64,
+    /// Purchases so far: the last `sequence`.
+    pub purchase_count: i64,
+    /// Units that one buyer may have.
+    pub purchase_limit: i64,
+    /// The first moment of the sale.
+    pub sale_start_time: DateTime,
+    /// The first moment after the sale.
+    pub sale_end_time: DateTime,
+    /// Counts every change that anybody can see, purchases included: the optimistic lock that all writers of a product take.
+    pub version: i64,
+    /// When the product was made.
+    pub created_at: DateTime,
+    /// When the product last changed.
+    pub updated_at: DateTime,
+}
+
+/// Where a sale stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Before `saleStartTime`.
+    Upcoming,
+    /// Within the sale, and something is left.
+    Live,
+    /// Within the sale, and nothing is left.
+    SoldOut,
+    /// From `saleEndTime` on.
+    Ended,
+}
+
+impl Status {
+    const ALL: [Self; 4] = [Self::Upcoming, Self::Live, Self::SoldOut, Self::Ended];
+
+    /// The status that the client calls `name`.
+    ///
+    /// # Errors
+    /// What `name` has to be.
+    pub fn named(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|status| status.name() == name);
+        found.ok_or_else(|| "must be upcoming, live, sold_out or ended".into())
+    }
+
+    /// As the client sees it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Upcoming => "upcoming",
+            Self::Live => "live",
+            Self::SoldOut => "sold_out",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl Product {
+    /// A product that nobody has bought, with a purchase limit of 1 and nothing that may be left out. `sale` is its
+    /// first moment and the first moment after it.
+    pub fn new(name: String, price: Money, stock: i64, sale: (DateTime, DateTime), now: DateTime) -> Self {
+        Self {
+            id: Id::new(),
+            name_folded: folded(&name),
+            name,
+            description: None,
+            image_url: None,
+            price,
+            original_price: None,
+            stock,
+            sold: 0,
+            total_stock: stock,
+            purchase_count: 0,
+            purchase_limit: 1,
+            sale_start_time: sale.0,
+            sale_end_time: sale.1,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// Where its sale stands at `now`, a moment of the database's clock.
+    pub fn status(&self, now: Timestamp) -> Status {
+        let now = DateTime::from(now);
+        if now < self.sale_start_time {
+            Status::Upcoming
+        } else if now >= self.sale_end_time {
+            Status::Ended
+        } else if self.stock == 0 {
+            Status::SoldOut
+        } else {
+            Status::Live
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! An account, as the database holds it.
+
+use mongodb::bson::DateTime;
+use serde::{Deserialize, Serialize};
+
+use super::id::Id;
+
+/// What a user may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Buys.
+    Customer,
+    /// Also makes and changes products, and sees all purchases.
+    Admin,
+}
+
+/// The document in `users`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct User {
+    /// The id, which is also the `sub` of the user's tokens.
+    #[serde(rename = "_id")]
+    pub id: Id,
+    /// The public display name.
+    pub name: String,
+    /// In lower case; unique.
+    pub email: String,
+    /// The argon2id hash in PHC form.
+    pub password_hash: String,
+    /// What the user may do.
+    pub role: Role,
+    /// When the account was made.
+    pub created_at: DateTime,
+}

@@ -1,0 +1,339 @@
+//! The products in the database: finding, making, changing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use mongodb::bson::{DateTime, Document, doc};
+use mongodb::error::Error as DatabaseError;
+use mongodb::options::ReturnDocument;
+use serde::Deserialize;
+
+use futures_util::TryStreamExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::cache::ProductCache;
+use super::filter::{ProductCursor, ProductFilter};
+use super::request::{
+    ChangeProductRequest, CreateProductRequest, END_BEFORE_START, START_AFTER_END, STOCK_MAX,
+};
+use crate::config::ProductsLimits;
+use crate::error::{Error, Result};
+use crate::http::conditional::IfMatch;
+use crate::http::page::{Page, PageRequest};
+use crate::model::id::Id;
+use crate::model::product::Product;
+use crate::model::timestamp::Timestamp;
+use crate::store::{BATCH_ITEMS, Store, failure};
+
+/// How often a change of any version (`If-Match: *`) is tried again when the sale's times changed meanwhile.
+const CHANGE_TRIES_MAX: usize = 5;
+
+/// How often a product is read for the memory while it changes faster than it is read.
+const REFRESH_TRIES_MAX: usize = 10;
+
+/// The products: in the database, and those of them that are in memory.
+pub struct Catalogue {
+    store: Store,
+    cache: ProductCache,
+    searches: Semaphore,
+}
+
+impl Catalogue {
+    /// The products in `store`.
+    pub fn new(store: Store, limits: &ProductsLimits) -> Self {
+        Self {
+            store,
+            cache: ProductCache::new(limits),
+            searches: Semaphore::new(limits.searches_in_flight_max),
+        }
+    }
+
+    /// Those in memory.
+    pub fn cache(&self) -> &ProductCache {
+        &self.cache
+    }
+
+    /// Reads a product into memory, in a task of its own, unless somebody does already.
+    pub fn refresh(self: &Arc<Self>, id: Id) {
+        let Some(entry) = self.cache.entry(id) else { return };
+        if !entry.begin_reading() {
+            return;
+        }
+        let catalogue = self.clone();
+        self.store.spawn(async move {
+            for _ in 0..REFRESH_TRIES_MAX {
+                // A failure is logged where it happens; whoever needs the product reads it.
+                let has_failed = catalogue.find(id).await.is_err();
+                if has_failed || entry.current().is_some() {
+                    entry.end_reading();
+                    // What was told just before that found somebody reading.
+                    if has_failed || entry.current().is_some() || !entry.begin_reading() {
+                        return;
+                    }
+                }
+            }
+            entry.end_reading();
+        });
+    }
+
+    /// Has a product that is in memory read, whatever its version.
+    pub fn read_anew(self: &Arc<Self>, id: Id) {
+        if self.cache.invalidate_one(id) {
+            self.refresh(id);
+        }
+    }
+
+    /// A page of the products by the start of their sale, as they stand at `now`.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn list(
+        &self,
+        filter: &ProductFilter,
+        page: &PageRequest<ProductCursor>,
+        now: Timestamp,
+    ) -> Result<Page<Arc<Product>>> {
+        let began = Instant::now();
+        let _permit = match filter.words.is_empty() {
+            true => None,
+            false => Some(self.search_permit().await?),
+        };
+        let query = filter.query(page.after.as_ref(), now);
+        let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
+        let products = self
+            .store
+            .read(async {
+                let order = doc! { "saleStartTime": 1, "_id": 1 };
+                let products = self.store.products.find(query).sort(order).limit(limit);
+                // All of the page at once: a second round trip may find another primary.
+                let products = products.batch_size(BATCH_ITEMS).max_time(self.store.read_max()).await?;
+                products.try_collect::<Vec<_>>().await
+            })
+            .await?;
+        let page = Page::of(products, page.limit, ProductCursor::after);
+        Ok(page.map(|product| self.cache.insert_if_newer(product, began)))
+    }
+
+    /// A search looks at every product: only a few at a time, while the others wait.
+    async fn search_permit(&self) -> Result<SemaphorePermit<'_>> {
+        match tokio::time::timeout(self.store.permit_wait_max(), self.searches.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Error::Overloaded { detail: "Too many searches at once." }),
+        }
+    }
+
+    /// The product with this id.
+    ///
+    /// # Errors
+    /// `product_not_found`, and those of a read.
+    pub async fn find(&self, id: Id) -> Result<Arc<Product>> {
+        let began = Instant::now();
+        let product =
+            self.store.read(async { self.store.products.find_one(doc! { "_id": id }).await }).await?;
+        match product {
+            Some(product) => Ok(self.cache.insert_if_newer(product, began)),
+            None => {
+                self.cache.forget(id);
+                Err(Error::ProductNotFound)
+            }
+        }
+    }
+
+    /// The names of these products.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn names(&self, ids: Vec<Id>) -> Result<std::collections::HashMap<Id, String>> {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(rename = "_id")]
+            id: Id,
+            name: String,
+        }
+        let named = self
+            .store
+            .read(async {
+                let products = self.store.products.clone_with_type::<Named>();
+                let named =
+                    products.find(doc! { "_id": { "$in": ids } }).projection(doc! { "name": 1 }).await?;
+                named.try_collect::<Vec<_>>().await
+            })
+            .await?;
+        Ok(named.into_iter().map(|product| (product.id, product.name)).collect())
+    }
+
+    /// Makes a product.
+    ///
+    /// # Errors
+    /// Those of a write.
+    pub async fn create(&self, request: CreateProductRequest, now: Timestamp) -> Result<Arc<Product>> {
+        let began = Instant::now();
+        let product = request.into_product(now);
+        let products = self.store.products.clone();
+        let product = self
+            .store
+            .write(async move {
+                products.insert_one(&product).await.map_err(|error| failure::of_write(&error))?;
+                Ok(product)
+            })
+            .await?;
+        self.cache.bump_lists();
+        Ok(self.cache.insert_if_newer(product, began))
+    }
+
+    /// Changes a product, if its version is one of those that `if_match` names.
+    ///
+    /// # Errors
+    /// `precondition_required`, `version_conflict`, `product_not_found`, `validation_failed` when the sale would end
+    /// before it starts, and those of a write.
+    pub async fn change(
+        &self,
+        id: Id,
+        if_match: IfMatch,
+        request: ChangeProductRequest,
+        now: Timestamp,
+    ) -> Result<Arc<Product>> {
+        let began = Instant::now();
+        if if_match == IfMatch::Missing {
+            return Err(Error::PreconditionRequired);
+        }
+        let store = self.store.clone();
+        let product =
+            self.store.write(async move { change(&store, id, &if_match, &request, now).await }).await?;
+        self.cache.mark(id, product.version);
+        Ok(self.cache.insert_if_newer(product, began))
+    }
+
+    /// Adds stock; if `if_match` names versions, only to one of those.
+    ///
+    /// # Errors
+    /// `product_not_found`, `version_conflict`, `validation_failed` when the stock would pass its bound, and those of a
+    /// write.
+    pub async fn restock(
+        &self,
+        id: Id,
+        if_match: IfMatch,
+        quantity: i64,
+        now: Timestamp,
+    ) -> Result<Arc<Product>> {
+        let began = Instant::now();
+        let store = self.store.clone();
+        let product = self
+            .store
+            .write(async move {
+                let mut room = doc! { "_id": id, "totalStock": { "$lte": STOCK_MAX - quantity } };
+                room.extend(named_version(&if_match));
+                let change = doc! {
+                    "$inc": { "stock": quantity, "totalStock": quantity, "version": 1_i64 },
+                    "$max": { "updatedAt": DateTime::from(now) },
+                };
+                match update(&store, room, change).await? {
+                    Some(product) => Ok(product),
+                    None => match read(&store, id).await?.total_stock > STOCK_MAX - quantity {
+                        true => {
+                            Err(Error::invalid("quantity", format!("would lift the stock above {STOCK_MAX}")))
+                        }
+                        false => Err(Error::VersionConflict),
+                    },
+                }
+            })
+            .await?;
+        self.cache.bump_lists();
+        Ok(self.cache.insert_if_newer(product, began))
+    }
+
+    /// Deletes a product of which nothing was sold; if `if_match` names versions, only one of those.
+    ///
+    /// # Errors
+    /// `version_conflict`, `product_has_sales`, `product_not_found`, and those of a write.
+    pub async fn delete(&self, id: Id, if_match: IfMatch) -> Result<()> {
+        let store = self.store.clone();
+        self.store
+            .write(async move {
+                let mut unsold = doc! { "_id": id, "sold": 0 };
+                unsold.extend(named_version(&if_match));
+                let deletion = store.products.find_one_and_delete(unsold).max_time(store.write_wait_max());
+                if deletion.await.map_err(|error| of_change(&error))?.is_some() {
+                    return Ok(());
+                }
+                match read(&store, id).await?.sold {
+                    0 => Err(Error::VersionConflict),
+                    _ => Err(Error::ProductHasSales),
+                }
+            })
+            .await?;
+        self.cache.deleted(id);
+        Ok(())
+    }
+}
+
+/// That the product's version is one of those that are named, if any are.
+fn named_version(if_match: &IfMatch) -> Document {
+    match if_match {
+        IfMatch::Versions(versions) => doc! { "version": { "$in": versions } },
+        IfMatch::Missing | IfMatch::Any => doc! {},
+    }
+}
+
+async fn change(
+    store: &Store,
+    id: Id,
+    if_match: &IfMatch,
+    request: &ChangeProductRequest,
+    now: Timestamp,
+) -> Result<Product> {
+    for _ in 0..CHANGE_TRIES_MAX {
+        let current = read(store, id).await?;
+        if let IfMatch::Versions(versions) = if_match
+            && !versions.contains(&current.version)
+        {
+            return Err(Error::VersionConflict);
+        }
+        let start = request.sale_start_time.map_or(current.sale_start_time, DateTime::from);
+        let end = request.sale_end_time.map_or(current.sale_end_time, DateTime::from);
+        if end <= start {
+            return Err(match request.sale_end_time {
+                Some(_) => Error::invalid("saleEndTime", END_BEFORE_START),
+                None => Error::invalid("saleStartTime", START_AFTER_END),
+            });
+        }
+        let Some(update_document) = request.update(now) else { return Ok(current) };
+        // Any version will do for `*`, so that a sale in full swing does not keep an admin out; but the times that the
+        // check above relied on must still be there.
+        let unchanged = match if_match {
+            IfMatch::Any => doc! {
+                "_id": id, "saleStartTime": current.sale_start_time, "saleEndTime": current.sale_end_time,
+            },
+            _ => doc! { "_id": id, "version": current.version },
+        };
+        if let Some(product) = update(store, unchanged, update_document).await? {
+            return Ok(product);
+        }
+    }
+    Err(Error::VersionConflict)
+}
+
+/// Updates the product that `unchanged` describes; none when there is no such product.
+async fn update(store: &Store, unchanged: Document, update: Document) -> Result<Option<Product>> {
+    store
+        .products
+        .find_one_and_update(unchanged, update)
+        .return_document(ReturnDocument::After)
+        .max_time(store.write_wait_max())
+        .await
+        .map_err(|error| of_change(&error))
+}
+
+/// The answer to a change that failed, which says so if the product was not free in time.
+fn of_change(error: &DatabaseError) -> Error {
+    match failure::is_held(error) {
+        true => Error::Overloaded { detail: "A transaction holds the product. Nothing was changed." },
+        false => failure::of_write(error),
+    }
+}
+
+/// Reads the product within a write's task.
+async fn read(store: &Store, id: Id) -> Result<Product> {
+    let product = store.products.find_one(doc! { "_id": id }).await;
+    product.map_err(|error| failure::of_read(&error))?.ok_or(Error::ProductNotFound)
+}

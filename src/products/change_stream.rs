@@ -1,0 +1,328 @@
+//! The feed: one change stream for this process, over the products of the database. It tells what other servers sold and
+//! what their admins changed, to the memory (`products::cache`), and through it to the gate, the lanes and the watchers.
+//!
+//! Purchases are not in it. Every purchase changes its product, whose `purchaseCount` tells how many there are; whoever
+//! watches them reads those after the last one he has, which the sequence makes exact (`live::room`). A stream of all
+//! purchases would carry each of them to every server, watched or not.
+//!
+//! It is a stream of one collection: of a whole database, MongoDB would look at the names of everything in its log, each
+//! purchase included, which takes a tenth of its time. Each of its answers, empty ones too, proves that nothing was missed until
+//! then; so silence means that the stream is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mongodb::bson::{Bson, RawDocument, RawDocumentBuf, doc};
+use mongodb::change_stream::ChangeStream;
+use mongodb::change_stream::event::ResumeToken;
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::ServerAddress;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ProductsLimits;
+use crate::metrics::Metrics;
+use crate::model::id::Id;
+use crate::model::timestamp::Timestamp;
+use crate::products::cache::StockChange;
+use crate::products::catalogue::Catalogue;
+use crate::store::Store;
+use crate::store::heartbeat::Heartbeat;
+
+/// MongoDB's error codes for a stream that cannot be taken up where it broke off: the token is unknown, the history is
+/// lost, the stream is not resumable.
+const LOST_CODES: [i32; 3] = [260, 280, 286];
+/// The fields that purchases, restocks and barriers change.
+const STOCK_FIELDS: [&str; 8] =
+    ["stock", "sold", "totalStock", "purchaseCount", "version", "updatedAt", "seller", "barrier"];
+
+/// Whether the feed tells what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedState {
+    /// It does.
+    Synced,
+    /// Changes may be missing since this moment of the database's clock.
+    Stale(Timestamp),
+}
+
+/// The feed as others see it; clones share it.
+#[derive(Clone)]
+pub struct Feed {
+    state: watch::Receiver<FeedState>,
+}
+
+impl Feed {
+    /// Whether it tells what happens.
+    pub fn state(&self) -> FeedState {
+        *self.state.borrow()
+    }
+
+    /// Whether memory can be relied on.
+    pub fn is_synced(&self) -> bool {
+        self.state() == FeedState::Synced
+    }
+
+    /// Its state, and every change of that.
+    pub fn watch(&self) -> watch::Receiver<FeedState> {
+        self.state.clone()
+    }
+
+    /// Waits until it is live, for at most `patience`.
+    pub async fn opened(&self, patience: Duration) {
+        let mut state = self.state.clone();
+        // Not in time: then it is opened later, and nobody relies on it until then.
+        drop(timeout(patience, state.wait_for(|state| *state == FeedState::Synced)).await);
+    }
+}
+
+/// The task that follows the stream.
+pub struct FeedTask {
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    heartbeat: Heartbeat,
+    metrics: Arc<Metrics>,
+    state: watch::Sender<FeedState>,
+    /// Where to go on; none when that is not known, so that everything has to be read anew.
+    token: Option<ResumeToken>,
+    /// The database's time up to which everything was heard.
+    heard: Timestamp,
+    answer_max: Duration,
+    silence_max: Duration,
+    lag_ms_max: i64,
+    retry: Duration,
+}
+
+/// Why a stream is followed no longer.
+enum End {
+    /// By this.
+    Broken(Error),
+    /// It has told nothing for too long.
+    Silent,
+    /// It is of a member that is the primary no more. Such a one may stand still, and its empty answers prove nothing.
+    Deposed,
+}
+
+/// A feed that is not open yet, and the task that opens it.
+pub fn new(
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    heartbeat: Heartbeat,
+    metrics: Arc<Metrics>,
+    limits: &ProductsLimits,
+) -> (Feed, FeedTask) {
+    let heard = heartbeat.database_time();
+    let (state, receiver) = watch::channel(FeedState::Stale(heard));
+    let task = FeedTask {
+        store,
+        catalogue,
+        heartbeat,
+        metrics,
+        state,
+        token: None,
+        heard,
+        answer_max: Duration::from_millis(limits.feed_answer_ms_max),
+        silence_max: Duration::from_millis(limits.feed_silence_ms_max),
+        lag_ms_max: i64::try_from(limits.feed_lag_ms_max).unwrap_or(i64::MAX),
+        retry: Duration::from_millis(limits.feed_retry_ms),
+    };
+    (Feed { state: receiver }, task)
+}
+
+impl FeedTask {
+    /// Follows the stream, and opens it again whenever it is lost, until `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        // Nothing is written here: the stream may be dropped at any moment.
+        shutdown.run_until_cancelled(self.follow_for_ever()).await;
+    }
+
+    async fn follow_for_ever(&mut self) {
+        loop {
+            // Since before the stream was opened: it may be the old one's.
+            let mut primary = self.store.watch_primary();
+            primary.mark_unchanged();
+            let end = match timeout(self.silence_max, self.open()).await {
+                Ok(Ok(stream)) => self.follow(stream, primary).await,
+                Ok(Err(error)) => End::Broken(error),
+                Err(_) => {
+                    // The database answers others: so it still reads its log up to what this stream has heard last, and would
+                    // from the same place the next time.
+                    if !self.heartbeat.is_late() {
+                        self.token = None;
+                    }
+                    End::Silent
+                }
+            };
+            self.lost();
+            match end {
+                End::Broken(error) if is_history_lost(&error) => {
+                    tracing::warn!("the change stream cannot be taken up again; reading anew: {error}");
+                    self.token = None;
+                }
+                End::Broken(error) => tracing::warn!("the change stream broke off: {error}"),
+                End::Silent => tracing::warn!("the change stream is silent"),
+                End::Deposed => {
+                    tracing::info!("the change stream is taken up at the new primary");
+                    continue;
+                }
+            }
+            tokio::time::sleep(self.retry).await;
+        }
+    }
+
+    async fn open(&mut self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
+        let own = self.store.server;
+        let pipeline = [
+            // What this server has sold, its memory was told by the lane. MongoDB asks its log for both before it makes events
+            // of what it finds there: transactions of other sessions it would unwind, purchase by purchase. For that, the
+            // second has to be a bound of the whole field, not a look into it.
+            doc! { "$match": {
+                "lsid.id": { "$nin": self.store.sale_sessions.ids() },
+                "updateDescription.updatedFields.seller": { "$not": {
+                    "$gte": { "server": own }, "$lt": { "server": own, "sale": Bson::MaxKey },
+                } },
+            } },
+            doc! { "$project": {
+                "operationType": 1, "documentKey": 1, "updateDescription.updatedFields": 1, "wallTime": 1,
+            } },
+        ];
+        let stream = self
+            .store
+            .products
+            .watch()
+            .pipeline(pipeline)
+            .resume_after(self.token.clone())
+            .max_await_time(self.answer_max)
+            .await?;
+        let stream = stream.with_type();
+        if self.token.is_none() {
+            // From here on every change is heard; what was known before may have missed some.
+            self.catalogue.cache().invalidate();
+            self.token = stream.resume_token();
+            self.set_synced();
+        }
+        Ok(stream)
+    }
+
+    /// Follows the stream to its end.
+    async fn follow(
+        &mut self,
+        mut stream: ChangeStream<RawDocumentBuf>,
+        mut primary: watch::Receiver<Option<ServerAddress>>,
+    ) -> End {
+        loop {
+            let answer = tokio::select! {
+                answer = timeout(self.silence_max, stream.next_if_any()) => answer,
+                // The store outlives this task.
+                _ = primary.changed() => return End::Deposed,
+            };
+            match answer {
+                Ok(Ok(Some(change))) => self.apply(&change),
+                // Nothing has happened until now.
+                Ok(Ok(None)) if stream.is_alive() => self.hear(self.heartbeat.database_time()),
+                // The collection was dropped or renamed.
+                Ok(Ok(None)) => {
+                    self.token = None;
+                    return End::Silent;
+                }
+                Ok(Err(error)) => return End::Broken(error),
+                Err(_) => return End::Silent,
+            }
+            self.token = stream.resume_token();
+        }
+    }
+
+    fn apply(&mut self, change: &RawDocument) {
+        // When it was made, by the clock of the database's primary.
+        if let Ok(wall_time) = change.get_datetime("wallTime") {
+            self.hear(wall_time.into());
+        }
+        // What has another id is no document of ours: somebody's script made it.
+        let id = change.get_document("documentKey").and_then(|key| key.get_object_id("_id"));
+        let Ok(id) = id else { return };
+        let update = change.get_document("updateDescription");
+        let fields = update.and_then(|update| update.get_document("updatedFields"));
+        match (change.get_str("operationType"), fields) {
+            (Ok("insert"), _) => self.catalogue.cache().bump_lists(),
+            (Ok("delete"), _) => self.catalogue.cache().deleted(id),
+            (Ok("update"), Ok(fields)) => self.update(id, fields),
+            // Replaced as a whole, by somebody's script.
+            _ => self.catalogue.read_anew(id),
+        }
+    }
+
+    fn update(&self, id: Id, fields: &RawDocument) {
+        let is_stock = |name: &str| {
+            STOCK_FIELDS.iter().any(|field| {
+                name.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        };
+        let is_stock = fields.iter().all(|field| field.is_ok_and(|(name, _)| is_stock(name.as_str())));
+        let stock = fields.get_i64("stock");
+        let Ok(version) = fields.get_i64("version") else {
+            // A barrier, which nobody sees; or somebody's script.
+            if !is_stock || fields.get("stock").is_ok_and(|stock| stock.is_some()) {
+                self.catalogue.read_anew(id);
+            }
+            return;
+        };
+        let (true, Ok(stock)) = (is_stock, stock) else { return self.read(id, version) };
+        let seller = fields.get_document("seller");
+        let change = StockChange {
+            version,
+            stock,
+            total_stock: fields.get_i64("totalStock").ok(),
+            purchase_count: fields.get_i64("purchaseCount").ok(),
+            updated_at: fields.get_datetime("updatedAt").ok(),
+            seller: seller.and_then(|seller| seller.get_object_id("server")).ok(),
+        };
+        if self.catalogue.cache().advance(id, change) {
+            self.catalogue.refresh(id);
+        }
+    }
+
+    /// Has the product read, if it is in memory.
+    fn read(&self, id: Id, version: i64) {
+        if self.catalogue.cache().mark(id, version) {
+            self.catalogue.refresh(id);
+        }
+    }
+
+    /// Takes note that everything until `moment` was heard: how long ago that was is how far the stream is behind.
+    fn hear(&mut self, moment: Timestamp) {
+        self.heard = moment;
+        let lag_ms = (self.heartbeat.database_time().milliseconds() - self.heard.milliseconds()).max(0);
+        self.metrics.feed_lag.set(lag_ms as f64 / 1_000.0);
+        if lag_ms <= self.lag_ms_max {
+            self.set_synced();
+        } else {
+            self.lost();
+        }
+    }
+
+    fn set_synced(&self) {
+        if self
+            .state
+            .send_if_modified(|state| std::mem::replace(state, FeedState::Synced) != FeedState::Synced)
+        {
+            tracing::info!("the change stream is live");
+        }
+        self.metrics.feed_synced.set(1);
+    }
+
+    fn lost(&self) {
+        let since = self.heard;
+        self.state.send_if_modified(|state| {
+            let was_synced = *state == FeedState::Synced;
+            if was_synced {
+                *state = FeedState::Stale(since);
+            }
+            was_synced
+        });
+        self.metrics.feed_synced.set(0);
+    }
+}
+
+fn is_history_lost(error: &Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Command(error) if LOST_CODES.contains(&error.code))
+}

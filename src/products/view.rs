@@ -1,0 +1,81 @@
+//! A product as the API shows it.
+
+use serde::Serialize;
+
+use crate::model::money::Money;
+use crate::model::product::{Product, Status};
+use crate::model::timestamp::Timestamp;
+
+/// A product as the API shows it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Product)]
+pub struct ProductView {
+    /// 24 hexadecimal digits.
+    #[schema(example = "65f1c0ffee65f1c0ffee65f1")]
+    pub id: String,
+    /// What is sold.
+    #[schema(example = "Limited sneaker")]
+    pub name: String,
+    /// Told about it.
+    #[schema(required, example = "One run, numbered.")]
+    pub description: Option<String>,
+    /// A picture of it.
+    #[schema(required, example = "https://shop.example/sneaker.jpg")]
+    pub image_url: Option<String>,
+    /// What one unit costs.
+    pub price: Money,
+    /// What one unit costs outside the sale.
+    #[schema(required)]
+    pub original_price: Option<Money>,
+    /// Units that can still be bought. `stock + sold = totalStock`, always.
+    #[schema(minimum = 0, example = 93)]
+    pub stock: i64,
+    /// Units that were bought.
+    #[schema(minimum = 0, example = 7)]
+    pub sold: i64,
+    /// Units there ever were.
+    #[schema(minimum = 0, example = 100)]
+    pub total_stock: i64,
+    /// Units that one buyer may have.
+    #[schema(minimum = 1, maximum = 1000, example = 1)]
+    pub purchase_limit: i64,
+    /// The first moment of the sale.
+    pub sale_start_time: Timestamp,
+    /// The first moment after the sale.
+    pub sale_end_time: Timestamp,
+    /// Where the sale stands.
+    #[schema(example = "live")]
+    pub status: Status,
+    /// Counts every change, purchases included.
+    #[schema(minimum = 1, example = 8)]
+    pub version: i64,
+    /// When the product was made.
+    pub created_at: Timestamp,
+    /// When the product last changed.
+    pub updated_at: Timestamp,
+}
+
+impl ProductView {
+    /// The product as it stands at `now`, a moment of the database's clock.
+    pub fn of(product: &Product, now: Timestamp) -> Self {
+        Self {
+            status: product.status(now),
+            id: product.id.to_hex(),
+            name: product.name.clone(),
+            description: product.description.clone(),
+            image_url: product.image_url.clone(),
+            price: product.price.clone(),
+            original_price: product.original_price.clone(),
+            stock: product.stock,
+            sold: product.sold,
+            total_stock: product.total_stock,
+            purchase_limit: product.purchase_limit,
+            sale_start_time: product.sale_start_time.into(),
+            sale_end_time: product.sale_end_time.into(),
+            version: product.version,
+            created_at: product.created_at.into(),
+            updated_at: product.updated_at.into(),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The places of purchases that are under way: how many there are follows from how fast purchases are decided (`forecast`),
+//! for each product, so that one that is slow does not refuse the others, and for all, which share the database.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use self::wait_estimate::{Bounds, WaitEstimate};
+use crate::config::PurchasesLimits;
+use crate::error::{Error, Result};
+
+pub mod wait_estimate;
+
+/// While all products that are being bought are full, one of so many requests is let in as far as its body: it may be for a
+/// product that nobody has bought yet.
+const LOOKED_AT: usize = 16;
+
+/// What is told when all places of the server are taken.
+pub const FULL: Error = Error::Overloaded { detail: "Too many purchases are under way." };
+
+/// The places of one server.
+pub struct Admission {
+    lane_bounds: Bounds,
+    all: Mutex<All>,
+}
+
+struct All {
+    estimate: WaitEstimate,
+    /// The places of all lanes, added up.
+    lane_places: usize,
+    /// Those who were told, before it was known what they want, that all lanes are full.
+    turned_away: usize,
+}
+
+/// The places of one lane.
+pub struct LaneAdmission {
+    places: Arc<Admission>,
+    estimate: Mutex<WaitEstimate>,
+}
+
+/// A place, of a lane and of the server. Dropping it makes room.
+pub struct AdmissionPermit {
+    lane: Arc<LaneAdmission>,
+}
+
+impl Admission {
+    /// All are free.
+    pub fn new(limits: &PurchasesLimits) -> Self {
+        let purchases_max = limits.purchases_in_flight_max;
+        let bounds = Bounds {
+            wait_max: Duration::from_millis(limits.estimated_wait_ms_max),
+            purchases_min: limits.purchases_in_flight_min,
+            purchases_max,
+        };
+        let lane_bounds = Bounds {
+            wait_max: Duration::from_millis(limits.lane_estimated_wait_ms_max),
+            purchases_min: limits.lane_purchases_in_flight_min,
+            purchases_max,
+        };
+        let estimate = WaitEstimate::new(bounds, Instant::now());
+        Self { lane_bounds, all: Mutex::new(All { estimate, lane_places: 0, turned_away: 0 }) }
+    }
+
+    /// Whether the server has no place left.
+    pub fn are_full(&self) -> bool {
+        self.lock().estimate.is_full()
+    }
+
+    /// Whether a request would be refused whatever it is for, as far as that can be told.
+    pub fn are_taken(&self) -> bool {
+        let mut all = self.lock();
+        if all.estimate.is_full() {
+            return true;
+        }
+        let are_lanes_full = all.lane_places > 0 && all.estimate.under_way() >= all.lane_places;
+        if are_lanes_full {
+            all.turned_away = all.turned_away.wrapping_add(1);
+        }
+        are_lanes_full && !all.turned_away.is_multiple_of(LOOKED_AT)
+    }
+
+    /// The places of a new lane.
+    pub fn for_lane(self: &Arc<Self>) -> Arc<LaneAdmission> {
+        let estimate = WaitEstimate::new(self.lane_bounds, Instant::now());
+        self.lock().lane_places += estimate.places();
+        Arc::new(LaneAdmission { places: self.clone(), estimate: Mutex::new(estimate) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LaneAdmission {
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// `overloaded` when whoever took one now would wait too long.
+    pub fn take(self: &Arc<Self>) -> Result<AdmissionPermit> {
+        let now = Instant::now();
+        // Always in this order.
+        let (mut all, mut lane) = (self.places.lock(), self.lock());
+        if all.estimate.is_full() {
+            return Err(FULL);
+        }
+        if lane.is_full() || lane.has_stalled(now) {
+            return Err(Error::Overloaded { detail: "Too many purchases of this product are under way." });
+        }
+        all.estimate.enter(now);
+        lane.enter(now);
+        Ok(AdmissionPermit { lane: self.clone() })
+    }
+
+    /// The lane has told a batch: to so many, who had waited for so long, what will not change by asking again.
+    pub fn decided(&self, count: usize, waited: Duration) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let now = Instant::now();
+        let (mut all, mut lane) = (self.places.lock(), self.lock());
+        let before = lane.places();
+        lane.decided(now, count, waited);
+        all.estimate.decided(now, count, waited);
+        all.lane_places = all.lane_places + lane.places() - before;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, WaitEstimate> {
+        self.estimate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for LaneAdmission {
+    fn drop(&mut self) {
+        self.places.lock().lane_places -= self.lock().places();
+    }
+}
+
+impl Drop for AdmissionPermit {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let (mut all, mut lane) = (self.lane.places.lock(), self.lane.lock());
+        lane.leave(now);
+        all.estimate.leave(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(limits: PurchasesLimits) -> Arc<Admission> {
+        Arc::new(Admission::new(&limits))
+    }
+
+    #[test]
+    fn a_place_is_the_lanes_and_the_servers() {
+        let places = places(PurchasesLimits { purchases_in_flight_max: 2, ..PurchasesLimits::default() });
+        let (lane, other) = (places.for_lane(), places.for_lane());
+        let first = lane.take().unwrap();
+        assert!(!places.are_taken());
+        let second = other.take().unwrap();
+        assert!(places.are_taken());
+        assert!(lane.take().is_err());
+        drop(first);
+        assert!(!places.are_taken());
+        drop(second);
+        assert_eq!((places.lock().estimate.under_way(), lane.lock().under_way()), (0, 0));
+    }
+
+    #[test]
+    fn the_places_of_a_lane_go_with_it_and_with_the_last_who_holds_one() {
+        let places = places(PurchasesLimits::default());
+        let lane = places.for_lane();
+        let place = lane.take().unwrap();
+        drop(lane);
+        assert!(places.lock().lane_places > 0);
+        drop(place);
+        assert_eq!(places.lock().lane_places, 0);
+        assert!(!places.are_taken());
+    }
+
+    #[test]
+    fn while_all_lanes_are_full_some_are_looked_at() {
+        // A lane may have all places but its server more: as when the lane is known to be slow.
+        let places = places(PurchasesLimits::default());
+        let lane = places.for_lane();
+        let _place = lane.take().unwrap();
+        places.lock().lane_places = 1;
+        let looked_at = (0..10 * LOOKED_AT).filter(|_| !places.are_taken()).count();
+        assert_eq!(looked_at, 10);
+        places.lock().lane_places = lane.lock().places();
+    }
+}

@@ -1,0 +1,101 @@
+//! Transactions that nobody will commit any more, and that may still be open in the database: their statements or their commit
+//! got no answer, or their server was killed. Until such a one is over, nobody can sell its products, on no server; MongoDB
+//! itself waits for a minute and more.
+
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use mongodb::ClientSession;
+use mongodb::bson::{Document, doc};
+use mongodb::error::Error as DatabaseError;
+use mongodb::options::ReadConcern;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::store::Store;
+
+/// How long is waited for the database's word that the transaction is over.
+const PATIENCE_MS_MAX: u64 = 500;
+/// The pause before the database is asked again.
+const RETRY_PAUSE_MS: u64 = 250;
+/// The pause before the database is asked once more after it has answered.
+const SECOND_PAUSE_MS: u64 = 1_000;
+/// How long it is tried: by then MongoDB has ended the transaction itself (`transactionLifetimeLimitSeconds`).
+const TRIED_SECONDS_MAX: u64 = 90;
+
+/// Ends whatever transaction of `session` is open, and goes on with it in a task of its own while the database is away. After
+/// a commit that got no answer, it is the commit's last chance: what became of it is certain afterwards.
+///
+/// The driver's own abort will not do: it keeps to itself whether it got an answer.
+pub async fn end(store: &Store, session: ClientSession) {
+    let (over, is_over) = oneshot::channel();
+    store.spawn(end_twice(store.clone(), session, over));
+    if timeout(Duration::from_millis(PATIENCE_MS_MAX), is_over).await.is_err() {
+        tracing::warn!("a transaction may still be open; the database is asked to end it until it answers");
+    }
+}
+
+/// Ends the transactions that any server of this application has left alone for longer than `idle_max`, after which they can
+/// hardly come to anything: those of servers that were killed, or that stand still. Should one of those go on, its commit
+/// fails, as it would after MongoDB's own minute.
+pub async fn end_all(store: &Store, idle_max: Duration) {
+    let idle_microseconds = i64::try_from(idle_max.as_micros()).unwrap_or(i64::MAX);
+    let abandoned = doc! {
+        "type": "idleSession",
+        "appName": &*store.application,
+        "transaction.timeInactiveMicros": { "$gt": idle_microseconds },
+    };
+    let sessions = [doc! { "$currentOp": { "idleSessions": true } }, doc! { "$match": abandoned }];
+    let admin = store.client.database("admin");
+    // What is going on has no other read concern.
+    let look = admin.aggregate(sessions).read_concern(ReadConcern::local());
+    let found = store.read_sale(async { look.await?.try_collect::<Vec<_>>().await }).await;
+    let sessions: Vec<_> = found
+        .iter()
+        .flatten()
+        .filter_map(|session| Some(doc! { "id": session.get_document("lsid").ok()?.get("id")?.clone() }))
+        .collect();
+    if sessions.is_empty() {
+        return;
+    }
+    tracing::warn!("{} transactions of servers that are gone are ended", sessions.len());
+    if let Err(error) = kill(store, sessions).await {
+        tracing::warn!("they could not be ended: {error}");
+    }
+}
+
+/// Twice, since a statement that the database had not read by the first time would begin the transaction afterwards. The
+/// session is held until then: another transaction of it would be ended too.
+async fn end_twice(store: Store, mut session: ClientSession, over: oneshot::Sender<()>) {
+    let deadline = Instant::now() + Duration::from_secs(TRIED_SECONDS_MAX);
+    let mut is_over = end_once(&store, &session, deadline).await;
+    if is_over {
+        // Nobody may be waiting for it any more.
+        let _ = over.send(());
+        sleep(Duration::from_millis(SECOND_PAUSE_MS)).await;
+        is_over = end_once(&store, &session, deadline).await;
+        // The driver still counts it as open, unless its commit was sent.
+        let patience = Duration::from_millis(PATIENCE_MS_MAX);
+        is_over = is_over && timeout(patience, session.abort_transaction()).await.is_ok();
+    }
+    match is_over {
+        true => store.sale_sessions.give_back(session),
+        false => store.sale_sessions.retire(session),
+    }
+}
+
+async fn end_once(store: &Store, session: &ClientSession, deadline: Instant) -> bool {
+    while let Err(error) = kill(store, vec![session.id().clone()]).await {
+        tracing::debug!("a transaction could not be ended: {error}");
+        if Instant::now() >= deadline {
+            return false;
+        }
+        sleep(Duration::from_millis(RETRY_PAUSE_MS)).await;
+    }
+    true
+}
+
+/// Has the database end what these sessions have open.
+async fn kill(store: &Store, sessions: Vec<Document>) -> Result<(), DatabaseError> {
+    store.client.database("admin").run_command(doc! { "killSessions": sessions }).await.map(drop)
+}

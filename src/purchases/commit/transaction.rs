@@ -1,0 +1,314 @@
+//! The transaction: one for the changes of one product or many. Of each product either all purchases and the smaller
+//! stock are there, or nothing.
+
+use std::collections::HashMap;
+use std::mem;
+use std::time::Duration;
+
+use mongodb::ClientSession;
+use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
+use mongodb::error::Error as DatabaseError;
+use mongodb::options::{Hint, ReadConcern, ReturnDocument};
+use tokio::time::{Instant, timeout};
+
+use super::abandoned_transactions;
+use super::change::{Change, CommitOutcome, PendingChange};
+use crate::model::id::Id;
+use crate::purchases::sale_state::SaleState;
+use crate::purchases::settle::Window;
+use crate::store::connect::durable;
+use crate::store::{Store, failure, schema};
+
+/// The pause between two tries of the same commit.
+const COMMIT_RETRY_MS: u64 = 50;
+/// How long an abort is waited for before the transaction counts as one that may stay open.
+const ABORT_MS_MAX: u64 = 500;
+
+/// Runs one transaction for the whole group and tells each lane what became of its change. Gives back those with whom it
+/// failed because of one of them: nothing of them has happened, and alone each would learn whether it was the one.
+pub async fn transact(store: &Store, mut group: Vec<PendingChange>) -> Vec<PendingChange> {
+    let mut session = match begin(store).await {
+        Ok(session) => session,
+        Err(error) => {
+            tell_all(group, || CommitOutcome::Failed(Some(error.clone())));
+            return Vec::new();
+        }
+    };
+    let states = match prepare(store, &mut session, &mut group).await {
+        Ok(states) => states,
+        Err(error) => {
+            match failure::is_unavailable(&error) {
+                true => abandoned_transactions::end(store, session).await,
+                false => abort(store, session).await,
+            }
+            return nothing_happened(group, &error);
+        }
+    };
+    let mut sold = Vec::with_capacity(group.len());
+    for (pending, state) in group.into_iter().zip(states) {
+        match state {
+            Some(state) => sold.push((pending, state)),
+            None => pending.tell(CommitOutcome::Stale),
+        }
+    }
+    if !sold.is_empty() && sold.iter().all(|(pending, _)| pending.begin_commit()) {
+        finish(store, session, sold).await;
+    } else {
+        abort(store, session).await;
+        // A lane that gave up does not hear it any more; the others settle again.
+        tell_all(sold.into_iter().map(|(pending, _)| pending), || CommitOutcome::Stale);
+    }
+    Vec::new()
+}
+
+fn tell_all(group: impl IntoIterator<Item = PendingChange>, outcome: impl Fn() -> CommitOutcome) {
+    for pending in group {
+        pending.tell(outcome());
+    }
+}
+
+fn nothing_happened(group: Vec<PendingChange>, error: &DatabaseError) -> Vec<PendingChange> {
+    if group.len() > 1 && !failure::is_unavailable(error) {
+        tracing::debug!("a transaction of {} products is run again in halves: {error}", group.len());
+        return group;
+    }
+    tell_all(group, || {
+        if failure::is_duplicate_key(error) {
+            CommitOutcome::Duplicate
+        } else if failure::is_transient(error) {
+            CommitOutcome::Transient(error.clone())
+        } else {
+            CommitOutcome::Failed(Some(error.clone()))
+        }
+    });
+    Vec::new()
+}
+
+/// Begins a transaction: on a snapshot, and durable on a majority once it is committed. Once it is over, its session goes back
+/// to `Store::sale_sessions`.
+///
+/// # Errors
+/// The driver's.
+pub async fn begin(store: &Store) -> Result<ClientSession, DatabaseError> {
+    let mut session = store.sale_sessions.take().await?;
+    // The settings of collections are ignored inside a transaction: they have to be its own.
+    session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable()).await?;
+    Ok(session)
+}
+
+/// Ends a transaction whose statements were all answered: an error has ended it already.
+async fn abort(store: &Store, mut session: ClientSession) {
+    let patience = Duration::from_millis(ABORT_MS_MAX);
+    match timeout(patience, session.abort_transaction()).await {
+        Ok(_) => store.sale_sessions.give_back(session),
+        Err(_) => abandoned_transactions::end(store, session).await,
+    }
+}
+
+/// Takes the units from the stocks and inserts the purchases. The products after it; none for one that was not as its
+/// settlement knew it, of which nothing is changed.
+async fn prepare(
+    store: &Store,
+    session: &mut ClientSession,
+    group: &mut [PendingChange],
+) -> Result<Vec<Option<SaleState>>, DatabaseError> {
+    let states = match group {
+        // One round trip less, for what is most frequent.
+        [alone] => vec![take_from_one(store, session, &alone.change).await?],
+        _ => take_from_many(store, session, group).await?,
+    };
+    let mut purchases = Vec::new();
+    for (pending, state) in group.iter_mut().zip(&states) {
+        if let Some(state) = state {
+            pending.change.date(state);
+            purchases.extend(&pending.change.purchases);
+        }
+    }
+    if !purchases.is_empty() {
+        store.purchases.insert_many(purchases).session(session).await?;
+    }
+    Ok(states)
+}
+
+/// Takes the units of one change from its product. The product after it; none if it was not as the settlement knew it, or
+/// is not for sale: then the transaction is to be aborted, as the units may be taken in it.
+///
+/// # Errors
+/// The driver's.
+pub async fn take_from_one(
+    store: &Store,
+    session: &mut ClientSession,
+    change: &Change,
+) -> Result<Option<SaleState>, DatabaseError> {
+    // The version alone implies the stock; it is asked for all the same, so that no mistake in here can oversell.
+    let as_settled = doc! {
+        "_id": change.product_id,
+        "version": change.state.version,
+        "stock": { "$gte": change.units },
+        "$expr": is_open(),
+    };
+    let mut taking = taking(store, change.units, change.count());
+    taking.insert("$currentDate", doc! { "updatedAt": true });
+    let state = store
+        .products
+        .clone_with_type::<SaleState>()
+        .find_one_and_update(as_settled, taking)
+        .hint(Hint::Keys(by_id()))
+        .projection(SaleState::projection())
+        .return_document(ReturnDocument::After)
+        .session(&mut *session)
+        .await?;
+    // `$currentDate` is when the update was applied, `$$NOW` when it was sent: in between, the sale may have ended.
+    let Some(mut state) = state.filter(|state| state.window(state.updated_at) == Window::Open) else {
+        return Ok(None);
+    };
+    let before = change.state.updated_at;
+    if state.updated_at < before {
+        // The clock was put back. Purchases take their time from here, and theirs does not go back.
+        let unchanged = store
+            .products
+            .update_one(doc! { "_id": change.product_id }, doc! { "$max": { "updatedAt": before } });
+        unchanged.session(session).await?;
+        state.updated_at = before;
+    }
+    Ok(Some(state))
+}
+
+/// The same for many products in two round trips. An update of many tells how many it found, not which: so they are
+/// read first, in the same snapshot. Whoever changes one of them after that makes the update fail as a whole.
+async fn take_from_many(
+    store: &Store,
+    session: &mut ClientSession,
+    group: &[PendingChange],
+) -> Result<Vec<Option<SaleState>>, DatabaseError> {
+    let Snapshot { now, stocks } = read(store, session, group).await?;
+    let mut alike: HashMap<(i64, i64), Vec<Id>> = HashMap::new();
+    let mut after = Vec::with_capacity(group.len());
+    for PendingChange { change, .. } in group {
+        let is_as_settled =
+            stocks.get(&change.product_id) == Some(&(change.state.version, change.state.stock));
+        if is_as_settled {
+            alike.entry((change.units, change.count())).or_default().push(change.product_id);
+        }
+        after.push(is_as_settled.then(|| change.state_after(now)));
+    }
+    if alike.is_empty() {
+        return Ok(after);
+    }
+    let expected = alike.values().map(Vec::len).sum::<usize>();
+    let updates: Vec<_> =
+        alike.into_iter().map(|((units, count), ids)| take_alike(store, ids, units, count, now)).collect();
+    let command = doc! { "update": schema::PRODUCTS, "updates": updates };
+    let reply = store.database.run_command(command).session(session).await?;
+    // The errors of single updates are told within the reply.
+    match reply.get_i32("n") {
+        Ok(found) if usize::try_from(found) == Ok(expected) && !reply.contains_key("writeErrors") => {
+            Ok(after)
+        }
+        _ => Err(DatabaseError::custom(format!("{expected} products were to be updated: {reply}"))),
+    }
+}
+
+/// The products of a group as its transaction sees them.
+struct Snapshot {
+    now: DateTime,
+    /// The version of each, and the units left.
+    stocks: HashMap<Id, (i64, i64)>,
+}
+
+/// Reads the version and the stock of those products that are for sale at this moment. The rest follows from the version,
+/// which every change raises.
+async fn read(
+    store: &Store,
+    session: &mut ClientSession,
+    group: &[PendingChange],
+) -> Result<Snapshot, DatabaseError> {
+    let ids: Vec<_> = group.iter().map(|pending| pending.change.product_id).collect();
+    let mut readings = store
+        .products
+        .clone_with_type::<RawDocumentBuf>()
+        .find(doc! { "_id": { "$in": &ids }, "$expr": is_open() })
+        .hint(Hint::Keys(by_id()))
+        .projection(doc! { "version": 1, "stock": 1, "now": "$$NOW" })
+        // All of them at once: a second round trip would hold up the transaction.
+        .batch_size(u32::try_from(ids.len() + 1).unwrap_or(u32::MAX))
+        .session(&mut *session)
+        .await?;
+    let mut snapshot = Snapshot { now: DateTime::MIN, stocks: HashMap::with_capacity(ids.len()) };
+    while let Some(reading) = readings.next(session).await.transpose()? {
+        snapshot.now = reading.get_datetime("now")?;
+        let stock = (reading.get_i64("version")?, reading.get_i64("stock")?);
+        snapshot.stocks.insert(reading.get_object_id("_id")?, stock);
+    }
+    Ok(snapshot)
+}
+
+/// The update of all products of which as much is sold. They are as their settlements knew them; what MongoDB can check
+/// once more for all of them alike, it does, so that no mistake in here can oversell.
+fn take_alike(store: &Store, products: Vec<Id>, units: i64, count: i64, now: DateTime) -> Document {
+    let mut taking = taking(store, units, count);
+    taking.insert("$max", doc! { "updatedAt": now });
+    doc! {
+        "q": {
+            "_id": { "$in": products },
+            "stock": { "$gte": units },
+            // Once more, since the clock has gone on: who was told that the sale is over was told the truth.
+            "$expr": is_open(),
+        },
+        "u": taking,
+        "multi": true,
+        "hint": by_id(),
+    }
+}
+
+/// The index to find a product by: else MongoDB weighs that of the sale's start against it, for each product anew.
+fn by_id() -> Document {
+    doc! { "_id": 1 }
+}
+
+/// Whether the sale is open by the database's clock.
+fn is_open() -> Document {
+    doc! { "$and": [{ "$lte": ["$saleStartTime", "$$NOW"] }, { "$gt": ["$saleEndTime", "$$NOW"] }] }
+}
+
+/// Takes the units, and notes who sold them: a change stream tells only what has changed, so each sale has an id of its own.
+fn taking(store: &Store, units: i64, count: i64) -> Document {
+    doc! {
+        "$inc": { "stock": -units, "sold": units, "purchaseCount": count, "version": 1_i64 },
+        "$set": { "seller": { "server": store.server, "sale": Id::new() } },
+    }
+}
+
+/// Sends the commit, again and again while its outcome is unknown and a lane waits for it.
+async fn finish(store: &Store, mut session: ClientSession, sold: Vec<(PendingChange, SaleState)>) {
+    let deadline = sold.iter().map(|(pending, _)| pending.deadline).max().unwrap_or_else(Instant::now);
+    loop {
+        let Err(error) = session.commit_transaction().await else {
+            store.sale_sessions.give_back(session);
+            for (mut pending, state) in sold {
+                let purchases = mem::take(&mut pending.change.purchases);
+                pending.tell(CommitOutcome::Committed { state, purchases });
+            }
+            return;
+        };
+        let retry_at = Instant::now() + Duration::from_millis(COMMIT_RETRY_MS);
+        let is_over = failure::is_transient(&error);
+        if !is_over {
+            for (pending, _) in &sold {
+                pending.span.in_scope(|| tracing::warn!("a commit got no clear answer: {error}"));
+            }
+        }
+        if is_over || !failure::is_unknown_commit(&error) || retry_at >= deadline {
+            tell_all(sold.into_iter().map(|(pending, _)| pending), || match is_over {
+                true => CommitOutcome::Transient(error.clone()),
+                false => CommitOutcome::Unknown,
+            });
+            match is_over {
+                true => store.sale_sessions.give_back(session),
+                false => abandoned_transactions::end(store, session).await,
+            }
+            return;
+        }
+        tokio::time::sleep_until(retry_at).await;
+    }
+}

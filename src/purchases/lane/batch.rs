@@ -1,0 +1,260 @@
+//! The purchases of one batch while they are being decided: the requests, their keys, and what each client is told.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use mongodb::bson::doc;
+use tokio::time::Instant;
+
+use super::queued::{QueuedPurchase, Receipt};
+use super::sale_view::SaleView;
+use crate::error::{Error, Result};
+use crate::model::id::Id;
+use crate::model::purchase::Purchase;
+use crate::model::text::public_name;
+use crate::purchases::settle::{Outcome, Request, Settlement};
+use crate::store::Store;
+
+/// What a look for the keys of a batch has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyCheck {
+    /// Nothing new.
+    Clean,
+    /// A key was used for another product, or for this one by way of another server: the batch has to be settled again.
+    Found,
+    /// A key was used for this product, and the lane did not know: what it knows is wrong.
+    Contradiction,
+}
+
+/// The purchases of one batch.
+pub struct Batch {
+    /// What is wanted, in order of arrival.
+    pub requests: Vec<Request>,
+    /// When everybody has to be told.
+    pub deadline: Instant,
+    /// Its name in the log.
+    pub id: Id,
+    product_id: Id,
+    waiting: Vec<QueuedPurchase>,
+    /// The requests whose key was looked for.
+    keys_checked: Vec<bool>,
+    /// One of its purchases was there already, so its buyers have to be known.
+    pub has_repeated: bool,
+}
+
+impl Batch {
+    /// A batch of those who wait.
+    pub fn new(product_id: Id, waiting: Vec<QueuedPurchase>, deadline: Instant) -> Self {
+        Self {
+            requests: waiting.iter().map(|waiting| waiting.request.clone()).collect(),
+            deadline,
+            id: Id::new(),
+            product_id,
+            keys_checked: vec![false; waiting.len()],
+            waiting,
+            has_repeated: false,
+        }
+    }
+
+    /// Whether the request at `index` has a key that is not known to be another product's.
+    pub fn has_key(&self, index: usize) -> bool {
+        self.requests[index].key.is_some() && !self.requests[index].key_used_elsewhere
+    }
+
+    /// Looks for the keys of the requests that `wanted` names among all purchases, once for each request until more is sold.
+    ///
+    /// A request that buys needs no look: the unique index on (user, key) refuses its commit.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn check_keys(
+        &mut self,
+        store: &Store,
+        mut view: Option<&mut SaleView>,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<KeyCheck> {
+        let unchecked = |index: &usize| self.has_key(*index) && !self.keys_checked[*index] && wanted(*index);
+        let indexes: Vec<_> = (0..self.requests.len()).filter(unchecked).collect();
+        if indexes.is_empty() {
+            return Ok(KeyCheck::Clean);
+        }
+        let users: Vec<_> = indexes.iter().map(|&index| self.requests[index].user).collect();
+        let keys: Vec<_> = indexes.iter().filter_map(|&index| self.requests[index].key.as_deref()).collect();
+        let query = doc! { "userId": { "$in": users }, "idempotencyKey": { "$in": keys } };
+        let used: Vec<Purchase> =
+            store.read_sale(async { store.purchases.find(query).await?.try_collect().await }).await?;
+        let by_key =
+            |purchase: Purchase| Some(((purchase.user_id, purchase.idempotency_key.clone()?), purchase));
+        let used: HashMap<_, _> = used.into_iter().filter_map(by_key).collect();
+        let mut check = KeyCheck::Clean;
+        for index in indexes {
+            self.keys_checked[index] = true;
+            let request = &mut self.requests[index];
+            let Some(key) = request.key.as_deref() else { continue };
+            match used.get(&(request.user, key.to_owned())) {
+                None => {}
+                Some(purchase) if purchase.product_id != self.product_id => {
+                    request.key_used_elsewhere = true;
+                    check = KeyCheck::Found;
+                }
+                Some(purchase) => {
+                    let Some(known) = view.as_deref_mut() else { continue };
+                    match known.buyers.purchase_with_key(request.user, key) {
+                        Some(_) => {}
+                        None if known.is_behind() => {
+                            known.buyers.record(purchase);
+                            check = KeyCheck::Found;
+                        }
+                        None => return Ok(KeyCheck::Contradiction),
+                    }
+                }
+            }
+        }
+        Ok(check)
+    }
+
+    /// The same once more for all requests, when the unique index says that a key was used meanwhile.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn check_keys_again(&mut self, store: &Store, view: &mut SaleView) -> Result<KeyCheck> {
+        self.forget_key_checks();
+        self.check_keys(store, Some(view), |_| true).await
+    }
+
+    /// More was sold since the keys were looked for, perhaps with one of them.
+    pub fn forget_key_checks(&mut self) {
+        self.keys_checked.fill(false);
+    }
+
+    /// The users who are refused for what they have bought, which may be more than is known.
+    pub fn refused_buyers(&self, settlement: &Settlement) -> Vec<Id> {
+        let is_refused =
+            |outcome: &Outcome| matches!(outcome, Outcome::Refused(refusal) if refusal.depends_on_history());
+        let outcomes = settlement.outcomes.iter().zip(&self.requests);
+        outcomes.filter(|(outcome, _)| is_refused(outcome)).map(|(_, request)| request.user).collect()
+    }
+
+    /// Reads the purchases that this batch repeats.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn read_replayed(
+        &self,
+        store: &Store,
+        settlement: &Settlement,
+    ) -> Result<HashMap<Id, Arc<Purchase>>> {
+        let ids: HashSet<_> = settlement.outcomes.iter().filter_map(replayed).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let query = doc! { "_id": { "$in": ids.into_iter().collect::<Vec<_>>() } };
+        let purchases: Vec<Purchase> =
+            store.read_sale(async { store.purchases.find(query).await?.try_collect().await }).await?;
+        Ok(purchases.into_iter().map(|purchase| (purchase.id, Arc::new(purchase))).collect())
+    }
+
+    /// The documents of all that was bought, by sequence, which is the order of the requests.
+    pub fn purchases(&self, settlement: &Settlement, view: &SaleView) -> Vec<Purchase> {
+        let bought =
+            settlement.outcomes.iter().zip(&self.waiting).filter_map(|(outcome, waiting)| match outcome {
+                Outcome::Bought { sequence, first_unit } => Some((waiting, *sequence, *first_unit)),
+                _ => None,
+            });
+        bought
+            .map(|(waiting, sequence, first_unit)| Purchase {
+                id: waiting.purchase_id,
+                product_id: self.product_id,
+                user_id: waiting.request.user,
+                buyer: public_name(&waiting.name),
+                quantity: waiting.request.quantity,
+                unit_price: view.state.price.clone(),
+                sequence,
+                first_unit,
+                purchased_at: view.state.updated_at,
+                idempotency_key: waiting.request.key.as_deref().map(str::to_owned),
+            })
+            .collect()
+    }
+
+    /// Tells everybody.
+    pub fn reply(self, replies: Vec<Result<Receipt>>) {
+        for (waiting, reply) in self.waiting.into_iter().zip(replies) {
+            waiting.reply(reply, Some(self.id));
+        }
+    }
+
+    /// The same for everybody.
+    pub fn all(&self, error: &Error) -> Vec<Result<Receipt>> {
+        self.waiting.iter().map(|_| Err(error.clone())).collect()
+    }
+
+    /// What everybody is told when there is no such product.
+    pub fn replies_without_product(&self) -> Vec<Result<Receipt>> {
+        let reply = |request: &Request| match request.key_used_elsewhere {
+            true => Err(Error::IdempotencyKeyReused),
+            false => Err(Error::ProductNotFound),
+        };
+        self.requests.iter().map(reply).collect()
+    }
+
+    /// What everybody is told once the settlement holds. `purchases` are those that it made, by sequence.
+    pub fn replies(
+        &self,
+        settlement: &Settlement,
+        view: &SaleView,
+        purchases: &[Arc<Purchase>],
+        replayed: &HashMap<Id, Arc<Purchase>>,
+    ) -> Vec<Result<Receipt>> {
+        let mut replies: Vec<Result<Receipt>> = Vec::with_capacity(settlement.outcomes.len());
+        let mut made = purchases.iter();
+        for outcome in &settlement.outcomes {
+            let reply = match outcome {
+                Outcome::Bought { .. } => {
+                    let purchase = made.next().cloned().ok_or(Error::Internal);
+                    purchase.map(|purchase| Receipt { purchase, replayed: false })
+                }
+                Outcome::Replayed(id) => replay(*id, replayed),
+                Outcome::ReplayedInBatch(index) => {
+                    replies[*index].clone().map(|receipt| Receipt { replayed: true, ..receipt })
+                }
+                Outcome::Refused(refusal) => Err(view.error_of(*refusal)),
+            };
+            replies.push(reply);
+        }
+        replies
+    }
+
+    /// What everybody is told when the commit got no answer: only what was committed before is certain.
+    pub fn replies_in_doubt(
+        &self,
+        settlement: &Settlement,
+        replayed: &HashMap<Id, Arc<Purchase>>,
+    ) -> Vec<Result<Receipt>> {
+        let reply = |(outcome, waiting): (&Outcome, &QueuedPurchase)| match outcome {
+            Outcome::Bought { .. } => Err(Error::OutcomeUnknown { purchase_id: Some(waiting.purchase_id) }),
+            Outcome::ReplayedInBatch(index) => {
+                Err(Error::OutcomeUnknown { purchase_id: Some(self.waiting[*index].purchase_id) })
+            }
+            Outcome::Replayed(id) => replay(*id, replayed),
+            Outcome::Refused(_) => Err(Error::DatabaseUnavailable),
+        };
+        settlement.outcomes.iter().zip(&self.waiting).map(reply).collect()
+    }
+}
+
+fn replayed(outcome: &Outcome) -> Option<Id> {
+    match outcome {
+        Outcome::Replayed(id) => Some(*id),
+        _ => None,
+    }
+}
+
+fn replay(id: Id, replayed: &HashMap<Id, Arc<Purchase>>) -> Result<Receipt> {
+    let purchase = replayed.get(&id).cloned().ok_or_else(|| {
+        tracing::error!("purchase {id} is known, but cannot be read");
+        Error::Internal
+    })?;
+    Ok(Receipt { purchase, replayed: true })
+}

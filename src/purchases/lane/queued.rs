@@ -1,0 +1,122 @@
+//! A purchase that waits: the lane's end of it, and its client's. Either may let go first, and exactly one decides.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::{Error, Result};
+use crate::model::id::Id;
+use crate::model::purchase::Purchase;
+use crate::purchases::settle::Request;
+
+/// What a purchase is answered with.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// The purchase.
+    pub purchase: Arc<Purchase>,
+    /// It was made before, by a request with the same key.
+    pub replayed: bool,
+}
+
+/// What the lane tells the client.
+pub struct Reply {
+    /// The purchase, or why there is none.
+    pub result: Result<Receipt>,
+    /// The batch in which it was decided. Its id stands beside the cause in the log.
+    pub batch_id: Option<Id>,
+}
+
+/// The lane's end.
+pub struct QueuedPurchase {
+    /// What is wanted.
+    pub request: Request,
+    /// The buyer's display name.
+    pub name: String,
+    /// What the purchase will be called if it is made.
+    pub purchase_id: Id,
+    /// When it came.
+    pub since: Instant,
+    reply: oneshot::Sender<Reply>,
+    claim: Arc<Claim>,
+}
+
+/// The client's end. Dropping it gives the purchase up, if no lane has taken it yet.
+pub struct PendingReply {
+    purchase_id: Id,
+    reply: oneshot::Receiver<Reply>,
+    claim: Arc<Claim>,
+}
+
+/// Who got hold of the purchase first: the lane, to make it, or its client, to give up.
+#[derive(Default)]
+struct Claim(AtomicBool);
+
+impl Claim {
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// Both ends of a new purchase.
+pub fn pair(request: Request, name: String) -> (QueuedPurchase, PendingReply) {
+    let (sender, receiver) = oneshot::channel();
+    let claim = Arc::new(Claim::default());
+    let purchase_id = Id::new();
+    (
+        QueuedPurchase {
+            request,
+            name,
+            purchase_id,
+            since: Instant::now(),
+            reply: sender,
+            claim: claim.clone(),
+        },
+        PendingReply { purchase_id, reply: receiver, claim },
+    )
+}
+
+impl QueuedPurchase {
+    /// Takes the purchase out of its client's hands. False when the client has given up: then nothing may happen.
+    pub fn take(&self) -> bool {
+        self.claim.take()
+    }
+
+    /// Tells the client. One that has hung up since finds the purchase among its own.
+    pub fn reply(self, result: Result<Receipt>, batch_id: Option<Id>) {
+        drop(self.reply.send(Reply { result, batch_id }));
+    }
+}
+
+impl PendingReply {
+    /// Waits for the reply. From `deadline` on the purchase is given up, unless a lane has taken it: then it replies
+    /// within the time of a batch.
+    ///
+    /// # Errors
+    /// The lane's; `overloaded` when no lane took it in time.
+    pub async fn reply(mut self, deadline: Instant) -> Reply {
+        let undecided = |error| Reply { result: Err(error), batch_id: None };
+        let reply = match timeout_at(deadline, &mut self.reply).await {
+            Ok(reply) => reply,
+            Err(_) if self.claim.take() => {
+                return undecided(Error::Overloaded {
+                    detail: "The purchase waited too long; nothing was bought.",
+                });
+            }
+            Err(_) => (&mut self.reply).await,
+        };
+        match reply {
+            Ok(reply) => reply,
+            // The lane has panicked: before it took this purchase, or after, perhaps in the middle of a commit.
+            Err(_) if self.claim.take() => undecided(Error::Internal),
+            Err(_) => undecided(Error::OutcomeUnknown { purchase_id: Some(self.purchase_id) }),
+        }
+    }
+}
+
+impl Drop for PendingReply {
+    fn drop(&mut self) {
+        self.claim.take();
+    }
+}

@@ -1,0 +1,45 @@
+//! The gate before the lanes: refuses from memory what cannot be had, so that a crowd that comes too early or too late
+//! costs next to nothing.
+//!
+//! It never admits anything: that is decided by the commit. It may refuse wrongly for as long as the change stream takes to
+//! tell of another server's restock or new sale times, some milliseconds; and only under a crowd, since the first refusals,
+//! and a few each second, go to the lane all the same (`Entry::refusals`), which asks the database.
+//!
+//! A request with a key always goes to the lane: it may repeat a purchase, which stays made.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::model::id::Id;
+use crate::model::timestamp::Timestamp;
+use crate::products::catalogue::Catalogue;
+
+/// Before its start a sale is refused from memory; in the last moments, in milliseconds, the lane decides by the
+/// database's clock.
+const START_MARGIN_MS: i64 = 1_000;
+
+/// Refuses a purchase that memory knows to be impossible at `now`, a moment that the database's clock has passed.
+///
+/// # Errors
+/// `sale_not_started`, `sale_ended`, `sold_out`.
+pub fn check(catalogue: &Arc<Catalogue>, product_id: Id, now: Timestamp) -> Result<()> {
+    let entry = catalogue.cache().find(product_id);
+    let Some(entry) = entry.filter(|entry| entry.is_read()) else {
+        catalogue.refresh(product_id);
+        return Ok(());
+    };
+    // None while another server's change is on its way here.
+    let Some(product) = entry.current() else { return Ok(()) };
+    let start = Timestamp::from(product.sale_start_time);
+    let end = Timestamp::from(product.sale_end_time);
+    let refusal = if now.milliseconds() + START_MARGIN_MS < start.milliseconds() {
+        Error::SaleNotStarted { sale_start_time: start, retry_after_seconds: now.seconds_until(start) }
+    } else if now >= end {
+        Error::SaleEnded { sale_end_time: end }
+    } else if product.stock == 0 && now >= start {
+        Error::SoldOut
+    } else {
+        return Ok(());
+    };
+    if entry.refusals.take() { Ok(()) } else { Err(refusal) }
+}

@@ -1,0 +1,116 @@
+//! The part of a product that decides purchases.
+
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use serde::Deserialize;
+
+use super::settle::Window;
+use crate::error::Result;
+use crate::model::id::Id;
+use crate::model::money::Money;
+use crate::model::product::Product;
+use crate::products::cache::StockChange;
+use crate::store::Store;
+
+/// The part of a product that decides purchases.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SaleState {
+    /// Units left.
+    pub stock: i64,
+    /// The last sequence number that was given.
+    pub purchase_count: i64,
+    /// Units that one buyer may have.
+    pub purchase_limit: i64,
+    /// What one unit costs.
+    pub price: Money,
+    /// The first moment of the sale.
+    pub sale_start_time: DateTime,
+    /// The first moment after the sale.
+    pub sale_end_time: DateTime,
+    /// Counts every change of the product.
+    pub version: i64,
+    /// When it last changed.
+    pub updated_at: DateTime,
+}
+
+impl SaleState {
+    /// What they are called in the product.
+    const FIELDS: [&str; 8] = [
+        "stock",
+        "purchaseCount",
+        "purchaseLimit",
+        "price",
+        "saleStartTime",
+        "saleEndTime",
+        "version",
+        "updatedAt",
+    ];
+
+    /// The part of a product in memory.
+    pub fn of(product: &Product) -> Self {
+        Self {
+            stock: product.stock,
+            purchase_count: product.purchase_count,
+            purchase_limit: product.purchase_limit,
+            price: product.price.clone(),
+            sale_start_time: product.sale_start_time,
+            sale_end_time: product.sale_end_time,
+            version: product.version,
+            updated_at: product.updated_at,
+        }
+    }
+
+    /// The fields to read.
+    pub fn projection() -> Document {
+        let mut fields = doc! { "_id": 0 };
+        fields.extend(Self::FIELDS.map(|field| (field.to_owned(), Bson::Int32(1))));
+        fields
+    }
+
+    /// What a purchase has changed, for the products in memory.
+    pub fn stock_change(&self, seller: Id) -> StockChange {
+        StockChange {
+            version: self.version,
+            stock: self.stock,
+            total_stock: None,
+            purchase_count: Some(self.purchase_count),
+            updated_at: Some(self.updated_at),
+            seller: Some(seller),
+        }
+    }
+
+    /// Where `now`, a moment of the database's clock, stands in the sale.
+    pub fn window(&self, now: DateTime) -> Window {
+        if now < self.sale_start_time {
+            Window::NotStarted
+        } else if now < self.sale_end_time {
+            Window::Open
+        } else {
+            Window::Ended
+        }
+    }
+}
+
+/// A reading of the product, and the database's clock at that moment.
+#[derive(Debug, Deserialize)]
+pub struct SaleReading {
+    /// The product.
+    pub state: SaleState,
+    /// The database's clock.
+    pub now: DateTime,
+}
+
+/// Reads the product. None when there is no such product.
+///
+/// # Errors
+/// Those of a read.
+pub async fn read_sale(store: &Store, product_id: Id) -> Result<Option<SaleReading>> {
+    // Computed by a `find`, which costs MongoDB less than an aggregation of one document.
+    let state: Document = SaleState::FIELDS
+        .map(|field| (field.to_owned(), Bson::String(format!("${field}"))))
+        .into_iter()
+        .collect();
+    let reading = doc! { "_id": 0, "state": state, "now": "$$NOW" };
+    let products = store.products.clone_with_type::<SaleReading>();
+    store.read_sale(async { products.find_one(doc! { "_id": product_id }).projection(reading).await }).await
+}

@@ -1,0 +1,52 @@
+//! A purchase as its buyer sees it.
+
+use serde::Serialize;
+
+use crate::model::money::Money;
+use crate::model::purchase::Purchase;
+use crate::model::timestamp::Timestamp;
+
+/// A purchase as the API shows it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Purchase)]
+pub struct PurchaseView {
+    /// 24 hexadecimal digits.
+    #[schema(example = "65f1c0ffee65f1c0ffee65f3")]
+    pub id: String,
+    /// What was bought.
+    #[schema(example = "65f1c0ffee65f1c0ffee65f1")]
+    pub product_id: String,
+    /// Who bought it.
+    #[schema(example = "65f1c0ffee65f1c0ffee65f2")]
+    pub user_id: String,
+    /// Units.
+    #[schema(minimum = 1, maximum = 1000, example = 1)]
+    pub quantity: i64,
+    /// What one unit cost.
+    pub unit_price: Money,
+    /// What all units cost.
+    pub total: Money,
+    /// The number of this purchase among the product's: 1, 2, 3 ... in commit order without gaps.
+    #[schema(minimum = 1, example = 17)]
+    pub sequence: i64,
+    /// The database's clock; never decreases along `sequence`.
+    pub purchased_at: Timestamp,
+}
+
+impl From<&Purchase> for PurchaseView {
+    fn from(purchase: &Purchase) -> Self {
+        // At most 10^12 times 1,000: far from the end of an i64.
+        let total = purchase.unit_price.amount * purchase.quantity;
+        Self {
+            id: purchase.id.to_hex(),
+            product_id: purchase.product_id.to_hex(),
+            user_id: purchase.user_id.to_hex(),
+            quantity: purchase.quantity,
+            unit_price: purchase.unit_price.clone(),
+            total: Money { amount: total, currency: purchase.unit_price.currency.clone() },
+            sequence: purchase.sequence,
+            purchased_at: purchase.purchased_at.into(),
+        }
+    }
+}

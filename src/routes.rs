@@ -1,0 +1,128 @@
+//! The HTTP API: the one list of routes, and what stands around all of them. One file a resource.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::response::Response;
+use futures_util::future::Either;
+use hyper::body::Incoming;
+use tower::util::option_layer;
+use tower::{Layer, Service, service_fn};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
+
+use self::purchases::PURCHASE_PATH;
+use self::state::AppState;
+use crate::config::CorsOrigins;
+use crate::error::Error;
+use crate::http::{discard, request_id};
+
+pub mod auth;
+pub mod events;
+pub mod extract;
+pub mod leaderboard;
+pub mod live;
+pub mod metrics;
+pub mod openapi;
+pub mod products;
+pub mod purchases;
+pub mod state;
+pub mod status;
+pub mod storefront;
+
+/// The whole application as one service: the routes, and what stands around all of them. The layers are plain functions
+/// rather than layers of the router, which would box and clone each of them for every request.
+pub fn service(
+    app: AppState,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+    let routes = quick_routes(app.clone());
+    let cors = cors(&app.cors_origins);
+    let discarding = {
+        let limits = app.limits.http;
+        service_fn(move |request| discard::layer(limits, request, routes.clone()))
+    };
+    let with_cors = option_layer(cors).layer(discarding.clone());
+    let inner = service_fn(move |request: Request<Incoming>| {
+        // The CORS layer takes every OPTIONS for a browser's question; without it, it is a method like any other.
+        let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        match request.method() != Method::OPTIONS || asks {
+            true => Either::Left(with_cors.clone().call(request)),
+            false => Either::Right(discarding.clone().call(request)),
+        }
+    });
+    let answers = app.metrics.answers.clone();
+    service_fn(move |request| request_id::layer(answers.clone(), request, inner.clone()))
+}
+
+/// All routes, and the one that a crowd takes before all others: the router would look for it among them, and box it three
+/// times.
+fn quick_routes(
+    app: AppState,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
+    let purchase = purchases::purchase_service(app.clone());
+    let routes = routes(app);
+    service_fn(move |request: Request| {
+        let is_purchase = request.method() == Method::POST && request.uri().path() == PURCHASE_PATH;
+        match is_purchase {
+            true => Either::Left(purchase.clone().call(request)),
+            false => Either::Right(routes.clone().call(request)),
+        }
+    })
+}
+
+fn routes(app: AppState) -> Router {
+    let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
+        .merge(auth::router())
+        .merge(products::router())
+        .merge(purchases::router())
+        .merge(leaderboard::router())
+        .merge(events::router())
+        .merge(status::router())
+        .merge(metrics::router())
+        .split_for_parts();
+    routes
+        .merge(live::router())
+        .merge(openapi::router(document))
+        .merge(storefront::router())
+        .fallback(|| async { Error::NO_ROUTE })
+        .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
+        .with_state(app)
+}
+
+/// None when no page of another origin may call: then there is nothing to tell a browser.
+fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
+    let own = |name: &'static str| HeaderName::from_static(name);
+    let origins = match origins {
+        CorsOrigins::List(origins) if origins.is_empty() => return None,
+        CorsOrigins::Any => AllowOrigin::any(),
+        CorsOrigins::List(origins) => {
+            AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+        }
+    };
+    let cors = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            own("idempotency-key"),
+            own("last-event-id"),
+            own("x-request-id"),
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
+            header::ALLOW,
+            own("idempotent-replayed"),
+            own("x-request-id"),
+        ])
+        .max_age(std::time::Duration::from_secs(600));
+    Some(cors)
+}

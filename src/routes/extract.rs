@@ -1,0 +1,54 @@
+//! Extractors: who asks.
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use tracing::Span;
+
+use super::state::AppState;
+use crate::accounts::current_user::CurrentUser;
+use crate::error::{Error, Result};
+use crate::model::id::Id;
+use crate::model::user::Role;
+
+/// Shows that an admin asks. Refuses others with `forbidden`.
+#[derive(Debug, Clone, Copy)]
+pub struct Admin {
+    /// The admin's user id.
+    pub id: Id,
+}
+
+/// Refuses with `unauthenticated` or `token_expired`.
+impl FromRequestParts<AppState> for CurrentUser {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self> {
+        let refused = |detail| Error::Unauthenticated { detail, has_token: false };
+        const ADVICE: &str = "Send `Authorization: Bearer` and a token.";
+        let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+        let value = values.next().ok_or(refused(ADVICE))?;
+        if values.next().is_some() {
+            return Err(refused("Send one Authorization header, not several."));
+        }
+        let token = value.to_str().ok().and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        let token = token.ok_or(refused(ADVICE))?;
+        let user = app.known_tokens.verify(&app.tokens, token)?;
+        Span::current().record("user_id", tracing::field::display(user.id));
+        Ok(user)
+    }
+}
+
+impl FromRequestParts<AppState> for Admin {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self> {
+        let user = CurrentUser::from_request_parts(parts, app).await?;
+        match user.role {
+            Role::Admin => Ok(Self { id: user.id }),
+            Role::Customer => Err(Error::FORBIDDEN),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! `GET /live`: the events of many products over one WebSocket. The messages both ways are described in
+//! `docs/asyncapi.yaml`.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message as Frame, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use axum::routing::get;
+use futures_util::future::{pending, select_all};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+use self::request::SocketRequest;
+use super::state::AppState;
+use crate::config::CorsOrigins;
+use crate::error::{Error, Result};
+use crate::http::peer::{ConnectionPermit, PeerAddress};
+use crate::live::message::Message;
+use crate::live::room::End;
+use crate::live::subscription::{Next, Subscription};
+use crate::live::watchers::WatcherPermit;
+use crate::model::id::Id;
+use crate::store::token_bucket::TokenBucket;
+
+mod request;
+
+/// The buffer that each socket reads into, in bytes: what clients send is small.
+const READ_BUFFER_BYTES: usize = 2 * 1024;
+/// What is written goes out at once, so nothing is gathered; a message that is being sent has to fit.
+const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// A message that is too large is read all the same up to so many times what is allowed: what is left unread resets the
+/// connection, perhaps before its client has read why.
+const MESSAGE_READ_FACTOR: usize = 8;
+/// How long the answer to a close is waited for, in milliseconds.
+const CLOSE_MS_MAX: u64 = 1_000;
+
+/// The routes of this file. They are no part of the OpenAPI document, which has no words for WebSocket messages.
+pub fn router() -> Router<AppState> {
+    Router::new().route("/live", get(live))
+}
+
+async fn live(
+    State(app): State<AppState>,
+    Extension(address): Extension<PeerAddress>,
+    connection: Option<Extension<ConnectionPermit>>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response> {
+    let upgrade = upgrade.map_err(|_| Error::invalid("Upgrade", "must be websocket, version 13"))?;
+    check_origin(&headers, &app.cors_origins)?;
+    app.check_open()?;
+    let permit = app.watchers.enter(address)?;
+    let message_bytes_max = app.limits.live.socket_message_bytes_max * MESSAGE_READ_FACTOR;
+    let upgrade = upgrade
+        .max_message_size(message_bytes_max)
+        .max_frame_size(message_bytes_max)
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
+    Ok(upgrade.on_upgrade(move |socket| {
+        let task = Socket::new(app.clone(), socket, permit).run();
+        app.rooms.track(async move {
+            task.await;
+            drop(connection);
+        })
+    }))
+}
+
+/// A page of another origin may only connect if it is on the list. Other clients than browsers send no origin.
+fn check_origin(headers: &HeaderMap, allowed: &CorsOrigins) -> Result<()> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().unwrap_or_default();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_own = origin.split_once("://").is_some_and(|(_, authority)| authority == host);
+    let is_allowed = match allowed {
+        CorsOrigins::Any => true,
+        CorsOrigins::List(origins) => origins.iter().any(|allowed| allowed == origin),
+    };
+    if is_own || is_allowed { Ok(()) } else { Err(Error::FOREIGN_ORIGIN) }
+}
+
+/// One client.
+struct Socket {
+    app: AppState,
+    socket: WebSocket,
+    subscriptions: Vec<Subscription>,
+    /// Counts what was told, so that each subscription is first in turn.
+    told: usize,
+    message_bucket: TokenBucket,
+    send_max: Duration,
+    _permit: WatcherPermit,
+}
+
+/// How the connection ends.
+enum Close {
+    /// It is gone.
+    Gone,
+    /// The client closes it, and gets its close back (RFC 6455, 5.5.1).
+    Asked,
+    /// With this code and reason, and if it was a message, with what was wrong with it.
+    Because(CloseFrame, Option<Error>),
+}
+
+impl Close {
+    fn because(code: u16, reason: impl Into<Utf8Bytes>) -> Self {
+        Self::Because(CloseFrame { code, reason: reason.into() }, None)
+    }
+
+    fn bad_message(code: u16, reason: &'static str, error: Error) -> Self {
+        Self::Because(CloseFrame { code, reason: reason.into() }, Some(error))
+    }
+}
+
+impl Socket {
+    fn new(app: AppState, socket: WebSocket, permit: WatcherPermit) -> Self {
+        let limits = &app.limits.live;
+        Self {
+            message_bucket: TokenBucket::new(limits.socket_messages_burst, limits.socket_messages_per_second),
+            send_max: Duration::from_millis(limits.socket_send_ms_max),
+            subscriptions: Vec::new(),
+            told: 0,
+            _permit: permit,
+            socket,
+            app,
+        }
+    }
+
+    async fn run(mut self) {
+        let app = self.app.clone();
+        let close = tokio::select! {
+            close = self.serve() => Some(close),
+            () = app.closing() => None,
+        };
+        match close.unwrap_or_else(|| self.goodbye()) {
+            Close::Gone => return,
+            Close::Asked => {}
+            Close::Because(frame, error) => {
+                // It may be gone, or too slow: then it learns nothing.
+                if let Some(error) = error {
+                    drop(self.error(&error, None).await);
+                }
+                drop(timeout(self.send_max, self.socket.send(Frame::Close(Some(frame)))).await);
+            }
+        }
+        // Sends what is still to be sent. And what the client has still on the way would reset the connection, perhaps before
+        // it has read why.
+        let answer = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+        drop(timeout(Duration::from_millis(CLOSE_MS_MAX), answer).await);
+    }
+
+    async fn serve(&mut self) -> Close {
+        let app = self.app.clone();
+        let keepalive = Duration::from_millis(app.limits.live.keepalive_ms);
+        let mut pings = interval_at(Instant::now() + keepalive, keepalive);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                frame = self.socket.recv() => match frame {
+                    Some(Ok(frame)) => self.receive(frame).await,
+                    Some(Err(error)) => Err(self.unreadable(error)),
+                    None => Err(Close::Gone),
+                },
+                (next, index) = next(&mut self.subscriptions, self.told) => self.tell(next, index).await,
+                _ = pings.tick() => self.send([Frame::Ping(axum::body::Bytes::new())]).await,
+            };
+            if let Err(close) = step {
+                return close;
+            }
+        }
+    }
+
+    async fn receive(&mut self, frame: Frame) -> Result<(), Close> {
+        let bytes = match &frame {
+            Frame::Text(text) => text.len(),
+            Frame::Binary(data) => data.len(),
+            Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) => 0,
+        };
+        if bytes > self.app.limits.live.socket_message_bytes_max {
+            return Err(self.too_large());
+        }
+        let text = match frame {
+            Frame::Text(text) => text,
+            Frame::Ping(_) | Frame::Pong(_) => return self.count_message().await,
+            Frame::Binary(_) => {
+                self.count_message().await?;
+                return self.error(&Error::invalid("message", "must be text"), None).await;
+            }
+            Frame::Close(_) => return Err(Close::Asked),
+        };
+        self.count_message().await?;
+        let request = match SocketRequest::parse(&text, self.app.limits.live.socket_subscriptions_max) {
+            Ok(request) => request,
+            Err(error) => return self.error(&error, None).await,
+        };
+        self.subscriptions.retain(|subscription| !request.unsubscribe.contains(&subscription.product_id()));
+        for id in request.subscribe.iter().copied() {
+            if let Err(error) = self.subscribe(id, &request).await {
+                self.error(&error, Some(id)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that sends faster than anybody could read is cut off.
+    async fn count_message(&mut self) -> Result<(), Close> {
+        if self.message_bucket.take() {
+            return Ok(());
+        }
+        self.error(&Error::RateLimited { retry_after_seconds: 1 }, None).await?;
+        Err(Close::because(close_code::POLICY, "too many messages"))
+    }
+
+    async fn subscribe(&mut self, id: Id, request: &SocketRequest) -> Result<()> {
+        // Whoever asks again begins again.
+        self.subscriptions.retain(|subscription| subscription.product_id() != id);
+        let subscriptions_max = self.app.limits.live.socket_subscriptions_max;
+        if self.subscriptions.len() >= subscriptions_max {
+            let message = format!("is one product too many: a connection can watch {subscriptions_max}");
+            return Err(Error::invalid("subscribe", message));
+        }
+        let purchases = request.wants_purchases.then_some(request.after);
+        let subscription = self.app.rooms.watch(id, purchases).await?;
+        self.subscriptions.push(subscription);
+        Ok(())
+    }
+
+    async fn tell(&mut self, next: Next, index: usize) -> Result<(), Close> {
+        self.told = self.told.wrapping_add(1);
+        match next {
+            Next::Messages(messages) => {
+                let frames: Vec<_> = messages.iter().map(|outgoing| Frame::Text(outgoing.text())).collect();
+                self.send(frames).await
+            }
+            // Sockets have pings.
+            Next::Keepalive => Ok(()),
+            Next::End(End::Shutdown) => Err(self.goodbye()),
+            Next::End(End::Deleted) => {
+                let id = self.subscriptions.swap_remove(index).product_id();
+                self.error(&Error::ProductNotFound, Some(id)).await
+            }
+        }
+    }
+
+    async fn error(&mut self, error: &Error, about: Option<Id>) -> Result<(), Close> {
+        self.send([Frame::Text(Message::error(error, about))]).await
+    }
+
+    /// A client that does not take what it is sent is cut off.
+    async fn send(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), Close> {
+        let send_max = self.send_max;
+        for frame in frames {
+            match timeout(send_max, self.socket.send(frame)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Close::Gone),
+                Err(_) => return Err(Close::because(close_code::POLICY, "too slow")),
+            }
+        }
+        Ok(())
+    }
+
+    /// What cannot be read: too large, or no WebSocket message.
+    fn unreadable(&self, error: axum::Error) -> Close {
+        match error.into_inner().downcast_ref() {
+            Some(tungstenite::Error::Capacity(_)) => self.too_large(),
+            Some(tungstenite::Error::Protocol(_)) => {
+                Close::because(close_code::PROTOCOL, "no WebSocket frame")
+            }
+            Some(tungstenite::Error::Utf8(_)) => {
+                let (reason, detail) = ("the text is no UTF-8", "The message is no UTF-8.".into());
+                Close::bad_message(close_code::INVALID, reason, Error::MalformedJson { detail })
+            }
+            _ => Close::Gone,
+        }
+    }
+
+    fn too_large(&self) -> Close {
+        let body_bytes_max = self.app.limits.live.socket_message_bytes_max;
+        let error = Error::PayloadTooLarge { body_bytes_max };
+        Close::bad_message(close_code::SIZE, "a message is too large", error)
+    }
+
+    fn goodbye(&self) -> Close {
+        let reconnect_ms = self.app.rooms.reconnect_ms();
+        Close::because(close_code::RESTART, format!("connect again in {reconnect_ms} ms"))
+    }
+}
+
+/// The first of the subscriptions that has something to tell, and its index. They are asked in a circle, from another one each
+/// time: one that always has something shall not silence the others.
+async fn next(subscriptions: &mut [Subscription], start: usize) -> (Next, usize) {
+    if subscriptions.is_empty() {
+        return pending().await;
+    }
+    let count = subscriptions.len();
+    let start = start % count;
+    let (before, after) = subscriptions.split_at_mut(start);
+    let (next, index, _) =
+        select_all(after.iter_mut().chain(before).map(|subscription| Box::pin(subscription.next()))).await;
+    (next, (start + index) % count)
+}

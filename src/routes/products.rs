@@ -1,0 +1,212 @@
+//! `/products`: the catalogue for everybody, and its upkeep for admins.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::Admin;
+use super::state::{App, AppState};
+use crate::error::{Error, Result};
+use crate::http::body::Body;
+use crate::http::conditional::if_match;
+use crate::http::page::{Page, Query};
+use crate::http::path::PathId;
+use crate::http::request_id::RequestId;
+use crate::model::id::Id;
+use crate::model::product::{Product, Status};
+use crate::products::filter::{self, ProductCursor, ProductFilter};
+use crate::products::request::{ChangeProductRequest, CreateProductRequest, RestockRequest};
+use crate::products::view::ProductView;
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_products, create_product))
+        .routes(routes!(get_product, change_product, delete_product))
+        .routes(routes!(restock_product))
+}
+
+/// All products, by the start of their sale
+#[utoipa::path(
+    get, path = "/products", tag = "products", operation_id = "listProducts",
+    params(
+        ("status" = inline(Option<Status>), Query, description = "Only those whose sale stands so: `upcoming`, `live`, `sold_out` or `ended`", example = "live"),
+        ("search" = Option<String>, Query, max_length = 200, description = "Only those whose name has every one of these words, case ignored; at most 200 characters and 10 different words", example = "sneaker"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
+        ("cursor" = Option<String>, Query, min_length = 1, max_length = 500, description = "The `nextCursor` of the page before"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the list that you have"),
+    ),
+    responses(
+        (status = OK, description = "A page of products", body = Page<ProductView>, headers(("ETag" = String, description = "For If-None-Match"))),
+        (status = NOT_MODIFIED, description = "The list is the one that you have"),
+    ),
+    extensions(("x-problem-codes" = json!(["overloaded", "database_unavailable"]))),
+)]
+async fn list_products(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    mut query: Query,
+) -> Result<Response> {
+    let status = query.parameter("status", Status::named);
+    let words = query.parameter("search", |value| filter::search_words(value, &app.limits.products));
+    let page = query.page(|_: &ProductCursor| true);
+    query.finish()?;
+    let filter = ProductFilter { status, words: words.unwrap_or_default() };
+    Ok(app.product_pages.list(filter, page).await?.answer(&headers))
+}
+
+/// Put a product on sale
+#[utoipa::path(
+    post, path = "/products", tag = "products", operation_id = "createProduct",
+    request_body = CreateProductRequest,
+    responses((status = CREATED, description = "The product", body = ProductView, headers(
+        ("Location" = String, description = "Where the product is"), ("ETag" = String, description = "For If-Match"),
+    ))),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!(["forbidden", "overloaded", "database_unavailable", "outcome_unknown"]))),
+)]
+async fn create_product(
+    State(app): State<AppState>,
+    Extension(request_id): Extension<RequestId>,
+    admin: Admin,
+    Body(request): Body<CreateProductRequest>,
+) -> Result<Response> {
+    let product = app.catalogue.create(request, app.heartbeat.database_time()).await?;
+    let id = product.id;
+    let location = HeaderValue::from_str(&format!("/products/{}", id.to_hex()));
+    log_change(&request_id, admin, "created", id);
+    let mut response = whole(&app, StatusCode::CREATED, product)?;
+    response.headers_mut().insert(header::LOCATION, location.map_err(|_| Error::Internal)?);
+    Ok(response)
+}
+
+/// One product
+#[utoipa::path(
+    get, path = "/products/{id}", tag = "products", operation_id = "getProduct",
+    params(
+        ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the product that you have"),
+    ),
+    responses(
+        (status = OK, description = "The product", body = ProductView, headers(("ETag" = String, description = "For If-Match and If-None-Match"))),
+        (status = NOT_MODIFIED, description = "The product is the one that you have"),
+    ),
+    extensions(("x-problem-codes" = json!(["product_not_found", "overloaded", "database_unavailable"]))),
+)]
+async fn get_product(State(app): State<AppState>, id: PathId, headers: HeaderMap) -> Result<Response> {
+    Ok(app.product_pages.product(id.or(Error::ProductNotFound)?).await?.answer(&headers))
+}
+
+/// Change a product
+///
+/// What is missing stays as it is. A purchase changes the version too: while a sale runs hot, send `If-Match: *` to
+/// change whatever version is there.
+#[utoipa::path(
+    patch, path = "/products/{id}", tag = "products", operation_id = "changeProduct",
+    params(
+        ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
+        ("If-Match" = String, Header, description = "The ETag of the product that you read, or its version in quotes; or `*`", example = "\"8-live\""),
+    ),
+    request_body = ChangeProductRequest,
+    responses((status = OK, description = "The changed product", body = ProductView, headers(("ETag" = String, description = "For If-Match")))),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!([
+        "forbidden", "product_not_found", "version_conflict", "precondition_required", "overloaded",
+        "database_unavailable", "outcome_unknown",
+    ]))),
+)]
+async fn change_product(
+    State(app): State<AppState>,
+    Extension(request_id): Extension<RequestId>,
+    admin: Admin,
+    id: PathId,
+    headers: HeaderMap,
+    Body(request): Body<ChangeProductRequest>,
+) -> Result<Response> {
+    let id = id.or(Error::ProductNotFound)?;
+    let product =
+        app.catalogue.change(id, if_match(&headers), request, app.heartbeat.database_time()).await?;
+    log_change(&request_id, admin, "changed", id);
+    whole(&app, StatusCode::OK, product)
+}
+
+/// Delete a product of which nothing was sold
+#[utoipa::path(
+    delete, path = "/products/{id}", tag = "products", operation_id = "deleteProduct",
+    params(
+        ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
+        ("If-Match" = Option<String>, Header, description = "Only this version", example = "\"1-upcoming\""),
+    ),
+    responses((status = NO_CONTENT, description = "It is gone")),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!([
+        "forbidden", "product_not_found", "product_has_sales", "version_conflict", "overloaded", "database_unavailable",
+        "outcome_unknown",
+    ]))),
+)]
+async fn delete_product(
+    State(app): State<AppState>,
+    Extension(request_id): Extension<RequestId>,
+    admin: Admin,
+    id: PathId,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let id = id.or(Error::ProductNotFound)?;
+    app.catalogue.delete(id, if_match(&headers)).await?;
+    log_change(&request_id, admin, "deleted", id);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Add stock
+#[utoipa::path(
+    post, path = "/products/{id}/restock", tag = "products", operation_id = "restockProduct",
+    params(
+        ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
+        ("If-Match" = Option<String>, Header, description = "Only this version", example = "\"8-live\""),
+    ),
+    request_body = RestockRequest,
+    responses((status = OK, description = "The product with its new stock", body = ProductView, headers(("ETag" = String, description = "For If-Match")))),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!([
+        "forbidden", "product_not_found", "version_conflict", "overloaded", "database_unavailable", "outcome_unknown",
+    ]))),
+)]
+async fn restock_product(
+    State(app): State<AppState>,
+    Extension(request_id): Extension<RequestId>,
+    admin: Admin,
+    id: PathId,
+    headers: HeaderMap,
+    Body(request): Body<RestockRequest>,
+) -> Result<Response> {
+    let id = id.or(Error::ProductNotFound)?;
+    let product = app
+        .catalogue
+        .restock(id, if_match(&headers), request.quantity, app.heartbeat.database_time())
+        .await?;
+    log_change(&request_id, admin, "restocked", id);
+    whole(&app, StatusCode::OK, product)
+}
+
+/// The product after a change.
+fn whole(app: &App, status: StatusCode, product: Arc<Product>) -> Result<Response> {
+    let mut response = app.product_pages.changed(&product)?.answer(&HeaderMap::new());
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// Logs what an admin has done.
+fn log_change(request_id: &RequestId, admin: Admin, done: &'static str, product: Id) {
+    let (request_id, user_id, product_id) = (request_id.to_string(), admin.id.to_hex(), product.to_hex());
+    tracing::info!(
+        request_id,
+        user_id,
+        product_id,
+        "product {product_id} was {done} by admin {user_id}, request {request_id}"
+    );
+}

@@ -1,0 +1,341 @@
+//! `/products/purchase` and `/purchases`: buying, and what one has bought.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, State};
+use axum::handler::Handler;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
+use tower::Service;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::state::AppState;
+use crate::accounts::current_user::CurrentUser;
+use crate::error::{Error, Result};
+use crate::http::body::{Body, FromFields};
+use crate::http::fields::{Fields, id, integer};
+use crate::http::page::{Page, Query};
+use crate::http::path::PathId;
+use crate::http::{Uncached, uncached};
+use crate::model::id::Id;
+use crate::products::request::QUANTITY_MAX;
+use crate::purchases::history::{self, PurchaseCursor, Selection};
+use crate::purchases::lane::queued::Receipt;
+use crate::purchases::settle::Request;
+use crate::purchases::view::PurchaseView;
+
+/// Carries the client's key for a purchase that it may have to send twice.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Tells that the answer is that of an earlier request with the same key.
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// The longest key, in characters.
+const IDEMPOTENCY_KEY_CHARACTERS_MAX: usize = 255;
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(purchase))
+        .routes(routes!(list_purchases))
+        .routes(routes!(get_purchase))
+}
+
+/// Where one buys.
+pub const PURCHASE_PATH: &str = "/products/purchase";
+
+/// The handler of `PURCHASE_PATH` by itself.
+pub fn purchase_service(
+    app: AppState,
+) -> impl Service<axum::extract::Request, Response = Response, Error = Infallible, Future: Send>
++ Clone
++ Send
++ 'static {
+    purchase.with_state(app)
+}
+
+/// What to buy.
+#[derive(Debug, PartialEq, Eq, utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct PurchaseRequest {
+    /// The product's id.
+    #[schema(value_type = String, example = "65f1c0ffee65f1c0ffee65f1")]
+    product_id: Id,
+    /// Units; 1 without it. All of them or none.
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, default = 1, example = 1)]
+    quantity: i64,
+}
+
+impl FromFields for PurchaseRequest {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let product_id = fields.required("productId", id);
+        let quantity = fields.optional("quantity", integer(1..=QUANTITY_MAX));
+        Some(Self { product_id: product_id?, quantity: quantity.unwrap_or(1) })
+    }
+
+    fn from_plain(json: &[u8]) -> Option<Self> {
+        // An array of the values would do for serde.
+        if json.first() != Some(&b'{') {
+            return None;
+        }
+        let PlainPurchaseRequest { product_id, quantity } = serde_json::from_slice(json).ok()?;
+        let quantity = quantity.unwrap_or(1);
+        let product_id = product_id.parse().ok()?;
+        (1..=QUANTITY_MAX).contains(&quantity).then_some(Self { product_id, quantity })
+    }
+}
+
+/// The body as nearly everybody sends it: each member once, and no escapes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PlainPurchaseRequest<'a> {
+    product_id: &'a str,
+    quantity: Option<i64>,
+}
+
+/// Buy
+///
+/// 201 means that the purchase and the smaller stock are committed together, on a majority of the database's servers.
+/// Send an `Idempotency-Key` and you can repeat the request safely, whatever happened to the first answer.
+#[utoipa::path(
+    post, path = "/products/purchase", tag = "purchases", operation_id = "purchase",
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters, one for each purchase that you want", example = "8e03978e-40d5-43e8-bc93-6894a57f9324")),
+    request_body = PurchaseRequest,
+    responses((status = CREATED, description = "It is yours", body = PurchaseView, headers(
+        ("Location" = String, description = "Where the purchase is"),
+        ("Idempotent-Replayed" = Option<String>, description = "`true` when this answers a repeated key with the first purchase"),
+    ))),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!([
+        "product_not_found", "sale_not_started", "sale_ended", "sold_out", "insufficient_stock", "purchase_limit_reached",
+        "idempotency_key_reused", "overloaded", "database_unavailable", "outcome_unknown",
+    ]))),
+)]
+async fn purchase(
+    State(app): State<AppState>,
+    _admitted: Admitted,
+    user: CurrentUser,
+    key: Result<IdempotencyKey>,
+    body: Result<Body<PurchaseRequest>>,
+) -> Result<Response> {
+    let outcome = match Error::both(key, body) {
+        Ok((IdempotencyKey(key), Body(body))) => {
+            let request = Request { user: user.id, quantity: body.quantity, key, key_used_elsewhere: false };
+            app.purchases.purchase(body.product_id, request, user.name).await
+        }
+        Err(error) => Err(error),
+    };
+    app.metrics.count_purchase(match &outcome {
+        Ok(Receipt { replayed: true, .. }) => "replayed",
+        Ok(_) => "bought",
+        Err(error) => error.code().name(),
+    });
+    created(&outcome?)
+}
+
+fn created(receipt: &Receipt) -> Result<Response> {
+    let location = HeaderValue::from_str(&format!("/purchases/{}", receipt.purchase.id.to_hex()));
+    let location = [(header::LOCATION, location.map_err(|_| Error::Internal)?)];
+    let replayed = receipt.replayed.then(|| [(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))]);
+    let view = Json(PurchaseView::from(receipt.purchase.as_ref()));
+    Ok(match replayed {
+        Some(replayed) => (StatusCode::CREATED, location, replayed, view).into_response(),
+        None => (StatusCode::CREATED, location, view).into_response(),
+    })
+}
+
+/// One of the purchase requests that may be under way at once. It is taken before the token is looked at, so that a refusal
+/// under overload costs next to nothing. Refuses with `overloaded`.
+struct Admitted {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl FromRequestParts<AppState> for Admitted {
+    type Rejection = Error;
+
+    async fn from_request_parts(_: &mut Parts, app: &AppState) -> Result<Self> {
+        let permit = app.purchases.admit();
+        let refused = |refusal: &Error| app.metrics.count_purchase(refusal.code().name());
+        Ok(Self { _permit: permit.inspect_err(refused)? })
+    }
+}
+
+/// The header `Idempotency-Key`, if there is one. Refuses with `validation_failed`.
+struct IdempotencyKey(Option<Arc<str>>);
+
+impl FromRequestParts<AppState> for IdempotencyKey {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self> {
+        let mut values = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(value) = values.next() else { return Ok(Self(None)) };
+        let valid = values.next().is_none()
+            && (1..=IDEMPOTENCY_KEY_CHARACTERS_MAX).contains(&value.len())
+            && value.as_bytes().iter().all(u8::is_ascii_graphic);
+        match value.to_str() {
+            Ok(key) if valid => Ok(Self(Some(key.into()))),
+            _ => {
+                Err(Error::invalid("Idempotency-Key", "must be one key of 1 to 255 visible ASCII characters"))
+            }
+        }
+    }
+}
+
+/// Own purchases, newest first; an admin sees everybody's
+#[utoipa::path(
+    get, path = "/purchases", tag = "purchases", operation_id = "listPurchases",
+    params(
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
+        ("cursor" = Option<String>, Query, min_length = 1, max_length = 500, description = "The `nextCursor` of the page before"),
+    ),
+    responses((status = OK, description = "A page of purchases", body = Page<PurchaseView>)),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!(["overloaded", "database_unavailable"]))),
+)]
+async fn list_purchases(
+    State(app): State<AppState>,
+    user: CurrentUser,
+    mut query: Query,
+) -> Result<Uncached<Page<PurchaseView>>> {
+    let page = query.page(|cursor: &PurchaseCursor| cursor.rank == 0);
+    query.finish()?;
+    let purchases = history::newest(&app.store, Selection::visible_to(&user), &page).await?;
+    Ok(uncached(purchases.map(|purchase| PurchaseView::from(&purchase))))
+}
+
+/// One purchase
+#[utoipa::path(
+    get, path = "/purchases/{id}", tag = "purchases", operation_id = "getPurchase",
+    params(("id" = String, Path, description = "The purchase's id", example = "65f1c0ffee65f1c0ffee65f3")),
+    responses((status = OK, description = "The purchase", body = PurchaseView)),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!(["purchase_not_found", "overloaded", "database_unavailable"]))),
+)]
+async fn get_purchase(
+    State(app): State<AppState>,
+    user: CurrentUser,
+    id: PathId,
+) -> Result<Uncached<PurchaseView>> {
+    let purchase = history::find(&app.store, id.or(Error::PurchaseNotFound)?, &user).await?;
+    Ok(uncached(PurchaseView::from(&purchase)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::http::body::parse_fields;
+
+    const PLAIN: &str = r#"{"productId":"65f1c0ffee65f1c0ffee65f1","quantity":2}"#;
+
+    /// Whatever is read in one go, reading field by field gives the same.
+    fn check_same(json: &[u8]) -> Option<PurchaseRequest> {
+        let plain = PurchaseRequest::from_plain(json)?;
+        assert_eq!(parse_fields(json).as_ref(), Ok(&plain), "{}", String::from_utf8_lossy(json));
+        Some(plain)
+    }
+
+    #[test]
+    fn what_is_usual_is_read_in_one_go() {
+        assert_eq!(check_same(PLAIN.as_bytes()).unwrap().quantity, 2);
+        for usual in [
+            r#"{"productId":"65f1c0ffee65f1c0ffee65f1"}"#,
+            r#"{ "quantity" : null , "productId" : "65F1C0FFEE65F1C0FFEE65F1" }"#,
+            "{\"productId\":\"65f1c0ffee65f1c0ffee65f1\",\n\"quantity\":1}\r\n",
+        ] {
+            assert_eq!(check_same(usual.as_bytes()).unwrap().quantity, 1);
+        }
+    }
+
+    #[test]
+    fn what_is_unusual_is_left_to_the_fields() {
+        let id = "65f1c0ffee65f1c0ffee65f1";
+        for unusual in [
+            String::new(),
+            " ".to_owned() + PLAIN,
+            "\u{feff}".to_owned() + PLAIN,
+            PLAIN.to_owned() + "x",
+            PLAIN.repeat(2),
+            PLAIN.replace('2', "2.0"),
+            PLAIN.replace('2', "-0"),
+            PLAIN.replace('2', "1001"),
+            PLAIN.replace('2', "1e400"),
+            PLAIN.replace('2', "NaN"),
+            PLAIN.replace("65f1", "\\u0036\\u0035f1"),
+            format!("[\"{id}\",1]"),
+            format!("{{\"productId\":\"{id}\",\"productId\":\"{id}\"}}"),
+            format!("{{\"productId\":\"{id}\",\"x\":{}{}}}", "[".repeat(200), "]".repeat(200)),
+        ] {
+            assert_eq!(PurchaseRequest::from_plain(unusual.as_bytes()), None, "{unusual}");
+        }
+    }
+
+    fn member() -> impl Strategy<Value = String> {
+        let name = select(vec![
+            "productId",
+            "productId",
+            "quantity",
+            "quantity",
+            "productid",
+            "x",
+            "",
+            "\\u0070roductId",
+        ]);
+        let value = select(vec![
+            "\"65f1c0ffee65f1c0ffee65f1\"",
+            "\"65F1C0FFEE65f1c0ffee65f2\"",
+            "\"65f1\"",
+            "\"\\u0036\"",
+            "\"\"",
+            "1",
+            "2",
+            "1000",
+            "1001",
+            "0",
+            "-1",
+            "-0",
+            "1.0",
+            "1e0",
+            "1e400",
+            "9223372036854775808",
+            "01",
+            "NaN",
+            "null",
+            "true",
+            "\"1\"",
+            "{}",
+            "[1]",
+            "{\"$gt\":\"\"}",
+        ]);
+        (name, value).prop_map(|(name, value)| format!("\"{name}\":{value}"))
+    }
+
+    fn body() -> impl Strategy<Value = String> {
+        let blank = || select(vec!["", "", "", " ", "\n", "\u{feff}", "x", ",", "{", "}"]);
+        let members = proptest::collection::vec(member(), 0..4);
+        (blank(), members, blank())
+            .prop_map(|(before, members, after)| format!("{before}{{{}}}{after}", members.join(",")))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) })]
+
+        #[test]
+        fn both_ways_of_reading_agree(json in body()) {
+            check_same(json.as_bytes());
+        }
+
+        #[test]
+        fn both_ways_of_reading_agree_on_a_broken_body(at in 0..PLAIN.len(), byte: u8) {
+            let mut json = PLAIN.as_bytes().to_vec();
+            json[at] = byte;
+            check_same(&json);
+        }
+    }
+}

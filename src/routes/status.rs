@@ -1,0 +1,70 @@
+//! `/time` and `/health`: what clients, load balancers and the person on call ask the server about itself.
+
+use axum::extract::State;
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::state::AppState;
+use crate::error::Result;
+use crate::http::{Uncached, uncached};
+use crate::model::timestamp::Timestamp;
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(time)).routes(routes!(liveness)).routes(routes!(readiness))
+}
+
+/// The time.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Time {
+    /// The database's clock, which decides the sale windows; never ahead of it.
+    pub now: Timestamp,
+}
+
+/// A sign of life.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Health {
+    /// `live` or `ready`.
+    #[schema(example = "ready")]
+    pub status: &'static str,
+    /// With `ready`: `live`, or `stale` while the server has lost touch with what other servers do. Purchases commit all the
+    /// same; what is told to watchers may be old.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "live")]
+    pub feed: Option<&'static str>,
+}
+
+/// The clock that decides sale windows
+#[utoipa::path(
+    get, path = "/time", tag = "status", operation_id = "time",
+    responses((status = OK, description = "The time", body = Time)),
+)]
+async fn time(State(app): State<AppState>) -> Uncached<Time> {
+    uncached(Time { now: app.heartbeat.database_time() })
+}
+
+/// Whether the process runs
+#[utoipa::path(
+    get, path = "/health/live", tag = "status", operation_id = "live",
+    responses((status = OK, description = "It does", body = Health)),
+)]
+async fn liveness() -> Uncached<Health> {
+    uncached(Health { status: "live", feed: None })
+}
+
+/// Whether a purchase could commit now
+///
+/// Every second the server commits a small write of its own on a majority of the database's servers; ready means that
+/// the last one went through.
+#[utoipa::path(
+    get, path = "/health/ready", tag = "status", operation_id = "ready",
+    responses((status = OK, description = "It could", body = Health)),
+    extensions(("x-problem-codes" = json!(["database_unavailable", "overloaded"]))),
+)]
+async fn readiness(State(app): State<AppState>) -> Result<Uncached<Health>> {
+    app.check_open()?;
+    app.heartbeat.check()?;
+    let feed = if app.feed.is_synced() { "live" } else { "stale" };
+    Ok(uncached(Health { status: "ready", feed: Some(feed) }))
+}
