@@ -2,9 +2,9 @@
 
 pub mod current_user;
 mod hs256;
-pub mod known_tokens;
+pub(crate) mod known_tokens;
 mod login_failures;
 mod passwords;
-pub mod service;
+pub(crate) mod service;
 pub mod tokens;
-pub mod view;
+pub(crate) mod view;

@@ -5,17 +5,17 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, header};
 
 pub mod accept;
-pub mod body;
-pub mod conditional;
-pub mod discard;
-pub mod fields;
-pub mod file;
+pub(crate) mod body;
+pub(crate) mod conditional;
+pub(crate) mod discard;
+pub(crate) mod fields;
+pub(crate) mod file;
 pub mod http_runtime;
-pub mod page;
-pub mod path;
-pub mod peer;
-pub mod rendered;
-pub mod request_id;
+pub(crate) mod page;
+pub(crate) mod path;
+pub(crate) mod peer;
+pub(crate) mod rendered;
+pub(crate) mod request_id;
 
 /// An answer that no cache keeps: it is one client's alone, or good for one moment only.
 pub type Uncached<T> = ([(HeaderName, HeaderValue); 1], Json<T>);

@@ -21,15 +21,15 @@ pub mod embedded;
 mod first_run;
 pub mod open_files;
 
-pub mod routes;
+pub(crate) mod routes;
 
-pub mod live;
+pub(crate) mod live;
 
-pub mod leaderboard;
+pub(crate) mod leaderboard;
 
 pub mod purchases;
 
-pub mod products;
+pub(crate) mod products;
 
 pub mod accounts;
 

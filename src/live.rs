@@ -5,10 +5,10 @@
 //!
 //! A slow watcher delays nobody: news are not queued for it, it takes the newest when it can.
 
-pub mod message;
+pub(crate) mod message;
 mod pace;
-pub mod room;
-pub mod rooms;
-pub mod subscription;
+pub(crate) mod room;
+pub(crate) mod rooms;
+pub(crate) mod subscription;
 mod tail;
-pub mod watchers;
+pub(crate) mod watchers;

@@ -1,11 +1,11 @@
 //! What the product is about, as plain data: ids, moments, money, and the documents in the database. No I/O.
 
-pub mod email;
+pub(crate) mod email;
 pub mod id;
-pub mod leaderboard_item;
+pub(crate) mod leaderboard_item;
 pub mod money;
 pub mod product;
 pub mod purchase;
-pub mod text;
+pub(crate) mod text;
 pub mod timestamp;
 pub mod user;

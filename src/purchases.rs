@@ -7,15 +7,15 @@
 //!
 //! Servers that sell the same product alternate (`rotation`, pure). `history` reads what was bought.
 
-pub mod admission;
-pub mod buyers;
+pub(crate) mod admission;
+pub(crate) mod buyers;
 pub mod commit;
 pub mod history;
-pub mod lane;
-pub mod lanes;
-pub mod precheck;
-pub mod rotation;
+pub(crate) mod lane;
+pub(crate) mod lanes;
+pub(crate) mod precheck;
+pub(crate) mod rotation;
 pub mod sale_state;
-pub mod service;
-pub mod settle;
+pub(crate) mod service;
+pub(crate) mod settle;
 pub mod view;

@@ -19,18 +19,18 @@ use crate::config::CorsOrigins;
 use crate::error::Error;
 use crate::http::{discard, request_id};
 
-pub mod auth;
-pub mod events;
-pub mod extract;
-pub mod leaderboard;
-pub mod live;
-pub mod metrics;
-pub mod openapi;
-pub mod products;
-pub mod purchases;
-pub mod state;
-pub mod status;
-pub mod storefront;
+pub(crate) mod auth;
+pub(crate) mod events;
+pub(crate) mod extract;
+pub(crate) mod leaderboard;
+pub(crate) mod live;
+pub(crate) mod metrics;
+pub(crate) mod openapi;
+pub(crate) mod products;
+pub(crate) mod purchases;
+pub(crate) mod state;
+pub(crate) mod status;
+pub(crate) mod storefront;
 
 /// The whole application as one service: the routes, and what stands around all of them. The layers are plain functions
 /// rather than layers of the router, which would box and clone each of them for every request.

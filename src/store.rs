@@ -28,13 +28,13 @@ use crate::model::user::User;
 mod clock;
 mod coalesced_read;
 pub mod connect;
-pub mod failure;
-pub mod heartbeat;
-pub mod hot_read;
-pub mod sale_sessions;
+pub(crate) mod failure;
+pub(crate) mod heartbeat;
+pub(crate) mod hot_read;
+pub(crate) mod sale_sessions;
 pub mod schema;
 mod terms;
-pub mod token_bucket;
+pub(crate) mod token_bucket;
 
 /// Documents in one answer of the database: more than any page has, so that a page is one round trip.
 pub const BATCH_ITEMS: u32 = 1_000;

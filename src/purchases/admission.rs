@@ -8,7 +8,7 @@ use self::wait_estimate::{Bounds, WaitEstimate};
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 
-pub mod wait_estimate;
+pub(crate) mod wait_estimate;
 
 /// While all products that are being bought are full, one of so many requests is let in as far as its body: it may be for a
 /// product that nobody has bought yet.

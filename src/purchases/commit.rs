@@ -2,8 +2,8 @@
 //! transaction, `abandoned_transactions` ends those that nobody will commit, and `barrier` finds out what became of a
 //! commit that got no answer.
 
-pub mod abandoned_transactions;
-pub mod barrier;
+pub(crate) mod abandoned_transactions;
+pub(crate) mod barrier;
 pub mod change;
 pub mod committer;
 pub mod transaction;

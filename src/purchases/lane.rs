@@ -28,12 +28,12 @@ use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::products::cache::{Entry, Known};
 
-pub mod batch;
+pub(crate) mod batch;
 mod outcome;
 mod plan;
-pub mod queued;
-pub mod remembered_count;
-pub mod sale_view;
+pub(crate) mod queued;
+pub(crate) mod remembered_count;
+pub(crate) mod sale_view;
 
 /// The longest pause before a batch is tried again, in milliseconds; it doubles from one. A transaction that holds the
 /// product may do so for seconds.
