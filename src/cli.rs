@@ -7,11 +7,11 @@ use crate::rehearse::Arguments;
 
 /// Sells limited stock to a crowd that arrives in the same second.
 ///
-/// Without any settings the server runs a MongoDB of its own, makes up an admin, and prints how to try it.
+/// Without any settings the server runs its own MongoDB, creates an admin, and prints commands to try it.
 #[derive(Parser)]
 #[command(version, after_help = after_help())]
 pub struct CommandLine {
-    /// What to do; without one, run the server.
+    /// What to do; `None` runs the server.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -28,15 +28,15 @@ fn after_help() -> String {
 }
 
 const EXIT_CODES: &str = "
-Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings; `rehearse --help` tells its own.";
+Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings; `rehearse --help` has its own.";
 
 const REHEARSE_AFTER_HELP: &str = "\
 Exit codes:
   0    every promise was kept
   1    a promise was broken
   2    wrong usage or settings
-  3    the rehearsal could not be held (no such server, other settings than the server's, no database), or something of
-       it could not be removed or written
+  3    the rehearsal could not be held (no server at this address, other settings than the server's, no database), or
+       its products could not be removed or its result could not be written
   130  interrupted";
 
 /// What the program can do.
@@ -44,17 +44,17 @@ Exit codes:
 pub enum Command {
     /// Run the server (the default).
     Serve {
-        /// End in order as soon as the parent, which is this process, has ended
+        /// End in order as soon as the process with this id, which must be the parent, has ended
         #[arg(long, hide = true)]
         end_with: Option<u32>,
     },
     /// Rehearse a sale: a crowd buys marked products, which are removed afterwards.
     ///
-    /// The settings (MONGO_URI, JWT_SECRET or DATA_DIR) have to be those of the server: they are what the buyers' tokens
-    /// are signed with, and where the outcome is read back.
+    /// The settings (MONGO_URI, JWT_SECRET or DATA_DIR) have to be those of the server: the rehearsal signs the buyers'
+    /// tokens with its secret, and reads the outcome from its database.
     ///
-    /// Ctrl-C, SIGTERM or the end of its terminal stops it at any time, and what was made is removed; a second signal ends
-    /// it at once.
+    /// Ctrl-C, SIGTERM or closing the terminal stops it at any time; it then removes what it has created. A second
+    /// signal ends it at once.
     #[command(after_help = REHEARSE_AFTER_HELP)]
     Rehearse(Arguments),
 }

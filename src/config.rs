@@ -1,7 +1,6 @@
-//! Every setting and every limit: read once, at the start, and handed down.
+//! Every setting and every limit, read once at the start and handed down.
 //!
-//! Nothing outside this file reads the environment (but `embedded`, for the place of a `mongod`).
-//! All problems are reported together, so that one look at the message is enough to mend them all.
+//! Only `embedded`, to find a `mongod`, reads the environment besides this module. All problems are reported together.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,13 +22,13 @@ mod mongo_uri;
 #[cfg(test)]
 mod tests;
 
-/// A setting, as `--help` tells it.
+/// A setting, as `--help` shows it.
 pub struct Setting {
     /// The name of the environment variable.
     pub name: &'static str,
-    /// The value that holds without it, if one can be written down.
+    /// The value when it is not set; `None` if that is not a fixed value.
     pub default: Option<&'static str>,
-    /// What it is, in one line.
+    /// What it does, in one line.
     pub meaning: &'static str,
 }
 
@@ -39,31 +38,27 @@ const fn setting(name: &'static str, default: Option<&'static str>, meaning: &'s
 
 /// Every setting. `.env.example` and the README name these and no others; a test compares them.
 pub const SETTINGS: [Setting; 12] = [
-    setting("PORT", Some("3000"), "the port to listen on; 0 takes a free one"),
+    setting("PORT", Some("3000"), "the port to listen on; 0 picks a free one"),
     setting("HOST", Some("127.0.0.1"), "the address to listen on; 0.0.0.0 for all"),
-    setting("MONGO_URI", None, "the database; without it the server runs a MongoDB of its own"),
+    setting("MONGO_URI", None, "the database; if not set, the server runs its own MongoDB"),
     setting("JWT_SECRET", None, "signs the tokens, at least 32 bytes; required with MONGO_URI"),
     setting("ADMIN_EMAIL", None, "the first admin, created if there is no such user"),
-    setting("ADMIN_PASSWORD", None, "the first admin's password"),
+    setting("ADMIN_PASSWORD", None, "the first admin's password, 12 to 128 characters"),
     setting("DATA_DIR", Some(".data"), "where the server's own MongoDB keeps its data"),
-    setting("CORS_ORIGINS", None, "origins whose pages may call the API, with commas, or *"),
+    setting("CORS_ORIGINS", None, "origins whose pages may call the API, separated by commas, or *"),
     setting("WATCHERS_PER_ADDRESS_MAX", Some("1000"), "clients of one address that may watch live at once"),
     setting("LOG_FORMAT", Some("text"), "text or json"),
-    setting("RUST_LOG", Some("info"), "what is logged"),
+    setting("RUST_LOG", Some("info"), "the log level, also per module"),
     // Read by `embedded`.
-    setting(
-        "MONGOD",
-        None,
-        "the program of the server's own MongoDB; without it the one in PATH, or one that is fetched",
-    ),
+    setting("MONGOD", None, "the mongod program to run; if not set, the one in PATH, or a downloaded one"),
 ];
-/// The database's name when `MONGO_URI` has none in its path.
+/// The database's name if the path of `MONGO_URI` has none.
 pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
 /// The shortest `JWT_SECRET`, in bytes: the size of an HS256 key (RFC 7518, 3.2).
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
-/// A secret with fewer different bytes than this is a placeholder, not a secret.
+/// A secret with fewer different bytes than this is refused as a placeholder.
 const JWT_SECRET_DISTINCT_BYTES_MIN: usize = 10;
-/// Words that give a copied example away, compared without case.
+/// A secret with one of these words (in any case) is refused as a copied example.
 const PLACEHOLDER_WORDS: [&str; 8] =
     ["change", "placeholder", "example", "replace", "your-", "your_", "jwtsecret", "jwt_secret"];
 
@@ -84,26 +79,26 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `RUST_LOG`.
     pub log_filter: Targets,
-    /// What the server takes at the most.
+    /// Upper bounds for what the server takes on.
     pub limits: Limits,
-    /// Whether a database of its own that has no admin gets one that is made up, with a password that is told once. No
-    /// setting: a server for a rehearsal has nobody to tell it to.
+    /// Whether an embedded database without an admin gets one with a random password, shown once. Not a setting: it is
+    /// off only for a rehearsal's server, whose greeting nobody reads.
     pub makes_up_admin: bool,
 }
 
-/// Where the database is, and with it the secret that signs the tokens.
+/// Where the database is, and the secret that signs the tokens.
 #[derive(Debug, Clone)]
 pub enum Database {
-    /// A MongoDB of our own, with all its data below this directory (`DATA_DIR`).
+    /// The server's own MongoDB, with all its data below one directory (`DATA_DIR`).
     Embedded {
-        /// The directory, created when missing.
+        /// Created when missing.
         data_directory: PathBuf,
-        /// `JWT_SECRET`; without one, a secret is made and kept beside the data.
+        /// `JWT_SECRET`; if `None`, the first run makes a secret and keeps it beside the data.
         jwt_secret: Option<Secret>,
     },
     /// `MONGO_URI`.
     External {
-        /// The connection string, with the password that it may hold.
+        /// The connection string; it may hold a password.
         uri: Secret,
         /// `JWT_SECRET`.
         jwt_secret: Secret,
@@ -111,7 +106,7 @@ pub enum Database {
 }
 
 impl Database {
-    /// Which one it is, for the log: hosts and names, and nothing of users and passwords.
+    /// Describes it for the log: hosts and database name, never users or passwords.
     pub fn place(&self) -> String {
         match self {
             Self::Embedded { data_directory, .. } => {
@@ -122,7 +117,7 @@ impl Database {
     }
 }
 
-/// The admin whom the server creates when there is no such user.
+/// The admin that the server creates if there is no such user.
 #[derive(Debug, Clone)]
 pub struct AdminCredentials {
     /// The e-mail address, in lower case.
@@ -136,7 +131,7 @@ pub struct AdminCredentials {
 pub enum CorsOrigins {
     /// Those in the list; an empty list means none.
     List(Vec<String>),
-    /// Every one (`*`).
+    /// Every origin (`*`).
     Any,
 }
 
@@ -145,7 +140,7 @@ pub enum CorsOrigins {
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -154,12 +149,12 @@ pub enum LogFormat {
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps `text`.
+    /// Hides `text` from debug output.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself: for the one place that needs it.
+    /// The text itself, for the code that has to use it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -171,24 +166,24 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// All that is wrong with the settings, one line each.
+/// Everything that is wrong with the settings, one line each.
 #[derive(Debug, thiserror::Error)]
 #[error("the settings have {} problem(s):\n{}\nEvery setting is described in .env.example.", .0.len(), .0.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigError(pub Vec<String>);
 
 impl Config {
-    /// Reads the environment, and `.env` in the working directory for what the environment lacks.
+    /// Reads the environment, and `.env` in the working directory for what the environment does not set.
     ///
     /// # Errors
     /// Every bad or missing setting, in one error.
     pub fn from_environment() -> Result<Self, ConfigError> {
         let EnvFile { mut settings, mut problems } = env_file::read();
-        // What is set outside wins over the file.
+        // The environment wins over the file.
         for (name, value) in std::env::vars_os() {
             let Some(name) = name.to_str() else { continue };
             match value.to_str() {
                 Some(value) => drop(settings.insert(name.to_owned(), value.to_owned())),
-                // Of a path, which this one is, any bytes are good.
+                // MONGOD is a path, which need not be UTF-8.
                 None if is_setting(name) && name != "MONGOD" => {
                     problems.push(format!("{name} is no UTF-8"));
                 }
@@ -206,7 +201,7 @@ impl Config {
         Self::read(settings, Vec::new())
     }
 
-    /// `problems` are those that kept other settings from being known.
+    /// `problems` are those found before: settings that could not be read at all.
     fn read(settings: &HashMap<String, String>, problems: Vec<String>) -> Result<Self, ConfigError> {
         let mut reader = Reader { settings, is_all_known: problems.is_empty(), problems };
         let config = Self {
@@ -226,10 +221,10 @@ impl Config {
     }
 }
 
-/// Reads one setting after the other and gathers what is wrong with them.
+/// Reads the settings one by one and collects their problems.
 struct Reader<'a> {
     settings: &'a HashMap<String, String>,
-    /// Otherwise what is missing here may be among what could not be read.
+    /// False when some lines could not be read: a setting that is missing may be in one of them, so it is not reported.
     is_all_known: bool,
     problems: Vec<String>,
 }
@@ -244,7 +239,7 @@ impl<'a> Reader<'a> {
         self.verbatim(name).map(str::trim)
     }
 
-    /// With the blanks at its ends: of a secret they are a part.
+    /// Not trimmed: blanks at the ends of a secret belong to it.
     fn verbatim(&self, name: &str) -> Option<&'a str> {
         self.settings.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
     }
@@ -302,14 +297,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A database that is meant must not be replaced by one of our own without a word. `DATABASE_URL` may be another
-    /// program's, of another database.
+    /// A misspelt name would silently start an embedded MongoDB in place of the database that was meant. `DATABASE_URL`
+    /// counts only with a MongoDB URI: it may belong to another program.
     fn check_misspelt_uri(&mut self) {
         for name in ["MONGO_URL", "MONGODB_URI", "MONGODB_URL", "DATABASE_URL"] {
             let is_meant = |uri: &str| name.starts_with("MONGO") || uri.starts_with("mongodb");
             if self.value(name).is_some_and(is_meant) {
                 self.missing(&format!(
-                    "{name} is set, but the setting is called MONGO_URI; without both, the server runs a MongoDB of its own"
+                    "{name} is set, but the setting is called MONGO_URI; with neither, the server runs its own MongoDB"
                 ));
             }
         }
@@ -329,7 +324,7 @@ impl<'a> Reader<'a> {
     fn admin(&mut self) -> Option<AdminCredentials> {
         let (email, password) = (self.text("ADMIN_EMAIL"), self.verbatim("ADMIN_PASSWORD"));
         if let Some(email) = email.filter(|email| !email::is_address(email)) {
-            self.problem(format!("ADMIN_EMAIL is `{email}`, which is no e-mail address"));
+            self.problem(format!("ADMIN_EMAIL is `{email}`, which is not an e-mail address"));
         }
         if password.is_some_and(|password| !(12..=128).contains(&password.chars().count())) {
             self.problem("ADMIN_PASSWORD has to have 12 to 128 characters");
@@ -352,7 +347,7 @@ impl<'a> Reader<'a> {
                     origins.push(origin.to_owned());
                 }
                 _ => self.problem(format!(
-                    "CORS_ORIGINS has `{origin}`, which is no origin like https://shop.example (no path, no slash at the end)"
+                    "CORS_ORIGINS has `{origin}`, which is not like https://shop.example (no path, no slash at the end)"
                 )),
             }
         }
@@ -386,7 +381,7 @@ fn is_setting(name: &str) -> bool {
     SETTINGS.iter().any(|setting| setting.name == name)
 }
 
-/// Tells why `secret` cannot sign tokens.
+/// Checks that `secret` may sign tokens; the error says why not.
 pub fn check_jwt_secret(secret: &str) -> Result<(), String> {
     const ADVICE: &str = "make one with: openssl rand -base64 48";
     if secret.len() < JWT_SECRET_BYTES_MIN {

@@ -1,19 +1,19 @@
-//! A MongoDB of our own, for a machine that has none: to try the server out, to develop, to test.
+//! The server's own MongoDB, for a machine without one: to try the server, to develop, to test.
 //!
-//! One `mongod`, a replica set with a single member, on a loopback port, with all it keeps below one
-//! directory. It asks nobody for a password: every user of this machine can reach it. Production brings its
-//! own, through `MONGO_URI`.
+//! It is one `mongod`, a replica set with a single member, on a loopback port, with all its files below one
+//! directory. It has no password: every user of this machine can reach it. Production uses a MongoDB of its own,
+//! through `MONGO_URI`.
 //!
-//! - `binary`: where the `mongod` program is; the only place that reads the environment
-//! - `fetch`: how it gets into the cache when it is nowhere
+//! - `binary`: finds the `mongod` program; the only place that reads the environment
+//! - `fetch`: downloads it into the cache if it is nowhere
 //! - `data_directory`: the files, the lock, the remembered port, the end of the log
 //! - `process`: start, signals, exit
-//! - `replica_set`: from a `mongod` that has just been started to a primary that takes writes
-//! - `error`: all that can go wrong, and what to do about it
+//! - `replica_set`: makes a `mongod` that has just started a primary that takes writes
+//! - `error`: everything that can go wrong, and what to do about it
 //!
-//! What survives: a write acknowledged with majority and journal, whichever way the server or `mongod` ends.
-//! What does not: `mongod` itself, when the server is gone. On Linux the kernel ends it with the server, even
-//! one that is killed; elsewhere a *killed* server leaves its `mongod` behind, and the next start says so.
+//! A write acknowledged with majority and journal survives whichever way the server or `mongod` ends. `mongod` itself
+//! does not outlive the server: on Linux the kernel ends it even when the server is killed. Elsewhere a *killed*
+//! server leaves its `mongod` behind, and the next start says so.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,42 +35,40 @@ mod replica_set;
 
 mod error;
 
-/// How long one `mongod` may take from its start to a writable primary. Half a second is usual. After a kill
-/// the journal is replayed within this time; and when another program holds the port of the last start and
-/// never says a word to those who connect, `mongod` spends 30 s on finding out that this is not itself.
+/// How long `mongod` may take from its start to a writable primary; usually half a second. After a kill it replays
+/// the journal in this time. And if another program has the port of the last start but never answers there, `mongod`
+/// takes 30 s to find out that this is not itself.
 const START_SECONDS_MAX: u64 = 45;
-/// How many ports are tried, when others take them between our look and `mongod`'s bind.
+/// How many ports are tried if other programs take them between our check and `mongod`'s bind.
 const PORT_ATTEMPTS_MAX: u32 = 5;
 /// `mongod`'s exit code when it cannot listen on its port (`EXIT_NET_ERROR`).
 const EXIT_CODE_CANNOT_LISTEN: i32 = 48;
 
-/// A running `mongod`, writable, that belongs to this process alone.
+/// A running, writable `mongod` that belongs to this process alone.
 ///
-/// End it with [`stop`](Self::stop). Dropping it kills `mongod` at once: no acknowledged write is lost, but
-/// the next start replays the journal and the counts that MongoDB estimates may be off.
+/// End it with [`stop`](Self::stop). Dropping it kills `mongod` at once: no acknowledged write is lost, but the next
+/// start replays the journal, and MongoDB's estimated counts may be off.
 #[derive(Debug)]
 pub struct EmbeddedMongo {
-    /// Before `directory`: the lock on the data goes last.
+    /// Before `directory`, because fields drop in this order and the lock on the data has to go last.
     mongod: Mongod,
     port: u16,
-    /// Kept for its lock.
+    /// Holds the lock.
     directory: DataDirectory,
 }
 
 impl EmbeddedMongo {
-    /// Finds or fetches `mongod`, starts it on a free loopback port over `data_directory` (created when
-    /// missing), and returns when it takes writes: within about half a second, or after one download per
-    /// user.
+    /// Finds or downloads `mongod`, starts it on a free loopback port over `data_directory` (created when missing), and
+    /// returns when it takes writes: within about half a second, plus one download per user.
     ///
     /// # Errors
-    ///
-    /// Every [`EmbeddedError`] says what happened and what to do. Nothing is left running after one.
+    /// Every [`EmbeddedError`] says what happened and what to do. Then nothing keeps running.
     pub async fn start(data_directory: &Path) -> Result<Self, EmbeddedError> {
         Self::start_found_by(&BinarySearch::from_environment(), data_directory).await
     }
 
     async fn start_found_by(search: &BinarySearch, data_directory: &Path) -> Result<Self, EmbeddedError> {
-        // Before the search: whoever starts a second server should hear of it before a download.
+        // Before the search: that another server uses the directory should be reported before a download.
         let directory = DataDirectory::open(data_directory)?;
         let binary = search.find().await?;
         directory.await_previous_mongod().await?;
@@ -86,20 +84,19 @@ impl EmbeddedMongo {
         Err(EmbeddedError::NoPort { attempts: PORT_ATTEMPTS_MAX })
     }
 
-    /// The connection string, without a database: `mongodb://127.0.0.1:PORT/?directConnection=true`.
-    ///
-    /// Direct: there is nothing to discover, and no second round trip to do so.
+    /// The connection string, without a database: `mongodb://127.0.0.1:PORT/?directConnection=true`. Direct, because
+    /// discovering the only member would cost a second round trip.
     pub fn uri(&self) -> String {
         format!("mongodb://{}/?directConnection=true", replica_set::member_host(self.port))
     }
 
-    /// The operating system's number of the `mongod` process.
+    /// The id of the `mongod` process.
     pub fn process_id(&self) -> u32 {
         self.mongod.process_id()
     }
 
-    /// Resolves when `mongod` has ended for whatever reason, with a sentence that tells how and where its log
-    /// is. The future borrows nothing: await it in a `select!` and still call [`stop`](Self::stop).
+    /// Resolves when `mongod` has ended for any reason, with a sentence that says how, and where its log is. The future
+    /// borrows nothing, so that a `select!` can await it and still call [`stop`](Self::stop).
     pub fn ended(&self) -> impl Future<Output = String> + Send + 'static + use<> {
         let ending = self.mongod.ended();
         let process_id = self.process_id();
@@ -110,35 +107,34 @@ impl EmbeddedMongo {
         }
     }
 
-    /// Ends `mongod` in good order: within about a second, and within 15 in the worst case, when it is
-    /// killed.
+    /// Ends `mongod` in order, usually within a second; kills it if that takes too long. 15 s in the worst case.
     pub async fn stop(mut self) {
         self.mongod.stop().await;
     }
 }
 
-/// The `mongod` program that a start would run, fetched when there is none: for those who start one in a way of their
-/// own.
+/// The `mongod` program that [`EmbeddedMongo::start`] would run, downloaded if there is none, for callers who start
+/// it in another way.
 ///
 /// # Errors
-/// Like [`EmbeddedMongo::start`].
+/// Those of [`EmbeddedMongo::start`] before the start.
 pub async fn mongod_path() -> Result<PathBuf, EmbeddedError> {
     BinarySearch::from_environment().find().await
 }
 
-/// What became of one start on one port.
+/// The outcome of one start on one port.
 enum Attempt {
     Primary(Mongod),
     PortTaken,
 }
 
-/// Starts `mongod` and waits for the primary, for `mongod`'s end or for the deadline, whichever comes first.
+/// Starts `mongod` and waits until it is a primary, it ends, or the deadline passes, whichever comes first.
 async fn start_on(binary: &Path, directory: &DataDirectory, port: u16) -> Result<Attempt, EmbeddedError> {
     let deadline = Instant::now() + Duration::from_secs(START_SECONDS_MAX);
     let mongod = Mongod::spawn(binary, directory, port).await?;
     let mut exit = std::pin::pin!(mongod.exit());
     tokio::select! {
-        // First `mongod`'s end: it explains a connection that fails, not the other way round.
+        // The end of `mongod` first: it is the cause of a failed connection.
         biased;
         exit = &mut exit => match exit.and_then(|status| status.code()) {
             Some(EXIT_CODE_CANNOT_LISTEN) => Ok(Attempt::PortTaken),

@@ -26,18 +26,18 @@ pub struct FieldError {
 
 macro_rules! errors {
     ($($error:ident $({ $($member:ident: $type:ty),* })? => $name:literal $status:ident $title:literal;)*) => {
-        /// What went wrong with a request, as the client is told.
+        /// What went wrong with a request, as reported to the client.
         #[derive(Debug, Clone, PartialEq)]
         #[expect(missing_docs, reason = "the titles in the table say what each one means")]
         pub enum Error { $($error $({ $($member: $type),* })?,)* }
 
-        /// The `code` of a problem: what a client decides by.
+        /// The `code` of a problem: what a client's program branches on.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[expect(missing_docs, reason = "the titles in the table say what each one means")]
         pub enum Code { $($error,)* }
 
         impl Error {
-            /// The row of the table that this error belongs to.
+            /// This error's row in the table.
             pub fn code(&self) -> Code {
                 match self { $(Self::$error { .. } => Code::$error,)* }
             }
@@ -47,7 +47,7 @@ macro_rules! errors {
             /// All codes, in the order of the contract.
             pub const ALL: &[Code] = &[$(Code::$error,)*];
 
-            /// As the client sees it.
+            /// The `code` as clients see it.
             pub fn name(self) -> &'static str {
                 match self { $(Code::$error => $name,)* }
             }
@@ -57,7 +57,7 @@ macro_rules! errors {
                 match self { $(Code::$error => concat!("urn:problem-type:flash-sale:", $name),)* }
             }
 
-            /// The HTTP status it comes with.
+            /// The HTTP status of its responses.
             pub fn status(self) -> StatusCode {
                 match self { $(Code::$error => StatusCode::$status,)* }
             }
@@ -103,19 +103,19 @@ errors! {
 
 /// The media type of every error (RFC 9457).
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-/// How long a client should wait after an overload or a lost database.
+/// How long a client should wait after an overload or while the database is unavailable.
 const RETRY_AFTER_SECONDS: u64 = 1;
-/// The purchase whose outcome is unknown is settled in the background within about this time.
+/// A purchase with an unknown outcome is settled in the background within about this time.
 const RETRY_AFTER_UNKNOWN_SECONDS: u64 = 2;
 
 impl Error {
-    /// Of a path that leads nowhere.
+    /// No route has the request's path.
     pub const NO_ROUTE: Self =
         Self::NotFound { detail: "No route has this path; GET /docs lists those of the API." };
 
-    /// A customer's token where only an admin's will do.
+    /// A customer's token on a route for admins.
     pub const FORBIDDEN: Self =
-        Self::Forbidden { detail: "This token's role is `customer`; it takes `admin`." };
+        Self::Forbidden { detail: "This token's role is `customer`; only `admin` may do this." };
     /// A WebSocket from a page of another origin.
     pub const FOREIGN_ORIGIN: Self = Self::Forbidden {
         detail: "Pages of this origin may not connect; CORS_ORIGINS lists those that may.",
@@ -126,10 +126,11 @@ impl Error {
         Self::ValidationFailed { errors: vec![FieldError { field: field.into(), message: message.into() }] }
     }
 
-    /// What both give; or everything that is wrong, if fields are wrong in one of them or both.
+    /// Combines two results, so that the client hears of all wrong fields at once.
     ///
     /// # Errors
-    /// The `validation_failed` of both as one; any other error by itself, that of `first` before that of `second`.
+    /// One `validation_failed` with the fields of both. Any other error wins over it, that of `first` before that of
+    /// `second`.
     pub fn both<A, B>(first: Result<A>, second: Result<B>) -> Result<(A, B)> {
         match (first, second) {
             (Ok(first), Ok(second)) => Ok((first, second)),
@@ -165,24 +166,24 @@ impl Error {
             | Self::Unauthenticated { detail, .. }
             | Self::Forbidden { detail }
             | Self::Overloaded { detail } => (*detail).into(),
-            Self::MethodNotAllowed => "The header `Allow` lists the methods that are.".into(),
+            Self::MethodNotAllowed => "The header `Allow` lists the methods that are allowed.".into(),
             Self::TokenExpired => "Log in again to get a new token.".into(),
-            Self::InvalidCredentials => "Check both; the address is compared without case.".into(),
-            Self::EmailTaken => "Log in with it, or register another address.".into(),
+            Self::InvalidCredentials => "Check both. Upper and lower case make no difference in the address.".into(),
+            Self::EmailTaken => "Log in with this address, or register another one.".into(),
             Self::ProductNotFound => "No product has this id.".into(),
             Self::PurchaseNotFound => "No purchase of yours has this id.".into(),
             Self::SaleNotStarted { sale_start_time, .. } => format!("The sale starts at {sale_start_time}.").into(),
             Self::SaleEnded { sale_end_time } => format!("The sale ended at {sale_end_time}.").into(),
             Self::SoldOut => "Nothing is left.".into(),
             Self::InsufficientStock { remaining } => {
-                format!("Only {remaining} left; a purchase is all of its quantity or nothing.").into()
+                format!("Only {remaining} left. A purchase gets its whole quantity or nothing.").into()
             }
             Self::PurchaseLimitReached { limit, purchased } => {
                 format!("A buyer may have {limit} of this product; you have {purchased}.").into()
             }
             Self::ProductHasSales => "End its sale instead: PATCH its saleEndTime.".into(),
             Self::IdempotencyKeyReused => "Use a new key for a new purchase.".into(),
-            Self::VersionConflict => "Read it again, and send the new ETag as If-Match.".into(),
+            Self::VersionConflict => "Read the product again, and send its new ETag as If-Match.".into(),
             Self::PreconditionRequired => {
                 "Send the ETag of the product that you read as If-Match, or `*` to overwrite any version.".into()
             }
@@ -194,13 +195,13 @@ impl Error {
                     .into()
             }
             Self::OutcomeUnknown { purchase_id: None } => {
-                "The change may have been made: look whether it was before you repeat it.".into()
+                "The change may have been made: check before you repeat it.".into()
             }
-            Self::Internal => "The request id leads to the cause in the server's log.".into(),
+            Self::Internal => "The server's log has the cause, under this request id.".into(),
         }
     }
 
-    /// Writes the members that this code has beyond those of every problem.
+    /// Writes the members that only this code has.
     fn serialize_members<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         match self {
             Self::ValidationFailed { errors } => map.serialize_entry("errors", errors),
@@ -219,7 +220,6 @@ impl Error {
         }
     }
 
-    /// The header that this error needs besides its body.
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::TokenExpired | Self::Unauthenticated { has_token: true, .. } => Some((
@@ -286,27 +286,28 @@ pub struct ProblemSchema {
     /// The request's id, as in `X-Request-Id`.
     #[schema(example = "5f0c3b1a9d8e4f7c8b6a5d4e3f2a1b0c")]
     instance: String,
-    /// What to decide by.
+    /// The kind of problem, for programs: branch on this.
     #[schema(example = "sold_out")]
     code: String,
     /// With `validation_failed`: every field that is wrong.
     errors: Option<Vec<FieldError>>,
     /// With `sold_out` and `insufficient_stock`: units left.
     remaining: Option<i64>,
-    /// With `purchase_limit_reached`: units that one buyer may have.
+    /// With `purchase_limit_reached`: units that one buyer may have in all.
     limit: Option<i64>,
-    /// With `purchase_limit_reached`: units that you have.
+    /// With `purchase_limit_reached`: units that you have already.
     purchased: Option<i64>,
-    /// With `sale_not_started`.
+    /// With `sale_not_started`: when the sale starts.
     sale_start_time: Option<Timestamp>,
-    /// With `sale_ended`.
+    /// With `sale_ended`: when the sale ended.
     sale_end_time: Option<Timestamp>,
-    /// With `outcome_unknown`: what the purchase will be called if it happened.
+    /// With `outcome_unknown`: the id that the purchase has if it was made.
     purchase_id: Option<String>,
 }
 
 impl IntoResponse for Error {
-    /// A response without its body: the outermost layer (`http::request_id`) knows the request's id, and writes it.
+    /// Without the body: the outermost layer (`http::request_id`) writes it, since only that layer knows the
+    /// request's id.
     fn into_response(self) -> Response {
         let mut response = self.code().status().into_response();
         if let Some((name, value)) = self.header() {
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn all_wrong_fields_are_told_but_what_comes_before_fields_first() {
+    fn both_merges_wrong_fields_and_puts_any_other_error_first() {
         let wrong = |field: &str| Err::<(), _>(Error::invalid(field, "is wrong"));
         let Err(Error::ValidationFailed { errors }) = Error::both(wrong("a"), wrong("b")) else { panic!() };
         assert_eq!(errors.iter().map(|error| error.field.as_str()).collect::<Vec<_>>(), ["a", "b"]);

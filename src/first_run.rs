@@ -1,5 +1,5 @@
-//! What the server makes up when nobody gave it: the secret of its tokens, kept beside the embedded MongoDB's data,
-//! and the first admin's password, shown once.
+//! What the first run creates if the settings lack it: the secret that signs tokens, kept beside the embedded MongoDB's
+//! data, and the first admin's password, shown once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,7 +10,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use crate::config::{AdminCredentials, Secret, check_jwt_secret};
 
-/// The made-up admin's address. The domain is one that can never receive mail (RFC 2606).
+/// The address of the created admin. Its domain can never receive mail (RFC 2606).
 pub const ADMIN_EMAIL: &str = "admin@flash-sale.example";
 const SECRET_FILE: &str = "jwt-secret";
 /// The entropy of the secret, in bytes.
@@ -18,7 +18,7 @@ const SECRET_BYTES: usize = 48;
 /// The entropy of the password, in bytes.
 const PASSWORD_BYTES: usize = 15;
 
-/// The secret in the data directory, made at the first start.
+/// The secret in the data directory, created at the first start.
 ///
 /// # Errors
 /// The file that cannot be read or written, and why.
@@ -27,7 +27,7 @@ pub fn jwt_secret(data_directory: &Path) -> Result<Secret, (PathBuf, io::Error)>
     read_or_make(&path).map_err(|cause| (path, cause))
 }
 
-/// The secret of a server that has been started in this directory.
+/// The secret of a server that was started in this directory before.
 ///
 /// # Errors
 /// The file that cannot be read, and why.
@@ -54,7 +54,7 @@ fn read(mut file: File) -> io::Result<Secret> {
     Ok(Secret::new(text))
 }
 
-/// Who reads the secret can sign a token of an admin, and who writes it knows it.
+/// Refuses a secret that others may read or write: anybody who knows it can sign an admin's token.
 #[cfg(unix)]
 fn check_mode(metadata: &fs::Metadata) -> Result<(), String> {
     let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
@@ -62,8 +62,8 @@ fn check_mode(metadata: &fs::Metadata) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "others than its owner may read or write it (mode {mode:03o})\nRun `chmod 600` on it; or, if somebody may have read it, \
-         remove it: a new one is made, and everybody has to log in again"
+        "not only its owner may read or write it (mode {mode:03o})\nRun `chmod 600` on it; or, if somebody may have read \
+         it, remove it: the next start makes a new one, and everybody has to log in again"
     ))
 }
 
@@ -74,9 +74,9 @@ fn check_mode(_: &fs::Metadata) -> Result<(), String> {
 
 fn make(path: &Path) -> io::Result<Secret> {
     let secret = random_text::<SECRET_BYTES>();
-    // Complete or not at all: a crash in between must not leave half a secret.
+    // Written to another file and renamed: a crash in between must not leave half a secret.
     let temporary = path.with_extension("new");
-    // What such a crash has left, or a link that somebody has planted: itself, not what it leads to.
+    // Removes what an earlier crash has left, or a link that somebody has planted (the link, not its target).
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
 
-    /// An empty directory, removed when it is dropped.
+    /// An empty directory, removed on drop.
     struct Directory(PathBuf);
 
     impl Directory {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_made_once_and_for_its_owner_alone() {
+    fn a_secret_is_made_once_and_only_its_owner_can_read_it() {
         let directory = Directory::new();
         let made = jwt_secret(&directory.0).unwrap();
         assert_eq!(jwt_secret(&directory.0).unwrap(), made);

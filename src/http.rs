@@ -1,5 +1,5 @@
-//! What every route shares, and nothing about selling: the accept loop, the request's id and the problem+json of
-//! every error, strict bodies, query parameters, pages, entity tags and files.
+//! What all routes share, with no rule of selling: the accept loop, request ids, errors as problem+json, strict bodies,
+//! query parameters, pages, entity tags and files.
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -17,10 +17,10 @@ pub(crate) mod peer;
 pub(crate) mod rendered;
 pub(crate) mod request_id;
 
-/// An answer that no cache keeps: it is one client's alone, or good for one moment only.
+/// A JSON answer that no cache may keep: it is for one client only, or changes at any moment.
 pub type Uncached<T> = ([(HeaderName, HeaderValue); 1], Json<T>);
 
-/// Keeps the answer out of every cache.
+/// Adds `Cache-Control: no-store`.
 pub fn uncached<T>(answer: T) -> Uncached<T> {
     ([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer))
 }

@@ -1,4 +1,5 @@
-//! Who bought, in chronological order: from the database for who asks now and then, from memory for a crowd.
+//! The leaderboard, purchases in chronological order: from the database for occasional readers, from memory for a
+//! crowd.
 
 use std::sync::Arc;
 
@@ -18,10 +19,9 @@ use crate::store::Store;
 use crate::store::heartbeat::Heartbeat;
 use crate::store::hot_read::{HotReads, Reading};
 
-/// MongoDB ends a transaction after a minute; as long again for clocks that differ.
+/// MongoDB ends a transaction after one minute; another minute allows for clocks that differ.
 const TRANSACTION_MS_MAX: i64 = 120_000;
 
-/// The pages of the leaderboard.
 pub struct Leaderboard {
     source: Arc<Source>,
     reads: HotReads<(Option<Id>, PageRequest<PurchaseCursor>), PageBasis>,
@@ -35,7 +35,6 @@ struct Source {
 }
 
 impl Leaderboard {
-    /// No page is in memory yet.
     pub fn new(
         store: Store,
         catalogue: Arc<Catalogue>,
@@ -47,10 +46,10 @@ impl Leaderboard {
         Self { source: Arc::new(Source { store, catalogue, heartbeat, feed }), reads }
     }
 
-    /// A page of a product's purchases, or of everybody's, oldest first.
+    /// A page of the purchases of one product or of all, oldest first.
     ///
     /// # Errors
-    /// Those of a read.
+    /// Those of `Store::read`.
     pub async fn page(&self, product: Option<Id>, page: PageRequest<PurchaseCursor>) -> Result<Rendered> {
         let remembered = |reading: &Reading<PageBasis>| {
             let source = &self.source;
@@ -92,7 +91,7 @@ impl Source {
         let ranked: Vec<(i64, Purchase)> = (before + 1..).zip(purchases).collect();
         let ranked =
             Page::of(ranked, page.limit, |(rank, purchase)| PurchaseCursor::of(purchase, *rank, product));
-        // The names as they are now; a product that was sold cannot be deleted.
+        // The products' current names: a product with sales cannot be deleted.
         let mut ids: Vec<_> = ranked.items.iter().map(|(_, purchase)| purchase.product_id).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -104,15 +103,14 @@ impl Source {
     }
 }
 
-/// Tells later whether a page that was read still holds.
+/// What is needed to tell later whether a page still holds.
 struct PageBasis {
-    /// A full page of one product never changes: purchases are never changed, and new ones come after it. A full page
-    /// of all products is final only once it lies in the past, because transactions do not commit in the order of their
-    /// purchases' times.
+    /// A full page of one product never changes: purchases never change, and new ones come after it. A full page of all
+    /// products is final only after `TRANSACTION_MS_MAX`: transactions do not commit in the order of `purchased_at`.
     is_final: bool,
-    /// The product whose leaderboard it is, and the number of its last purchase on the page.
+    /// The page's product, and the `sequence` of the last purchase on the page.
     last: Option<(Id, i64)>,
-    /// `ProductCache::list_generation` when the page was read: the names of products may change.
+    /// `ProductCache::list_generation` when the page was read: it also counts renamed products.
     list_generation: u64,
 }
 

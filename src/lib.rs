@@ -1,9 +1,9 @@
 //! flash-sale sells limited stock to a crowd that arrives in the same second.
 //!
-//! The modules, from the top layer to the bottom. Each imports only what stands below it; `.ci/layers` checks that.
-//! A request comes in through `http`, `routes` reads it and calls a service (`purchases`, `products`, `accounts`,
-//! `leaderboard`, `live`), and services reach the database through `store`. A purchase takes one more step: `purchases`
-//! gathers purchases of a product into batches, and that is what makes the server fast.
+//! The modules are listed from the top layer to the bottom. Each imports only modules below it; `.ci/layers` checks
+//! that. A request comes in through `http`; `routes` reads it and calls a service (`purchases`, `products`,
+//! `accounts`, `leaderboard`, `live`); services reach the database through `store`. For a purchase there is one more
+//! step, which makes the server fast: `purchases` gathers the purchases of a product into batches.
 
 #![warn(clippy::unwrap_used)]
 

@@ -1,9 +1,10 @@
 //! Stock and sales as they happen, from any server to any watcher. In reading order: the change stream
-//! (`products::change_stream`) tells the memory (`products::cache`) what changed; a room for each watched product
-//! (`room`) makes news of it, at a bounded pace (`pace`); each watcher has a subscription (`subscription`), which knows
-//! what its client was told already. `routes::events` and `routes::live` send it, over Server-Sent Events and WebSocket.
+//! (`products::change_stream`) updates the cache (`products::cache`); each watched product has a room (`room`), which
+//! turns the changes into news at a bounded pace (`pace`); each watcher has a subscription (`subscription`), which
+//! knows what its client has already been sent. `routes::events` (Server-Sent Events) and `routes::live` (WebSocket)
+//! send it.
 //!
-//! A slow watcher delays nobody: news are not queued for it, it takes the newest when it can.
+//! A slow watcher delays nobody: news is not queued for it, it takes the newest when it can.
 
 pub(crate) mod message;
 mod pace;

@@ -1,4 +1,4 @@
-//! The log: lines on standard error, for people or as JSON. Standard output belongs to the greeting.
+//! The log: lines on standard error, as text or JSON. Standard output is only for the greeting.
 
 use std::io::IsTerminal as _;
 
@@ -8,7 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Config, LogFormat};
 
-/// Starts logging as the settings say; further calls do nothing.
+/// Starts logging with the format and filter of the settings; further calls do nothing.
 pub fn start(config: &Config) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)

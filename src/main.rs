@@ -1,4 +1,4 @@
-//! The program: parses the command line, reads the settings, runs what was asked for.
+//! The program: parses the command line, reads the settings, runs the command.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -10,12 +10,12 @@ use flash_sale::config::Config;
 use flash_sale::signals::Signals;
 use flash_sale::{logging, rehearse, serve};
 
-/// A purchase is allocated by the thread that reads it and freed by the one that commits it: the C library's allocator
-/// makes them wait for each other, a fifth of the server's time.
+/// One thread allocates a purchase when it reads it, another frees it after the commit. With the C library's allocator
+/// such threads wait for each other for a fifth of the server's time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How long the program waits, once all is done, for a name that is still being looked up, in milliseconds: the system's
+/// How long the program waits at its end for a name lookup that is still running, in milliseconds: the system's
 /// resolver cannot be interrupted, and takes minutes where there is no name service.
 const LOOKUPS_MS_MAX: u64 = 500;
 
@@ -53,7 +53,7 @@ async fn run() -> ExitCode {
 }
 
 fn fail(code: u8, reason: &dyn std::fmt::Display) -> ExitCode {
-    // Not `eprintln`: whoever reads this may have gone away, and the code still tells.
+    // Not `eprintln`, which panics if standard error is closed: the exit code must still get out.
     drop(writeln!(io::stderr(), "flash-sale: {reason}"));
     ExitCode::from(code)
 }

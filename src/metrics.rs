@@ -1,4 +1,4 @@
-//! What is counted for the person on call.
+//! The metrics of one server, for the person on call.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -13,69 +13,69 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::error::{Error, Result};
 
-/// The counts of one server.
+/// The metrics of one server.
 pub struct Metrics {
     registry: Registry,
-    /// Answers by status.
+    /// HTTP answers, by status.
     pub answers: Family<StatusLabel, Counter>,
-    /// Purchases that were asked for, by what became of them: `bought`, `replayed`, or a problem's code.
+    /// Requested purchases, by outcome: `bought`, `replayed`, or a problem's code.
     pub purchases: Family<OutcomeLabel, Counter>,
-    /// Logins, by what became of them: `logged_in`, or a problem's code.
+    /// By outcome: `logged_in`, or a problem's code.
     logins: Family<OutcomeLabel, Counter>,
     /// Purchases in one batch.
     pub batch_purchases: Histogram,
-    /// The time from a batch's first look to its replies, in seconds.
+    /// The time from the start of a batch to its replies, in seconds.
     pub batch_seconds: Histogram,
     /// Products in one transaction.
     pub transaction_products: Histogram,
-    /// Transactions that were run again in halves, since one of their products was in the way of the others.
+    /// Transactions that were run again in halves, because one of their products made them fail.
     pub transactions_split: Counter,
-    /// Tries of a batch that had to be repeated, by what was in the way.
+    /// Attempts of a batch that had to be repeated, by reason.
     pub retries: Family<RetryLabel, Counter>,
     /// Commits that got no answer.
     pub commits_in_doubt: Counter,
     /// Products that have a lane.
     pub lanes: Gauge,
-    /// Connections of clients that are open.
+    /// Open client connections.
     pub connections: Gauge,
-    /// 1 while the change stream tells what other servers do.
+    /// 1 while the change stream delivers what other servers do, 0 otherwise.
     pub feed_synced: Gauge,
     /// How far the change stream was behind when it last answered, in seconds.
     pub feed_lag: Gauge<f64, AtomicU64>,
-    /// Clients that watch.
+    /// Clients that watch products live.
     pub watchers: Gauge,
-    /// Messages sent to watchers, by their event.
+    /// Messages sent to watchers, by event.
     pub watcher_messages: Family<EventLabel, Counter>,
-    /// The age of the last proof that the database commits, in seconds.
+    /// The age of the last successful heartbeat, in seconds.
     heartbeat_age: Gauge<f64, AtomicU64>,
 }
 
-/// Of an answer.
+/// The label of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StatusLabel {
     /// The HTTP status.
     pub status: u16,
 }
 
-/// Of a purchase or a login.
+/// The label of a purchase or a login.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
     /// `bought`, `replayed`, `logged_in`, or a problem's code.
     pub outcome: &'static str,
 }
 
-/// Of a message to a watcher.
+/// The label of a message to a watcher.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct EventLabel {
     /// The event's name.
     pub event: &'static str,
 }
 
-/// Of a try.
+/// The label of a repeated attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RetryLabel {
-    /// `stale`: the product had changed; `conflict`: another transaction had it; `duplicate`: a unique index refused;
-    /// `unavailable`: the database was lost.
+    /// `stale`: the product had changed; `conflict`: another transaction was changing it; `duplicate`: a unique index
+    /// refused the purchase; `unavailable`: the database could not be reached.
     pub reason: &'static str,
 }
 
@@ -108,35 +108,34 @@ impl Metrics {
     fn registered(mut self) -> Self {
         let registry = &mut self.registry;
         registry.register("http_answers", "Answers by status", self.answers.clone());
-        registry.register("purchases", "Purchases asked for, by what became of them", self.purchases.clone());
-        registry.register("logins", "Logins, by what became of them", self.logins.clone());
+        registry.register("purchases", "Requested purchases, by outcome", self.purchases.clone());
+        registry.register("logins", "Logins, by outcome", self.logins.clone());
         registry.register("batch_purchases", "Purchases in one batch", self.batch_purchases.clone());
-        let what = "From a batch's first look to its replies";
+        let what = "From the start of a batch to its replies";
         registry.register_with_unit("batch", what, Unit::Seconds, self.batch_seconds.clone());
         let what = "Products in one transaction";
         registry.register("transaction_products", what, self.transaction_products.clone());
-        registry.register("batch_retries", "Tries of a batch that had to be repeated", self.retries.clone());
-        let what = "Transactions that were run again in halves, as one product was in the way of the others";
+        registry.register("batch_retries", "Batch attempts that had to be repeated", self.retries.clone());
+        let what = "Transactions that were run again in halves, because one product made them fail";
         registry.register("transactions_split", what, self.transactions_split.clone());
         registry.register("commits_in_doubt", "Commits that got no answer", self.commits_in_doubt.clone());
         registry.register("lanes", "Products that have a lane", self.lanes.clone());
-        let what = "Connections of clients that are open";
-        registry.register("connections", what, self.connections.clone());
-        let what = "1 while the change stream tells what other servers do";
+        registry.register("connections", "Open client connections", self.connections.clone());
+        let what = "1 while the change stream delivers what other servers do";
         registry.register("feed_synced", what, self.feed_synced.clone());
         let what = "How far the change stream was behind when it last answered";
         registry.register_with_unit("feed_lag", what, Unit::Seconds, self.feed_lag.clone());
-        registry.register("watchers", "Clients that watch", self.watchers.clone());
+        registry.register("watchers", "Clients that watch products live", self.watchers.clone());
         registry.register("watcher_messages", "Messages sent to watchers", self.watcher_messages.clone());
-        let what = "Age of the last proof that the database commits";
+        let what = "Age of the last successful heartbeat: a write that the database committed";
         registry.register_with_unit("heartbeat_age", what, Unit::Seconds, self.heartbeat_age.clone());
         self
     }
 
-    /// All counts as OpenMetrics text. `heartbeat_age` is the age of the last proof that the database commits.
+    /// All metrics as OpenMetrics text.
     ///
     /// # Errors
-    /// `internal` when the text cannot be written.
+    /// `internal` if the text cannot be encoded.
     pub fn text(&self, heartbeat_age: Duration) -> Result<String> {
         self.heartbeat_age.set(heartbeat_age.as_secs_f64());
         let mut text = String::new();
@@ -144,17 +143,17 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Counts what became of a purchase.
+    /// Counts a purchase by its outcome.
     pub fn count_purchase(&self, outcome: &'static str) {
         self.purchases.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
-    /// Counts what became of a login.
+    /// Counts a login by its outcome.
     pub fn count_login(&self, outcome: &'static str) {
         self.logins.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
-    /// Counts a try that has to be repeated.
+    /// Counts an attempt that has to be repeated.
     pub fn count_retry(&self, reason: &'static str) {
         self.retries.get_or_create(&RetryLabel { reason }).inc();
     }

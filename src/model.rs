@@ -1,4 +1,4 @@
-//! What the product is about, as plain data: ids, moments, money, and the documents in the database. No I/O.
+//! The domain as plain data: ids, timestamps, money, and the documents in the database. No I/O.
 
 pub(crate) mod email;
 pub mod id;

@@ -1,12 +1,12 @@
-//! How many files this process may have open at once; each connection is one.
+//! How many files this process may have open at once. Each connection counts as one.
 
 use std::io;
 
-/// Lets the process open as many files as the system allows it: the usual soft limit of 1,024 is for programs that use
-/// `select`. Tells how many those are; none when there is no bound, or no such limit on this system.
+/// Raises the soft limit of open files to the hard limit: the usual soft limit of 1,024 is for programs that use
+/// `select`. Returns the new limit; `None` if there is none.
 ///
 /// # Errors
-/// The system's; the limit is what it was.
+/// Those of the operating system; then the limit is unchanged.
 pub fn raise_limit() -> io::Result<Option<u64>> {
     #[cfg(unix)]
     {

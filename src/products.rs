@@ -1,5 +1,5 @@
-//! The products: in the database (`catalogue`), in memory (`cache`), kept up to date by the change stream
-//! (`change_stream`), and as clients read them (`pages`).
+//! The products: in the database (`catalogue`), in memory (`cache`, kept current by `change_stream`), and as clients
+//! read them (`pages`).
 
 pub(crate) mod cache;
 pub(crate) mod catalogue;

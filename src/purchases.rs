@@ -1,11 +1,11 @@
-//! The purchase engine. A purchase takes this way:
+//! The purchase engine. A purchase goes through these steps:
 //!
-//! 1. `service` has `precheck` refuse from memory what cannot be bought anyway.
-//! 2. `lanes` puts it into the queue of its product's lane, if `admission` expects it to be served in time.
-//! 3. `lane` takes all that wait as one batch, and `settle` (pure) decides each of them.
+//! 1. `service` calls `precheck`, which refuses from memory what cannot be bought.
+//! 2. `lanes` puts the purchase into the queue of its product's lane, if `admission` expects it to be served in time.
+//! 3. `lane` takes all waiting purchases as one batch, and `settle` (pure) decides each of them.
 //! 4. `commit` commits the batches of all lanes that are ready, in one transaction.
 //!
-//! Servers that sell the same product alternate (`rotation`, pure). `history` reads what was bought.
+//! Servers that sell the same product alternate (`rotation`, pure). `history` reads past purchases.
 
 pub(crate) mod admission;
 pub(crate) mod buyers;

@@ -1,8 +1,8 @@
-//! `flash-sale rehearse`: rehearses a sale against a running server, or one that it starts itself, and tells how fast it
-//! was and whether every promise was kept.
+//! `flash-sale rehearse`: rehearses a sale against a running server, or one that it starts itself, and reports how
+//! fast it was and whether every promise was kept.
 //!
-//! It creates marked products of its own, sends a crowd that buys them, reads back from the database what became of it,
-//! and removes all of it again.
+//! It creates marked products, sends a crowd that buys them, reads the outcome back from the database, and removes
+//! everything again.
 
 use std::io::{self, Write as _};
 use std::pin::pin;
@@ -44,23 +44,23 @@ mod verdict;
 
 /// The exit code when a promise was broken.
 const BROKEN: u8 = 1;
-/// The exit code of wrong usage, as everywhere.
+/// The exit code of wrong usage, the same as for every command.
 const REFUSED: u8 = 2;
-/// The exit code when the rehearsal could not be held, or what it made could not be removed.
+/// The exit code when the rehearsal could not be held, or its products could not be removed or its result written.
 const NOT_HELD: u8 = 3;
-/// The exit code when somebody interrupted it: what a shell gives a program that Ctrl-C has ended.
+/// The exit code after an interruption: the one that a shell reports for a program ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Why there is no result, as one sentence for the person who started it.
+/// Why there is no result, as one sentence for the person who started the rehearsal.
 #[derive(Debug, thiserror::Error)]
 pub enum RehearsalError {
-    /// What was asked for cannot be done.
+    /// The arguments ask for something impossible.
     #[error("{0}")]
     Refused(String),
-    /// Something is not as the rehearsal needs it.
+    /// The rehearsal could not be held.
     #[error("{0}")]
     NotHeld(String),
-    /// A signal came before the crowd.
+    /// A signal came before the crowd did.
     #[error("interrupted")]
     Interrupted,
     /// A second signal came.
@@ -73,7 +73,7 @@ impl RehearsalError {
         Self::NotHeld(format!("{what}: {cause}"))
     }
 
-    /// What the program ends with.
+    /// The program's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => REFUSED,
@@ -83,7 +83,7 @@ impl RehearsalError {
     }
 }
 
-/// What became of a rehearsal, and whether everything that it made is gone again.
+/// The course of a rehearsal, and whether everything that it created was removed.
 struct Outcome {
     course: Result<Course, RehearsalError>,
     cleaned: Result<(), RehearsalError>,
@@ -95,8 +95,8 @@ impl Outcome {
     }
 }
 
-/// Rehearses, and prints the result. The first signal stops what is being done and lets what was made be removed; a second
-/// one ends at once.
+/// Rehearses, and prints the result. The first signal stops the rehearsal, which then removes what it has created; a
+/// second signal ends it at once.
 ///
 /// # Errors
 /// Why there is no result.
@@ -106,14 +106,14 @@ pub async fn run(
     signals: &mut Signals,
 ) -> Result<ExitCode, RehearsalError> {
     arguments.plot.as_deref().map_or(Ok(()), plot::check)?;
-    // If that fails, fewer connections are opened, which is told.
+    // If that fails, fewer connections open, and a message says so.
     drop(open_files::raise_limit());
     let interrupted = CancellationToken::new();
     let mut rehearsal = pin!(hold(arguments, config, &interrupted));
     let outcome = tokio::select! {
         outcome = &mut rehearsal => outcome,
         () = signals.next() => {
-            tell("interrupted: what was made is removed; a second signal ends at once");
+            tell("interrupted: removing what was created; a second signal ends at once");
             interrupted.cancel();
             tokio::select! {
                 outcome = rehearsal => outcome,
@@ -149,7 +149,7 @@ fn tell_outcome(arguments: &Arguments, outcome: Outcome) -> Result<ExitCode, Reh
     })
 }
 
-/// What the work comes to, unless the rehearsal is interrupted before.
+/// The result of the work, or `Interrupted` if the rehearsal is interrupted before.
 async fn until<T>(
     interrupted: &CancellationToken,
     work: impl Future<Output = Result<T, RehearsalError>>,
@@ -157,13 +157,13 @@ async fn until<T>(
     interrupted.run_until_cancelled(work).await.unwrap_or(Err(RehearsalError::Interrupted))
 }
 
-/// Rehearses at the server that there is, or at one that is there just for this.
+/// Rehearses against the server of `--url`, or against one that it starts for this.
 async fn hold(arguments: &Arguments, config: &Config, interrupted: &CancellationToken) -> Outcome {
     if let Some(origin) = &arguments.url {
         return hold_at(origin, None, arguments, config, interrupted).await;
     }
     tell("a server starts");
-    // On the program's first thread, which stays: `main` itself awaits this.
+    // `main` awaits this on the program's first thread, which lives to the end, as `start` demands.
     let mut server = match OwnServer::start() {
         Ok(server) => server,
         Err(error) => return Outcome::without_a_trace(error),
@@ -189,7 +189,7 @@ async fn hold_at(
         Err(error) => return Outcome::without_a_trace(error),
     };
     let course = perform(&mut stage, arguments, interrupted).await;
-    // Whatever happened, nothing of it stays.
+    // Always, whatever happened.
     Outcome { course, cleaned: stage.strike().await }
 }
 
@@ -198,7 +198,7 @@ async fn perform(
     arguments: &Arguments,
     interrupted: &CancellationToken,
 ) -> Result<Course, RehearsalError> {
-    // Never interrupted, as it says there. It is a matter of milliseconds.
+    // Must not be interrupted (see `put_on_sale`), and takes only milliseconds.
     stage.put_on_sale(arguments).await?;
     until(interrupted, probe::check(stage)).await?;
     tell("the buyers' tokens are signed");
@@ -208,7 +208,8 @@ async fn perform(
     tell("the outcome is read back");
     let buyers_came = crowd.buyers_among(sold.events.len());
     let reading = verdict::read(stage, arguments, &sold.events);
-    // Who interrupts the crowd gets the verdict on what has come of it; who interrupts this, none.
+    // An interruption of the crowd still yields a verdict on what it has done. An interruption from here on yields
+    // none.
     let verdict = match interrupted.is_cancelled() {
         true => Some(reading.await?),
         false => interrupted.run_until_cancelled(reading).await.transpose()?,
@@ -216,8 +217,8 @@ async fn perform(
     Ok(Course { buyers_came, verdict, interrupted: interrupted.is_cancelled(), ..sold })
 }
 
-/// Lets the crowd in until everybody was served, the time is over, or the rehearsal is interrupted. What came of it is still to
-/// be judged.
+/// Lets the crowd buy until everybody was served, the time is over, or the rehearsal is interrupted. The returned
+/// course has no verdict yet.
 async fn sell(
     stage: &Stage,
     crowd: &Crowd,
@@ -241,8 +242,8 @@ async fn sell(
     let connections_open = ready.connections();
     if connections_open < arguments.connections {
         tell(&format!(
-            "only {connections_open} of {} connections are open: the server has no place for more, or this user may not have \
-             as many files open (ulimit -n -H)",
+            "only {connections_open} of {} connections are open: the server takes no more, or this user may not open \
+             more files (ulimit -n -H)",
             arguments.connections
         ));
     }

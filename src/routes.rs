@@ -1,4 +1,4 @@
-//! The HTTP API: the one list of routes, and what stands around all of them. One file a resource.
+//! The HTTP API: one file per resource, the one list of routes, and the layers around all of them.
 
 use std::convert::Infallible;
 
@@ -32,8 +32,8 @@ pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod storefront;
 
-/// The whole application as one service: the routes, and what stands around all of them. The layers are plain functions
-/// rather than layers of the router, which would box and clone each of them for every request.
+/// The whole application as one service: the routes and the layers around them. The layers are plain functions, because
+/// axum's router would box and clone each layer for every request.
 pub fn service(
     app: AppState,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
@@ -46,9 +46,10 @@ pub fn service(
     };
     let with_cors = option_layer(cors).layer(discarding.clone());
     let inner = service_fn(move |request: Request<Incoming>| {
-        // The CORS layer takes every OPTIONS for a browser's question; without it, it is a method like any other.
-        let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        match request.method() != Method::OPTIONS || asks {
+        // The CORS layer would answer every OPTIONS as a preflight. Without this header it is not one, and the router
+        // treats it like any other method.
+        let is_preflight = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        match request.method() != Method::OPTIONS || is_preflight {
             true => Either::Left(with_cors.clone().call(request)),
             false => Either::Right(discarding.clone().call(request)),
         }
@@ -57,8 +58,8 @@ pub fn service(
     service_fn(move |request| request_id::layer(answers.clone(), request, inner.clone()))
 }
 
-/// All routes, and the one that a crowd takes before all others: the router would look for it among them, and box it three
-/// times.
+/// All routes, with a shortcut for the purchase, which a crowd calls most: the router would search for it and box its
+/// future three times.
 fn quick_routes(
     app: AppState,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
@@ -92,7 +93,7 @@ fn routes(app: AppState) -> Router {
         .with_state(app)
 }
 
-/// None when no page of another origin may call: then there is nothing to tell a browser.
+/// `None` when no page of another origin may call the API: without CORS headers browsers refuse them all.
 fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
     let own = |name: &'static str| HeaderName::from_static(name);
     let origins = match origins {

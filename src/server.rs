@@ -1,4 +1,4 @@
-//! One server, from its settings to its end: what is started, in which order, and how it is stopped again.
+//! One server from start to stop: what it starts, in which order, and how it stops again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ use crate::store::Store;
 use crate::store::connect::ConnectError;
 use crate::store::heartbeat::Heartbeat;
 
-/// Files that a server has open besides its connections, about.
+/// About how many files a server has open besides its connections.
 const FILES_BESIDES_CONNECTIONS: usize = 100;
-/// What the last writes have at shutdown in any case, in milliseconds.
+/// The time that the last writes get at shutdown in any case, in milliseconds.
 const LAST_WRITES_MS: u64 = 1_000;
-/// How long the start waits for the change stream, in milliseconds; it goes on without.
+/// How long the start waits for the change stream, in milliseconds; then it goes on without it.
 const FEED_OPENING_MS_MAX: u64 = 1_000;
 
 /// A running server. Stop it with `stop`.
@@ -43,22 +43,22 @@ pub struct Server {
     background_shutdown: CancellationToken,
     feed: JoinHandle<()>,
     heartbeat: JoinHandle<()>,
-    /// Cancelled when one of these two has ended.
+    /// Cancelled when `feed` or `heartbeat` has ended.
     ended: CancellationToken,
 }
 
 /// Why the server cannot start, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is taken, or not ours.
+    /// The address is in use, or it is not one of this machine.
     #[error("cannot listen on {address}: {cause}\n{}", listen_advice(.cause))]
     Listen {
-        /// What was tried.
+        /// `HOST` and `PORT`.
         address: String,
-        /// The system's word.
+        /// The operating system's reason.
         cause: std::io::Error,
     },
-    /// The embedded MongoDB does not start.
+    /// The embedded MongoDB did not start.
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
     /// The secret beside the data cannot be read or written.
@@ -66,17 +66,17 @@ pub enum StartError {
     Secret {
         /// The file.
         path: String,
-        /// The system's word.
+        /// The operating system's reason.
         cause: std::io::Error,
     },
     /// The database cannot be used.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The database does not commit, or the first admin cannot be made.
+    /// The database does not commit, or the first admin cannot be created.
     #[error("the database does not take writes: {}", .0.code().title())]
     Write(Error),
-    /// The system gives no more threads.
-    #[error("the system gives no more threads: is there a limit on this user's processes?")]
+    /// The operating system refuses more threads.
+    #[error("the operating system refuses more threads: is there a limit on this user's processes?")]
     Threads,
 }
 
@@ -84,10 +84,10 @@ impl Server {
     /// Starts everything; when it returns, purchases work.
     ///
     /// # Errors
-    /// What is in the way. Nothing keeps running.
+    /// Why the server cannot start. Then nothing keeps running.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         raise_file_limit(&config.limits);
-        // First what fails fastest: a taken port should not wait for a database.
+        // First, because it fails fastest: the message that the port is taken should not wait for the database.
         let listener = listen(&config).await?;
         let address = listener.local_addr().map_err(|cause| listen_error(&config, cause))?;
         tracing::info!("the database is {}", config.database.place());
@@ -125,7 +125,8 @@ impl Server {
             App::new(limits.clone(), store, heartbeat, tokens, config.cors_origins, shutdown.clone())
                 .map_err(|_| StartError::Threads)?;
         let app = Arc::new(app);
-        // Both go on while open requests end: they ask whether the database commits, and what others have sold.
+        // The feed and the heartbeat run until all open requests have ended, which need them: they ask whether the
+        // database commits, and what other servers have sold.
         let background_shutdown = CancellationToken::new();
         let stop_on_failure = background_shutdown.clone().drop_guard();
         let ended = CancellationToken::new();
@@ -162,39 +163,39 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The admin whom this start has made up, with the password that is shown just once.
+    /// The admin that this start has created with a random password, which is shown only once.
     pub fn first_admin(&self) -> Option<&AdminCredentials> {
         self.first_admin.as_ref()
     }
 
-    /// The address of an admin; none when nobody can create products.
+    /// The e-mail address of an admin; `None` if there is no admin, so that nobody can create products.
     pub fn admin_email(&self) -> Option<&str> {
         self.admin_email.as_deref()
     }
 
-    /// Resolves, with the reason, when the server cannot go on: its MongoDB has ended, or a part of it.
+    /// Resolves when the server cannot go on, with the reason: its embedded MongoDB or a task of its own has ended.
     pub async fn failed(&self) -> String {
         let mongo = async {
             match &self.mongo {
                 Some(mongo) => mongo.ended().await,
-                // Others run it, and it may come back.
+                // An external database may come back.
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             reason = mongo => reason,
-            () = self.ended.cancelled() => "a part of the server has broken down; the log tells how".into(),
+            () = self.ended.cancelled() => "a task of the server has ended unexpectedly; see the log".into(),
         }
     }
 
-    /// Stops in order: no new requests, the open ones end, the lanes serve what they took, the writes end, and MongoDB
-    /// last. All of them but MongoDB have `shutdown_ms_max` together, and the writes a little more, so that they have some
-    /// of it in any case.
+    /// Stops in order: refuses new requests, lets open ones end, lets the lanes serve the purchases that they took,
+    /// lets writes end, and stops MongoDB last. All but MongoDB have `shutdown_ms_max` together; the writes get at
+    /// least a second of their own.
     pub async fn stop(self) {
         self.shutdown.cancel();
         let deadline = Instant::now() + Duration::from_millis(self.app.limits.http.shutdown_ms_max);
@@ -216,7 +217,7 @@ impl Server {
     }
 }
 
-/// Runs a task of the server's own, and tells when it has ended.
+/// Spawns a task and cancels `ended` when it has ended, also by a panic.
 fn spawn(task: impl Future<Output = ()> + Send + 'static, ended: &CancellationToken) -> JoinHandle<()> {
     let ended = ended.clone().drop_guard();
     tokio::spawn(async move {
@@ -237,9 +238,9 @@ async fn listen(config: &Config) -> Result<TcpListener, StartError> {
 
 fn listen_advice(cause: &std::io::Error) -> &'static str {
     match cause.kind() {
-        std::io::ErrorKind::AddrInUse => "Another program has the port: set PORT to a free one",
-        std::io::ErrorKind::PermissionDenied => "Ports below 1024 are the system's: set PORT to a higher one",
-        _ => "HOST has to be an address of this machine, or a name that leads to one",
+        std::io::ErrorKind::AddrInUse => "Another program uses the port: set PORT to a free one",
+        std::io::ErrorKind::PermissionDenied => "Ports below 1024 are reserved: set PORT to a higher one",
+        _ => "HOST has to be an address of this machine, or a name of one",
     }
 }
 
@@ -247,7 +248,7 @@ fn listen_error(config: &Config, cause: std::io::Error) -> StartError {
     StartError::Listen { address: format!("{}:{}", config.host, config.port), cause }
 }
 
-/// The database's connection string and the secret of the tokens; starts a MongoDB when none is given.
+/// The connection string and the secret that signs the tokens; starts the embedded MongoDB if there is no other.
 async fn database(database: &Database) -> Result<(Secret, Secret, Option<EmbeddedMongo>), StartError> {
     match database {
         Database::External { uri, jwt_secret } => Ok((uri.clone(), jwt_secret.clone(), None)),
@@ -271,8 +272,8 @@ async fn database(database: &Database) -> Result<(Secret, Secret, Option<Embedde
     }
 }
 
-/// Makes the first admin: the one of the settings, or, if `makes_one_up` and there is none, one that is made up.
-/// Tells that one, and the address of an admin if there is any.
+/// Creates the first admin: the one from the settings; or, with `makes_one_up` and no admin in the database, one with a
+/// random password. Returns the credentials of the latter, and the address of any admin.
 async fn admin(
     app: &App,
     settings: Option<AdminCredentials>,
@@ -291,16 +292,16 @@ async fn admin(
     Ok((Some(credentials), Some(email)))
 }
 
-/// Lets the process open as many files as it can, and tells if those are too few for as many connections as it takes.
+/// Lets the process open as many files as the system allows, and warns if that is too few for all its connections.
 fn raise_file_limit(limits: &Limits) {
     let files_max = limits.http.connections_max
         + limits.store.database_connections_max as usize
         + FILES_BESIDES_CONNECTIONS;
     match open_files::raise_limit() {
         Ok(Some(files)) if files < files_max as u64 => tracing::warn!(
-            "only {files} files can be open at once instead of {files_max}: raise ulimit -n -H"
+            "only {files} files can be open at once, but {files_max} are needed: raise the limit (ulimit -n -H)"
         ),
         Ok(_) => {}
-        Err(error) => tracing::warn!("the number of files that can be open at once stays as it is: {error}"),
+        Err(error) => tracing::warn!("cannot raise the number of files that can be open at once: {error}"),
     }
 }

@@ -1,8 +1,8 @@
-//! The signals that end the program: Ctrl-C, on Unix SIGTERM, and on Linux SIGHUP, which the end of a terminal sends.
+//! The signals that end the program: Ctrl-C, on Unix SIGTERM, and on Linux SIGHUP, which a closing terminal sends.
 
 use std::io;
 
-/// The end signals of this process, from now on.
+/// Receives the signals that end this process.
 pub struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
@@ -13,10 +13,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over from the system's default, which ends a process on the spot.
+    /// Replaces the system's default handling, which ends the process immediately.
     ///
     /// # Errors
-    /// The system's.
+    /// Those of the operating system.
     #[cfg(unix)]
     pub fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +28,7 @@ impl Signals {
         })
     }
 
-    /// Takes the signals over.
+    /// Does nothing on this system; [`next`](Self::next) waits for Ctrl-C.
     ///
     /// # Errors
     /// None.
@@ -37,23 +37,22 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Has SIGTERM come as soon as the process that started this one has ended, however that happens. Linux alone can do
-    /// that; elsewhere nothing comes.
+    /// Asks Linux to send SIGTERM to this process as soon as its parent has ended, for whatever reason.
     ///
     /// # Errors
-    /// Another process is the parent, so that one has ended already; or the system's.
+    /// The parent is another process, so `parent` has already ended; or those of the operating system.
     #[cfg(target_os = "linux")]
     pub fn follow(&self, parent: u32) -> io::Result<()> {
         use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
         set_parent_process_death_signal(Some(Signal::TERM))?;
-        // It may have ended before the line above: then there will be no signal.
+        // If the parent ended before the line above, no signal comes.
         match getppid().map(Pid::as_raw_pid) {
             Some(process) if process.unsigned_abs() == parent => Ok(()),
-            _ => Err(io::Error::other(format!("process {parent}, to end with, is not the parent"))),
+            _ => Err(io::Error::other(format!("process {parent}, named by --end-with, is not the parent"))),
         }
     }
 
-    /// Nothing comes.
+    /// Does nothing: only Linux can signal the end of the parent.
     ///
     /// # Errors
     /// None.
@@ -62,7 +61,7 @@ impl Signals {
         Ok(())
     }
 
-    /// Resolves at the next one.
+    /// Resolves at the next signal.
     pub async fn next(&mut self) {
         #[cfg(unix)]
         {
@@ -85,8 +84,8 @@ impl Signals {
     }
 }
 
-/// Whether SIGHUP is to end this process. Not if whoever started it has it ignored (`nohup`), which a handler would undo;
-/// where that cannot be known, the system's default holds.
+/// Whether to handle SIGHUP. Not if the process was started with SIGHUP ignored (`nohup`), which a handler would
+/// undo. If that cannot be found out, the system's default stays.
 #[cfg(unix)]
 fn hangup_ends() -> bool {
     use rustix::process::Signal;

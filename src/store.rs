@@ -1,8 +1,8 @@
 //! The database: its collections and indexes, and the rules by which reads and writes reach it.
 //!
-//! Two rules hold for all of the product. A read may be dropped at any time, so it runs inside its request, bounded
-//! by `read`. A write may never be dropped half-way, so it runs in a task of its own, through `write`: a client that
-//! hangs up, or a wait that runs out, leaves it going, and shutdown waits for it.
+//! Two rules hold everywhere. A read may be dropped at any time, so it runs inside its request, and `read` bounds its
+//! time. A write must never be dropped half-way, so `write` runs it in a task of its own: it goes on when the client
+//! hangs up or the wait times out, and shutdown waits for it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -36,17 +36,17 @@ pub mod schema;
 mod terms;
 pub(crate) mod token_bucket;
 
-/// Documents in one answer of the database: more than any page has, so that a page is one round trip.
+/// Documents in one batch of the database's answer: more than any page has, so that a page takes one round trip.
 pub const BATCH_ITEMS: u32 = 1_000;
-/// How long the database is given to take leave, in milliseconds.
+/// How long closing the driver's connections may take, in milliseconds.
 const HANG_UP_MS_MAX: u64 = 500;
 
 /// A handle on the database; clones share everything.
 #[derive(Clone)]
 pub struct Store {
-    /// For what concerns no single database.
+    /// The driver's client: for what is not tied to one database, like sessions.
     pub client: Client,
-    /// For the transactions that sell.
+    /// The sessions that purchases are committed in.
     pub sale_sessions: Arc<SaleSessions>,
     /// Accounts.
     pub users: Collection<User>,
@@ -54,13 +54,13 @@ pub struct Store {
     pub products: Collection<Product>,
     /// Purchases, one document each.
     pub purchases: Collection<Purchase>,
-    /// For commands that concern many documents.
+    /// The database that holds the collections above; for commands.
     pub database: Database,
-    /// What this and the other servers call themselves to the database.
+    /// The `appName` under which all servers connect to the database.
     pub application: Arc<str>,
-    /// This server among them, made up at its start.
+    /// This server's id, random for each start.
     pub server: Id,
-    /// Whether reads know all that was confirmed.
+    /// Holds reads back until a new primary knows all confirmed writes.
     pub(crate) terms: Arc<Terms>,
     primary: watch::Receiver<Option<ServerAddress>>,
     reads: Arc<Semaphore>,
@@ -112,18 +112,18 @@ impl Store {
         }
     }
 
-    /// Waits for a read's turn and for its result.
+    /// Waits for a permit, then runs the read.
     ///
     /// # Errors
-    /// `overloaded` when its turn does not come in time, `database_unavailable` when its result does not.
+    /// `overloaded` when the permit does not come in time, `database_unavailable` when the result does not.
     pub async fn read<T>(&self, read: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
         self.read_with_permit(&self.reads, read).await
     }
 
-    /// The same for what a lane has to know: visitors who read the catalogue take none of these turns.
+    /// Like `read`, for the lanes: these permits are separate, so visitors of the catalogue cannot use them up.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// Those of [`Store::read`].
     pub async fn read_sale<T>(&self, read: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
         self.read_with_permit(&self.sale_reads, read).await
     }
@@ -144,10 +144,11 @@ impl Store {
         }
     }
 
-    /// Runs a write in a task that nobody drops, and waits for its result.
+    /// Runs a write in a task of its own, which is never dropped, and waits for its result.
     ///
     /// # Errors
-    /// Those of `write`; `overloaded` when its turn does not come in time, `outcome_unknown` when its result does not.
+    /// Those of the given `write`; `overloaded` when the permit does not come in time, `outcome_unknown` when the
+    /// result does not.
     pub async fn write<T: Send + 'static>(
         &self,
         write: impl Future<Output = Result<T>> + Send + 'static,
@@ -155,11 +156,11 @@ impl Store {
         self.write_with_permit(&self.writes, write).await
     }
 
-    /// The same for what lanes write outside of their transactions, where a product that stands still holds up other
-    /// products' at the most.
+    /// Like `write`, for what the lanes write outside their transactions: these permits are separate, so a product
+    /// whose writes hang can delay other products' lanes, but no other writes.
     ///
     /// # Errors
-    /// Those of `write`.
+    /// Those of [`Store::write`].
     pub async fn write_sale<T: Send + 'static>(
         &self,
         write: impl Future<Output = Result<T>> + Send + 'static,
@@ -196,25 +197,25 @@ impl Store {
         self.permit_wait_max
     }
 
-    /// The time that a read may take, which the database is told too.
+    /// How long a read may take; also for its `maxTimeMS`, so that the database gives up too.
     pub fn read_max(&self) -> Duration {
         self.read_max
     }
 
-    /// The time that the database is given for a write that has to wait for others: so that it gives up before the write's
-    /// outcome counts as unknown.
+    /// The `maxTimeMS` of a write that may wait for other writes: shorter than the time after which its outcome
+    /// counts as unknown, so that the database gives up first.
     pub fn write_wait_max(&self) -> Duration {
         self.write_max * 4 / 5
     }
 
-    /// The member of the replica set that takes the writes, and every change of that. None where there is no replica set to
-    /// be seen, as behind a sharded cluster's routers.
+    /// Watches which member of the replica set is the primary. `None` where no replica set is visible, as behind the
+    /// routers of a sharded cluster.
     pub fn watch_primary(&self) -> watch::Receiver<Option<ServerAddress>> {
         self.primary.clone()
     }
 
-    /// Runs a task that writes, for an owner that has its own way of waiting for it; shutdown waits for it too. What it logs
-    /// stands in the span of the request that it works for.
+    /// Runs a task for a caller that waits for it in its own way. Shutdown waits for the task, and it logs in the
+    /// span of the current request.
     pub fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
@@ -222,12 +223,12 @@ impl Store {
         self.tasks.spawn_on(task.in_current_span(), &self.runtime)
     }
 
-    /// Whether one more request may have a log line of its own about a fault that it shares with others.
+    /// Whether one more request may log its own line about a fault that it shares with others: such lines are limited.
     pub fn may_log_failure(&self) -> bool {
         self.failure_lines.take()
     }
 
-    /// Where what speaks with the database runs.
+    /// The runtime of all tasks that talk to the database.
     pub fn runtime(&self) -> &Handle {
         &self.runtime
     }
@@ -239,7 +240,7 @@ impl Store {
         }
     }
 
-    /// Waits, for at most `patience`, until every write has ended.
+    /// Waits at most `patience` for all writes to end, then disconnects.
     pub async fn close(&self, patience: Duration) {
         self.tasks.close();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
@@ -249,10 +250,10 @@ impl Store {
     }
 }
 
-/// Ends the driver's own tasks: one that still runs when the process ends would panic.
+/// Disconnects and ends the driver's own tasks: one that still runs when the process exits would panic.
 pub async fn hang_up(client: &Client) {
     let patience = Duration::from_millis(HANG_UP_MS_MAX);
     if tokio::time::timeout(patience, client.clone().shutdown().immediate(true)).await.is_err() {
-        tracing::debug!("the database did not take leave");
+        tracing::debug!("the driver did not disconnect in time");
     }
 }

@@ -1,10 +1,10 @@
-//! What a person sees in the terminal once the server is up: where it is, who may administrate, how to try it.
+//! The greeting in the terminal once the server is up: its address, the first admin, commands to try it.
 
 use std::fmt::Write as _;
 
 use crate::server::Server;
 
-/// The greeting, with three commands that can be pasted into a shell.
+/// The greeting, with three commands to paste into a shell.
 pub fn text(server: &Server) -> String {
     let url = url(server);
     let mut text = format!("\nflash-sale is ready at {url} (the shop; a page to try the API: {url}/docs/)\n");
@@ -28,14 +28,14 @@ pub fn text(server: &Server) -> String {
 
 fn url(server: &Server) -> String {
     let address = server.address();
-    // 0.0.0.0 means every address; the nearest one is the loopback's.
+    // 0.0.0.0 means every address of this machine, `localhost` among them.
     match address.ip().is_unspecified() {
         true => format!("http://localhost:{}", address.port()),
         false => format!("http://{address}"),
     }
 }
 
-/// An answer without a token or an id is a problem, which the terminal shows: otherwise it would be taken for one.
+/// If an answer has no token or id, it is a problem: `sed` shows it in the terminal and keeps it out of the variable.
 fn commands(url: &str, email: &str, password: &str) -> String {
     format!(
         r#"

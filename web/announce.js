@@ -1,21 +1,21 @@
-// Says things to those who listen to the page rather than look at it.
+// Announcements for screen readers.
 
 import { setText } from './dom.js';
 
 const region = document.getElementById('announcer');
 let clearing;
 
-/// Says `text` politely. The same text twice in a row is said twice.
+/// Says `text` politely. The same text twice in a row is announced twice.
 export function announce(text) {
   clearTimeout(clearing);
   setText(region, '');
-  // A region that is emptied and filled in the same task has not changed, as far as a screen reader is concerned.
+  // A screen reader notices no change in a region that is emptied and filled within one task.
   setTimeout(() => setText(region, text), 50);
   clearing = setTimeout(() => setText(region, ''), 10_000);
 }
 
-/// Gives a function that says only the newest of what it is told, at most once in `interval` milliseconds: a stock that
-/// falls a hundred times a second would otherwise be all one hears.
+/// Returns a function that announces only its newest text, at most once in `interval` milliseconds: a stock that
+/// falls a hundred times a second would drown out everything else.
 export function throttled(interval, signal) {
   let last = 0;
   let timer;

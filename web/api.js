@@ -1,9 +1,9 @@
 // Talks to the server: JSON in and out, and two kinds of failure. A `Problem` is an answer of the server (RFC 9457),
-// with a `code` to decide by; `Unreachable` is the lack of one, and tells nothing about what the server did.
+// with a `code` to decide by. `Unreachable` means no answer, so what the server did is unknown.
 
 import * as session from './session.js';
 
-/// An error that the server has answered.
+/// An error answer of the server.
 export class Problem extends Error {
   constructor(status, body, headers) {
     super(body.detail || body.title || `The server answered ${status}.`);
@@ -15,7 +15,7 @@ export class Problem extends Error {
   }
 }
 
-/// No answer came: no network, no server, or not in time.
+/// No answer came: no network, no server, or too late.
 export class Unreachable extends Error {
   constructor() {
     super('The shop cannot be reached.');
@@ -24,8 +24,8 @@ export class Unreachable extends Error {
 
 const TIMEOUT_MS = 15_000;
 
-/// Sends a request. Gives `{status, data, etag, headers}`; throws `Problem` or `Unreachable`.
-/// An aborted `signal` throws its `AbortError`. An `anonymous` request carries no token: it needs none.
+/// Sends a request and returns `{status, data, etag, headers}`. Throws `Problem`, `Unreachable`, or the `AbortError`
+/// of an aborted `signal`. An `anonymous` request carries no token.
 export async function request(method, path, { body, headers = {}, signal, timeout = TIMEOUT_MS, anonymous = false } = {}) {
   const token = anonymous ? null : session.current()?.token;
   const all = { Accept: 'application/json', ...headers };
@@ -49,19 +49,19 @@ export async function request(method, path, { body, headers = {}, signal, timeou
   const data = parse(text);
   if (!response.ok && response.status !== 304) {
     const problem = new Problem(response.status, data ?? {}, response.headers);
-    // Only if it is still this token: another tab may have logged in meanwhile.
+    // Only if the token is still the same: another tab may have logged in meanwhile.
     if (token && loginIsOver(problem) && session.current()?.token === token) session.end();
     throw problem;
   }
   return { status: response.status, data, etag: response.headers.get('ETag'), headers: response.headers };
 }
 
-/// Whether the server does not take the token (any more); wrong credentials are another 401.
+/// Whether the server refuses the token; wrong credentials are another 401.
 export function loginIsOver(error) {
   return error instanceof Problem && (error.code === 'token_expired' || error.code === 'unauthenticated');
 }
 
-// Reading waits for its turn: when a crowd arrives, the server sends some of it away for a second.
+// Reads are repeated: in a crowd the server answers some of them with 503, to come back in a second.
 const READ_ATTEMPTS = 4;
 
 async function read(path, options) {
@@ -77,11 +77,11 @@ async function read(path, options) {
   }
 }
 
-// Answers that may be asked for again with If-None-Match; the oldest goes first.
+// Answers that can be revalidated with If-None-Match; the oldest is dropped first.
 const KEPT_MAX = 60;
 const kept = new Map();
 
-/// GET of something public. When the server says that it has not changed, gives what it was, with `changed: false`.
+/// GET of a public resource. After a 304 it returns the earlier answer with `changed: false`.
 export async function get(path, { signal } = {}) {
   const known = kept.get(path);
   const answer = await read(path, { signal, anonymous: true, headers: known ? { 'If-None-Match': known.etag } : {} });
@@ -94,7 +94,7 @@ export async function get(path, { signal } = {}) {
   return { data: answer.data, etag: answer.etag, changed: true };
 }
 
-/// Puts a path and its query together, leaving out what is empty.
+/// Appends the query to the path, without empty parameters.
 export function pathOf(path, query) {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
@@ -108,12 +108,12 @@ function parse(text) {
   try {
     return text ? JSON.parse(text) : null;
   } catch {
-    // A proxy's page, perhaps: the status is all there is.
+    // Perhaps a proxy's page: then only the status counts.
     return null;
   }
 }
 
-/// A failure in a sentence for people.
+/// A failure as a sentence for the visitor.
 export function inWords(error) {
   if (error instanceof Unreachable) return 'The shop cannot be reached. Check your connection.';
   if (!(error instanceof Problem)) return 'Something went wrong on this page.';
@@ -121,12 +121,12 @@ export function inWords(error) {
     case 'rate_limited': return `Too many attempts. Try again in ${Math.ceil((error.retryAfter ?? 1000) / 1000)} s.`;
     case 'overloaded': return 'The shop is very busy at the moment. Try again shortly.';
     case 'database_unavailable': return 'The shop has lost touch with its database. Nothing was changed; try again shortly.';
-    case 'outcome_unknown': return 'The shop itself cannot tell yet what became of it.';
+    case 'outcome_unknown': return 'The shop does not know yet whether it worked.';
     case 'internal': return `Something went wrong in the shop (request ${error.body.instance}).`;
     case 'forbidden': return 'Only an admin may do this.';
     case 'token_expired': return 'Your login has expired. Log in again.';
     case 'unauthenticated': return 'Log in to go on.';
-    case 'product_not_found': return 'This sale does not exist (any more).';
+    case 'product_not_found': return 'This sale does not exist, or was removed.';
     default: return error.message;
   }
 }

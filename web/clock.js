@@ -1,6 +1,5 @@
-// The server's clock. It decides when a sale opens, so it is the only one that is shown; the visitor's own may be wrong
-// by hours. What is measured is the distance between GET /time and the time since this page was opened, which nobody
-// sets.
+// The server's clock. It decides when a sale opens, so the page shows only this clock; the visitor's may be hours
+// wrong. We measure the offset between GET /time and the time since the page was opened, which nobody can set.
 
 import { request } from './api.js';
 
@@ -8,7 +7,7 @@ const SAMPLES = 5;
 const SYNC_EVERY_MS = 5 * 60_000;
 const SYNC_AGAIN_MS = 5_000;
 
-// Until the first sample there is nothing better than the visitor's clock.
+// Before the first sample the visitor's clock is the best guess.
 let offset = Date.now() - performance.now();
 let synced = false;
 let syncing = null;
@@ -20,13 +19,11 @@ export function now() {
   return performance.now() + offset;
 }
 
-/// Whether the server's time is known.
 export function isSynced() {
   return synced;
 }
 
-/// Measures anew. Of several samples the one with the shortest way is the best: its answer is known to be at most
-/// half of that way old.
+/// Measures again. The sample with the shortest round trip is the best: its error is at most half of that trip.
 export function sync() {
   syncing ??= measure().finally(() => {
     syncing = null;
@@ -44,7 +41,7 @@ async function measure() {
       const { data } = await request('GET', '/time', { timeout: 5_000, anonymous: true });
       const received = performance.now();
       const roundTrip = received - sent;
-      // Each better sample counts at once: nobody waits for the last one to see a countdown.
+      // Each better sample is used at once, so the countdown need not wait for the last one.
       if (roundTrip < best) {
         best = roundTrip;
         offset = Date.parse(data.now) + roundTrip / 2 - received;
@@ -52,7 +49,7 @@ async function measure() {
         reschedule();
       }
     } catch {
-      // The next sample, or the next round, will do.
+      // The next round tries again.
       return;
     }
   }
@@ -62,14 +59,14 @@ const tickers = new Set();
 const appointments = new Set();
 let timer;
 
-/// Calls `fn` at the turn of every second of the server's clock, and once now.
+/// Calls `fn` now and at the start of each second of the server's clock.
 export function onTick(fn, signal) {
   tickers.add(fn);
   signal.addEventListener('abort', () => tickers.delete(fn), { once: true });
   fn();
 }
 
-/// Calls `fn` once when the server's clock reaches `instant`, also if the clock is corrected meanwhile.
+/// Calls `fn` once when the server's clock reaches `instant`, even if the clock is corrected meanwhile.
 export function at(instant, fn, signal) {
   const appointment = { instant, fn };
   appointments.add(appointment);
@@ -92,23 +89,22 @@ function tick() {
 function reschedule() {
   clearTimeout(timer);
   const moment = now();
-  // A little late rather than early: at the turn of the second the countdown has to have changed.
+  // Slightly late rather than early: by then the countdown must show the new second.
   let next = 1000 - (moment % 1000) + 4;
   for (const { instant } of appointments) next = Math.min(next, Math.max(0, instant - moment));
   timer = setTimeout(tick, next);
 }
 
-/// Where a sale stands by the server's clock; the same rule as the server's.
+/// The status of a sale by the server's clock; the same rule as on the server.
 export function statusOf(product, moment = now()) {
   if (moment < Date.parse(product.saleStartTime)) return 'upcoming';
   if (moment >= Date.parse(product.saleEndTime)) return 'ended';
   return product.stock === 0 ? 'sold_out' : 'live';
 }
 
-/// Starts the clock.
 export function start() {
   reschedule();
-  // A machine that slept may have stopped its counter; and a tab that was hidden had its timers slowed down.
+  // A machine that slept may have stopped its counter, and browsers slow down the timers of hidden tabs.
   document.addEventListener('visibilitychange', () => {
     if (document.visibilityState === 'visible') sync().then(tick);
   });

@@ -1,12 +1,12 @@
-// Makes elements. There is no other way here that text comes onto the page: every string becomes a text node, so what
-// people have typed (names, descriptions) can never become markup.
+// Makes elements. All text reaches the page through here, as text nodes, so what people type (names, descriptions)
+// can never become markup.
 
 /// `h('a', {class: 'link', href, onclick: fn, hidden: true}, 'text', node, [nodes])`
 export function h(tag, properties = {}, ...children) {
   return fill(document.createElement(tag), properties, children);
 }
 
-/// The same for the elements of a picture.
+/// The same for SVG elements.
 export function svg(tag, properties = {}, ...children) {
   return fill(document.createElementNS('http://www.w3.org/2000/svg', tag), properties, children);
 }
@@ -21,7 +21,7 @@ function fill(element, properties, children) {
   return element;
 }
 
-/// Changes a text only if it is another one: an unchanged live region stays silent, and nothing is laid out anew.
+/// Changes a text only if it differs: an unchanged live region stays silent and causes no layout.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -32,19 +32,19 @@ export function setAttribute(element, name, value) {
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
 
-/// Text for those who listen to the page.
+/// Text for screen readers only.
 export function unseen(text) {
   return h('span', { class: 'unseen' }, text);
 }
 
 let lastId = 0;
-/// An id that no other element has, to label one by another.
+/// A unique id, so that one element can label another.
 export function uniqueId(prefix) {
   lastId += 1;
   return `${prefix}-${lastId}`;
 }
 
-/// Runs `fn` when the scope that `signal` stands for is over, at once if it is already.
+/// Runs `fn` when `signal` is aborted, or at once if it already is.
 export function whenOver(signal, fn) {
   if (signal.aborted) fn();
   else signal.addEventListener('abort', fn, { once: true });

@@ -1,10 +1,10 @@
 // Money, numbers, times and durations in words.
 
-// The page's texts are English, so the formats are too: those of the visitor's kind of English, if it is one.
+// The page is in English, so the formats are too: the visitor's own English if they have one.
 const LOCALE = navigator.languages?.find((language) => /^en\b/i.test(language)) ?? 'en-GB';
 
-// Decimal places by ISO 4217, which the API counts in. Not what the browser would say: its figures follow cash habits
-// (no cents in Belgrade), and would be wrong by a factor of a hundred for a dozen currencies.
+// Decimal places by ISO 4217, as in the API. The browser's own figures follow the use of cash (no cents in Belgrade)
+// and would be wrong by a factor of a hundred for a dozen currencies.
 const DIGITS = new Map();
 for (const [digits, codes] of [
   [0, 'BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF'],
@@ -14,13 +14,12 @@ for (const [digits, codes] of [
   for (const code of codes.split(' ')) DIGITS.set(code, digits);
 }
 
-/// Decimal places of a currency.
 export function currencyDigits(currency) {
   return DIGITS.get(currency) ?? 2;
 }
 
 const moneyFormats = new Map();
-/// `{amount, currency}` as people read it.
+/// Formats `{amount, currency}` for people.
 export function money({ amount, currency }) {
   const digits = currencyDigits(currency);
   if (!moneyFormats.has(currency)) {
@@ -31,14 +30,15 @@ export function money({ amount, currency }) {
   return moneyFormats.get(currency).format(amount / 10 ** digits);
 }
 
-/// An amount in minor units as it is typed into a field: 1999 USD is `19.99`.
+/// An amount in minor units as people type it: 1999 USD is `19.99`.
 export function amountToText(amount, currency) {
   const digits = currencyDigits(currency);
   const text = String(amount).padStart(digits + 1, '0');
   return digits === 0 ? text : `${text.slice(0, -digits)}.${text.slice(-digits)}`;
 }
 
-/// The reverse, digit by digit: floating point has no place in money. `null` when it is no amount of this currency.
+/// The reverse, digit by digit, because money must not go through floating point. `null` if the text is not an amount
+/// of this currency.
 export function textToAmount(text, currency) {
   const match = /^(\d+)(?:[.,](\d+))?$/.exec(text.trim());
   const digits = currencyDigits(currency);
@@ -47,20 +47,19 @@ export function textToAmount(text, currency) {
   return Number(match[1] + fraction.padEnd(digits, '0'));
 }
 
-/// How much is saved, as a whole percentage; `null` if nothing is, or if it cannot be said.
+/// The saving as a whole percentage; `null` if there is none or the currencies differ.
 export function discount(price, original) {
   if (!original || original.currency !== price.currency || original.amount <= price.amount) return null;
-  // Rounded down: a shop does not promise more than it gives.
+  // Rounded down: a shop must not promise more than it gives.
   return Math.floor((100 * (original.amount - price.amount)) / original.amount) || null;
 }
 
 const numbers = new Intl.NumberFormat(LOCALE);
-/// A count.
 export function number(value) {
   return numbers.format(value);
 }
 
-/// A count and its unit.
+/// A count with its unit.
 export function count(value, one, many = `${one}s`) {
   return `${number(value)} ${value === 1 ? one : many}`;
 }
@@ -73,17 +72,16 @@ const clockTimes = new Intl.DateTimeFormat(LOCALE, {
   hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23',
 });
 
-/// A date and a time in the visitor's zone. `instant` is anything that `Date` takes.
+/// A date and a time in the visitor's zone. `instant` is anything that `Date` accepts.
 export function dateTime(instant) {
   return dateTimes.format(new Date(instant));
 }
 
-/// A time with milliseconds: at a sale they make the order.
+/// A time with milliseconds, which decide the order of purchases.
 export function preciseTime(instant) {
   return preciseTimes.format(new Date(instant));
 }
 
-/// A time of day.
 export function clockTime(instant) {
   return clockTimes.format(new Date(instant));
 }
@@ -97,7 +95,7 @@ export function timeZone(instant = Date.now()) {
   return `${name}, UTC${minutes < 0 ? '−' : '+'}${two(minutes / 60)}:${two(minutes % 60)}`;
 }
 
-/// A duration as the parts of a countdown. Rounded up: it shows zero when it is over, not a second before.
+/// The parts of a countdown. Rounded up, so it shows zero when the time is over and not a second before.
 export function countdownParts(milliseconds) {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
   return {
@@ -108,7 +106,7 @@ export function countdownParts(milliseconds) {
   };
 }
 
-/// A duration in words, coarse: what a screen reader should say of a countdown.
+/// A rough duration in words, for screen readers.
 export function inWords(milliseconds) {
   const { days, hours, minutes, seconds } = countdownParts(milliseconds);
   if (days > 0) return hours > 0 ? `${count(days, 'day')} ${count(hours, 'hour')}` : count(days, 'day');

@@ -1,24 +1,25 @@
-// News from the server, over one WebSocket. While there is none, the view that is open reads anew every few seconds, so
-// the shop works without it, only later.
+// News from the server over one WebSocket. Without it, the open view refreshes every few seconds, so the shop still
+// works, only with a delay.
 
 import { Unreachable } from './api.js';
 import * as store from './store.js';
 
-// The server takes so many subscriptions on one socket.
+// The server accepts this many subscriptions on one socket.
 const FOLLOWED_MAX = 50;
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 30_000;
-// A socket that lasted so long was no failed attempt.
+// A socket that lasted this long counts as a success, not as a failed attempt.
 const STEADY_MS = 10_000;
-// The server cuts off who sends more than ten messages a second, and whoever scrolls wishes for something else all the time.
+// The server cuts off clients that send more than ten messages a second, and scrolling changes what the page wants
+// all the time.
 const TELL_EVERY_MS = 250;
 const TELL_AFTER_MS = 60;
-// Without a socket; and with one, for what it does not tell: that a product is new.
+// The first applies without a socket; the second with one, for what it does not report: new products.
 const REFRESH_MS = 10_000;
 const REFRESH_LIVE_MS = 60_000;
-// A tab that nobody has looked at for so long gives up its place.
+// A tab that has been hidden this long closes its socket and frees its place.
 const HIDDEN_MS_MAX = 5 * 60_000;
-// After such a gap the purchases that were missed are not asked for one by one: at a sale they can be thousands.
+// After a longer gap the missed purchases are not requested one by one: in a sale there can be thousands.
 const GAP_MS_MAX = 30_000;
 
 let socket = null;
@@ -30,13 +31,13 @@ let retryTimer;
 let lostAt = 0;
 let hiddenTimer;
 
-/// What the views want: product id -> {purchases: bool}. And what this socket has been told.
+/// What the views want, as product id -> {purchases: bool}, and below it what this socket has been told.
 const wanted = new Map();
 let told = new Map();
 let toldAt = 0;
 let telling;
 let tellingAgain;
-/// product id -> the last purchase that was seen.
+/// product id -> the sequence of the last purchase seen
 const sequences = new Map();
 
 const purchaseListeners = new Set();
@@ -47,7 +48,7 @@ let refreshedAt = performance.now();
 let refreshFailed = false;
 let state = 'connecting';
 
-/// Starts, for as long as the page is open.
+/// Connects, and stays connected as long as the page is open.
 export function start() {
   connect();
   scheduleRefresh();
@@ -64,9 +65,10 @@ export function start() {
   });
 }
 
-/// Follows a product until `signal`, or `unfollow`; with `purchases` also who buys it, from after the sequence `after`.
+/// Follows a product until `signal` or `unfollow`. With `purchases` also its purchases, those after the sequence
+/// `after`.
 export function follow(id, { purchases = false, after = null } = {}, signal) {
-  // The newest wishes are those on the screen.
+  // Moved to the end: the newest wishes are for what is on the screen.
   wanted.delete(id);
   wanted.set(id, { purchases });
   if (purchases && after !== null) sequences.set(id, after);
@@ -75,7 +77,6 @@ export function follow(id, { purchases = false, after = null } = {}, signal) {
   signal?.addEventListener('abort', () => unfollow(id), { once: true });
 }
 
-/// Stops following it.
 export function unfollow(id) {
   if (wanted.delete(id)) tellSoon();
 }
@@ -86,18 +87,18 @@ export function onPurchase(fn, signal) {
   signal.addEventListener('abort', () => purchaseListeners.delete(fn), { once: true });
 }
 
-/// Calls `fn(state)` now and when it changes: `connecting`, `live`, `polling` (reads anew every few seconds), `old`.
+/// Calls `fn(state)` now and on each change: `connecting`, `live`, `polling` (refreshes every few seconds), `old`.
 export function onState(fn) {
   stateListeners.add(fn);
   fn(state);
 }
 
-/// Whether news come by themselves.
+/// Whether the socket delivers news.
 export function isLive() {
   return open;
 }
 
-/// Sets how the open view reads anew: an async function.
+/// Sets the async function that refreshes the open view.
 export function setRefresh(fn, signal) {
   view = fn;
   refreshedAt = performance.now();
@@ -118,7 +119,7 @@ function connect() {
     told = new Map();
     if (lostAt > 0 && performance.now() - lostAt > GAP_MS_MAX) sequences.clear();
     tell();
-    // What changed while there was no socket, a new product above all.
+    // Fetches what changed while there was no socket, above all new products.
     if (lostAt > 0) refresh();
     else scheduleRefresh();
     update();
@@ -133,8 +134,8 @@ function connect() {
       if (lostAt - openedAt > STEADY_MS) retries = 0;
       scheduleRefresh();
     }
-    // Everybody lost the server in the same moment; the jitter spreads their return. A server that goes in order spreads
-    // it itself, and knows over how long.
+    // All clients lose the server at the same moment; the jitter spreads their return. A server that shuts down in
+    // order names a delay itself, already spread.
     const asked = Number(/^connect again in (\d+) ms$/.exec(reason)?.[1] ?? 0);
     const wait = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** retries) * (0.5 + Math.random());
     retries += 1;
@@ -147,19 +148,19 @@ function tellSoon() {
   telling ??= setTimeout(tell, Math.max(TELL_AFTER_MS, toldAt + TELL_EVERY_MS - performance.now()));
 }
 
-/// Brings the socket's subscriptions to what the views want.
+/// Brings the socket's subscriptions in line with what the views want.
 function tell() {
   clearTimeout(telling);
   telling = undefined;
   if (!open) return;
   const now = new Map([...wanted].slice(-FOLLOWED_MAX));
   const gone = [...told.keys()].filter((id) => !now.has(id));
-  // Asking again in another way takes the place of what was asked before.
+  // A new subscription to the same product replaces the old one.
   const fresh = [...now].filter(([id, { purchases }]) => told.get(id)?.purchases !== purchases);
   const plain = fresh.filter(([, { purchases }]) => !purchases).map(([id]) => id);
   told = now;
   toldAt = performance.now();
-  // In one message: first what frees places, then what takes them.
+  // One message; the server frees places first and then takes them.
   const message = {};
   if (gone.length > 0) message.unsubscribe = gone;
   if (plain.length > 0) message.subscribe = plain;
@@ -169,7 +170,7 @@ function tell() {
     const after = sequences.has(id) ? { after: sequences.get(id) } : {};
     send({ subscribe: [id], include: ['purchases'], ...after });
   }
-  // Who follows nothing is not told when it is over.
+  // Without a subscription the server would not report that the data is fresh again.
   if (now.size === 0) setStale(false);
 }
 
@@ -191,7 +192,7 @@ function receive(text) {
   } else if (event === 'stock') {
     store.putStock(data);
   } else if (event === 'purchase') {
-    // After a reconnection some may come twice.
+    // After a reconnection some purchases may come twice.
     if (data.sequence <= (sequences.get(data.productId) ?? 0)) return;
     sequences.set(data.productId, data.sequence);
     for (const fn of purchaseListeners) fn(data);
@@ -202,15 +203,15 @@ function receive(text) {
   }
 }
 
-/// The server does not follow a wish (any more). The detail begins with the product's id.
+/// The server refuses a subscription or ends it. The detail begins with the product's id.
 function refused({ code, detail }) {
   const id = /^([0-9a-f]{24}): /.exec(detail)?.[1];
   if (!id) return;
   if (code === 'product_not_found') return store.remove(id);
   told.delete(id);
-  // More was missed than the server keeps ready: then from now on.
+  // More was missed than the server keeps: follow from now on.
   if (code === 'validation_failed' && sequences.delete(id)) return tellSoon();
-  // Too busy, or without its database: nothing is heard of this product until it is asked for again.
+  // The server is too busy or without its database: no news of this product until we ask again.
   setStale(true);
   clearTimeout(tellingAgain);
   tellingAgain = setTimeout(tell, REFRESH_MS * (0.5 + Math.random()));
@@ -237,7 +238,7 @@ async function refresh() {
       refreshFailed = false;
     } catch (error) {
       refreshFailed = true;
-      // The network went without a word, as it does when a machine wakes up elsewhere: the socket does not know yet.
+      // The network broke silently, for example when a laptop wakes up elsewhere: the socket has not noticed yet.
       if (error instanceof Unreachable) socket?.close();
     }
     update();

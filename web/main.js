@@ -1,4 +1,4 @@
-// Puts the page together and starts it.
+// Assembles the page and starts it.
 
 import { Unreachable } from './api.js';
 import * as clock from './clock.js';
@@ -9,7 +9,7 @@ import { failure } from './parts/states.js';
 import { catalogue } from './views/catalogue.js';
 import { product } from './views/product.js';
 
-/// A view whose files are fetched when it is first shown: a crowd that comes to buy need not load the admin's.
+/// A view whose files are loaded when it is first shown: a crowd of buyers need not load the admin's views.
 function later(load, name) {
   return async (page) => {
     let views;

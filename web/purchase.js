@@ -1,5 +1,5 @@
-// Buys. One press is one purchase, however often it has to be sent: all attempts carry the same Idempotency-Key, and
-// the server answers a repeated one with the first purchase. So whatever gets lost on the way is simply sent again.
+// Buys. One press is one purchase, however often it is sent: all attempts carry the same Idempotency-Key, and the
+// server answers a repetition with the first purchase. So a lost request is simply sent again.
 
 import { Problem, Unreachable, loginIsOver, request } from './api.js';
 import * as clock from './clock.js';
@@ -9,47 +9,46 @@ const ATTEMPTS_MAX = 15;
 const GIVE_UP_MS = 45_000;
 const PAUSE_MS_MIN = 400;
 const PAUSE_MS_MAX = 8_000;
-// The opening may be seen here a moment before the server sees it; that much is worth waiting out.
+// The page may see the opening a moment before the server does; this much is worth waiting for.
 const EARLY_MS_MAX = 3_000;
 const REFUSED_AGAIN_MS = 1_500;
 const PENDING = 'flash-sale.pending';
 
-/// A key of 122 random bits. `crypto.randomUUID` is there only on https and localhost.
+/// A key of 122 random bits. `crypto.randomUUID` exists only on https and localhost.
 export function newKey() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/// A press of the button: what is bought, and the key that makes it one purchase.
+/// One press of the button: what is bought, and the key that makes it one purchase.
 export function newOrder(productId, quantity) {
   return { productId, quantity, key: newKey() };
 }
 
-/// Sends the order until there is an answer. `onWait(unsure)` is called when an attempt has failed and the next one is
-/// waited for: `unsure` is false as long as it is certain that nothing was bought.
+/// Sends the order until there is an answer. Calls `onWait(unsure)` before each further attempt; `unsure` is false as
+/// long as certainly nothing was bought.
 ///
-/// Gives one of
-/// `{outcome: 'bought', purchase, replayed}`, `{outcome: 'refused', problem}`, `{outcome: 'login'}` (nothing was bought,
-/// the login is over), `{outcome: 'unsure', error}` (it may have been bought; the same order can be sent again), and
-/// `{outcome: 'failed', error}` (nothing was bought).
+/// Returns one of `{outcome: 'bought', purchase, replayed}`, `{outcome: 'refused', problem}`, `{outcome: 'login'}`
+/// (nothing was bought, the login has expired), `{outcome: 'unsure', error}` (it may have been bought; the same order
+/// can be sent again), and `{outcome: 'failed', error}` (nothing was bought).
 export async function buy(order, onWait = () => {}) {
   const deadline = performance.now() + GIVE_UP_MS;
-  // Set once an attempt may have reached the till without our hearing of it.
+  // True once an attempt may have reached the server without an answer to us.
   let unsure = order.unsure ?? false;
   let refusedBefore = false;
   remember(order);
   for (let attempt = 1; ; attempt += 1) {
     const result = await send(order);
     if (result.outcome === 'refused' && unsure && !refusedBefore) {
-      // Had it been bought, the key would have brought that purchase back; unless the lost attempt is still on its way,
+      // If it had been bought, the key would have returned that purchase, unless the lost attempt is still on its way
       // at another server. A second refusal a little later settles it.
       refusedBefore = true;
       await sleep(REFUSED_AGAIN_MS);
       continue;
     }
     if (result.outcome !== 'again') {
-      // A lapsed login is no judgement of the order: it stays as open as it was.
+      // An expired login says nothing about the order, which stays as uncertain as it was.
       const open = unsure && (result.outcome === 'login' || result.outcome === 'failed');
       if (!open) forget(order);
       return open && result.outcome === 'failed' ? { ...result, outcome: 'unsure' } : result;
@@ -85,12 +84,12 @@ async function send({ productId, quantity, key }) {
   }
 }
 
-/// What a failed attempt means.
+/// Decides what a failed attempt means.
 function judge(error) {
   if (error instanceof Unreachable) return { outcome: 'again', unsure: true, error };
   if (!(error instanceof Problem)) return { outcome: 'failed', error };
   if (loginIsOver(error)) return { outcome: 'login' };
-  // Later than asked for, never earlier, and not all of us at once.
+  // Later than the server asks, never earlier, and with jitter.
   const wait = error.retryAfter === null ? null : error.retryAfter * (1 + Math.random() / 2);
   switch (error.code) {
     case 'outcome_unknown': return { outcome: 'again', unsure: true, wait, error };
@@ -99,12 +98,12 @@ function judge(error) {
     case 'rate_limited': return { outcome: 'again', unsure: false, wait, error };
     case 'sale_not_started': {
       const early = Date.parse(error.body.saleStartTime) - clock.now();
-      // Not the server's Retry-After, which counts whole seconds: at an opening that is too long.
+      // Not the server's Retry-After: whole seconds are too coarse at an opening.
       if (early <= EARLY_MS_MAX) return { outcome: 'again', unsure: false, wait: Math.max(100, early + 50), error };
       return { outcome: 'refused', problem: error };
     }
   }
-  // A server's or a proxy's failure: nobody knows how far it came.
+  // The server or a proxy failed: how far the request came is unknown.
   if (error.status >= 500) return { outcome: 'again', unsure: true, wait, error };
   if (error.status === 429) return { outcome: 'again', unsure: false, wait, error };
   return { outcome: 'refused', problem: error };
@@ -120,19 +119,19 @@ function sleep(milliseconds) {
 
 const own = new Set();
 const ownListeners = new Set();
-/// Whether this purchase of a product was made on this page.
+/// Whether this page made this purchase.
 export function isOwn(productId, sequence) {
   return own.has(`${productId} ${sequence}`);
 }
 
-/// Calls `fn` after a purchase on this page.
+/// Calls `fn` after each purchase on this page.
 export function onBought(fn, signal) {
   ownListeners.add(fn);
   signal.addEventListener('abort', () => ownListeners.delete(fn), { once: true });
 }
 
-// An order that is on its way is kept with its key: after a reload, or a crash of the browser's tab, sending it once
-// more tells what became of it. Without the key it could only be bought a second time.
+// Pending orders are kept with their keys: after a reload or a crash of the tab, sending one again reveals its
+// outcome. Without the key it could only be bought a second time.
 function pending() {
   try {
     return JSON.parse(sessionStorage.getItem(PENDING)) ?? {};
@@ -159,7 +158,7 @@ function forget(order) {
   keep(orders);
 }
 
-/// The order of this product that this account was waiting for when the page went away, or null.
+/// The order that this account had pending for this product when the page went away, or null.
 export function unfinished(productId) {
   const order = pending()[productId];
   return order && order.userId === session.user()?.id ? { ...order, unsure: true } : null;

@@ -1,12 +1,12 @@
-// How fast products sell, from the figures that come in anyway.
+// How fast products sell, computed from the figures that arrive anyway.
 
 import * as store from './store.js';
 
 const WINDOW_MS = 10_000;
 const KEPT_SECONDS = 60;
 
-/// Watches the products that `ids()` names until `signal`. `rate(id)` gives units per second over the last ten seconds,
-/// `history(id)` those of each of the last sixty seconds, oldest first.
+/// Watches the products of `ids()` until `signal`. `rate(id)` is in units per second over the last ten seconds;
+/// `history(id)` has the rate of each of the last sixty seconds, oldest first.
 export function watchRates(signal) {
   const samples = new Map();
   const started = performance.now();
@@ -18,13 +18,13 @@ export function watchRates(signal) {
     const list = samples.get(id);
     const at = performance.now();
     const last = list.at(-1);
-    // A fifth of a second is fine enough, and bounds the list however fast the events come.
+    // A resolution of 200 ms is enough, and it bounds the list however fast events come.
     if (last && list.length > 1 && at - last.at < 200) list[list.length - 1] = { at: last.at, sold: product.sold };
     else list.push({ at, sold: product.sold });
     while (list.length > 2 && at - list[1].at > KEPT_SECONDS * 1000) list.shift();
   }
 
-  /// Units sold by that time, as far as is known.
+  /// The units sold by that time, as far as known.
   function soldAt(list, at) {
     let before = list[0];
     for (const one of list) {
@@ -42,7 +42,7 @@ export function watchRates(signal) {
       const list = samples.get(id);
       if (!list) return 0;
       const at = performance.now();
-      // In the first seconds the window is as long as we have been looking.
+      // At the start the window is only as long as we have been watching.
       const span = Math.min(WINDOW_MS, Math.max(1000, at - Math.max(started, list[0].at)));
       return (list.at(-1).sold - soldAt(list, at - span)) / (span / 1000);
     },

@@ -1,5 +1,5 @@
-// Which view is shown: the part of the address behind `#`. The server needs to know nothing of it, so there is one page
-// for all of them.
+// Chooses the view by the part of the address behind `#`. The server does not see that part, so one page serves all
+// views.
 
 import { h } from './dom.js';
 import { notice } from './parts/states.js';
@@ -9,26 +9,24 @@ const main = document.getElementById('main');
 let scope = null;
 let shown = null;
 
-/// Shows the view of the address, now and whenever it changes. `routes` is a list of [pattern, view]; a view is a
-/// function that gets the page: `{root, parameters, query, signal, setTitle, again}`. What it starts has to end with `signal`.
+/// Shows the view of the address, now and after each change. `routes` is a list of [pattern, view]. A view is a
+/// function of the page, `{root, parameters, query, signal, setTitle, again}`; what it starts must end with `signal`.
 export function start(routes) {
   const show = () => open(routes);
   addEventListener('hashchange', show);
   show();
 }
 
-/// The address as `{path, query}`.
 export function place() {
   const [path, query = ''] = location.hash.slice(1).split('?');
   return { path: path.startsWith('/') ? path : '/', query: new URLSearchParams(query) };
 }
 
-/// Goes to another view.
 export function go(path) {
   location.hash = `#${path}`;
 }
 
-/// Notes something of the view in its address, without a new entry in the history.
+/// Stores the view's query in the address without a new history entry.
 export function replaceQuery(query) {
   const text = query.toString();
   const hash = `#${place().path}${text ? `?${text}` : ''}`;
@@ -37,12 +35,12 @@ export function replaceQuery(query) {
 }
 
 function open(routes) {
-  // The skip link's target, and other places within the page, are no views.
+  // The target of the skip link and other places within the page are not views.
   if (location.hash && !location.hash.startsWith('#/')) return;
   if (shown !== null && shown === location.hash) return;
   const first = shown === null;
   shown = location.hash;
-  // An entry that has been shown before is being gone back to: the browser finds the place again if it can.
+  // An entry that was shown before means going back: restore its scroll position.
   const back = history.state?.seen === true;
   const place = history.state?.scroll ?? 0;
   history.replaceState({ seen: true, scroll: place }, '');
@@ -57,7 +55,7 @@ function render(routes, focus) {
   const { path, query } = place();
   const page = {
     root: main, query, parameters: [], signal: scope.signal,
-    // As after a login.
+    // Renders the view again, for example after a login.
     again: () => render(routes, false),
     setTitle: (title) => { document.title = title ? `${title} – ${SHOP}` : SHOP; },
   };
@@ -77,7 +75,7 @@ function render(routes, focus) {
   }
   const viewing = view(page);
   if (!focus) return;
-  // A screen reader has to hear that it is another page, and the keyboard has to start at its top.
+  // A screen reader must hear that the page has changed, and the keyboard must start at its top.
   const heading = () => main.querySelector('h1');
   (heading() ?? main).focus({ preventScroll: true });
   if (!heading()) Promise.resolve(viewing).then(() => { if (!page.signal.aborted) heading()?.focus({ preventScroll: true }); });
@@ -91,7 +89,7 @@ function missing(page) {
   }));
 }
 
-/// The view fills up after it is shown; only then there is a place to go back to.
+/// The view fills up after it is shown; only then can it scroll to the old position.
 function restoreScroll(place, signal) {
   if (place === 0) return;
   const observer = new ResizeObserver(() => {
@@ -114,7 +112,7 @@ addEventListener('scroll', () => {
   }, 150);
 }, { passive: true });
 
-// A link within the page would be taken for a view; so the skip link moves the focus itself.
+// The router would take a link within the page for a view, so the skip link moves the focus itself.
 document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault();
   main.focus();

@@ -1,8 +1,8 @@
 // Who is logged in.
 //
-// In localStorage, not in sessionStorage: people open a sale in several tabs, and someone who has to log in again in
-// the second one is too late. What speaks against it is a script of somebody else's reading the token, and this page
-// runs none (its Content-Security-Policy) and makes no markup out of text. A token lasts a day at most.
+// In localStorage, not in sessionStorage: people open a sale in several tabs, and a visitor who must log in again in
+// the second one is too late. The risk is a foreign script that reads the token; this page runs none (its
+// Content-Security-Policy) and makes no markup from text. A token lasts at most a day.
 
 const KEY = 'flash-sale.session';
 const listeners = new Set();
@@ -13,17 +13,15 @@ export function current() {
   return session;
 }
 
-/// The account, or null.
 export function user() {
   return session?.user ?? null;
 }
 
-/// Whether this visitor may change the catalogue.
 export function isAdmin() {
   return session?.user.role === 'admin';
 }
 
-/// Keeps what a login has answered.
+/// Stores the answer to a login.
 export function begin({ token, user, expiresAt }) {
   session = { token, user, expiresAt };
   try {
@@ -34,19 +32,19 @@ export function begin({ token, user, expiresAt }) {
   tell();
 }
 
-/// Logs out, or notes that the server does not take the token any more.
+/// Logs out, or records that the server refuses the token.
 export function end() {
   if (!session) return;
   session = null;
   try {
     localStorage.removeItem(KEY);
   } catch {
-    // It was never kept.
+    // Nothing was stored.
   }
   tell();
 }
 
-/// Calls `fn` after every login and logout, also those in other tabs.
+/// Calls `fn` after each login and logout, also those in other tabs.
 export function onChange(fn, signal) {
   listeners.add(fn);
   signal?.addEventListener('abort', () => listeners.delete(fn), { once: true });

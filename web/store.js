@@ -1,4 +1,4 @@
-// The products that the page knows, each in its newest version, whichever way it came (a list, one by one, live).
+// The products that the page knows, each in its newest version, however it arrived (a list, a single read, an event).
 
 const products = new Map();
 const watchers = new Map();
@@ -6,12 +6,11 @@ const everyone = new Set();
 const changed = new Set();
 let frame;
 
-/// The product, or undefined.
 export function find(id) {
   return products.get(id);
 }
 
-/// Takes a whole product. An older version than the one that is known is ignored: answers overtake each other.
+/// Stores a whole product. Ignores a version older than the known one: answers can overtake each other.
 export function put(product) {
   const known = products.get(product.id);
   if (known && known.version >= product.version) return known;
@@ -20,7 +19,7 @@ export function put(product) {
   return product;
 }
 
-/// Takes the figures of a live event.
+/// Stores the figures of a stock event.
 export function putStock({ productId, stock, sold, version }) {
   const known = products.get(productId);
   if (!known || known.version >= version) return;
@@ -28,13 +27,13 @@ export function putStock({ productId, stock, sold, version }) {
   mark(productId);
 }
 
-/// Forgets a product that is gone.
+/// Removes a deleted product.
 export function remove(id) {
   products.delete(id);
   mark(id);
 }
 
-/// Calls `fn(product)` after changes of one product; with undefined when it is gone.
+/// Calls `fn(product)` when one product changes; with undefined when it is gone.
 export function watch(id, fn, signal) {
   if (!watchers.has(id)) watchers.set(id, new Set());
   watchers.get(id).add(fn);
@@ -44,13 +43,13 @@ export function watch(id, fn, signal) {
   }, { once: true });
 }
 
-/// Calls `fn(ids)` after changes of any products.
+/// Calls `fn(ids)` when any products change.
 export function watchAll(fn, signal) {
   everyone.add(fn);
   signal.addEventListener('abort', () => everyone.delete(fn), { once: true });
 }
 
-// A hundred events may come between two frames; the page is changed once for all of them, when it is drawn.
+// A hundred events may come between two frames; the page is updated once for all of them, when it is drawn.
 function mark(id) {
   changed.add(id);
   frame ??= requestAnimationFrame(() => {

@@ -1,5 +1,5 @@
-//! `arrival`: everybody comes in the same moment, each on a connection of their own that is yet to be opened. What the
-//! other measurements leave out, as their connections are open before the clock starts.
+//! `arrival`: all buyers come at the same moment, and each must first open a connection. The other measurements leave
+//! this out: their connections are open before the clock starts.
 
 use std::time::{Duration, Instant};
 
@@ -11,27 +11,26 @@ use crate::figures::Latencies;
 use crate::target::Target;
 use crate::{Outcome, buyers};
 
-/// How long one of them waits.
+/// How long each of them waits.
 const ANSWER_SECONDS_MAX: u64 = 60;
 
-/// The options of `arrival`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The server
+    /// The server's address
     #[arg(long)]
     url: Target,
-    /// What tokens are signed with
+    /// The secret that signs tokens
     #[arg(long)]
     secret: String,
-    /// What everybody buys
+    /// The body of each purchase
     #[arg(long)]
     body: String,
-    /// How many come
+    /// How many buyers come
     #[arg(long, default_value_t = 5_000)]
     count: usize,
 }
 
-/// Everybody connects and buys; prints how long each took from the moment in which all came.
+/// Lets every buyer connect and buy; prints how long each took from the moment when all came.
 pub async fn run(arguments: Arguments) -> Outcome {
     let target = &arguments.url;
     let mut arriving = JoinSet::new();

@@ -1,6 +1,6 @@
-//! `bare-batches`: transactions of many purchases, straight through the driver, with the fewest statements that change the
-//! stock of each product and insert each purchase: nothing is asked, nothing is checked, nothing is answered. What MongoDB
-//! takes for them is what no design can save that keeps one document for each product and one for each purchase.
+//! `bare-batches`: transactions of many purchases straight through the driver, with the fewest statements that change
+//! the stock of each product and insert each purchase: no read, no check, no answer. No design with one document for
+//! each product and one for each purchase can be cheaper for MongoDB.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -17,14 +17,13 @@ use tokio::task::JoinSet;
 use crate::history::documents;
 use crate::{DURATION_SECONDS, Outcome};
 
-/// As many as the product's committer has under way.
+/// As many as the product's committer keeps in flight.
 const TRANSACTIONS_IN_FLIGHT: usize = 2;
-/// Units of each product; more than are ever sold.
+/// Units of each product; more than can be sold.
 const STOCK: i64 = 1_000_000_000;
-/// Its first seconds are not counted.
+/// The first 500 ms are not counted.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// The options of `bare-batches`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The database, a replica set
@@ -36,7 +35,7 @@ pub struct Arguments {
     /// Purchases of a transaction, spread over its products
     #[arg(long, default_value_t = 500)]
     purchases: usize,
-    /// Seconds
+    /// Duration in seconds
     #[arg(long, default_value_t = 5.0, value_parser = within(DURATION_SECONDS), allow_negative_numbers = true)]
     duration: f64,
 }
@@ -69,7 +68,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
     Ok(())
 }
 
-/// Sells until the end. The purchases from the beginning on.
+/// Sells until `end`. Returns the purchases made after `begin`.
 async fn sell(store: Store, products: Vec<Id>, each: i64, begin: Instant, end: Instant) -> Outcome<usize> {
     let mut sold = 0;
     for batch in 0.. {

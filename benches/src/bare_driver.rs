@@ -1,5 +1,5 @@
-//! `bare-driver`: the product's own statements of one purchase (`src/purchases/commit.rs`), one purchase at a time on one
-//! connection, straight through the driver. A server cannot answer a lone client faster than this.
+//! `bare-driver`: the statements with which the product makes one purchase (`src/purchases/commit.rs`), one purchase
+//! at a time on one connection, straight through the driver. A server cannot answer a lone client faster than this.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,9 @@ use crate::Outcome;
 use crate::figures::Latencies;
 use crate::history::documents;
 
-/// The first ones, which find everything cold, are not counted: one in so many.
+/// The first tenth of the purchases finds cold caches and is not counted.
 const WARM_UP: usize = 10;
 
-/// The options of `bare-driver`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The database, a replica set
@@ -54,7 +53,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
     Ok(())
 }
 
-/// One purchase by somebody new. The product after it.
+/// One purchase by a new buyer. Returns the product's state after it.
 async fn buy(store: &Store, product_id: Id, state: SaleState) -> Outcome<SaleState> {
     let purchase = documents::purchase(product_id, state.purchase_count + 1);
     let mut change = Change { product_id, state, units: 1, purchases: vec![purchase], has_collided: false };

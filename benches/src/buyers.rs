@@ -1,4 +1,4 @@
-//! Buyers: tokens, minted with the server's secret as any identity provider would.
+//! Tokens of buyers, signed with the server's secret as any identity provider would sign them.
 
 use std::num::NonZero;
 use std::thread;
@@ -11,21 +11,19 @@ use mongodb::bson::DateTime;
 
 use crate::Outcome;
 
-/// The options of `token`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// What the server signs tokens with
+    /// The secret that the server signs tokens with
     #[arg(long)]
     secret: String,
-    /// The token of an admin
+    /// Print the token of an admin
     #[arg(long)]
     admin: bool,
-    /// The user's id; made up without it
+    /// The user's id; a random one by default
     #[arg(long)]
     user: Option<Id>,
 }
 
-/// Prints a token.
 pub fn run(arguments: &Arguments) -> Outcome {
     let role = if arguments.admin { Role::Admin } else { Role::Customer };
     println!(
@@ -35,12 +33,11 @@ pub fn run(arguments: &Arguments) -> Outcome {
     Ok(())
 }
 
-/// Signs and verifies as the product does.
 pub fn signer(secret: &str) -> Tokens {
     Tokens::new(&Secret::new(secret), &AccountsLimits::default())
 }
 
-/// The tokens of `count` buyers, all of them `user` if there is one.
+/// The tokens of `count` buyers; if `user` is given, all of them are this user's.
 pub fn tokens(secret: &str, count: usize, user: Option<Id>) -> Outcome<Vec<String>> {
     let signer = signer(secret);
     let threads = thread::available_parallelism().map_or(1, NonZero::get);

@@ -1,5 +1,4 @@
-//! `crowd`: sends requests to any of the servers with the generator of `flash-sale rehearse`, so that the product and
-//! its rivals are measured alike.
+//! `crowd`: sends requests with the generator of `flash-sale rehearse`, to the product and its rivals alike.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +22,17 @@ mod requests;
 
 use requests::Requests;
 
-/// The results, one for each phase.
 #[derive(Debug, Serialize)]
 pub struct Reports {
     /// In the order of the phases.
     pub phases: Vec<Report>,
 }
 
-/// Sends the crowd and prints what it got.
+/// Sends the crowd and prints the reports.
 pub async fn run(arguments: Arguments) -> Outcome {
     let phases = arguments.phases()?;
     let requests = requests::prepare(&arguments, &phases)?;
-    // All connections first, so that one phase follows on the other at once.
+    // All connections are opened first, so that the phases follow one another without a gap.
     let mut prepared = Vec::new();
     for (phase, requests) in phases.into_iter().zip(requests) {
         prepared.push(Prepared::open(&arguments, phase, requests).await);
@@ -51,18 +49,18 @@ pub async fn run(arguments: Arguments) -> Outcome {
     Ok(())
 }
 
-/// A phase with its connections open.
+/// A phase whose connections are open.
 struct Prepared {
     phase: Phase,
     loads: Vec<Ready>,
     pool: Option<usize>,
     live: Arc<Progress>,
     stop: CancellationToken,
-    /// Each load's own.
+    /// One for each load.
     ends: Vec<CancellationToken>,
 }
 
-/// A phase that has sent all it will send; the last answers may still come.
+/// A phase that has sent everything; the last answers may still be on their way.
 struct Running {
     phase: Phase,
     opened: usize,
@@ -71,7 +69,7 @@ struct Running {
 }
 
 impl Prepared {
-    /// Spreads the phase evenly over the servers, and opens its connections to them.
+    /// Spreads the phase evenly over the servers and opens its connections to them.
     async fn open(arguments: &Arguments, phase: Phase, requests: Vec<Requests>) -> Self {
         let servers = arguments.urls.len();
         let (live, stop) = (Arc::new(Progress::default()), CancellationToken::new());
@@ -79,7 +77,7 @@ impl Prepared {
         let pool = arguments.once.then(|| requests.iter().map(Vec::len).sum());
         let (mut loads, mut ends) = (Vec::new(), Vec::new());
         for (target, requests) in arguments.urls.iter().zip(requests) {
-            // Its own: one server's share may be sent before another's.
+            // Each load has its own end: one server's share may be sent before another's.
             let end = stop.child_token();
             ends.push(end.clone());
             let load = Load {
@@ -96,7 +94,7 @@ impl Prepared {
         Self { phase, loads, pool, live, stop, ends }
     }
 
-    /// Sends for as long as the phase lasts, or until all is sent.
+    /// Sends until the phase is over or everything is sent.
     async fn run(self) -> Outcome<Running> {
         let opened = self.loads.iter().map(Ready::connections).sum();
         let expected = self.pool.unwrap_or_else(|| self.phase.offered().unwrap_or_default());

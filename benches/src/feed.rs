@@ -1,4 +1,4 @@
-//! Those who watch a sale: the product's Server-Sent Events, `GET /products/{id}/events`.
+//! Watchers of a sale, over the product's Server-Sent Events, `GET /products/{id}/events`.
 
 mod chunks;
 pub mod latency;

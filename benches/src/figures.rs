@@ -4,30 +4,24 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// How long answers took, in milliseconds.
+/// Percentiles of the answers' latencies, in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Latencies {
-    /// How many there were.
     pub count: usize,
-    /// Half of them stayed within this.
     pub p50_ms: f64,
-    /// 90 % of them stayed within this.
     pub p90_ms: f64,
-    /// 99 % of them stayed within this.
     pub p99_ms: f64,
-    /// 99.9 % of them stayed within this.
     pub p999_ms: f64,
-    /// The longest.
     pub max_ms: f64,
 }
 
 impl Latencies {
-    /// Sums up; none when there are none.
+    /// `None` if there are no latencies.
     pub fn of(mut latencies: Vec<Duration>) -> Option<Self> {
         latencies.sort_unstable();
         let max = latencies.last()?;
-        // The smallest latency that at least this share of them stayed within.
+        // The smallest latency that covers at least this share of them.
         let at = |share: f64| {
             let index = (latencies.len() as f64 * share).ceil() as usize;
             milliseconds(latencies[index.clamp(1, latencies.len()) - 1])
@@ -43,7 +37,7 @@ impl Latencies {
     }
 }
 
-/// With the digits that mean something.
+/// Rounded to the digits that mean something.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,4 +1,4 @@
-//! `history`: fills a database with purchases of long ago, as the product would have stored them.
+//! `history`: fills a database with old purchases, stored as the product stores them.
 
 use std::sync::Arc;
 
@@ -21,29 +21,28 @@ mod plan;
 
 use plan::Plan;
 
-/// Purchases of one insert: some 2.5 MB.
+/// Purchases in one insert: about 2.5 MB.
 const BATCH_PURCHASES: u64 = 10_000;
 /// Inserts in flight at once.
 const WRITERS: u64 = 4;
 
-/// The options of `history`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Where the database is
+    /// The address of the database
     #[arg(long)]
     mongo_uri: String,
-    /// Its name; it must not be there yet
+    /// The name of the database; it must not exist yet
     #[arg(long)]
     database: String,
-    /// Purchases
+    /// How many purchases
     #[arg(long, default_value_t = 10_000_000)]
     purchases: u64,
-    /// Products; a tenth of all purchases is the first one's
+    /// How many products; the first one has a tenth of all purchases
     #[arg(long, default_value_t = 1_000)]
     products: u64,
 }
 
-/// Fills the database, builds the indexes, and prints what is where.
+/// Fills the database, builds the indexes, and prints what to ask for.
 pub async fn run(arguments: Arguments) -> Outcome {
     let client = Client::with_options(ClientOptions::parse(&arguments.mongo_uri).await?)?;
     if client.list_database_names().await?.contains(&arguments.database) {
@@ -54,10 +53,10 @@ pub async fn run(arguments: Arguments) -> Outcome {
     insert_purchases(&database, &plan).await?;
     let products: Vec<_> = (0..arguments.products).map(|number| plan.product(number)).collect();
     database.collection(PRODUCTS).insert_many(products).await?;
-    // Last: an index is built in a fraction of the time that keeping it up during the inserts would take.
+    // Last, because building an index takes a fraction of the time that updating it during the inserts would.
     let building = spinner("building the indexes, by the product's own code")?;
     schema::prepare(&database).await?;
-    // Everything before it is durable once this is.
+    // Once this write is durable, all earlier ones are.
     let last = doc! { "$set": { "durable": true } };
     let products = database.collection::<mongodb::bson::Document>(PRODUCTS);
     products.update_one(doc! { "_id": plan.product_id(0) }, last).write_concern(durable()).await?;
@@ -75,7 +74,7 @@ async fn insert_purchases(database: &Database, plan: &Arc<Plan>) -> Outcome {
     bar.set_style(ProgressStyle::with_template(
         "{bar:32} {percent:>3} %  {human_pos} purchases  {per_sec}  {eta} left",
     )?);
-    // Journals and majorities are waited for once, at the end.
+    // The wait for the journal and the majority comes once, at the end.
     let once = mongodb::options::CollectionOptions::builder()
         .write_concern(WriteConcern::builder().w(mongodb::options::Acknowledgment::Nodes(1)).build())
         .build();
@@ -110,7 +109,7 @@ fn spinner(message: &'static str) -> Outcome<ProgressBar> {
     Ok(spinner)
 }
 
-/// Who and what to ask for, and cursors into the middle of the lists.
+/// The users and products to ask for, and cursors into the middle of the lists.
 fn description(plan: &Plan) -> Outcome<serde_json::Value> {
     let cursor = |number: u64, rank: u64, product| -> Outcome<String> {
         let cursor = PurchaseCursor::of(&plan.purchase(number), i64::try_from(rank)?, product);

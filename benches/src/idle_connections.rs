@@ -1,4 +1,4 @@
-//! `idle-connections`: what a connection costs the server while nothing happens on it.
+//! `idle-connections`: what an idle connection costs the server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -13,34 +13,33 @@ use crate::process::resident_kibibytes;
 use crate::target::Target;
 use crate::{DURATION_SECONDS, Outcome};
 
-/// Connections from one address: there are some 28,000 ports, and others use some.
+/// One address has about 28,000 ports, and other programs use some of them.
 const CONNECTIONS_PER_ADDRESS: usize = 20_000;
-/// Connections that are being opened at once: fewer than a listener's backlog.
+/// Connections being opened at the same time: fewer than a listener's backlog.
 const OPENING_MAX: usize = 100;
-/// More than the head of any answer.
+/// Larger than the head of any answer.
 const BUFFER_BYTES: usize = 4096;
 
-/// The options of `idle-connections`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The server
+    /// The server's address
     #[arg(long)]
     url: Target,
-    /// Connections
+    /// How many connections
     #[arg(long, default_value_t = 10_000)]
     count: usize,
-    /// What each has asked for once
+    /// The path that each connection requests once
     #[arg(long, default_value = "/time")]
     path: String,
-    /// How long they are held, in seconds: less than a server lets them idle
+    /// How long they are held, in seconds: less than the server's idle timeout
     #[arg(long, default_value_t = 3.0, value_parser = within(DURATION_SECONDS), allow_negative_numbers = true)]
     hold: f64,
-    /// The server's process, on this machine
+    /// The process id of the server, on this machine
     #[arg(long)]
     pid: u32,
 }
 
-/// Opens, holds, measures.
+/// Opens the connections, holds them, and prints the memory they take.
 pub async fn run(arguments: Arguments) -> Outcome {
     let before = resident_kibibytes(arguments.pid).ok_or("there is no process with this --pid")?;
     let request = arguments.url.request("GET", &arguments.path, "", "");
@@ -66,21 +65,21 @@ pub async fn run(arguments: Arguments) -> Outcome {
 async fn open(server: SocketAddr, number: usize, request: &[u8]) -> Outcome<TcpStream> {
     let socket = if server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if server.ip().is_loopback() && server.is_ipv4() {
-        // All of 127.0.0.0/8 is this machine; each address has ports of its own.
+        // All of 127.0.0.0/8 is this machine, and each address has its own ports.
         let last = 1 + u8::try_from(number / CONNECTIONS_PER_ADDRESS)?;
         socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)))?;
     }
     let mut stream = socket.connect(server).await?;
     stream.write_all(request).await?;
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-    // An answer as small as the one to GET /time comes in one piece.
+    // A small answer, such as that of GET /time, arrives in one piece.
     if stream.read_buf(&mut buffer).await? == 0 || !buffer.starts_with(b"HTTP/1.1 2") {
         return Err("the server did not answer with success".into());
     }
     Ok(stream)
 }
 
-/// Nothing has come, not even the end.
+/// Whether nothing has arrived, not even the end.
 fn is_open(connection: &TcpStream) -> bool {
     let mut byte = [0];
     matches!(connection.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)

@@ -1,4 +1,4 @@
-//! `logins`: a storm of logins, which cost the server more than anything else that anybody may ask for.
+//! `logins`: a storm of logins, the most expensive requests that anybody may send.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,26 +14,25 @@ use crate::crowd::{Phase, Report};
 use crate::target::Target;
 use crate::{CONNECTIONS, DURATION_SECONDS, Outcome, RATE_PER_SECOND};
 
-/// A login that is answered later is of no use.
+/// A later answer is of no use.
 const GOODPUT_MS: u64 = 2_000;
 const PASSWORD: &str = "the right one of them";
 
-/// The options of `logins`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The server
+    /// The server's address
     #[arg(long)]
     url: Target,
-    /// Logins a second; every other one has a wrong password
+    /// Logins per second; every second one has a wrong password
     #[arg(long, default_value_t = 200.0, value_parser = within(RATE_PER_SECOND), allow_negative_numbers = true)]
     rate: f64,
-    /// How long, in seconds
+    /// Duration in seconds
     #[arg(long, default_value_t = 10.0, value_parser = within(DURATION_SECONDS), allow_negative_numbers = true)]
     duration: f64,
-    /// Connections that are open at once
+    /// How many connections are open at once
     #[arg(long, default_value_t = 256, value_parser = within(CONNECTIONS), allow_negative_numbers = true)]
     connections: usize,
-    /// Accounts that are registered for it
+    /// How many accounts are registered beforehand
     #[arg(long, default_value_t = 10)]
     accounts: usize,
 }
@@ -57,7 +56,8 @@ pub async fn run(arguments: Arguments) -> Outcome {
         Phase { rate: Some(arguments.rate), seconds: arguments.duration, connections: arguments.connections };
     let count = phase.offered().unwrap_or_default();
     let login = |number: usize| {
-        // A wrong password for an address that nobody has costs as much, and is never refused for its number.
+        // A wrong password for an unknown address costs as much, and since each address is used once, no limit on
+        // failed logins refuses it.
         let (account, password) = match number % 2 {
             0 => (number / 2 % arguments.accounts.max(1), PASSWORD),
             _ => (arguments.accounts + number, "a wrong one of them"),

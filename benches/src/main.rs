@@ -1,6 +1,6 @@
-//! What flash-sale is measured with: rival servers, crowds, watchers, and a history of millions of purchases.
+//! The programs that measure flash-sale: rival servers, crowds, watchers, and a history of millions of purchases.
 //!
-//! `benches/run` puts these together into scenarios. Every subcommand tells its result as JSON on standard output.
+//! `benches/run` combines them into scenarios. Every subcommand prints its result as JSON on standard output.
 
 #![warn(clippy::unwrap_used)]
 
@@ -31,21 +31,21 @@ mod history;
 mod feed;
 mod idle_connections;
 
-/// The product's allocator: servers that are compared share it.
+/// The product's allocator, so that all servers that are compared use the same one.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What a subcommand ends with; an error is one sentence for the person who started it.
+/// The outcome of a subcommand; an error is one sentence for the person who started it.
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// How long something may be told to take, in seconds.
+/// The accepted durations, in seconds.
 const DURATION_SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
-/// The requests a second that may be asked for.
+/// The accepted request rates.
 const RATE_PER_SECOND: RangeInclusive<f64> = 0.1..=1e7;
-/// The connections that may be asked for.
+/// The accepted numbers of connections.
 const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
 
-/// Measures flash-sale and what it is compared with.
+/// Measures flash-sale and its rivals.
 #[derive(Parser)]
 #[command(version)]
 struct CommandLine {
@@ -69,7 +69,7 @@ enum Command {
     BareBatches(bare_batches::Arguments),
     /// Sends requests to any of the servers, in a closed or an open loop
     Crowd(crowd::Arguments),
-    /// Everybody connects and buys in the same moment
+    /// All buyers connect and buy at the same moment
     Arrival(arrival::Arguments),
     /// Logs in, with right and wrong passwords, at a constant rate
     Logins(logins::Arguments),
@@ -77,15 +77,15 @@ enum Command {
     History(history::Arguments),
     /// Opens connections and holds them
     IdleConnections(idle_connections::Arguments),
-    /// Watches a product's events on many connections, and counts them
+    /// Watches a product's events on many connections and counts them
     Watchers(feed::watchers::Arguments),
-    /// Measures how long a purchase takes to its watcher
+    /// Measures how long the news of a purchase takes to its watcher
     FeedLatency(feed::latency::Arguments),
     /// Prints a token
     Token(buyers::Arguments),
     /// Prints how many operations a mongod has executed
     Opcounters(opcounters::Arguments),
-    /// Runs a mongod as the product's embedded one, until it is told to end
+    /// Runs a mongod like the product's embedded one, until it is stopped
     Mongod(mongod::Arguments),
 }
 

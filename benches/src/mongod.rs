@@ -1,4 +1,4 @@
-//! `mongod`: the product's embedded MongoDB without the product, for measurements that share one.
+//! `mongod`: the product's embedded MongoDB alone, for measurements that share one.
 
 use std::path::PathBuf;
 
@@ -11,18 +11,17 @@ use serde_json::json;
 
 use crate::Outcome;
 
-/// The options of `mongod`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Where it keeps its data
+    /// The data directory
     #[arg(long)]
     data_dir: PathBuf,
-    /// For how many seconds it keeps old versions of documents, if not as the product has it
+    /// For how many seconds mongod keeps old versions of documents; the product's own setting by default
     #[arg(long)]
     snapshot_history_seconds: Option<u32>,
 }
 
-/// Runs it until Ctrl-C or SIGTERM; tells its connection string, without a database, on standard output.
+/// Runs until Ctrl-C or SIGTERM. Prints its connection string, without a database.
 pub async fn run(arguments: Arguments) -> Outcome {
     let mut end = Signals::listen()?;
     let mongo = EmbeddedMongo::start(&arguments.data_dir).await?;

@@ -1,4 +1,4 @@
-//! `opcounters`: how many operations a mongod has executed since its start; the difference of two readings is what a
+//! `opcounters`: how many operations a mongod has executed since its start. The difference of two readings is what a
 //! load cost the database.
 
 use mongodb::Client;
@@ -7,15 +7,13 @@ use serde_json::{Map, Value};
 
 use crate::Outcome;
 
-/// The options of `opcounters`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The database
+    /// The address of the database
     #[arg(long)]
     mongo_uri: String,
 }
 
-/// Prints the counters.
 pub async fn run(arguments: Arguments) -> Outcome {
     let client = Client::with_uri_str(&arguments.mongo_uri).await?;
     let status: Document = client.database("admin").run_command(doc! { "serverStatus": 1 }).await?;

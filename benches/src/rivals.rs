@@ -1,5 +1,5 @@
-//! What the product is compared with: servers with the same accept loop, allocator, tokens and answers, and another way
-//! of selling, or none.
+//! The servers that the product is compared with. They share its accept loop, allocator, tokens and answers, but sell
+//! in another way, or not at all.
 
 use std::sync::Arc;
 
@@ -29,16 +29,16 @@ pub mod token_only;
 pub mod transaction_per_request;
 pub mod unbounded;
 
-/// What every rival sells.
+/// The price that every rival sells at, in cents.
 const UNIT_PRICE: i64 = 9_900;
 
 /// The options of every rival.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Common {
-    /// Where to listen; 0 takes any free port
+    /// The port to listen on; 0 takes any free port
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// What tokens are signed with
+    /// The secret that signs tokens
     #[arg(long)]
     secret: String,
 }
@@ -49,26 +49,26 @@ impl Common {
     }
 }
 
-/// What tokens are verified with: the product's own.
+/// The product's own verification of tokens.
 #[derive(Clone)]
 pub struct Verifier(Arc<Tokens>);
 
 /// The options of a rival that sells.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Sale {
-    /// The product's id
+    /// The id of the product
     #[arg(long)]
     product: Id,
-    /// Units of it
+    /// How many units are for sale
     #[arg(long)]
     stock: i64,
-    /// Units that one buyer may have
+    /// How many units one buyer may have
     #[arg(long, default_value_t = 1)]
     limit: i64,
 }
 
 impl Sale {
-    /// The window of the sale, a day to both sides, in milliseconds since 1970.
+    /// The window of the sale in milliseconds since 1970: from a day ago to a day from now.
     fn window_ms(&self) -> (i64, i64) {
         const DAY_MS: i64 = 24 * 60 * 60 * 1000;
         let now = Timestamp::now_here().milliseconds();
@@ -76,7 +76,6 @@ impl Sale {
     }
 }
 
-/// A purchase as clients ask for it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PurchaseRequest {
@@ -89,7 +88,7 @@ fn one() -> i64 {
     1
 }
 
-/// The buyer whom the token names: checked before the body is read, as in the product.
+/// The buyer named by the token, which is checked before the body is read, as in the product.
 pub struct Buyer(CurrentUser);
 
 impl<S: Send + Sync> FromRequestParts<S> for Buyer
@@ -107,7 +106,7 @@ where
     }
 }
 
-/// One of the product's refusals, in the same words.
+/// A refusal in the product's own format.
 pub struct Refusal(Error);
 
 impl IntoResponse for Refusal {
@@ -119,7 +118,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// A purchase in the product's words: 201, and where it is.
+/// The answer to a purchase in the product's format: 201 with a Location.
 fn bought(
     id: Id,
     buyer: &CurrentUser,
@@ -147,7 +146,7 @@ fn bought(
     }
 }
 
-/// Serves until Ctrl-C or SIGTERM; tells where on standard output.
+/// Serves until Ctrl-C or SIGTERM. Prints its address on standard output.
 async fn serve(port: u16, router: Router) -> Outcome {
     let listener = accept::listen("127.0.0.1", port).await?;
     announce(listener.local_addr()?);
@@ -167,7 +166,7 @@ fn announce(address: std::net::SocketAddr) {
     println!("{}", serde_json::json!({ "url": format!("http://{address}"), "pid": std::process::id() }));
 }
 
-/// Why a rival answers 500, for the person who measures; its client need not know.
+/// Prints the reason of a 500 for the person who measures; the client does not see it.
 fn complain(error: &dyn std::error::Error) -> Refusal {
     eprintln!("flash-sale-benches: {error} {:?}", error.source());
     Refusal(Error::Internal)

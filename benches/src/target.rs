@@ -3,12 +3,11 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-/// A server, like http://127.0.0.1:3000.
+/// A server, such as http://127.0.0.1:3000.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Its name and port.
+    /// Host and port, for the `Host` header.
     pub host: String,
-    /// Where it is.
     pub address: SocketAddr,
 }
 
@@ -24,7 +23,7 @@ impl FromStr for Target {
 }
 
 impl Target {
-    /// A request, ready to be written.
+    /// A request as the bytes to send.
     pub fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Box<[u8]> {
         let host = &self.host;
         let content = match body.len() {

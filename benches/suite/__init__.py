@@ -1,1 +1,1 @@
-"""The suite behind benches/run: it starts servers, sends crowds at them, and writes down what came of it."""
+"""The suite behind benches/run: it starts servers, sends crowds to them, and writes the results."""

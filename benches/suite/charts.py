@@ -1,4 +1,4 @@
-"""Charts as SVG that needs nothing else, and is readable on a dark page as on a light one."""
+"""Charts as self-contained SVG, readable on dark and light pages."""
 
 import math
 import statistics
@@ -31,7 +31,7 @@ def text(x, y, words, kind="text", anchor="start", size=13, weight=400):
 
 
 def bars(title, rows):
-    """A pair of bars for each row; each pair has a scale of its own, as units differ. The thin line is min to max."""
+    """A pair of bars for each row. Each pair has its own scale, because units differ. The thin line is min to max."""
     pairs = [[("flash-sale", row.ours, "c0")] + ([(row.rival_name, row.rival, "c1")] if row.rival else [])
              for row in rows]
     height = 50 + sum(26 + len(pair) * (BAR + 6) + GAP - 20 for pair in pairs)

@@ -31,7 +31,7 @@ class Server:
 
 
 class Mongod:
-    """A MongoDB; every server gets a database of its own unless it is told which."""
+    """A MongoDB; every server gets its own database unless the caller names one."""
 
     def __init__(self, process, uri, pid):
         self.process, self.base, self.pid = process, uri, pid
@@ -41,7 +41,7 @@ class Mongod:
 
 
 class Lab:
-    """What every scenario works with."""
+    """The tools that every scenario works with."""
 
     def __init__(self, options, scratch):
         self.options, self.scratch = options, scratch
@@ -56,7 +56,7 @@ class Lab:
 
     @contextmanager
     def apart(self):
-        """Servers on one half of the cores, crowds on the other: an overload of the servers does not slow the crowd."""
+        """Servers on one half of the cores, crowds on the other, so that overloaded servers do not slow the crowd."""
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) > 1:
             half = len(cores) // 2
@@ -70,8 +70,8 @@ class Lab:
 
     @contextmanager
     def mongod(self, share=None, history_seconds=None):
-        """A MongoDB; with a share of a core, its processor time is bounded to that, and it takes none of the server's. It keeps
-        old versions of documents as long as the product's own does, or for so long."""
+        """A MongoDB. With `share` it gets that share of a core, on the crowd's cores and not the server's. It keeps
+        old versions of documents for `history_seconds`, by default as long as the product's own does."""
         directory = Path(tempfile.mkdtemp(prefix="mongod-", dir=self.scratch))
         command = [self.bench_program, "mongod", "--data-dir", directory]
         if history_seconds is not None:
@@ -85,10 +85,10 @@ class Lab:
 
     @contextmanager
     def flash_sale(self, mongod, database=None):
-        """The product as anybody would run it, with a MongoDB of one's own."""
+        """The product in its usual configuration, over an external MongoDB."""
         database = database or self.name("shop")
         settings = {"PORT": "0", "MONGO_URI": mongod.uri(database), "JWT_SECRET": self.secret, "RUST_LOG": "warn",
-                    # All of a crowd comes from here.
+                    # The whole crowd comes from one address.
                     "WATCHERS_PER_ADDRESS_MAX": "1000000"}
         with Process(self.name("flash-sale"), [self.product_program], self.scratch, settings,
                      self.server_cores) as process:
@@ -121,26 +121,26 @@ class Lab:
     # -- clients
 
     def bench(self, *arguments):
-        """Runs a subcommand of the bench program to its end; its result."""
+        """Runs a subcommand of the bench program to its end and returns its result."""
         command = [str(self.bench_program), *map(str, arguments)]
         done = subprocess.run(command, stdout=subprocess.PIPE, cwd=self.scratch, text=True, check=False,
                               preexec_fn=pinned(self.client_cores))
         if done.returncode != 0:
-            raise Failed(f"flash-sale-benches {arguments[0]} failed; its own words are above")
+            raise Failed(f"flash-sale-benches {arguments[0]} failed; its error is above")
         return json.loads(done.stdout)
 
     def start(self, *arguments):
-        """Starts a subcommand that goes on beside others."""
+        """Starts a subcommand in the background."""
         return Process(self.name(arguments[0]), [self.bench_program, *arguments], self.scratch,
                        cores=self.client_cores)
 
     def start_bench(self, *arguments):
-        """The same for one that tells in a first line when it is ready; that line comes with it."""
+        """The same for a subcommand that prints one line when it is ready; returns that line too."""
         process = self.start(*arguments)
         return process, process.wait_for_line(json_line)
 
     def crowd(self, *servers, **options):
-        """Sends a crowd; the report of each phase. An option is named as on the command line."""
+        """Sends a crowd and returns the report of each phase. Options have their names on the command line."""
         arguments = []
         for server in servers:
             arguments += ["--url", server.url]
@@ -157,7 +157,7 @@ class Lab:
         return self.bench("crowd", *arguments)["phases"]
 
     def buying(self, server, product, seconds, connections, tokens=None, **options):
-        """A crowd of which everybody buys once, in a closed loop."""
+        """A crowd in which everybody buys once, in a closed loop."""
         tokens = tokens or int(seconds * 60_000)
         body = json.dumps({"productId": product}, separators=(",", ":"))
         servers = server if isinstance(server, list) else [server]
@@ -169,7 +169,7 @@ class Lab:
         return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
     def request(self, server, method, path, body=None, headers=()):
-        """One request; the status, the headers and the body of its answer."""
+        """Sends one request and returns the status, the headers and the body of its answer."""
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(server.url).netloc, timeout=30)
         try:
             content = None if body is None else json.dumps(body)
@@ -181,7 +181,7 @@ class Lab:
             connection.close()
 
     def put_on_sale(self, server, stock, limit=1, start="2025-01-01T00:00:00Z", end="2099-12-31T00:00:00Z", name=None):
-        """A new product's id."""
+        """Creates a product and returns its id."""
         product = {"name": name or "Bench", "price": {"amount": 9900, "currency": "USD"}, "stock": stock,
                    "purchaseLimit": limit, "saleStartTime": start, "saleEndTime": end}
         headers = {"Authorization": f"Bearer {self.token('--admin')}"}
@@ -191,7 +191,7 @@ class Lab:
         return json.loads(body)["id"]
 
     def wait_until(self, server, product, status, seconds_max=30):
-        """Until the sale has come to `status`: time alone decides it."""
+        """Waits until the sale has this status."""
         deadline = time.monotonic() + seconds_max
         while time.monotonic() < deadline:
             if json.loads(self.request(server, "GET", f"/products/{product}")[2])["status"] == status:
@@ -200,15 +200,15 @@ class Lab:
         raise Failed(f"the product did not come to {status}")
 
     def operations(self, mongod):
-        """What the mongod has executed since its start."""
+        """How many operations the mongod has executed since its start."""
         return sum(self.bench("opcounters", "--mongo-uri", mongod.base).values())
 
 
 def per_second(phase, kind="bought"):
-    """The answers a second of one kind."""
+    """The answers of one kind per second."""
     return sum(answer["perSecond"] for answer in phase["answers"] if answer["kind"] == kind)
 
 
 def latency(phase, kind, figure):
-    """A latency of one kind of answer, in ms; none when there was none."""
+    """A latency of one kind of answer, in ms; None without an answer of that kind."""
     return next((answer[figure] for answer in phase["answers"] if answer["kind"] == kind), None)

@@ -1,4 +1,4 @@
-"""Processes: each is started here, ended here by its own id, and told apart by what it is."""
+"""Processes: each is started here, named by what it is, and ended here by its own id."""
 
 import json
 import os
@@ -10,19 +10,19 @@ import threading
 
 START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 30
-# More than there are ports of one address.
+# More than one address has ports.
 FILES_WANTED = 40_000
 
 
 class Failed(Exception):
-    """A measurement cannot be made; the text says why."""
+    """A measurement is not possible; the text says why."""
 
 
 def raise_file_limit():
-    """Each connection is a file; the children inherit the limit. How many there may be, now."""
+    """Raises the limit on open files, because each connection is one; children inherit it. Returns the new limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        # Only root may have more than it was given.
+        # Only root may raise the hard limit.
         hard = max(hard, FILES_WANTED)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):
@@ -38,7 +38,7 @@ def free_port():
 
 
 def pinned(cores):
-    """What keeps a child, with all its threads, on these cores."""
+    """A `preexec_fn` that keeps a child, with all its threads, on these cores."""
     return (lambda: os.sched_setaffinity(0, cores)) if cores else None
 
 
@@ -60,8 +60,8 @@ class Process:
         return self.child.pid
 
     def wait_for_line(self, wanted):
-        """The first line of its output for which `wanted` gives something; that something."""
-        # A program that hangs at its start is ended, which ends its output.
+        """Reads its output until `wanted` returns a value for a line; returns that value."""
+        # Kills a program that hangs at its start, which also ends its output.
         watchdog = threading.Timer(START_SECONDS_MAX, self.child.kill)
         watchdog.start()
         try:
@@ -80,7 +80,7 @@ class Process:
         return cpu_seconds(self.pid)
 
     def rest_of_output(self):
-        """What it still says until it ends by itself."""
+        """Reads its output until it exits by itself."""
         output, _ = self.child.communicate()
         if self.child.returncode != 0:
             raise Failed(f"{self.name} failed:\n{self.last_words()}")
@@ -103,12 +103,12 @@ class Process:
 
 
 def cpu_seconds(pid):
-    """The time that a process has spent on the processors so far."""
+    """The processor time that a process has used so far."""
     with open(f"/proc/{pid}/stat") as stat:
         fields = stat.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def json_line(line):
-    """A line that is a JSON object."""
+    """Parses a line that is a JSON object; None for other lines."""
     return json.loads(line) if line.startswith("{") else None

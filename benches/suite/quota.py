@@ -1,4 +1,4 @@
-"""A share of a core for one process: a database on the same machine that is as limited as one on a machine of its own."""
+"""A share of a core for one process, so that a database on this machine is as limited as one on its own machine."""
 
 import os
 from contextlib import contextmanager
@@ -7,13 +7,13 @@ from pathlib import Path
 from .processes import Failed
 
 CGROUPS = Path("/sys/fs/cgroup")
-# Short, so that a process which has used its share waits for some milliseconds, not for a tenth of a second.
+# Short, so that a process that has used its share waits for some milliseconds, not for a tenth of a second.
 PERIOD_US = 10_000
 
 
 @contextmanager
 def share_of_a_core(pid, share):
-    """Lets the process with all its threads, and what it starts from now on, run for `share` of one core's time."""
+    """Limits the process, its threads and its future children to `share` of one core's time."""
     quota_us = int(share * PERIOD_US)
     group = None
     try:
@@ -22,19 +22,19 @@ def share_of_a_core(pid, share):
     except OSError as error:
         if group:
             group.rmdir()
-        raise Failed(f"the database cannot be given a share of a core: {error}. It takes root, and control groups "
-                     f"that may be written to at {CGROUPS}") from error
+        raise Failed(f"the database cannot be given a share of a core: {error}. It needs root and writable "
+                     f"control groups at {CGROUPS}") from error
     try:
         yield
     finally:
-        # The process has ended, or goes on without a limit.
+        # If the process still runs, it goes on without a limit.
         for left in (group / "cgroup.procs").read_text().split():
             (group.parent / "cgroup.procs").write_text(left)
         group.rmdir()
 
 
 def make_group(name, quota_us):
-    """A control group with that quota, by version 2 or version 1 of them."""
+    """Creates a control group (version 2 or 1) with this quota."""
     unified = (CGROUPS / "cgroup.controllers").exists()
     group = (CGROUPS if unified else CGROUPS / "cpu") / name
     group.mkdir()

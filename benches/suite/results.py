@@ -1,4 +1,4 @@
-"""What a scenario finds, and whether it is what was aimed at."""
+"""The results of a scenario, and whether they meet the targets."""
 
 import statistics
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Row:
-    """One figure of the product, alone or beside what it is compared with. Each has one value per repeat."""
+    """One figure of the product, alone or beside a rival's, with one value per repeat."""
 
     what: str
     unit: str
@@ -14,7 +14,7 @@ class Row:
     rival: list = None
     rival_name: str = None
     target: str = None
-    """`>= 0.9` or `<= 20`: of the ratio when there is a rival, otherwise of the figure itself."""
+    """`>= 0.9` or `<= 20`: for the ratio if there is a rival, otherwise for the figure itself."""
 
     @property
     def ratio(self):
@@ -24,7 +24,7 @@ class Row:
 
     @property
     def met(self):
-        """None when nothing was aimed at."""
+        """None without a target."""
         if self.target is None:
             return None
         comparison, wanted = self.target.split()
@@ -62,7 +62,7 @@ class Curve:
 
 @dataclass
 class Result:
-    """All of one scenario."""
+    """The results of one scenario."""
 
     name: str
     title: str
@@ -70,7 +70,7 @@ class Result:
     notes: list = field(default_factory=list)
     curves: list = field(default_factory=list)
     raw: list = field(default_factory=list)
-    """What the clients told, for whoever doubts the sums."""
+    """The clients' own reports, to check the sums."""
     failure: str = None
 
     def as_json(self):
@@ -79,7 +79,7 @@ class Result:
 
 
 def number(value):
-    """As many digits as mean something."""
+    """Rounded to the digits that mean something."""
     if value is None:
         return "–"
     if abs(value) >= 1000:
@@ -88,7 +88,7 @@ def number(value):
 
 
 def spread(values):
-    """The median, and the extremes when there are several."""
+    """The median, with the extremes if there are several values."""
     if not values:
         return "–"
     middle = number(statistics.median(values))

@@ -1,4 +1,4 @@
-//! Who asks.
+//! The user behind a request.
 
 use crate::model::id::Id;
 use crate::model::user::Role;
@@ -6,9 +6,9 @@ use crate::model::user::Role;
 /// The user whom a verified token names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentUser {
-    /// The user's id.
+    /// The `sub` of the token.
     pub id: Id,
-    /// The public display name.
+    /// The public display name from the token; cut if too long.
     pub name: String,
     /// What the user may do.
     pub role: Role,

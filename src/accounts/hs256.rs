@@ -1,8 +1,8 @@
 //! HMAC-SHA256 for `jsonwebtoken`.
 //!
-//! The crate's ready-made back ends bring RSA, two NIST curves and Ed25519 along (38 crates, one of them with a known
-//! timing leak), or a C library. HS256 is all that this product signs and accepts, so it plugs in the two small crates
-//! that do just that. A token with another algorithm finds no verifier here.
+//! The crate's own back ends bring RSA, two NIST curves and Ed25519 (38 crates, one with a known timing leak), or a C
+//! library. This server signs and accepts only HS256, so it uses the two small crates for that. A token with another
+//! algorithm finds no verifier here.
 
 use std::sync::Once;
 
@@ -19,7 +19,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes this the algorithm of the process; further calls do nothing.
+/// Installs this back end for the process; further calls do nothing.
 pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {

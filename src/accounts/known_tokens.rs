@@ -1,10 +1,10 @@
-//! The tokens that come again and again. Who is refused comes back with the same token, and to look it up costs a fraction
-//! of reading it anew, which is a sixth of such a refusal.
+//! A cache of verified tokens. A refused buyer retries with the same token: verifying it again is a sixth of the
+//! refusal's cost, and looking it up here costs a fraction of that.
 //!
-//! Most buyers come once, and for them to be remembered would cost more than it saves: the first time, a token leaves no
-//! more than a fingerprint behind.
+//! Most buyers come only once, and caching their tokens would cost more than it saves. So a token that comes for the
+//! first time leaves only a fingerprint.
 //!
-//! What is remembered is that the signature and the claims are good. Whether the token has expired is asked each time.
+//! The cache remembers that signature and claims are good. Whether the token has expired is checked each time.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -18,26 +18,26 @@ use super::tokens::{SoundToken, Tokens};
 use crate::config::AccountsLimits;
 use crate::error::Result;
 
-/// What a token of the usual length takes, in bytes, about.
+/// The memory of a usual token, in bytes, roughly.
 const USUAL_BYTES: usize = 512;
-/// What a token takes besides its text, in bytes, about.
+/// The memory of a token besides its text, in bytes, roughly.
 const BESIDES_BYTES: usize = 256;
 
-/// Tokens that share a set of places for fingerprints; one more takes the place of the one that has not come for longest.
+/// Fingerprints in one set. Another one replaces the one that has not come for longest.
 const FINGERPRINTS_PER_SET: usize = 4;
-/// The part of the memory that is kept for tokens that came again while they were known. The cache would give them nearly
-/// all of it, and whoever came in crowds yesterday would keep today's crowd from being known at all.
+/// The part of the cache reserved for tokens that were found in it again. By default the cache reserves nearly all, and
+/// yesterday's crowd would keep today's crowd out.
 const KEPT_SHARE: f64 = 0.25;
 
-/// Verifies tokens, and remembers those that were good more than once.
+/// Verifies tokens, and caches those that come more than once.
 pub struct KnownTokens {
-    /// The fingerprints of the tokens that came last: as many sets as tokens may be known, in each the last one first.
+    /// The fingerprints of the last tokens: as many sets as the cache has room for tokens, the newest first in each.
     seen: Box<[[AtomicU64; FINGERPRINTS_PER_SET]]>,
     fingerprints: DefaultHashBuilder,
     known: Cache<Box<str>, Arc<SoundToken>, Bytes>,
 }
 
-/// What is kept of one token.
+/// Weighs a cached token, in bytes.
 #[derive(Clone)]
 struct Bytes;
 
@@ -48,7 +48,6 @@ impl Weighter<Box<str>, Arc<SoundToken>> for Bytes {
 }
 
 impl KnownTokens {
-    /// None is known yet.
     pub fn new(limits: &AccountsLimits) -> Self {
         let bytes_max = limits.known_tokens_bytes_max;
         let tokens_max = (bytes_max / USUAL_BYTES).max(1);
@@ -69,13 +68,13 @@ impl KnownTokens {
         }
     }
 
-    /// Whether the token was seen a short time ago.
+    /// Notes the token's fingerprint; true when it was there already.
     fn comes_again(&self, token: &str) -> bool {
         let fingerprint = self.fingerprints.hash_one(token);
         // The remainder is less than the length.
         let set = &self.seen[(fingerprint % self.seen.len() as u64) as usize];
-        // It goes to the front; the others move back by one, until the place is reached where it was. Two at once may lose
-        // a third one, which is only read once more.
+        // The fingerprint moves to the front; the others move back by one, up to its old place. Two threads at once
+        // may lose a third fingerprint; its token is then only verified once more.
         let mut carried = fingerprint;
         set.iter().any(|place| {
             carried = place.swap(carried, Ordering::Relaxed);
@@ -83,10 +82,10 @@ impl KnownTokens {
         })
     }
 
-    /// Who the token says is asking, as `Tokens::verify` would tell.
+    /// Like `Tokens::verify`, from the cache if possible.
     ///
     /// # Errors
-    /// `token_expired`, and `unauthenticated` for everything else that is wrong with it.
+    /// Those of `Tokens::verify`.
     pub fn verify(&self, tokens: &Tokens, token: &str) -> Result<CurrentUser> {
         let comes_again = self.comes_again(token);
         if comes_again && let Some(known) = self.known.get(token) {
@@ -117,7 +116,7 @@ mod tests {
         Tokens::new(&Secret::new(SECRET), &limits)
     }
 
-    /// The token of a user who has not been there before.
+    /// A new user's token.
     fn token(tokens: &Tokens) -> String {
         let user = User {
             id: ObjectId::new(),
@@ -141,7 +140,7 @@ mod tests {
         let strangers =
             Tokens::new(&Secret::new("another secret of at least 32 bytes"), &AccountsLimits::default());
         assert_eq!(known.verify(&strangers, &token), Ok(user));
-        // Only as it was.
+        // A known token counts only unchanged.
         let changed = format!("{token}A");
         assert!(known.verify(&tokens, &changed).is_err());
     }
@@ -166,7 +165,7 @@ mod tests {
         let come = |names: [&str; FINGERPRINTS_PER_SET]| names.map(|name| known.comes_again(name));
         assert_eq!(come(["a", "b", "c", "d"]), [false; 4]);
         assert_eq!(come(["b", "d", "a", "c"]), [true; 4]);
-        // Of b, d, a and c, b has not come for longest.
+        // Of b, d, a and c, b has not come for longest: e replaces it.
         assert!(!known.comes_again("e"));
         assert_eq!(come(["d", "a", "c", "b"]), [true, true, true, false]);
     }

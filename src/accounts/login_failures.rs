@@ -1,11 +1,12 @@
-//! Counts wrong passwords and refuses further tries for a while, so that nobody guesses one: few for each account from one
-//! address, and more for the account from all of them, so that a stranger elsewhere cannot lock its owner out.
+//! Counts wrong passwords and then refuses further tries for a while, to stop guessing. The limit for an account from
+//! one network is low; the limit for the account from everywhere is higher, so that a stranger elsewhere cannot lock
+//! out its owner.
 //!
-//! A try takes its place before the password is looked at and gives it back unless the password was wrong: however many
-//! come at once, no more are judged than may be wrong. Who finds all places taken waits for what becomes of them.
+//! A try takes permits before its password is checked, and gives them back unless the password was wrong. So of many
+//! tries at once, no more are checked than may be wrong; the others wait until those end.
 //!
-//! In memory and for each server: an attacker gains at most a factor of the number of servers, and no login waits for
-//! the database because of it.
+//! The counts are in memory, for each server: an attacker gains at most a factor of the number of servers, and no
+//! login waits for the database to count.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,9 +21,8 @@ use crate::config::AccountsLimits;
 use crate::error::{Error, Result};
 use crate::http::peer::PeerAddress;
 
-/// The wrong passwords of the last while.
 pub struct LoginFailures {
-    /// By network and account. When a table is full, those are forgotten first that are seldom tried.
+    /// By network and account. A full table drops the entries with the fewest tries first.
     from_networks: Cache<(IpAddr, String), Arc<Tries>>,
     of_accounts: Cache<String, Arc<Tries>>,
     from_network_max: u32,
@@ -33,14 +33,14 @@ pub struct LoginFailures {
 
 /// The tries of one account, or of one network at one account.
 struct Tries {
-    /// One for each wrong password that is still allowed. Closed when all were wrong.
+    /// One permit for each wrong password still allowed. Closed after the last one.
     places: Arc<Semaphore>,
     wrong: AtomicU32,
     wrong_max: u32,
     window_end: Instant,
 }
 
-/// A try that is under way. Dropped, it does not count.
+/// A try in progress. If it is dropped, it does not count.
 pub struct Try {
     places: [TryPermit; 2],
 }
@@ -51,7 +51,6 @@ struct TryPermit {
 }
 
 impl LoginFailures {
-    /// An empty count.
     pub fn new(limits: &AccountsLimits) -> Self {
         let window = Duration::from_secs(limits.login_failure_window_seconds);
         let entries_max = limits.login_failure_accounts_max as u64;
@@ -65,13 +64,13 @@ impl LoginFailures {
         }
     }
 
-    /// Takes a place for a try.
+    /// Takes the permits for a try.
     ///
     /// # Errors
-    /// `rate_limited` after too many wrong passwords, `overloaded` when those before take too long.
+    /// `rate_limited` after too many wrong passwords, `overloaded` when the tries before take too long.
     pub async fn begin(&self, address: PeerAddress, email: &str) -> Result<Try> {
         let new = |wrong_max| Arc::new(Tries::new(wrong_max, self.window));
-        let places = async {
+        let permits = async {
             let key = (address.network(), email.to_owned());
             let from_network =
                 self.from_networks.get_with(key, || new(self.from_network_max)).enter().await?;
@@ -81,7 +80,7 @@ impl LoginFailures {
         };
         const OVERLOADED: Error =
             Error::Overloaded { detail: "Too many logins to this account are waiting." };
-        Ok(Try { places: timeout(self.wait_max, places).await.unwrap_or(Err(OVERLOADED))? })
+        Ok(Try { places: timeout(self.wait_max, permits).await.unwrap_or(Err(OVERLOADED))? })
     }
 }
 
@@ -107,7 +106,7 @@ impl Tries {
 }
 
 impl Try {
-    /// Notes that the password was wrong. True when it was the last that was allowed, which is so just once in a window.
+    /// Counts a wrong password. True when it was the last one allowed, once in a window for each limit.
     pub fn was_wrong(self) -> bool {
         self.places.map(TryPermit::keep).contains(&true)
     }
@@ -153,12 +152,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn too_many_wrong_ones_are_refused_to_that_address_and_account() {
+    async fn too_many_wrong_passwords_block_that_address_for_that_account() {
         let failures = failures(2, 100);
         assert!(!wrong(&failures, "192.0.2.1", ADA).await);
-        // Right ones, and those that nobody judged, do not count.
+        // Right passwords and unchecked tries do not count.
         drop(failures.begin(address("192.0.2.1"), ADA).await.unwrap());
-        assert!(wrong(&failures, "192.0.2.1", ADA).await, "the last one is told");
+        assert!(wrong(&failures, "192.0.2.1", ADA).await, "the last one allowed is reported");
         check_refused(&failures, "192.0.2.1", ADA).await;
         assert!(failures.begin(address("192.0.2.1"), "bob@shop.example").await.is_ok());
         assert!(failures.begin(address("192.0.2.2"), ADA).await.is_ok());
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_finds_all_places_taken_waits_for_what_becomes_of_them() {
+    async fn a_try_without_a_permit_waits_until_the_others_end() {
         let failures = failures(1, 100);
         let first = failures.begin(address("192.0.2.1"), ADA).await.unwrap();
         let begin = || failures.begin(address("192.0.2.1"), ADA);

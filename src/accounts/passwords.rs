@@ -1,8 +1,8 @@
-//! Hashing passwords with argon2id, at a bounded rate: a storm of logins may wait, but it may not starve the sale.
+//! Hashes passwords with argon2id, at a bounded rate: a rush of logins may wait, but must not starve the sale.
 //!
-//! The hashes are made by threads of their own, of which there are few, and which the system lets run after everything
-//! else that wants to (Linux): a purchase never waits for a hash that takes 20 ms. And as a hash clears the processor's
-//! caches for everybody, a thread that was held up, which shows that the processor is wanted, rests before the next one.
+//! A few threads make the hashes, at the lowest priority (Linux), so a purchase never waits for a hash of 20 ms. A
+//! hash also evicts everything else from the processor's caches. So a thread that did not get the processor all the
+//! time, which shows that others need it, pauses before its next hash.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,22 +19,23 @@ use tokio::sync::oneshot;
 use crate::config::{AccountsLimits, Secret};
 use crate::error::{Error, Result};
 
-/// How far behind the sale the hashing threads stand: as far as the system allows, so that they take what time is left over.
+/// The lowest priority that the system has: the hashing threads get only time that is left over.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 19;
 
-/// A thread rests for so many times as long as its hash was held up: where the processor is idle, not at all.
+/// A thread pauses for this many times the time that its hash waited for the processor: not at all on an idle
+/// processor.
 const REST_FACTOR: u32 = 8;
-/// And for this time at the most, so that some can log in however busy the sale is.
+/// The longest pause, so that some logins succeed however busy the sale is.
 const REST_MAX: Duration = Duration::from_millis(100);
 
-/// What unknown users' passwords are compared with; no password belongs to it that anybody knows.
+/// Passwords of unknown users are compared with this hash. Nobody knows a password for it.
 const NOBODYS_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$7Xr/kmFN7ApjN4RkE6DY8Q$bR+pSB6pLwXdHaeaYF9ZUgs5Cm4EYriRocDvk6A8rxg";
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Hashes and verifies, a few at a time. The threads end when it is dropped.
+/// Hashes and verifies, a few passwords at a time. Dropping it ends the threads.
 pub struct Passwords {
     jobs: SyncSender<Job>,
     pace: Arc<Pace>,
@@ -42,11 +43,11 @@ pub struct Passwords {
     wait_max: Duration,
 }
 
-/// How long who comes now will have to wait.
+/// Estimates how long a new job will wait.
 #[derive(Default)]
 struct Pace {
     waiting: AtomicU64,
-    /// What a hash and the rest after it take of late, in microseconds.
+    /// The recent average time of a hash and the pause after it, in microseconds.
     hash_us: AtomicU64,
 }
 
@@ -78,7 +79,7 @@ impl Passwords {
             let (receiver, pace) = (receiver.clone(), pace.clone());
             let thread = thread::Builder::new().name("passwords".into());
             thread.spawn(move || work(&receiver, &pace)).map_err(|error| {
-                tracing::error!("no thread for passwords can be started: {error}");
+                tracing::error!("cannot start a thread for passwords: {error}");
                 Error::Internal
             })?;
         }
@@ -86,18 +87,18 @@ impl Passwords {
         Ok(Self { jobs: sender, pace, threads, wait_max })
     }
 
-    /// The hash of a password, in PHC form with its own salt.
+    /// The hash in PHC form, with a new salt.
     ///
     /// # Errors
-    /// `overloaded` when too many wait.
+    /// `overloaded` when too many jobs wait.
     pub async fn hash(&self, password: Secret) -> Result<String> {
         self.run(move || hash(&password)).await?
     }
 
-    /// Whether the password belongs to the hash. Without a hash (there is no such user) it takes as long and is false.
+    /// Whether the password belongs to the hash. Without a hash (no such user) it takes as long, and returns false.
     ///
     /// # Errors
-    /// `overloaded` when too many wait.
+    /// `overloaded` when too many jobs wait.
     pub async fn verify(&self, password: Secret, hash: Option<String>) -> Result<bool> {
         let known = hash.is_some();
         let hash = hash.map_or(Cow::Borrowed(NOBODYS_HASH), Cow::Owned);
@@ -114,7 +115,7 @@ impl Passwords {
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
         let job = move || {
-            // Whoever has hung up meanwhile needs no answer.
+            // Skip the work if the client has hung up.
             if !sender.is_closed() {
                 drop(sender.send(work()));
             }
@@ -134,7 +135,7 @@ impl Passwords {
     }
 }
 
-/// One thread: takes a job after the other until nobody can give it any.
+/// One thread: runs job after job until `Passwords` is dropped.
 fn work(jobs: &Mutex<Receiver<Job>>, pace: &Pace) {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICENESS) {
@@ -145,7 +146,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, pace: &Pace) {
         let Ok(job) = job else { return };
         pace.waiting.fetch_sub(1, Ordering::Relaxed);
         let (start, processor) = (Instant::now(), processor_time());
-        // The cause is in the log, where the panic hook has put it; the client's channel tells that there is no answer.
+        // The panic hook has logged the cause, and the closed channel tells the request.
         drop(catch_unwind(AssertUnwindSafe(job)));
         let held_up = start.elapsed().saturating_sub(processor_time().saturating_sub(processor));
         thread::sleep((held_up * REST_FACTOR).min(REST_MAX));
@@ -153,7 +154,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, pace: &Pace) {
     }
 }
 
-/// The processor's time that this thread has had.
+/// The processor time that this thread has used.
 fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
@@ -164,7 +165,7 @@ fn hash(password: &Secret) -> Result<String> {
     match Argon2::default().hash_password(password.reveal().as_bytes()) {
         Ok(hash) => Ok(hash.to_string()),
         Err(error) => {
-            tracing::error!("a password cannot be hashed: {error}");
+            tracing::error!("cannot hash a password: {error}");
             Err(Error::Internal)
         }
     }
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_is_that_of_all_who_are_before() {
+    fn the_wait_is_that_of_all_jobs_before() {
         let pace = Pace::default();
         pace.waiting.store(100, Ordering::Relaxed);
         assert_eq!(pace.wait(1), Duration::ZERO, "before the first hash nothing is known");

@@ -1,4 +1,4 @@
-//! Accounts: registering, logging in, and the first admin.
+//! Registers accounts, logs users in, and creates the first admin.
 
 use mongodb::bson::{DateTime, doc, oid::ObjectId};
 
@@ -10,7 +10,6 @@ use crate::http::peer::PeerAddress;
 use crate::model::user::{Role, User};
 use crate::store::{Store, failure};
 
-/// The accounts and what guards them.
 pub struct Accounts {
     store: Store,
     passwords: Passwords,
@@ -18,20 +17,18 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// The accounts in `store`.
-    ///
     /// # Errors
-    /// `internal`, when the system gives no threads for passwords.
+    /// Those of `Passwords::new`.
     pub fn new(store: Store, limits: &AccountsLimits) -> Result<Self> {
         Ok(Self { store, passwords: Passwords::new(limits)?, login_failures: LoginFailures::new(limits) })
     }
 
-    /// Makes an account. `email` is in lower case.
+    /// Creates an account. `email` must be in lower case.
     ///
     /// # Errors
-    /// `email_taken`, `overloaded`, and those of a write.
+    /// `email_taken`, `overloaded`, and those of `Store::write`.
     pub async fn register(&self, name: String, email: String, password: Secret, role: Role) -> Result<User> {
-        // Asked first, as it is cheaper than a hash; the unique index decides.
+        // This check saves a hash for a taken address; the unique index decides.
         if self.find_by_email(&email).await?.is_some() {
             return Err(Error::EmailTaken);
         }
@@ -50,13 +47,13 @@ impl Accounts {
             .await
     }
 
-    /// The account that the credentials open. `email` is in lower case.
+    /// The user with these credentials. `email` must be in lower case.
     ///
     /// # Errors
-    /// `invalid_credentials`, in the same time whether the account exists or not; `rate_limited` after too many of
-    /// them; `overloaded`.
+    /// `invalid_credentials`, after the same time whether the account exists or not; `rate_limited` after too many of
+    /// these; `overloaded`.
     pub async fn log_in(&self, address: PeerAddress, email: &str, password: Secret) -> Result<User> {
-        // Dropped on every way out but a wrong password: then it does not count.
+        // Dropped on every way out except a wrong password, and then it does not count.
         let attempt = self.login_failures.begin(address, email).await?;
         let user = self.find_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
@@ -67,15 +64,13 @@ impl Accounts {
         user.filter(|_| right).ok_or(Error::InvalidCredentials)
     }
 
-    /// The account with this id.
-    ///
     /// # Errors
-    /// Those of a read.
+    /// Those of `Store::read`.
     pub async fn find(&self, id: ObjectId) -> Result<Option<User>> {
         self.store.read(async { self.store.users.find_one(doc! { "_id": id }).await }).await
     }
 
-    /// Makes the admin, unless there is a user with that address.
+    /// Creates the admin, unless a user with that address exists.
     ///
     /// # Errors
     /// Those of `register`.
@@ -89,29 +84,29 @@ impl Accounts {
         }
     }
 
-    /// Tells when the account that is there is not what the settings say: they do not change it.
+    /// Warns when the existing account differs from the settings, which do not change it.
     async fn compare_admin(&self, credentials: &AdminCredentials) -> Result<()> {
         let Some(user) = self.find_by_email(&credentials.email).await? else { return Ok(()) };
         let user_id = user.id.to_hex();
         if user.role != Role::Admin {
             tracing::warn!(
                 user_id,
-                "the user with the address of ADMIN_EMAIL is there already, and is no admin: user {user_id}"
+                "the address of ADMIN_EMAIL belongs to user {user_id}, who is not an admin; the role is not changed"
             );
         } else if !self.passwords.verify(credentials.password.clone(), Some(user.password_hash)).await? {
             tracing::warn!(
                 user_id,
-                "ADMIN_PASSWORD is not the password of the admin with the address of ADMIN_EMAIL, user {user_id}: it is only \
-                 used when the account is made. Another ADMIN_EMAIL makes another admin"
+                "ADMIN_PASSWORD is not the password of the admin with the address of ADMIN_EMAIL, user {user_id}: it \
+                 is only used when the account is created. To create another admin, set another ADMIN_EMAIL"
             );
         }
         Ok(())
     }
 
-    /// The address of the admin who has been here longest; none when nobody may create products.
+    /// The address of the oldest admin account; `None` when there is no admin.
     ///
     /// # Errors
-    /// Those of a read.
+    /// Those of `Store::read`.
     pub async fn admin_email(&self) -> Result<Option<String>> {
         let oldest = self.store.users.find_one(doc! { "role": "admin" }).sort(doc! { "_id": 1 });
         let admin = self.store.read(async { oldest.await }).await?;
@@ -123,11 +118,11 @@ impl Accounts {
     }
 }
 
-/// An address is nobody's business but its owner's: only the id is told, of an account that there is.
+/// Logs only the id of an existing account, never an address: addresses are private.
 fn warn_of_limit(user: Option<&User>) {
     const REFUSED: &str = "too many wrong passwords, further logins are refused for a while";
     match user.map(|user| user.id.to_hex()) {
         Some(user_id) => tracing::warn!(user_id, "{REFUSED}: user {user_id}"),
-        None => tracing::warn!("{REFUSED}: an account that is not there"),
+        None => tracing::warn!("{REFUSED}: no such account"),
     }
 }

@@ -1,4 +1,4 @@
-//! The tokens: JWT, HS256. Whoever holds the secret may mint them; buying needs no account here.
+//! The tokens: JWT, HS256. Any holder of the secret may issue them, so buyers need no account here.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use mongodb::bson::oid::ObjectId;
@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 use crate::model::timestamp::Timestamp;
 use crate::model::user::{Role, User};
 
-/// Issuer and audience of every token.
+/// The issuer (`iss`) and audience (`aud`) of every token.
 pub const ISSUER: &str = "flash-sale";
-/// A token is valid from this long before it is made, in seconds: the servers' clocks may differ by so much.
+/// A token is valid from this long before it is signed, in seconds: the servers' clocks may differ by as much.
 const CLOCK_SKEW_SECONDS: i64 = 30;
-/// By so much, in seconds, the clock of an identity provider may be fast.
+/// How far the clock of an identity provider may be ahead, in seconds.
 const FOREIGN_CLOCK_SKEW_SECONDS: f64 = 5.0;
 /// The longest display name in a token, in characters; longer ones are cut.
 const NAME_CHARACTERS_MAX: usize = 80;
@@ -28,7 +28,7 @@ pub struct Tokens {
     lifetime_seconds: i64,
 }
 
-/// What a token says, in the names of RFC 7519.
+/// The claims of a new token, named as in RFC 7519.
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     sub: String,
@@ -41,7 +41,7 @@ struct Claims {
     exp: i64,
 }
 
-/// The claims that are read back; the validation has seen to the others. Moments may have fractions (RFC 7519, 2).
+/// The claims that are read; the library's validation checks the others. Times may have fractions (RFC 7519, 2).
 #[derive(Debug, Deserialize)]
 struct VerifiedClaims {
     sub: String,
@@ -49,16 +49,16 @@ struct VerifiedClaims {
     role: Role,
     #[expect(
         dead_code,
-        reason = "its value was compared, but the library takes a list for it, which it may not be"
+        reason = "the library compares its value, but also accepts a list; `String` refuses one"
     )]
     iss: String,
-    #[expect(dead_code, reason = "a token without it is refused; nothing depends on its value")]
+    #[expect(dead_code, reason = "it is required, but its value does not matter")]
     iat: f64,
     nbf: f64,
     exp: f64,
 }
 
-/// What a token of ours says; whether this is the time for it is another question.
+/// A token with a good signature and good claims. `user` checks its times.
 pub struct SoundToken {
     user: CurrentUser,
     nbf: f64,
@@ -69,17 +69,17 @@ pub struct SoundToken {
 pub struct SignedToken {
     /// The compact form, for `Authorization: Bearer`.
     pub token: String,
-    /// From then on it is refused.
+    /// From this time on the token is refused.
     pub expires_at: Timestamp,
 }
 
 impl Tokens {
-    /// Tokens over this secret.
+    /// Signs and verifies with this secret.
     pub fn new(secret: &Secret, limits: &AccountsLimits) -> Self {
         hs256::install();
         let mut validation = Validation::new(Algorithm::HS256);
-        // The moments are compared here: the library has one leeway for both, and lets a token pass in the second in which it
-        // expires.
+        // `SoundToken::user` checks the times: the library has one leeway for `nbf` and `exp`, and accepts a token in
+        // the second in which it expires.
         validation.validate_exp = false;
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[ISSUER]);
@@ -92,7 +92,7 @@ impl Tokens {
         }
     }
 
-    /// A token for `user`.
+    /// A new token for `user`.
     ///
     /// # Errors
     /// `internal`, if it cannot be signed.
@@ -110,28 +110,28 @@ impl Tokens {
         };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding_key)
             .map_err(|error| {
-                tracing::error!("a token cannot be signed: {error}");
+                tracing::error!("cannot sign a token: {error}");
                 Error::Internal
             })?;
         Ok(SignedToken { token, expires_at: Timestamp::from_milliseconds(claims.exp * 1000) })
     }
 
-    /// Who the token says is asking.
+    /// The user whom a valid token names.
     ///
     /// # Errors
-    /// `token_expired`, and `unauthenticated` for everything else that is wrong with it.
+    /// `token_expired`; `unauthenticated` for everything else.
     pub fn verify(&self, token: &str) -> Result<CurrentUser> {
         self.read(token)?.user()
     }
 
-    /// Reads a token: its signature is good, and so are its claims, but for the moments.
+    /// Checks the signature and all claims except the times.
     ///
     /// # Errors
-    /// `unauthenticated`.
+    /// `unauthenticated` when the token is wrong.
     pub fn read(&self, token: &str) -> Result<SoundToken> {
         let data = jsonwebtoken::decode::<VerifiedClaims>(token, &self.decoding_key, &self.validation)
             .map_err(|_| refused("The token is not one of ours."))?;
-        // Nothing that a token may call critical is understood here (RFC 7515, 4.1.11).
+        // We understand no critical extensions, so a token with any is refused (RFC 7515, 4.1.11).
         if data.header.crit.is_some() {
             return Err(refused("The token has a `crit` header."));
         }
@@ -145,10 +145,10 @@ impl Tokens {
 }
 
 impl SoundToken {
-    /// Whom it names, if this is the time for it.
+    /// The user, if the token is valid now.
     ///
     /// # Errors
-    /// `token_expired`, or `unauthenticated` before its time.
+    /// `token_expired` from `exp` on, `unauthenticated` before `nbf`.
     pub fn user(&self) -> Result<CurrentUser> {
         let now = Timestamp::now_here().milliseconds() as f64 / 1000.0;
         if self.exp <= now {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_compared_as_they_are_meant() {
+    fn times_may_have_fractions_and_end_exactly() {
         let now = Timestamp::now_here().milliseconds() / 1000;
         assert_eq!(verify(&claims(|claims| claims["exp"] = json!(now))).unwrap_err(), Error::TokenExpired);
         for (name, value) in [
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_critical_header_that_nobody_understands_is_refused() {
+    fn an_unknown_critical_header_is_refused() {
         let tokens = tokens();
         let header = Header { crit: Some(vec!["x".into()]), ..Header::new(Algorithm::HS256) };
         let token = jsonwebtoken::encode(&header, &claims(|_| ()), &tokens.encoding_key).unwrap();

@@ -1,11 +1,9 @@
-//! An account as its owner sees it.
-
 use serde::Serialize;
 
 use crate::model::timestamp::Timestamp;
 use crate::model::user::{Role, User};
 
-/// An account as the API shows it.
+/// An account as its owner sees it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = User)]
@@ -21,7 +19,7 @@ pub struct UserView {
     pub email: String,
     /// What the user may do.
     pub role: Role,
-    /// When the account was made.
+    /// When the account was created.
     pub created_at: Timestamp,
 }
 

@@ -1,30 +1,28 @@
-//! The file `.env` of the working directory: the settings that the environment lacks.
+//! The file `.env` in the working directory: settings that the environment does not set.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// The name of the file.
 const NAME: &str = ".env";
-/// Settings in which a `$` is far more likely a character of a password than the name of another setting.
+/// In these settings a `$` is far more likely to belong to a password than to name another setting.
 const LITERAL: [&str; 3] = ["JWT_SECRET", "ADMIN_PASSWORD", "MONGO_URI"];
-/// Stands in for a `$` to find out which ones are expanded: a character that Unicode gives no meaning.
+/// Replaces `$` to find out where dotenvy expands one. Private use: Unicode gives this character no meaning.
 const MARK: char = '\u{e000}';
 
-/// What is in the file.
 #[derive(Default)]
 pub struct EnvFile {
     /// The settings that could be read.
     pub settings: HashMap<String, String>,
-    /// What is wrong with the file, with its path and without its values. Then settings may be missing.
+    /// What is wrong with the file: its path, but never its values. If not empty, settings may be missing.
     pub problems: Vec<String>,
 }
 
-/// Reads the file; without one there are no settings. Those of directories above are not looked for: who starts the server
-/// somewhere below another project would get its database.
+/// Reads the file, if there is one. The directories above are not searched: a server started below another project
+/// would get that project's database.
 pub fn read() -> EnvFile {
-    // Where it was looked for is no longer plain when somebody reads the message.
+    // Absolute: whoever reads the message later does not know the working directory.
     let path = std::path::absolute(NAME).unwrap_or_else(|_| NAME.into());
     match fs::read_to_string(&path) {
         Ok(text) => parse(&text, &path),
@@ -43,11 +41,12 @@ fn parse(text: &str, path: &Path) -> EnvFile {
     if !bad.is_empty() {
         // The line itself is not shown: it may hold a secret.
         let problem = format!(
-            "{path} has a line that is no NAME=VALUE; values with blanks, # or $ need 'single quotes'"
+            "{path} has a line that is not NAME=VALUE; values with blanks, # or $ need 'single quotes'"
         );
         return EnvFile { settings, problems: vec![problem] };
     }
-    // The same file without any `$` that dotenvy would expand. A line that cannot be read without it has one.
+    // Parse the file again without any `$` that dotenvy would expand: a value that differs had one, and so had a line
+    // that can no longer be read.
     let marked = text.replace('$', &MARK.to_string()).replace(&format!("\\{MARK}"), "\\$");
     let marked: HashMap<_, _> = dotenvy::from_read_iter(marked.as_bytes()).flatten().collect();
     let literal = |name: &str| marked.get(name).map(|value| value.replace(MARK, "$"));
@@ -56,7 +55,7 @@ fn parse(text: &str, path: &Path) -> EnvFile {
         if literal(name).as_ref() != settings.get(name) {
             settings.remove(name);
             problems.push(format!(
-                "{name} in {path} has a $, which stands for another setting there: put the value into 'single quotes'"
+                "{name} in {path} has a $, which starts the name of a setting: put the value into 'single quotes'"
             ));
         }
     }
@@ -86,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_would_lose_its_middle_is_refused() {
+    fn a_secret_with_a_dollar_that_would_be_expanded_is_refused() {
         for value in [
             "hunter2$sword",
             "$hunter2",
@@ -109,13 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_read_hides_no_other() {
+    fn the_lines_after_an_unreadable_one_are_read() {
         let EnvFile { settings, problems } = read("ADMIN_PASSWORD=hunter2 and more\nPORT=no\n");
         assert_eq!((settings["PORT"].as_str(), problems.len()), ("no", 1));
     }
 
     #[test]
-    fn other_settings_may_stand_for_each_other() {
+    fn other_settings_may_refer_to_each_other() {
         let text = "NAME=shop.example\nCORS_ORIGINS=https://$NAME\nOTHER=$NAME x\nADMIN_PASSWORD=hunter2\n";
         let settings = read(text).settings;
         assert_eq!(settings["CORS_ORIGINS"], "https://shop.example");

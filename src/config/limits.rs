@@ -1,10 +1,10 @@
-//! Upper bounds for every queue, batch, body, page and wait, by the part of the server that keeps to them. Each name
-//! ends in its unit and in `_max` or `_min`.
+//! Upper bounds for every queue, batch, body, page and wait, grouped by the part of the server that applies them. Names
+//! say the unit, and `_max` or `_min`.
 
 use std::time::Duration;
 
-/// The limits of one server process. They are not settings, except for one that depends on what stands in front of the
-/// server: the defaults suit every deployment, and tests lower them to see what happens beyond.
+/// The limits of one server process. The defaults suit every deployment, so only one of them is a setting: it depends
+/// on the proxy in front of the server. Tests lower them to see what happens beyond.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
     /// Connections and requests.
@@ -13,7 +13,7 @@ pub struct Limits {
     pub store: StoreLimits,
     /// Passwords, logins and tokens.
     pub accounts: AccountsLimits,
-    /// The catalogue, its memory and the change stream.
+    /// The catalogue, its cache and the change stream.
     pub products: ProductsLimits,
     /// Buying.
     pub purchases: PurchasesLimits,
@@ -37,29 +37,30 @@ impl Limits {
 /// Connections and requests.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpLimits {
-    /// Open client connections; beyond it new ones wait in the listener's backlog.
+    /// Open client connections; further ones wait in the listener's backlog.
     pub connections_max: usize,
-    /// The time a client has for sending the head of a request, from the end of the one before: longer than load balancers keep
-    /// an idle connection (a minute), or they would send a request into one that is being closed.
+    /// The time from the end of one request until a client has sent the head of the next. It is longer than load
+    /// balancers keep an idle connection (a minute); otherwise they would send a request into a connection that is
+    /// being closed.
     pub header_read_ms_max: u64,
-    /// The buffer of one connection, in which a request's head has to fit.
+    /// The buffer of one connection; the head of a request has to fit into it.
     pub header_bytes_max: usize,
     /// The headers of one request.
     pub headers_max: usize,
     /// The body of a request.
     pub body_bytes_max: usize,
-    /// What is read and thrown away of a body that nobody wants, so that its client comes to read the answer; beyond it
-    /// the connection is cut.
+    /// An unwanted body is read and thrown away up to this size, so that the client gets to read the answer; with a
+    /// larger one the connection is cut.
     pub discarded_bytes_max: usize,
-    /// The time that a request's whole body may take.
+    /// The time a client has to send the whole body of a request.
     pub body_read_ms_max: u64,
-    /// A page of a list when the client names no size.
+    /// Items on a page of a list if the client names no size.
     pub page_items_default: usize,
-    /// A page of a list.
+    /// Items on a page of a list.
     pub page_items_max: usize,
-    /// The time that a client may take to acknowledge what it was sent (Linux).
+    /// The time a client has to acknowledge what it was sent (Linux only).
     pub send_ms_max: u64,
-    /// The time that open requests get to finish at shutdown.
+    /// The time open requests have to finish at shutdown.
     pub shutdown_ms_max: u64,
 }
 
@@ -92,35 +93,35 @@ pub struct StoreLimits {
     pub server_selection_ms_max: u64,
     /// Reads in flight at once.
     pub reads_in_flight_max: usize,
-    /// Reads of lanes in flight at once; nobody else takes their turns.
+    /// Reads of lanes in flight at once; these permits are reserved for lanes.
     pub sale_reads_in_flight_max: usize,
     /// Single writes (an account, a product) in flight at once.
     pub writes_in_flight_max: usize,
     /// Single writes of lanes in flight at once.
     pub sale_writes_in_flight_max: usize,
-    /// The time a read or a single write waits for its turn before it is refused as overload.
+    /// The time a read or a single write waits for a permit before it is refused as overload.
     pub permit_wait_ms_max: u64,
     /// The time a read takes before the database counts as unavailable.
     pub read_ms_max: u64,
     /// The time a single write takes before its outcome counts as unknown.
     pub write_ms_max: u64,
-    /// Different questions (a product, a page) whose last answer is remembered, of each kind.
+    /// Different reads (of a product, a page) whose last result is remembered, for each kind of read.
     pub remembered_reads_max: usize,
-    /// What the remembered answers of one kind take, in bytes: a page of long descriptions may have megabytes.
+    /// The memory for the remembered results of one kind, in bytes: a page of long descriptions may take megabytes.
     pub remembered_reads_bytes_max: usize,
-    /// The time without anybody asking it again after which an answer is forgotten.
+    /// A remembered result is forgotten after this time without a request for it.
     pub remembered_read_idle_seconds_max: u64,
-    /// The times at once that the same question reaches the database before memory may answer it.
+    /// How many of the same read reach the database at once before memory may answer it.
     pub database_reads_burst: u32,
-    /// How often the same question reaches the database under a crowd.
+    /// How often the same read reaches the database under load.
     pub database_reads_per_second: u32,
-    /// Log lines at once about requests that share a fault with others, one for each request.
+    /// Log lines at once about failed requests, one line each, when many requests share one fault.
     pub failure_lines_burst: u32,
-    /// Such lines a second: an outage must not fill the disk.
+    /// These lines per second: an outage must not fill the disk.
     pub failure_lines_per_second: u32,
-    /// How often the server makes sure that a write would be committed now, and reads the database's clock.
+    /// The time between two heartbeats: small writes that check whether the database commits, and read its clock.
     pub heartbeat_interval_ms: u64,
-    /// The age of the last successful pulse at which the database counts as unavailable.
+    /// The age of the last successful heartbeat at which the database counts as unavailable.
     pub heartbeat_age_ms_max: u64,
 }
 
@@ -153,27 +154,27 @@ impl Default for StoreLimits {
 /// Passwords, logins and tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct AccountsLimits {
-    /// What the tokens that were verified a short time ago may take, in bytes.
+    /// The memory for recently verified tokens, in bytes.
     pub known_tokens_bytes_max: usize,
     /// How long a token is valid.
     pub token_lifetime_seconds: u64,
     /// Passwords hashed at once; each takes 19 MiB and some 20 ms of one core.
     pub password_hashes_in_flight_max: usize,
-    /// Requests that wait for their password to be hashed; beyond it they are refused as overload.
+    /// Requests that wait for their password to be hashed; further ones are refused as overload.
     pub password_hashes_waiting_max: usize,
-    /// The time that a request waits for its password to be hashed; it is refused as overload after it, or at once when
-    /// those before it will take longer. As long waits at the most, before that, who has to know first whether other logins to
-    /// the same account were wrong.
+    /// The time a request waits for its password to be hashed before it is refused as overload; it is refused at once
+    /// if the requests ahead of it will take longer. A login waits at most as long before that, if it first has to
+    /// know whether other logins to the same account are wrong.
     pub password_hash_wait_ms_max: u64,
-    /// Wrong passwords for one account from one address (or one IPv6 /64) within the window; beyond it that address's logins
-    /// to that account are refused. Behind a proxy all clients have its address, and anybody can have an account refused for
-    /// the rest of the window: there, the proxy has to bound what each client asks of `/auth/login`.
+    /// Wrong passwords for one account from one address (or one IPv6 /64) within the window; after that, logins to
+    /// the account from that address are refused. Behind a proxy all clients have the proxy's address, so anybody can
+    /// lock an account for the rest of the window: the proxy has to limit each client's requests to `/auth/login`.
     pub login_failures_max: u32,
-    /// Wrong passwords for one account within the window, from all addresses; beyond it that account's logins are refused.
+    /// Wrong passwords for one account within the window, from all addresses; after that, all its logins are refused.
     pub login_failures_of_account_max: u32,
     /// The window in which wrong passwords are counted.
     pub login_failure_window_seconds: u64,
-    /// Accounts whose wrong passwords are remembered at once, and pairs of an address and an account.
+    /// Accounts whose wrong passwords are counted at once; also pairs of an address and an account.
     pub login_failure_accounts_max: usize,
 }
 
@@ -182,7 +183,7 @@ impl Default for AccountsLimits {
         Self {
             known_tokens_bytes_max: 16 * 1024 * 1024,
             token_lifetime_seconds: 24 * 60 * 60,
-            // At most half of the machine: the other half sells.
+            // At most half of the cores: the other half sells.
             password_hashes_in_flight_max: cores().div_ceil(2),
             password_hashes_waiting_max: 200,
             password_hash_wait_ms_max: 10_000,
@@ -194,26 +195,26 @@ impl Default for AccountsLimits {
     }
 }
 
-/// The catalogue, its memory and the change stream.
+/// The catalogue, its cache and the change stream.
 #[derive(Debug, Clone, Copy)]
 pub struct ProductsLimits {
-    /// The text that `GET /products?search=` takes.
+    /// The length of `GET /products?search=`.
     pub search_characters_max: usize,
-    /// The different words of a search.
+    /// Different words in one search.
     pub search_words_max: usize,
     /// Searches of the catalogue in flight at once: each looks at every product.
     pub searches_in_flight_max: usize,
-    /// Products that are kept in memory.
+    /// Products in the cache.
     pub cached_products_max: usize,
-    /// Refusals of one product at once that are judged by the database before memory may refuse.
+    /// Refusals of one product at once that are checked with the database before the server refuses from memory alone.
     pub refusals_checked_burst: u32,
-    /// Refusals of one product that are judged by the database under a crowd.
+    /// Refusals of one product per second that are checked with the database under load.
     pub refusals_checked_per_second: u32,
-    /// How often the change stream answers at least, if only that nothing has changed.
+    /// The longest time between two answers of the change stream, which says so if nothing has changed.
     pub feed_answer_ms_max: u64,
-    /// The silence of the change stream after which it counts as lost.
+    /// The change stream counts as lost after this time without an answer.
     pub feed_silence_ms_max: u64,
-    /// How far behind the change stream may be before it counts as lost.
+    /// The change stream counts as lost when it is further behind than this.
     pub feed_lag_ms_max: u64,
     /// The pause before a lost change stream is opened again.
     pub feed_retry_ms: u64,
@@ -239,44 +240,45 @@ impl Default for ProductsLimits {
 /// Buying.
 #[derive(Debug, Clone, Copy)]
 pub struct PurchasesLimits {
-    /// Products that have a lane at once. One more takes the place of one that has nothing to do; without any it is refused as
-    /// overload.
+    /// Products that have a lane at once. A further product takes over an idle lane's place; if no lane is idle, its
+    /// purchases are refused as overload.
     pub lanes_max: usize,
-    /// Purchase requests under way at once, whatever the product; beyond it they are refused as overload before their
-    /// tokens and bodies are looked at.
+    /// Purchase requests in flight at once, over all products; further ones are refused as overload before their
+    /// tokens and bodies are read.
     pub purchases_in_flight_max: usize,
-    /// Purchases under way at once that are let in whatever wait is predicted.
+    /// Up to this many purchases in flight are admitted whatever the wait estimate is.
     pub purchases_in_flight_min: usize,
-    /// The wait predicted for one purchase more, from those under way and the recent rate, at which all are refused as
-    /// overload, most of them before their tokens and bodies are looked at.
+    /// The wait estimate for one more purchase, from those in flight and the recent rate, above which new ones are
+    /// refused as overload, most of them before their tokens and bodies are read.
     pub estimated_wait_ms_max: u64,
-    /// The same of one product: less, so that one alone cannot fill the server.
+    /// The same for one product: lower, so that one product alone cannot fill the server.
     pub lane_estimated_wait_ms_max: u64,
-    /// Purchases of one product under way at once that are let in whatever wait is predicted: half of those of all products,
-    /// so that one that stands still cannot refuse the others.
+    /// Up to this many purchases of one product in flight are admitted whatever the wait estimate is. Half of
+    /// `purchases_in_flight_min`, so that one stuck product does not make the server refuse the others.
     pub lane_purchases_in_flight_min: usize,
-    /// Purchases that wait in one lane; beyond it they are refused as overload.
+    /// Purchases that wait in one lane; further ones are refused as overload.
     pub lane_queue_purchases_max: usize,
     /// The time a purchase waits in its lane before it is refused as overload.
     pub queue_wait_ms_max: u64,
-    /// Purchases of a lane that are decided together, and purchases committed by one transaction. A thousand fit a transaction's 16 MiB many times over, and
-    /// take some 20 ms, which is what the next batch waits.
+    /// Purchases of a lane that are decided together, and purchases committed by one transaction. A thousand fit into a
+    /// transaction's 16 MiB many times over, and take some 20 ms, which the next batch has to wait.
     pub batch_purchases_max: usize,
     /// The time one batch may take, retries included.
     pub batch_ms_max: u64,
-    /// Products that one transaction sells.
+    /// Products in one transaction.
     pub transaction_products_max: usize,
-    /// Transactions in flight at once, over all lanes. What waits meanwhile shares the next one, so few are enough, and
-    /// fewer are larger and cheaper: as many as this machine has cores, up to 8, as the database has hardly less.
+    /// Transactions in flight at once, over all lanes. Batches that wait share the next transaction, so a few are
+    /// enough, and fewer ones are larger and cheaper. One per core of this machine, up to 8: the database hardly has
+    /// fewer cores.
     pub commits_in_flight_max: usize,
-    /// The buyers, and their purchases with a key, that one lane remembers; beyond it they are read for each batch. Some
-    /// 100 bytes each, and the key.
+    /// The buyers, and their purchases with a key, that one lane remembers; with more, it reads them for each batch.
+    /// Some 100 bytes each, plus the key.
     pub lane_buyers_max: usize,
-    /// The same of all lanes together; beyond it, each forgets its own with its next batch.
+    /// The same for all lanes together; with more, each lane forgets its buyers with its next batch.
     pub buyers_max: usize,
-    /// The purchases of another server that a lane reads to catch up; beyond it, it forgets its buyers.
+    /// Purchases of another server that a lane reads to catch up; if there are more, it forgets its buyers instead.
     pub catch_up_purchases_max: usize,
-    /// The time without a purchase after which a lane retires.
+    /// A lane retires after this time without a purchase.
     pub lane_idle_ms_max: u64,
 }
 
@@ -284,14 +286,15 @@ impl Default for PurchasesLimits {
     fn default() -> Self {
         Self {
             lanes_max: 4_096,
-            // What a core sells in about half a second: the memory that they take is bounded even if nothing is predicted.
+            // What one core sells in about half a second. It bounds the memory even when there is no wait estimate.
             purchases_in_flight_max: 10_000,
             purchases_in_flight_min: 100,
             estimated_wait_ms_max: 600,
             lane_estimated_wait_ms_max: 500,
             lane_purchases_in_flight_min: 50,
             lane_queue_purchases_max: 10_000,
-            // With the batch, an answer within two seconds even from a slow database: later, most clients have given up.
+            // Together with the batch, an answer within two seconds even from a slow database: later, most clients have
+            // given up.
             queue_wait_ms_max: 1_200,
             batch_purchases_max: 1_000,
             batch_ms_max: 5_000,
@@ -314,26 +317,26 @@ pub struct LiveLimits {
     pub watchers_per_address_max: usize,
     /// Products that one WebSocket may watch.
     pub socket_subscriptions_max: usize,
-    /// A message from a WebSocket client.
+    /// The size of a message from a WebSocket client.
     pub socket_message_bytes_max: usize,
-    /// Messages at once from a WebSocket client.
+    /// Messages that a WebSocket client may send at once.
     pub socket_messages_burst: u32,
-    /// Messages a second from a WebSocket client; one that sends more is cut off.
+    /// Messages per second that a WebSocket client may send; a faster client is disconnected.
     pub socket_messages_per_second: u32,
-    /// The time that a WebSocket client may take to receive a message before it is cut off.
+    /// The time a WebSocket client has to take a message before it is disconnected.
     pub socket_send_ms_max: u64,
-    /// How often a WebSocket is pinged, and a stream without news gets a sign of life.
+    /// How often a WebSocket gets a ping, and an event stream without news a keepalive.
     pub keepalive_ms: u64,
-    /// The shortest time between two changes of the same product as a watcher sees it; what happens between is
-    /// coalesced to the newest.
+    /// The shortest time between two changes of one product as its watchers see them; of the changes in between they
+    /// see only the newest state.
     pub stock_interval_ms_min: u64,
-    /// Messages about stock that one server sends in a second; with more watchers than that allows, each gets fewer.
+    /// Messages about stock that one server sends per second; if there are more watchers, each gets fewer.
     pub stock_messages_per_second_max: usize,
-    /// Purchases of one watched product that are kept for those who fall behind a little.
+    /// The newest purchases of a watched product that are kept for watchers who are slightly behind.
     pub kept_purchases_max: usize,
-    /// Purchases that a returning watcher may have missed; beyond it, it has to read the leaderboard.
+    /// Purchases that a returning watcher may have missed; if it missed more, it has to read the leaderboard.
     pub missed_purchases_max: i64,
-    /// Purchases that are read from the database at once for watchers.
+    /// Purchases that one read for watchers takes from the database.
     pub watched_purchases_read_max: usize,
     /// The shortest delay before a client connects again after a shutdown; the longest is three times that.
     pub reconnect_ms_min: u64,

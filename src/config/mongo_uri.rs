@@ -1,13 +1,13 @@
-//! What is wrong with a connection string, said without a word of its user and password.
+//! What is wrong with a connection string, without showing its user and password.
 
 use mongodb::options::{ConnectionString, HostInfo};
 
 use super::DATABASE_NAME_DEFAULT;
 
-/// Tells what is wrong with `uri`. The driver's own message may quote a part of the password, so none of it is used.
+/// Checks `uri`. The driver's own message is not used: it may quote a part of the password.
 ///
 /// # Errors
-/// One sentence.
+/// One sentence that says what is wrong.
 pub fn check(uri: &str) -> Result<(), String> {
     let is_valid = |uri: &str| ConnectionString::parse(uri).is_ok();
     if is_valid(uri) {
@@ -15,7 +15,7 @@ pub fn check(uri: &str) -> Result<(), String> {
     }
     let (base, options) = uri.split_once('?').unwrap_or((uri, ""));
     let names = || options.split('&').map(|option| option.split('=').next().unwrap_or(option));
-    // Otherwise the question mark is one of a password, and what follows a part of it.
+    // If not, the question mark belongs to the password, and the text after it too.
     let has_options = names().all(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
     if has_options && is_valid(base) {
         let with_slash = if base.splitn(4, '/').count() == 4 { base.to_owned() } else { format!("{base}/") };
@@ -34,14 +34,14 @@ pub fn check(uri: &str) -> Result<(), String> {
     }
     let without_path = base.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
     if has_options && is_valid(&without_path) {
-        return Err("MONGO_URI has a path that is no name of a database".into());
+        return Err("MONGO_URI has a path that is not the name of a database".into());
     }
-    Err("MONGO_URI is no connection string like mongodb://user:password@host:27017/flashsale?replicaSet=rs0; in the user \
-         and the password, each of : / ? # [ ] @ and % has to be percent-encoded (@ is %40)"
+    Err("MONGO_URI is not a connection string like mongodb://user:password@host:27017/flashsale?replicaSet=rs0; in the \
+         user and the password, each of : / ? # [ ] @ and % has to be percent-encoded (@ is %40)"
         .into())
 }
 
-/// The hosts and the database's name in `uri`, which has passed `check`.
+/// The database's name and hosts, for the log; `uri` has passed [`check`].
 pub fn place(uri: &str) -> String {
     let uri = ConnectionString::parse(uri).unwrap_or_default();
     let hosts = match uri.host_info {
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_named_and_the_password_is_not() {
+    fn a_problem_is_named_without_the_password() {
         for good in [
             "mongodb://localhost",
             "mongodb://app:hunter2@a.example:27017,b.example/shop?replicaSet=rs0&tls=true",
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_told_without_user_and_password() {
+    fn a_place_has_no_user_and_password() {
         let uri = "mongodb://app:hunter2@a.example:27018,b.example/shop?replicaSet=rs0";
         assert_eq!(place(uri), "shop at a.example:27018, b.example:27017");
         assert_eq!(place("mongodb+srv://app:hunter2@cluster.example"), "flashsale at cluster.example");

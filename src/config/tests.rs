@@ -1,4 +1,4 @@
-//! What the settings may be, and what is said when they are something else.
+//! Which settings are valid, and what is reported about the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,7 +41,7 @@ fn every_problem_is_reported_at_once() {
 }
 
 #[test]
-fn what_could_not_be_read_is_not_called_missing() {
+fn a_setting_that_could_not_be_read_is_not_reported_as_missing() {
     let settings = [("PORT", "no"), ("ADMIN_EMAIL", "ada"), ("MONGO_URI", "mongodb://db.example/shop")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let problems = Config::read(&settings, vec!["a line of .env cannot be read".into()]).unwrap_err().0;
@@ -50,7 +50,7 @@ fn what_could_not_be_read_is_not_called_missing() {
 }
 
 #[test]
-fn the_first_admin_is_somebody() {
+fn the_first_admin_has_a_valid_address_and_password() {
     let problems = |email: &str, password: &str| {
         let settings = [("ADMIN_EMAIL", email), ("ADMIN_PASSWORD", password)];
         read(&settings).map_or_else(|error| error.0.len(), |_| 0)
@@ -61,7 +61,7 @@ fn the_first_admin_is_somebody() {
     assert_eq!(problems("ada@shop.example", &characters(11)), 1);
     assert_eq!(problems("ada@shop.example", &characters(129)), 1);
     assert_eq!(problems("Ada <ada@shop.example>", &characters(12)), 1);
-    // All that is wrong is told, what is missing as well.
+    // All problems are reported, and so is a missing half of the pair.
     assert_eq!(problems("ada", &characters(11)), 2);
     assert_eq!(problems("ada", ""), 2);
     assert_eq!(problems("", &characters(12)), 1);
@@ -82,7 +82,7 @@ fn a_secret_is_taken_as_it_is() {
 }
 
 #[test]
-fn every_origin_or_those_that_are_listed() {
+fn cors_origins_are_a_star_or_a_list() {
     let origins = |text: &str| read(&[("CORS_ORIGINS", text)]).map(|config| config.cors_origins);
     assert_eq!(origins("*").unwrap(), CorsOrigins::Any);
     let listed = CorsOrigins::List(vec!["https://a.example".into(), "http://localhost:5173".into()]);
@@ -97,7 +97,7 @@ fn a_uri_needs_a_secret() {
 }
 
 #[test]
-fn placeholders_are_no_secrets() {
+fn placeholders_are_refused_as_secrets() {
     for secret in [
         "change-me-change-me-change-me-change-me",
         "your_super_secret_jwt_key_goes_here_1234",
@@ -120,7 +120,7 @@ fn a_secret_is_never_shown() {
 }
 
 #[test]
-fn a_misspelt_uri_is_told() {
+fn a_misspelt_uri_setting_is_reported() {
     for (name, value) in [
         ("MONGO_URL", "mongodb://app:hunter2@db.example/shop"),
         ("MONGODB_URI", "db.example:27017"),
@@ -137,14 +137,14 @@ fn a_misspelt_uri_is_told() {
 const EXAMPLE: &str = include_str!("../../.env.example");
 const README: &str = include_str!("../../README.md");
 
-/// Settings by their names, with what is told to be their default: nothing where that is no value but a sentence.
+/// Settings by name, with the default that a text gives them; `None` where that is a sentence and not a value.
 type Told = BTreeMap<String, Option<String>>;
 
 fn is_name(word: &str) -> bool {
     !word.is_empty() && word.chars().all(|character| character.is_ascii_uppercase() || character == '_')
 }
 
-/// `# ... Default: VALUE` and, in the same paragraph, `#NAME=`.
+/// Paragraphs with `# ... Default: VALUE` and `#NAME=`.
 fn told_by_example() -> Told {
     let mut told = Told::new();
     for paragraph in EXAMPLE.split("\n\n") {
@@ -160,7 +160,7 @@ fn told_by_example() -> Told {
     told
 }
 
-/// Lines that begin with `NAME` or `NAME=VALUE`, or several of them.
+/// Lines that begin with one or more `NAME` or `NAME=VALUE`.
 fn told_by_help() -> Told {
     let help = CommandLine::command().render_help().to_string();
     let lines = help.lines().skip_while(|line| !line.starts_with("Settings")).skip(1);
@@ -194,7 +194,7 @@ fn told_by_readme() -> Told {
 }
 
 #[test]
-fn all_that_tells_of_settings_names_each_of_them() {
+fn help_readme_and_example_name_every_setting() {
     let known: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.name).collect();
     for told in [told_by_example(), told_by_help(), told_by_readme()] {
         assert_eq!(told.keys().map(String::as_str).collect::<BTreeSet<_>>(), known);
@@ -202,7 +202,7 @@ fn all_that_tells_of_settings_names_each_of_them() {
 }
 
 #[test]
-fn all_that_tells_of_defaults_tells_those_that_hold() {
+fn help_readme_and_example_give_the_real_defaults() {
     let told = told_by_example();
     assert_eq!(told_by_help(), told);
     assert_eq!(told_by_readme(), told);

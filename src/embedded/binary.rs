@@ -1,4 +1,4 @@
-//! Where the `mongod` program is.
+//! Finds the `mongod` program.
 
 use std::env;
 use std::ffi::OsString;
@@ -8,26 +8,26 @@ use std::path::{Path, PathBuf};
 use super::error::EmbeddedError;
 use super::fetch::{self, MONGOD_VERSION};
 
-/// The places to look for `mongod`, in this order; the last one is filled when all are empty.
+/// The places to look for `mongod`, in this order. If none has it, it is downloaded into the last one.
 #[derive(Debug, Clone)]
 pub(super) struct BinarySearch {
-    /// `$MONGOD`: this one or none.
+    /// `$MONGOD`. If set, nothing else is tried.
     pub(super) mongod: Option<PathBuf>,
     /// `$PATH`: a list of directories.
     pub(super) path: Option<OsString>,
-    /// Where this user's caches are, or `None` when the user has no home.
+    /// The directory of this user's caches; `None` if the user has no home.
     pub(super) cache_directory: Option<PathBuf>,
 }
 
 impl BinarySearch {
     /// Reads `MONGOD`, `PATH`, `XDG_CACHE_HOME` and `HOME`.
     ///
-    /// The one function outside `config` that reads the environment: these say where programs and caches are
-    /// on this machine, for everybody; nobody configures the server with them. The integration tests, which
-    /// have no `Config` to start a database from, find `mongod` in the same way.
+    /// The only function outside `config` that reads the environment: these variables say where programs and caches
+    /// are on this machine and do not configure the server. The integration tests, which start a database without a
+    /// `Config`, find `mongod` in the same way.
     pub(super) fn from_environment() -> Self {
         let set = |name| env::var_os(name).filter(|value| !value.is_empty());
-        // The XDG specification: a relative path is to be ignored.
+        // A relative path is to be ignored (XDG Base Directory Specification).
         let cache_home = set("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         Self {
             mongod: set("MONGOD").map(PathBuf::from),
@@ -36,11 +36,10 @@ impl BinarySearch {
         }
     }
 
-    /// The path of a `mongod` that can be executed, fetched into the cache when there is none.
+    /// The path of an executable `mongod`, downloaded into the cache if there is none.
     ///
     /// # Errors
-    ///
-    /// `$MONGOD` cannot be executed (nothing else is tried: it was meant), or the download failed.
+    /// `$MONGOD` is not executable (nothing else is tried then), or the download failed.
     pub(super) async fn find(&self) -> Result<PathBuf, EmbeddedError> {
         if let Some(path) = &self.mongod {
             let named = || EmbeddedError::NotExecutable { path: path.clone() };
@@ -64,7 +63,7 @@ impl BinarySearch {
     }
 }
 
-/// Whether this is a file that somebody may execute.
+/// Whether this is a file with an execute permission for anybody.
 pub(super) fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

@@ -1,11 +1,11 @@
-//! The directory that holds all of an embedded MongoDB:
+//! The directory with all files of an embedded MongoDB:
 //!
 //! ```text
-//! lock                 locked by the server that uses the directory; holds its process id
+//! lock                 locked by the server that uses the directory; contains its process id
 //! port                 the port of the last start
-//! mongod.log           of this start
-//! mongod.previous.log  of the one before
-//! mongodb/             mongod's own
+//! mongod.log           the log of this start
+//! mongod.previous.log  the log of the start before
+//! mongodb/             mongod's own files
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -19,17 +19,17 @@ use tokio::time::{Instant, sleep};
 
 use super::error::EmbeddedError;
 
-/// How long a `mongod` whose server was killed may take to die. Usually milliseconds; its memory has to be
-/// freed.
+/// How long a `mongod` whose server was killed may take to end. Usually milliseconds, in which the system frees its
+/// memory.
 const PREVIOUS_MONGOD_SECONDS_MAX: u64 = 10;
 const PREVIOUS_MONGOD_POLL_MILLISECONDS: u64 = 5;
-/// How much of the log is searched for errors, from its end.
+/// How much of the end of the log is searched for errors.
 const LOG_TAIL_BYTES_MAX: u64 = 64 * 1024;
-/// How many lines of the log go into an error message, and how much of each.
+/// How many lines of the log an error message shows, and how much of each.
 const LOG_LINES_MAX: usize = 3;
 const LOG_LINE_CHARACTERS_MAX: usize = 500;
 
-/// An existing data directory, locked for as long as this lives.
+/// An existing data directory, locked until this is dropped.
 #[derive(Debug)]
 pub(super) struct DataDirectory {
     root: PathBuf,
@@ -37,15 +37,14 @@ pub(super) struct DataDirectory {
 }
 
 impl DataDirectory {
-    /// Creates what is missing, for the owner's eyes only, and locks the directory. A lock file that a killed
-    /// server left behind does no harm: the lock is the kernel's, not the file.
+    /// Creates what is missing, readable only by its owner, and locks the directory. A lock file left by a killed
+    /// server does no harm: the kernel holds the lock, and the file alone means nothing.
     ///
     /// # Errors
-    ///
     /// Another server uses the directory, or it cannot be created or written to.
     pub(super) fn open(path: &Path) -> Result<Self, EmbeddedError> {
         let root = std::path::absolute(path).map_err(EmbeddedError::file("find", path))?;
-        // The mode is for the ones that are created here. Who made the directory chose its mode.
+        // The mode applies to directories created here. One that exists keeps the mode that its creator chose.
         let created = DirBuilder::new().recursive(true).mode(0o700).create(&root);
         created.map_err(EmbeddedError::file("create", &root))?;
         let lock = lock(&root)?;
@@ -59,7 +58,6 @@ impl DataDirectory {
         Ok(directory)
     }
 
-    /// Where `mongod` keeps its files.
     pub(super) fn mongodb(&self) -> PathBuf {
         self.root.join("mongodb")
     }
@@ -73,15 +71,13 @@ impl DataDirectory {
         self.root.join("port")
     }
 
-    /// Returns when no `mongod` works on the data any more. After a killed server this is a matter of
-    /// milliseconds.
+    /// Returns when no `mongod` uses the data any more: within milliseconds after a killed server.
     ///
     /// # Errors
-    ///
-    /// One still does so after ten seconds.
+    /// One still uses it after ten seconds.
     pub(super) async fn await_previous_mongod(&self) -> Result<(), EmbeddedError> {
         let deadline = Instant::now() + Duration::from_secs(PREVIOUS_MONGOD_SECONDS_MAX);
-        // mongod locks this file in the same way (flock), and writes its process id into it.
+        // mongod also locks this file with flock, and writes its process id into it.
         let path = self.mongodb().join("mongod.lock");
         let lock = match File::open(&path) {
             Ok(lock) => lock,
@@ -103,7 +99,7 @@ impl DataDirectory {
         }
     }
 
-    /// Keeps the log of the previous start and no older one: that bounds what a hundred starts leave behind.
+    /// Keeps the log of the previous start, but no older one, so that logs do not pile up over many starts.
     pub(super) fn set_previous_log_aside(&self) -> Result<(), EmbeddedError> {
         let log = self.log();
         match fs::rename(&log, self.root.join("mongod.previous.log")) {
@@ -114,31 +110,30 @@ impl DataDirectory {
         }
     }
 
-    /// The log, to append to. Readable for its owner only: a slow query is logged with its values.
+    /// Opens the log for appending. Only its owner may read it: `mongod` logs slow queries with their values.
     pub(super) fn open_log(&self) -> Result<File, EmbeddedError> {
         let log = self.log();
         let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
         opened.map_err(EmbeddedError::file("open", &log))
     }
 
-    /// The last errors in the log, or its last lines when it has none. Never fails: it is part of another
-    /// error.
+    /// The last errors in the log, or its last lines if it has none. Never fails, because it is part of another error.
     pub(super) fn last_errors(&self) -> String {
         read_tail(&self.log())
             .map_or_else(|error| format!("(unreadable: {error})"), |tail| last_errors(&tail))
     }
 
-    /// The port of the last start when it is free, so that the replica set finds itself where it was. Any
-    /// other free one when there was none, when it is taken, or when the file makes no sense.
+    /// The port of the last start if it is free, because the replica set's member has it in its address; otherwise
+    /// any free port, also if there was no last start or the file makes no sense.
     pub(super) fn port_to_use(&self) -> Result<u16, EmbeddedError> {
         let remembered = fs::read_to_string(self.port_file()).ok().and_then(|text| text.trim().parse().ok());
         match remembered {
-            // Port 0 would be any.
+            // Port 0 would mean any.
             Some(port @ 1..) if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() => Ok(port),
             Some(port @ 1..) => {
                 tracing::warn!(
                     port,
-                    "another program has taken mongod's port: its replica set moves, up to 30 s"
+                    "another program uses mongod's last port: moving its replica set to another one takes up to 30 s"
                 );
                 free_port()
             }
@@ -146,14 +141,14 @@ impl DataDirectory {
         }
     }
 
-    /// For [`port_to_use`](Self::port_to_use) of the next start.
+    /// Saves the port for [`port_to_use`](Self::port_to_use) of the next start.
     pub(super) fn remember_port(&self, port: u16) -> Result<(), EmbeddedError> {
         let path = self.port_file();
         fs::write(&path, format!("{port}\n")).map_err(EmbeddedError::file("write", &path))
     }
 }
 
-/// A loopback port that nobody listens on at this moment.
+/// A loopback port that no program listens on at this moment.
 pub(super) fn free_port() -> Result<u16, EmbeddedError> {
     let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     let address = bound.map_err(EmbeddedError::file("find a free port on", Path::new("127.0.0.1")))?;
@@ -192,8 +187,8 @@ fn read_tail(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&tail).into_owned())
 }
 
-/// mongod logs one JSON object per line, whose `s` is the severity: E(rror) and F(atal) are what we look for.
-/// What the dynamic linker or the command line parser says is no JSON, and stands at the end.
+/// mongod logs one JSON object per line; its `s` is the severity, of which E(rror) and F(atal) count here. Messages
+/// of the dynamic linker or the command line parser are not JSON, and are the last lines.
 fn last_errors(log: &str) -> String {
     let is_error = |line: &&str| line.contains(r#""s":"E""#) || line.contains(r#""s":"F""#);
     let mut lines: Vec<&str> = log.lines().rev().filter(is_error).take(LOG_LINES_MAX).collect();
@@ -212,7 +207,7 @@ fn last_errors(log: &str) -> String {
 pub(super) mod tests {
     use super::*;
 
-    /// A directory of one test, gone with it.
+    /// A directory for one test, removed on drop.
     pub(in crate::embedded) struct Scratch(PathBuf);
 
     impl Scratch {
@@ -245,7 +240,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_created_is_for_its_owner_only_and_what_was_there_keeps_its_mode() {
+    fn only_the_owner_can_read_new_directories_and_an_existing_one_keeps_its_mode() {
         let root = Scratch::new("mode");
         fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
         let directory = DataDirectory::open(&root.path().join("a/b")).unwrap();
@@ -285,7 +280,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_last_errors_are_picked_or_else_the_last_lines() {
+    fn the_last_errors_are_shown_or_else_the_last_lines() {
         let information = r#"{"s":"I","msg":"starting"}"#;
         let error = r#"{"s":"E","msg":"Failed to unlink socket file"}"#;
         let check =

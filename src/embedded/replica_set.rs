@@ -1,4 +1,4 @@
-//! From a `mongod` that has just been started to a primary that takes writes.
+//! Makes a `mongod` that has just started a primary that takes writes.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use tokio::time::sleep;
 
 use super::error::EmbeddedError;
 
-/// The name of the replica set, as it stands in the data.
+/// The name of the replica set, which the data contains.
 pub(super) const REPLICA_SET_NAME: &str = "flash-sale";
 
-/// How often `mongod` is asked whether it is ready.
+/// How often to ask `mongod` whether it is ready.
 const POLL_MILLISECONDS: u64 = 5;
 /// How long a single answer may take.
 const ANSWER_SECONDS_MAX: u64 = 5;
 /// The wire version of MongoDB 6.0.
 const WIRE_VERSION_MIN: i32 = 17;
-/// The error of a `mongod` that has no replica set yet.
+/// The error of a `mongod` without a replica set.
 const CODE_NOT_YET_INITIALIZED: i32 = 94;
-/// The error of a `mongod` that has one, or is still reading it.
+/// The error of a `mongod` that has a replica set, or is still reading its configuration.
 const CODE_ALREADY_INITIALIZED: i32 = 23;
 
 /// The address of the one member, as the replica set knows it.
@@ -31,15 +31,13 @@ pub(super) fn member_host(port: u16) -> String {
     format!("{}:{port}", Ipv4Addr::LOCALHOST)
 }
 
-/// Makes the `mongod` with this process id, which is to listen on the port, a primary; returns when it takes
-/// writes. The caller sets the limit in time, and watches for the end of `mongod`: this goes on until one of
-/// them comes.
+/// Makes the `mongod` with this process id, which is going to listen on the port, a primary, and returns when it takes
+/// writes. It tries without end: the caller sets a time limit and watches for the end of `mongod`.
 ///
 /// # Errors
-///
 /// `mongod` is too old, or refuses.
 pub(super) async fn bring_up(port: u16, process_id: u32) -> Result<(), EmbeddedError> {
-    // Not by the driver: after a refused connection it waits half a second before it tries again.
+    // Not left to the driver, which waits half a second after a refused connection.
     until_listening(port).await;
     let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
     let options = ClientOptions::builder()
@@ -50,7 +48,7 @@ pub(super) async fn bring_up(port: u16, process_id: u32) -> Result<(), EmbeddedE
         .build();
     let client = Client::with_options(options)?;
     let outcome = until_primary(&client.database("admin"), &member_host(port), process_id).await;
-    // Here, so that no task of the driver lives on when this has returned.
+    // So that no task of the driver outlives this function.
     client.shutdown().immediate(true).await;
     outcome
 }
@@ -68,10 +66,10 @@ async fn until_primary(admin: &Database, host: &str, process_id: u32) -> Result<
             Ok(Step::Primary) => return Ok(()),
             Ok(Step::TooOld) => return Err(EmbeddedError::TooOld),
             Ok(Step::Wait) => pause().await,
-            // mongod drops connections when its role changes, and somebody else's server says anything.
+            // mongod drops connections when its role changes, and another program's server may answer anything.
             Err(error) if !matches!(*error.kind, ErrorKind::Command(_)) => pause().await,
             Err(error) if !known_as_ours => {
-                tracing::debug!(%error, "no mongod of ours answers yet");
+                tracing::debug!(%error, "our mongod does not answer yet");
                 pause().await;
             }
             Err(error) => return Err(error.into()),
@@ -85,7 +83,7 @@ enum Step {
     Wait,
 }
 
-/// One look at `mongod`, and at the most one push.
+/// Looks at `mongod` once, and changes its replica set if necessary.
 async fn one_step(
     admin: &Database,
     host: &str,
@@ -93,8 +91,7 @@ async fn one_step(
     known_as_ours: &mut bool,
 ) -> Result<Step, Error> {
     if !*known_as_ours {
-        // When another mongod took the port just before ours, ours is about to end: the caller is told by its
-        // exit.
+        // If another mongod took the port just before ours, ours is about to end, and the caller sees its exit.
         *known_as_ours = answers_as(admin, process_id).await?;
         if !*known_as_ours {
             return Ok(Step::Wait);
@@ -108,21 +105,21 @@ async fn one_step(
         return Ok(Step::Primary);
     }
     if !hello.contains_key("setName") {
-        // It has no replica set, or one in which it does not find itself, or it has not read it yet.
+        // It has no replica set, or does not find itself in it, or has not read its configuration yet.
         found_or_move(admin, host).await?;
     }
     Ok(Step::Wait)
 }
 
-/// Whether the server on this port is the process that we started.
+/// Whether the server on this port is the process that we have started.
 async fn answers_as(admin: &Database, process_id: u32) -> Result<bool, Error> {
-    // Without its largest sections.
+    // Leave out the largest sections.
     let question = doc! { "serverStatus": 1, "metrics": 0, "wiredTiger": 0, "tcmalloc": 0, "locks": 0 };
     let status = admin.run_command(question).await?;
     Ok(status.get_i64("pid").is_ok_and(|pid| pid == i64::from(process_id)))
 }
 
-/// Founds the replica set, or moves its member to the port of today.
+/// Creates the replica set, or moves its member to the current port.
 async fn found_or_move(admin: &Database, host: &str) -> Result<(), Error> {
     match admin.run_command(doc! { "replSetGetConfig": 1 }).await {
         Ok(mut answer) => match moved(&mut answer, host) {
@@ -134,7 +131,7 @@ async fn found_or_move(admin: &Database, host: &str) -> Result<(), Error> {
         Err(error) if code(&error) == Some(CODE_NOT_YET_INITIALIZED) => {
             let config = doc! { "_id": REPLICA_SET_NAME, "members": [{ "_id": 0, "host": host }] };
             match admin.run_command(doc! { "replSetInitiate": config }).await {
-                // It was still reading what it has.
+                // It has one after all, and was still reading its configuration.
                 Err(error) if code(&error) == Some(CODE_ALREADY_INITIALIZED) => Ok(()),
                 answer => answer.map(drop),
             }
@@ -143,7 +140,7 @@ async fn found_or_move(admin: &Database, host: &str) -> Result<(), Error> {
     }
 }
 
-/// The configuration of the replica set with its one member at this host; `None` when it is there already.
+/// The configuration with its one member moved to this host; `None` if the member is already there.
 fn moved(answer: &mut Document, host: &str) -> Option<Document> {
     let mut config = answer.get_document_mut("config").ok().map(std::mem::take)?;
     let member = config.get_array_mut("members").ok()?.first_mut()?.as_document_mut()?;
@@ -151,7 +148,7 @@ fn moved(answer: &mut Document, host: &str) -> Option<Document> {
         return None;
     }
     member.insert("host", host);
-    // A forced reconfiguration raises the version by itself, and refuses a term.
+    // A forced reconfiguration raises the version itself, and refuses a configuration with a term.
     config.remove("term");
     Some(config)
 }

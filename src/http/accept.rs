@@ -1,5 +1,5 @@
-//! The accept loop. `axum::serve` sets neither a time limit for a request's head nor TCP_NODELAY, and bounds neither
-//! headers nor connections; so the loop is our own, over the same hyper.
+//! The accept loop, our own on top of hyper: `axum::serve` sets neither a time limit for a request's head nor
+//! TCP_NODELAY, and bounds neither headers nor connections.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,16 +25,16 @@ use tower::Service;
 use super::peer::{ConnectionPermit, PeerAddress};
 use crate::config::HttpLimits;
 
-/// Connections that the system takes before the loop comes to them; the system has a bound of its own. The usual 128 make a
-/// crowd that connects in the same moment wait for retransmissions, one second and more.
+/// Connections that the system queues for the loop; the system may lower this. With the usual 128, clients of a crowd
+/// that connects in the same moment wait for retransmissions, a second or more.
 const BACKLOG_CONNECTIONS: u32 = 4_096;
-/// How long the loop rests when the process has no file descriptor left for a connection.
+/// The pause after a failed accept, for example when the process has no file descriptor left.
 const ACCEPT_RETRY_MS: u64 = 50;
 
-/// Listens at the first address of `host` that can be had.
+/// Listens at the first address of `host` that can be bound.
 ///
 /// # Errors
-/// The system's, of the last address that was tried.
+/// The system's, for the last address that was tried.
 pub async fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
     let mut last_error = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     for address in tokio::net::lookup_host((host, port)).await? {
@@ -48,15 +48,15 @@ pub async fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart need not wait until the connections of the last run are forgotten.
+    // A restart need not wait for the connections of the last run to leave TIME_WAIT.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG_CONNECTIONS)
 }
 
-/// Serves `service`, which is always ready, on `listener` until `shutdown`; then lets open requests finish, for at most
-/// `shutdown_ms_max`. `open` tells how many connections there are.
+/// Serves `service`, which must always be ready, on `listener` until `shutdown`; then lets open requests finish, for
+/// at most `shutdown_ms_max`. `open` counts the connections.
 pub async fn serve<S>(
     listener: TcpListener,
     service: S,
@@ -67,25 +67,25 @@ pub async fn serve<S>(
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let permits = Arc::new(Semaphore::new(limits.connections_max));
     let connections = TaskTracker::new();
     let builder = builder(limits);
     let send_ms_max = u32::try_from(limits.send_ms_max).unwrap_or(u32::MAX);
     loop {
         let permit = tokio::select! {
             () = shutdown.cancelled() => break,
-            // Never closed.
-            Ok(permit) = places.clone().acquire_owned() => permit,
+            // The semaphore is never closed.
+            Ok(permit) = permits.clone().acquire_owned() => permit,
         };
         let (stream, address) = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = accept(&listener) => accepted,
         };
-        let place = ConnectionPermit::new(permit, open.clone());
+        let permit = ConnectionPermit::new(permit, open.clone());
         let (builder, service, shutdown) = (builder.clone(), service.clone(), shutdown.clone());
         connections.spawn(async move {
             bound_sending(&stream, send_ms_max);
-            serve_connection(stream, address, place, &builder, service, shutdown).await;
+            serve_connection(stream, address, permit, &builder, service, shutdown).await;
         });
     }
     drop(listener);
@@ -110,7 +110,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, PeerAddress) {
     loop {
         match listener.accept().await {
             Ok((stream, address)) => return (stream, PeerAddress(address.ip())),
-            // The client gave up before we came to it: nobody is waiting.
+            // The client gave up before we accepted.
             Err(error) if is_connection_error(&error) => {}
             Err(error) => {
                 tracing::error!("cannot accept a connection: {error}");
@@ -127,7 +127,7 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-/// A client that does not read its answer does not keep its connection for ever.
+/// Closes the connection of a client that does not read its answer for too long.
 fn bound_sending(stream: &TcpStream, send_ms_max: u32) {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, send_ms_max) {
@@ -140,7 +140,7 @@ fn bound_sending(stream: &TcpStream, send_ms_max: u32) {
 async fn serve_connection<S>(
     stream: TcpStream,
     address: PeerAddress,
-    place: ConnectionPermit,
+    permit: ConnectionPermit,
     builder: &http1::Builder,
     service: S,
     shutdown: CancellationToken,
@@ -148,16 +148,16 @@ async fn serve_connection<S>(
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    // An answer is one small write; waiting for more to send would cost a delayed acknowledgement.
+    // An answer is one small write: Nagle's algorithm would hold it back until a delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("cannot set TCP_NODELAY: {error}");
     }
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(address);
         if request.headers().contains_key(header::UPGRADE) {
-            request.extensions_mut().insert(place.clone());
+            request.extensions_mut().insert(permit.clone());
         }
-        // Boxed: hyper keeps room for it as long as the connection is open, and moves it about.
+        // Boxed: hyper keeps the future's space while the connection is open, and moves it.
         Box::pin(service.clone().call(request))
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());

@@ -1,4 +1,4 @@
-//! Strict JSON bodies: the media type, the size, the syntax and every field are checked before a handler runs.
+//! Strict JSON bodies: media type, size, syntax and every field are checked before a handler runs.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::http::fields::Fields;
 
 /// A request body that can be read field by field.
 pub trait FromFields: Sized {
-    /// Takes its members out of `fields`; `None` when one of them is wrong, which `fields` has noted.
+    /// Takes its members out of `fields`. `None` when a member is wrong; `fields` then holds the error.
     fn from_fields(fields: &mut Fields) -> Option<Self>;
 
-    /// Reads a body that is as it should be in one go, which costs a fraction. `None` decides nothing: such a body is read
-    /// field by field. What is read here has to be what `from_fields` would read.
+    /// A fast path for correct bodies: reads one at a fraction of the cost. `None` means that `from_fields` decides.
+    /// Both must read the same values.
     fn from_plain(_json: &[u8]) -> Option<Self> {
         None
     }
@@ -77,7 +77,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.starts_with("application/") && essence.ends_with("+json")
 }
 
-/// Whether the body is compressed, which none may be: a small one may hide a huge one.
+/// Whether the body is compressed. That is refused: a small compressed body may expand to a huge one.
 fn is_encoded(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_ENCODING)
@@ -87,13 +87,13 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 async fn read(body: HttpBody, limits: HttpLimits) -> Result<Bytes> {
     let patience = Duration::from_millis(limits.body_read_ms_max);
     let body_bytes_max = limits.body_bytes_max;
-    // What says so itself need not be read to be known as too large.
+    // The declared length is enough to refuse a body.
     if http_body::Body::size_hint(&body).lower() > body_bytes_max as u64 {
         return Err(Error::PayloadTooLarge { body_bytes_max });
     }
     let mut gathered = pin!(gather(Limited::new(body, body_bytes_max)));
     let result = match poll_immediate(gathered.as_mut()).await {
-        // A small body is there already, and needs no timer.
+        // A small body has already arrived, and needs no timer.
         Some(result) => result,
         None => tokio::time::timeout(patience, gathered).await.map_err(|_| too_slow())?,
     };
@@ -106,7 +106,7 @@ async fn read(body: HttpBody, limits: HttpLimits) -> Result<Bytes> {
     }
 }
 
-/// Reads a body to its end. One that comes in a single piece, as most do, is taken as it is.
+/// Reads a body to its end. A body in a single frame, the usual case, is not copied.
 ///
 /// # Errors
 /// Those of the body.
@@ -118,7 +118,7 @@ where
     let mut rest = BytesMut::new();
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };
-        // Trailers say nothing here.
+        // Trailers are ignored.
         let Ok(data) = frame?.into_data() else { continue };
         if first.is_empty() {
             first = data;
@@ -132,18 +132,17 @@ where
     Ok([first, rest.freeze()].concat().into())
 }
 
-/// A body whose client took too long to send it.
 pub fn too_slow() -> Error {
     Error::MalformedJson { detail: "The body did not arrive in time.".into() }
 }
 
-/// A body that broke off.
+/// The answer to a body that ended early.
 pub fn incomplete() -> Error {
     Error::MalformedJson { detail: "The body did not arrive completely.".into() }
 }
 
 fn malformed(error: serde_json::Error) -> Error {
-    // serde_json's text has the kind of mistake and its place, and nothing of the body.
+    // serde_json's text names the mistake and its position, and repeats nothing of the body.
     Error::MalformedJson { detail: format!("The body cannot be read as JSON: {error}.") }
 }
 
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_media_type_is_some_json() {
+    fn the_media_type_must_be_json() {
         let check = |value: &str, expected: bool| {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(value).unwrap());

@@ -1,27 +1,26 @@
-//! Entity tags: `If-None-Match` spares a body that the client has, `If-Match` a change that it has not seen.
+//! Entity tags: `If-None-Match` saves sending a body that the client has; `If-Match` prevents overwriting a change
+//! that it has not seen.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
-/// What `If-Match` asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum IfMatch {
     /// No such header.
     Missing,
-    /// `*`: whatever version is there.
+    /// `*`: any version that exists.
     Any,
     /// One of these versions.
     Versions(Vec<i64>),
 }
 
-/// The tag of a list: a digest of its bytes, the same on every server.
+/// A tag made from the content, for lists: the same on every server.
 pub fn digest_tag(bytes: &[u8]) -> HeaderValue {
     let digest: String = Sha256::digest(bytes).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     tag(&digest)
 }
 
-/// The tag of something that has a version, and besides it a state that changes with time alone:
-/// `"<version>"` or `"<version>-<state>"`.
+/// The tag of something with a version, and a state that passing time alone can change: `"<version>-<state>"`.
 pub fn version_tag(version: i64, state: &str) -> HeaderValue {
     tag(&format!("{version}-{state}"))
 }
@@ -30,15 +29,15 @@ fn tag(text: &str) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{text}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// Whether the client has `tag` already, so that 304 will do. Weak comparison (RFC 9110, 13.1.2).
+/// Whether the client already has `tag`, so that the answer is 304. Weak comparison (RFC 9110, 13.1.2).
 pub fn none_match(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     let tag = tag.as_bytes();
     entries(headers, &header::IF_NONE_MATCH)
         .any(|entry| entry == "*" || entry.strip_prefix("W/").unwrap_or(entry).as_bytes() == tag)
 }
 
-/// Reads `If-Match`: tags as `version_tag` makes them, or the bare version. Others match nothing, and so do weak ones
-/// (RFC 9110, 13.1.1).
+/// Reads `If-Match`: tags from `version_tag`, or bare versions. Other tags match nothing, nor do weak ones (RFC 9110,
+/// 13.1.1).
 pub fn if_match(headers: &HeaderMap) -> IfMatch {
     if !headers.contains_key(header::IF_MATCH) {
         return IfMatch::Missing;
@@ -53,7 +52,7 @@ pub fn if_match(headers: &HeaderMap) -> IfMatch {
     IfMatch::Versions(versions)
 }
 
-/// The version of a tag; its state does not matter, since nobody can change that but time.
+/// The version in a tag. The state is ignored: only passing time changes it.
 fn version_of(entry: &str) -> Option<i64> {
     let text = match entry.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"')?,

@@ -1,8 +1,9 @@
-//! The inner layer around the routes: reads, and throws away, what a refused request still sends; and answers a handler's panic.
+//! The layer around the routes. It reads and discards what a refused request still sends, and answers when a handler
+//! panics.
 //!
 //! Most clients send their whole body before they read the answer. If the server answered early (too large, no token,
-//! no such path) and closed the connection on the rest, they would see a broken connection instead of the answer, or
-//! find out with their next request that the connection is gone.
+//! no such path) and closed the connection before the rest, they would see a broken connection instead of the answer,
+//! or learn with their next request that the connection is closed.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -27,10 +28,10 @@ use crate::config::HttpLimits;
 use crate::error::Error;
 use crate::http::body;
 
-/// A body up to this size, in bytes, is read before the handler runs, which costs less than sharing it.
+/// A body up to this size, in bytes, is read before the handler runs: this costs less than sharing the body.
 const SMALL_BYTES_MAX: u64 = 8 * 1024;
 
-/// Lets the handler have the body, and reads what it leaves, within bounds.
+/// Gives the handler the body, and reads the rest after it, within bounds.
 pub fn layer<S>(
     limits: HttpLimits,
     request: Request<Incoming>,
@@ -39,7 +40,7 @@ pub fn layer<S>(
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
-    // A client that asks before it sends will not send what was refused.
+    // A client that sends `Expect` waits for our consent, and does not send a refused body.
     let asks = request.headers().contains_key(header::EXPECT);
     let answer = if asks || http_body::Body::is_end_stream(request.body()) {
         Either::Left(call(routes, request.map(Body::new)))
@@ -48,7 +49,7 @@ where
         Either::Right(answer(limits, parts, body, routes))
     };
     let answer = AssertUnwindSafe(answer).catch_unwind();
-    // The cause is in the log, where the panic hook has put it.
+    // The panic hook has logged the cause.
     answer.map(|answer| Ok(answer.unwrap_or_else(|_| Error::Internal.into_response())))
 }
 
@@ -67,7 +68,7 @@ where
     let body = SharedBody(Arc::new(Mutex::new(Body::new(body))));
     let response = call(routes, Request::from_parts(parts, Body::new(body.clone()))).await;
     if tokio::time::timeout(patience, discard(body, limits.discarded_bytes_max)).await.is_err() {
-        tracing::debug!("a refused body was too slow to be read to its end");
+        tracing::debug!("the rest of a refused body did not arrive in time");
     }
     response
 }
@@ -89,7 +90,7 @@ async fn discard(mut body: SharedBody, bytes_max: usize) {
     }
 }
 
-/// A body that the handler and this layer hold, one after the other.
+/// A body that the handler reads first, and then this layer.
 #[derive(Clone)]
 struct SharedBody(Arc<Mutex<Body>>);
 

@@ -1,7 +1,7 @@
-//! Reads the members of a JSON object one by one and reports *every* field that is wrong.
+//! Reads the members of a JSON object one by one, and reports *every* field that is wrong.
 //!
-//! serde stops at the first mistake, and a form with three mistakes should not take three tries; so bodies are
-//! parsed to a `Value` first and taken apart here. What is left over at the end is an unknown member.
+//! serde stops at the first mistake, but a form with three mistakes should not take three tries. So bodies are parsed
+//! to a `Value` first, and each rule takes its member out here. Members left at the end are unknown.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -17,15 +17,15 @@ use crate::model::timestamp::Timestamp;
 /// The longest link to a picture, in characters.
 pub const URL_CHARACTERS_MAX: usize = 2_048;
 
-/// The mistakes that one answer names: a body of nothing else must not make an answer many times its size.
+/// The most mistakes that one answer names: a body full of them must not cause an answer many times its size.
 const ERRORS_MAX: usize = 100;
-/// What is repeated of the name of an unknown member, in characters.
+/// The name of an unknown member is cut to this in the answer, in characters.
 const UNKNOWN_NAME_CHARACTERS_MAX: usize = 100;
 
-/// Reads one value: the value itself, or what it has to be.
+/// The value that a rule has read, or what the value must be.
 pub type Rule<T> = Result<T, String>;
 
-/// The members of one object and what is wrong with them so far.
+/// The unread members of one object, and the mistakes found so far.
 pub struct Fields {
     prefix: String,
     members: Map<String, Value>,
@@ -33,10 +33,8 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Takes an object apart.
-    ///
     /// # Errors
-    /// `validation_failed` when `value` is something else.
+    /// `validation_failed` when `value` is not an object.
     pub fn of(value: Value) -> Result<Self> {
         match value {
             Value::Object(members) => Ok(Self { prefix: String::new(), members, errors: Vec::new() }),
@@ -44,7 +42,7 @@ impl Fields {
         }
     }
 
-    /// A member that must be there. `None` when it is missing or wrong, which `finish` reports.
+    /// A required member. `None` when it is missing or wrong; `finish` reports that.
     pub fn required<T>(&mut self, name: &str, rule: impl FnOnce(Value) -> Rule<T>) -> Option<T> {
         match self.members.remove(name) {
             Some(value) => self.read(name, value, rule),
@@ -55,7 +53,7 @@ impl Fields {
         }
     }
 
-    /// A member that may be missing; null counts as missing.
+    /// An optional member; null counts as missing.
     pub fn optional<T>(&mut self, name: &str, rule: impl FnOnce(Value) -> Rule<T>) -> Option<T> {
         match self.members.remove(name) {
             None | Some(Value::Null) => None,
@@ -63,7 +61,7 @@ impl Fields {
         }
     }
 
-    /// A member of a change: missing leaves what is there, null clears it.
+    /// A member of a change: if missing, the old value stays; null clears it.
     pub fn clearable<T>(&mut self, name: &str, rule: impl FnOnce(Value) -> Rule<T>) -> Option<Option<T>> {
         match self.members.remove(name) {
             None => None,
@@ -72,21 +70,21 @@ impl Fields {
         }
     }
 
-    /// A member of a change that cannot be cleared: missing leaves what is there.
+    /// A member of a change that cannot be cleared: if missing, the old value stays.
     pub fn changed<T>(&mut self, name: &str, rule: impl FnOnce(Value) -> Rule<T>) -> Option<T> {
         let value = self.members.remove(name)?;
         self.read(name, value, rule)
     }
 
-    /// Reports `name` as wrong, for rules over several fields.
+    /// Reports `name` as wrong; for rules over several fields.
     pub fn wrong(&mut self, name: &str, message: impl Into<String>) {
         self.errors.push(FieldError { field: format!("{}{name}", self.prefix), message: message.into() });
     }
 
-    /// The request read from these fields, if all of them are right and none is unknown.
+    /// Returns `request` if every field is right and none is unknown.
     ///
     /// # Errors
-    /// `validation_failed` with everything that is wrong.
+    /// `validation_failed` with all mistakes.
     pub fn finish<T>(mut self, request: Option<T>) -> Result<T> {
         self.refuse_unknown();
         match request {
@@ -116,7 +114,7 @@ impl Fields {
         }
     }
 
-    /// An object within the object: `read` takes its members, and its mistakes are named `name.member`.
+    /// An object inside the object: `read` takes its members, and mistakes are reported as `name.member`.
     pub fn nested<T>(
         &mut self,
         name: &str,
@@ -135,13 +133,13 @@ impl Fields {
         result.filter(|_| clean)
     }
 
-    /// Takes a member out as it is, for `nested`.
+    /// Takes a member out unread; for `nested`.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         self.members.remove(name)
     }
 }
 
-/// A text of so many characters, after blanks at both ends are cut off; no control characters.
+/// A text of this length after trimming, without control or invisible characters.
 pub fn line(characters: RangeInclusive<usize>) -> impl FnOnce(Value) -> Rule<String> {
     move |value| {
         let text = text(value)?.trim().to_owned();
@@ -153,7 +151,7 @@ pub fn line(characters: RangeInclusive<usize>) -> impl FnOnce(Value) -> Rule<Str
     }
 }
 
-/// A text of so many characters, exactly as sent.
+/// A text of this length, exactly as sent.
 pub fn verbatim(characters: RangeInclusive<usize>) -> impl FnOnce(Value) -> Rule<String> {
     move |value| {
         let text = text(value)?;
@@ -162,7 +160,6 @@ pub fn verbatim(characters: RangeInclusive<usize>) -> impl FnOnce(Value) -> Rule
     }
 }
 
-/// A whole number within bounds.
 pub fn integer(bounds: RangeInclusive<i64>) -> impl FnOnce(Value) -> Rule<i64> {
     move |value| match value.as_i64() {
         Some(number) if bounds.contains(&number) => Ok(number),
@@ -170,7 +167,7 @@ pub fn integer(bounds: RangeInclusive<i64>) -> impl FnOnce(Value) -> Rule<i64> {
     }
 }
 
-/// An e-mail address, in lower case: addresses are compared without case.
+/// An e-mail address, turned into lower case: addresses are compared without case.
 pub fn email_address(value: Value) -> Rule<String> {
     let text = text(value)?.trim().to_lowercase();
     if email::is_address(&text) {
@@ -181,10 +178,10 @@ pub fn email_address(value: Value) -> Rule<String> {
     }
 }
 
-/// An absolute http or https URL, after blanks at both ends are cut off.
+/// An absolute http or https URL, after trimming.
 pub fn http_url(value: Value) -> Rule<String> {
     let text = text(value)?.trim().to_owned();
-    // The parser makes URLs out of more than what a browser's address line is meant for.
+    // The parser also repairs malformed input, like `https:shop.example`, so check the text first.
     let has_scheme =
         |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     let is_written_out = ["http://", "https://"].into_iter().any(has_scheme)
@@ -199,12 +196,10 @@ pub fn http_url(value: Value) -> Rule<String> {
     }
 }
 
-/// An id: 24 hexadecimal digits.
 pub fn id(value: Value) -> Rule<Id> {
     text(value)?.parse().map_err(|_| "must be an id of 24 hexadecimal digits".to_owned())
 }
 
-/// A moment.
 pub fn timestamp(value: Value) -> Rule<Timestamp> {
     Timestamp::parse(&text(value)?)
         .ok_or_else(|| "must be an RFC 3339 date and time, like 2030-11-29T09:00:00Z".to_owned())
@@ -255,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn an_url_is_written_out() {
+    fn a_url_is_written_out() {
         assert_eq!(http_url(json!(" https://shop.example/a ")), Ok("https://shop.example/a".into()));
         for bad in [
             "https:shop.example",

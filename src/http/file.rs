@@ -1,4 +1,4 @@
-//! Files of pages, compiled into the program, with what keeps a browser from doing more with them than is meant.
+//! The files of web pages, compiled into the program, with headers that limit what a browser may do with them.
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -7,8 +7,8 @@ use axum::routing::{MethodRouter, get};
 
 use super::conditional::{digest_tag, none_match};
 
-/// What every file is served with. A browser may keep each of them but has to ask whether it is still the one (`ETag`),
-/// so that a new version of the server is a new page at once.
+/// The headers of every file. A browser may keep a file, but has to ask each time whether it is current (`ETag`), so
+/// that a new version of the server shows its new pages at once.
 const HEADERS: [(HeaderName, &str); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -19,7 +19,7 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (header::CACHE_CONTROL, "no-cache"),
 ];
 
-/// A file, ready to be sent; clones share the bytes.
+/// A file with its headers; clones share the bytes.
 #[derive(Debug, Clone)]
 pub struct File {
     bytes: Bytes,
@@ -29,7 +29,7 @@ pub struct File {
 }
 
 impl File {
-    /// Makes the file. The end of its name says what it is; `policy` is the Content-Security-Policy of its page.
+    /// The extension of `name` decides the content type; `policy` is the Content-Security-Policy.
     pub fn new(name: &str, bytes: impl Into<Bytes>, policy: &'static str) -> Self {
         let bytes = bytes.into();
         Self {
@@ -40,12 +40,11 @@ impl File {
         }
     }
 
-    /// What serves the file.
+    /// The route that serves the file.
     pub fn route<S: Clone + Send + Sync + 'static>(self) -> MethodRouter<S> {
         get(async move |headers: HeaderMap| self.answer(&headers))
     }
 
-    /// The file, or 304 when the client has it already.
     fn answer(&self, headers: &HeaderMap) -> Response {
         let mut response = match none_match(headers, &self.tag) {
             true => StatusCode::NOT_MODIFIED.into_response(),

@@ -1,5 +1,5 @@
-//! The threads that serve requests: apart from those that speak with the database, so that a flood of requests does not
-//! stand in front of every step of the transactions that are to serve it.
+//! The threads that serve requests. They are separate from the threads that talk to the database: a flood of requests
+//! must not delay each step of the transactions that serve it.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,11 +17,11 @@ use tower::Service;
 use super::accept;
 use crate::config::HttpLimits;
 
-/// A runtime of its own. Dropping it ends what still runs on it.
+/// A tokio runtime for HTTP. Dropping it ends the tasks that still run on it.
 pub struct HttpRuntime(Option<Runtime>);
 
 impl HttpRuntime {
-    /// Starts as many threads as there are cores, and on them the accept loop (`accept::serve`).
+    /// Starts one thread per core, and runs the accept loop (`accept::serve`) on them.
     ///
     /// # Errors
     /// The system's, when it has no threads left.
@@ -39,7 +39,7 @@ impl HttpRuntime {
         let runtime = Builder::new_multi_thread().enable_all().thread_name("http").build()?;
         let listener = listener.into_std()?;
         let listener = {
-            // A listener belongs to the runtime in which it is made.
+            // A listener belongs to the runtime in which it is created.
             let _context = runtime.enter();
             TcpListener::from_std(listener)?
         };
@@ -51,7 +51,8 @@ impl HttpRuntime {
 
 impl Drop for HttpRuntime {
     fn drop(&mut self) {
-        // Waiting for the threads is not possible where tasks run; those that had to be awaited were.
+        // In the background: blocking on the threads is not allowed inside async code, and the tasks that matter have
+        // ended.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

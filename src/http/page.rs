@@ -1,5 +1,5 @@
-//! Query parameters, and lists in pages: `?limit=` and an opaque `?cursor=`, which holds the sort key of the last
-//! item, so that a page costs the same at any depth.
+//! Query parameters, and lists in pages: `?limit=` and an opaque `?cursor=`. The cursor holds the sort key of the
+//! last item, so a page costs the same at any depth.
 
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 use crate::config::HttpLimits;
 use crate::error::{Error, FieldError, Result};
 
-/// A cursor of ours is far shorter, in characters.
+/// A longer cursor is refused unread; ours are far shorter. In characters.
 const CURSOR_CHARACTERS_MAX: usize = 500;
 
-/// The decoded query string. Unknown parameters are ignored, as clients and proxies add some of their own.
+/// The decoded query string. Unknown parameters are ignored, because clients and proxies add some of their own.
 pub struct Query {
     pairs: Vec<(String, String)>,
     errors: Vec<FieldError>,
@@ -22,10 +22,9 @@ pub struct Query {
     page_items_max: usize,
 }
 
-/// Which part of a list to answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PageRequest<C> {
-    /// Items on the page.
+    /// The most items on the page.
     pub limit: usize,
     /// The sort key after which the page begins.
     pub after: Option<C>,
@@ -43,7 +42,7 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// The page made of `items`, which were asked for with one more than `limit` to know whether there is a next.
+    /// `items` were queried with `limit + 1`: the extra item, if there, shows that there is a next page.
     pub fn of<C: Serialize>(mut items: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> C) -> Self {
         let more = items.len() > limit;
         items.truncate(limit);
@@ -51,7 +50,6 @@ impl<T> Page<T> {
         Self { items, next_cursor }
     }
 
-    /// The same page with each item as the client sees it.
     pub fn map<U>(self, view: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(view).collect(), next_cursor: self.next_cursor }
     }
@@ -76,7 +74,7 @@ where
 }
 
 impl Query {
-    /// One parameter, read by `rule`, which tells what it has to be. Two of the same name are a mistake.
+    /// Reads one parameter by `rule`, whose error says what the value must be. Giving it twice is an error.
     pub fn parameter<T>(&mut self, name: &str, rule: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let mut values = self.pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let value = values.next()?;
@@ -84,7 +82,7 @@ impl Query {
         result.map_err(|message| self.errors.push(FieldError { field: name.into(), message })).ok()
     }
 
-    /// `limit` and `cursor`, which has to be one that belongs to this list.
+    /// Reads `limit` and `cursor`. `belongs` says whether a cursor is from this list.
     pub fn page<C: DeserializeOwned>(&mut self, belongs: impl Fn(&C) -> bool) -> PageRequest<C> {
         let (default, max) = (self.page_items_default, self.page_items_max);
         let limit = self.parameter("limit", |value| match value.parse() {
@@ -99,8 +97,6 @@ impl Query {
         PageRequest { limit: limit.unwrap_or(default), after }
     }
 
-    /// Ends the reading.
-    ///
     /// # Errors
     /// `validation_failed` with every wrong parameter.
     pub fn finish(self) -> Result<()> {

@@ -1,19 +1,15 @@
-//! The id in a path.
-
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
 use crate::error::Error;
 use crate::model::id::Id;
 
-/// The path's `{id}`; none when it is no id, which is the id of nothing.
+/// The path's `{id}`; `None` when the text is not an id, so that nothing can have it.
 pub struct PathId(Option<Id>);
 
 impl PathId {
-    /// The id.
-    ///
     /// # Errors
-    /// `missing`, when it is none.
+    /// `missing`, when the text is not an id.
     pub fn or(self, missing: Error) -> Result<Id, Error> {
         self.0.ok_or(missing)
     }

@@ -1,4 +1,4 @@
-//! An answer that is written once for everybody who gets it.
+//! An answer that is rendered once for all clients that get it.
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -16,18 +16,16 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    /// Writes `value`, which `tag` stands for.
-    ///
     /// # Errors
-    /// `internal`, when it cannot be written.
+    /// `internal`, when `value` cannot be serialized.
     pub fn tagged(value: &impl Serialize, tag: HeaderValue) -> Result<Self> {
         Ok(Self { json: to_json(value)?, tag })
     }
 
-    /// Writes `value` and makes its tag from what was written.
+    /// Makes the tag from the JSON.
     ///
     /// # Errors
-    /// `internal`, when it cannot be written.
+    /// `internal`, when `value` cannot be serialized.
     pub fn digested(value: &impl Serialize) -> Result<Self> {
         let json = to_json(value)?;
         Ok(Self { tag: digest_tag(&json), json })
@@ -38,9 +36,9 @@ impl Rendered {
         self.json.len()
     }
 
-    /// The answer: all of it, or 304 when the client has it already (`If-None-Match`).
+    /// The whole answer, or 304 when the client already has it (`If-None-Match`).
     pub fn answer(self, headers: &HeaderMap) -> Response {
-        // Stock changes at any moment: a cache may keep it, but has to ask.
+        // Stock changes at any moment: a cache may keep the answer, but has to ask each time.
         let cache = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         if none_match(headers, &self.tag) {
             return (StatusCode::NOT_MODIFIED, [(header::ETAG, self.tag), cache]).into_response();
@@ -52,7 +50,7 @@ impl Rendered {
 
 fn to_json(value: &impl Serialize) -> Result<Bytes> {
     serde_json::to_vec(value).map(Bytes::from).map_err(|error| {
-        tracing::error!("an answer cannot be written: {error}");
+        tracing::error!("cannot serialize an answer: {error}");
         Error::Internal
     })
 }

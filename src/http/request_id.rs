@@ -1,7 +1,7 @@
-//! The outermost layer. Every response carries `X-Request-Id`, every error leaves as problem+json, and whatever is logged
-//! while the request is served stands in its span, so that the request id leads to the cause.
+//! The outermost layer. It gives every response its `X-Request-Id`, turns every error into problem+json, and serves the
+//! request inside a span, so that its id finds all log lines about it.
 //!
-//! Not tower-http's trace layer: it wraps each body and knows no problem+json, and this one costs a purchase less.
+//! It replaces tower-http's trace layer, which wraps each body, has no problem+json, and costs more per purchase.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -21,16 +21,16 @@ use tracing::{Instrument, Span};
 use crate::error::{Code, Error, PROBLEM_JSON, Problem};
 use crate::metrics::StatusLabel;
 
-/// Carries the request's id both ways.
+/// The header for the id, in requests and responses.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A client's own id is kept when it is no longer than this, in characters.
+/// The longest client's own id that is kept, in characters.
 const REQUEST_ID_CHARACTERS_MAX: usize = 128;
-/// The part of a path that the log shows, in characters.
+/// The log cuts paths to this length, in characters.
 const ROUTE_CHARACTERS_MAX: usize = 100;
-/// Room for all but the longest problems.
+/// The initial capacity of a problem's body, in bytes: enough for nearly all.
 const PROBLEM_BYTES_USUAL: usize = 512;
 
-/// The request's id. Every request carries it as an extension.
+/// Every request carries its id as an extension.
 #[derive(Debug, Clone)]
 pub struct RequestId(HeaderValue);
 
@@ -40,7 +40,7 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Gives the request its id and its span; writes the id into the response, and an error as problem+json.
+/// Handles one request; see the module.
 pub fn layer<S>(
     answers: Family<StatusLabel, Counter>,
     mut request: Request<Incoming>,
@@ -50,7 +50,7 @@ where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     let id = RequestId(sane_id(request.headers()).unwrap_or_else(new_id));
-    // Of the highest level, so that every log line that is written has it.
+    // At the highest level, so that the span exists for every log line, whatever the log level.
     let span = tracing::error_span!(
         "request",
         request_id = %id,
@@ -60,7 +60,8 @@ where
         status = Empty,
     );
     request.extensions_mut().insert(id.clone());
-    // Mapped rather than awaited: an `async` block would hold the request, and the inner future twice, and hyper moves it.
+    // `map`, not `async`: an `async` block would hold the request, and the inner future twice, in a future that hyper
+    // moves.
     let answer = span.in_scope(|| inner.call(request));
     answer.map(move |Ok(response)| Ok(finish(&answers, response, id))).instrument(span)
 }
@@ -72,19 +73,19 @@ fn finish(answers: &Family<StatusLabel, Counter>, mut response: Response, id: Re
     let status = response.status().as_u16();
     answers.get_or_create(&StatusLabel { status }).inc();
     response.headers_mut().insert(X_REQUEST_ID, id.0);
-    // What is JSON stays JSON, whatever a browser would make of its content.
+    // Keeps a browser from guessing another content type.
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-/// A path as the log shows it: each id as `{id}`, and not more than a line has room for.
+/// A path as the log shows it: shortened, and with `{id}` in place of each id.
 struct Route<'a>(&'a str);
 
 impl fmt::Display for Route<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_id = |part: &str| part.len() == 24 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
         let end = self.0.len().min(ROUTE_CHARACTERS_MAX);
-        // A path is ASCII: what is not is percent-encoded.
+        // Cutting at any byte is safe: a path is ASCII, all else is percent-encoded.
         for part in self.0.get(1..end).unwrap_or_default().split('/') {
             write!(formatter, "/{}", if is_id(part) { "{id}" } else { part })?;
         }
@@ -92,7 +93,7 @@ impl fmt::Display for Route<'_> {
     }
 }
 
-/// The client's id, if it sent exactly one that is short and made of characters that are safe in logs and headers.
+/// The client's id, if it sent exactly one, which is short and has only characters that are safe in logs and headers.
 fn sane_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut values = headers.get_all(X_REQUEST_ID).iter();
     let id = values.next().filter(|_| values.next().is_none())?;
@@ -108,8 +109,8 @@ fn new_id() -> HeaderValue {
     HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("unidentified"))
 }
 
-/// Gives an error response its body. Those that no handler of ours made (a wrong method, a panic) get here without a
-/// problem: their status tells which one it is, and their other headers (`Allow`) stay.
+/// Gives an error response its body. A response that is not from our handlers (a wrong method, a panic) carries no
+/// `Error`: its status decides which one it gets, and its other headers (`Allow`) stay.
 fn into_problem(response: Response, id: &RequestId) -> Response {
     let (mut parts, _) = response.into_parts();
     let error = parts.extensions.remove::<Error>().unwrap_or_else(|| error_of(parts.status));
@@ -121,12 +122,12 @@ fn into_problem(response: Response, id: &RequestId) -> Response {
     let problem = Problem { error: &error, instance: id.0.to_str().unwrap_or_default() };
     let mut body = Vec::with_capacity(PROBLEM_BYTES_USUAL);
     if let Err(error) = serde_json::to_writer(&mut body, &problem) {
-        tracing::error!("a problem cannot be written: {error}");
+        tracing::error!("cannot serialize a problem: {error}");
     }
     Response::from_parts(parts, Body::from(body))
 }
 
-/// Logs what nobody should be answered with. The other faults are logged where they are found, since they come in crowds.
+/// Logs the answers that no client should ever get. Other faults come in crowds, and are logged where they are found.
 fn tell(error: &Error, request_id: &RequestId) {
     let (code, status) = (error.code().name(), error.code().status().as_u16());
     match error.code() {
@@ -144,7 +145,7 @@ fn tell(error: &Error, request_id: &RequestId) {
 
 fn error_of(status: StatusCode) -> Error {
     match status {
-        // A path that is no UTF-8 comes as 400: there is nothing at such a path.
+        // axum answers 400 to a path that is not UTF-8: no route has such a path.
         StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Error::NO_ROUTE,
         StatusCode::METHOD_NOT_ALLOWED => Error::MethodNotAllowed,
         StatusCode::SERVICE_UNAVAILABLE => Error::Overloaded { detail: "Try again in a moment." },

@@ -1,4 +1,4 @@
-//! What a watcher is sent: written once, for both transports, and shared by all who get it.
+//! The messages to watchers: each is written once, for both transports, and shared by all its receivers.
 
 use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
@@ -12,25 +12,24 @@ use crate::model::timestamp::Timestamp;
 /// One event.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// Its name.
     pub event: &'static str,
-    /// With the id's line in front.
+    /// The Server-Sent Event; its first line is the id.
     sse: Bytes,
-    /// Where that line ends.
+    /// The length of that line.
     sse_id_bytes: usize,
     /// The WebSocket message.
     pub text: Utf8Bytes,
 }
 
-/// Between the id and the data of a WebSocket message.
+/// Stands between the id and the data of a WebSocket message.
 const DATA: &str = ",\"data\":";
 
-/// What can still be bought, and what was.
+/// How many units of a product can still be bought, and how many were.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = StockEvent)]
 pub struct Stock {
-    /// Of which product.
+    /// The product's id.
     #[schema(example = "65f1c0ffee65f1c0ffee65f1")]
     pub product_id: String,
     /// Units that can still be bought.
@@ -53,9 +52,9 @@ pub struct Stale {
 }
 
 impl Message {
-    /// Writes `data`. The `id` is the number of the product's purchases that this event comes after.
+    /// The `id` is the number of the product's purchases up to this event.
     pub fn new(event: &'static str, id: i64, data: &impl Serialize) -> Self {
-        // Data of our own types, whose keys are strings: it can be written.
+        // Cannot fail: these are our own types, whose keys are strings.
         let data = serde_json::to_string(data).unwrap_or_default();
         let id_line = format!("id: {id}\n");
         Self {
@@ -66,7 +65,7 @@ impl Message {
         }
     }
 
-    /// The answer to a message that cannot be followed, as a whole or for one product.
+    /// The answer to a message that is refused, as a whole or for one product.
     pub fn error(error: &Error, about: Option<Id>) -> Utf8Bytes {
         let detail = match error {
             Error::ValidationFailed { errors } => {
@@ -87,12 +86,11 @@ impl Message {
         format!("{{\"event\":\"{}\",\"id\":{id}{data}", self.event).into()
     }
 
-    /// The frame of a Server-Sent Event.
     pub fn sse(&self) -> Bytes {
         self.sse.clone()
     }
 
-    /// The same without an id: a client that reconnects after it goes on where it was before it.
+    /// The Server-Sent Event without its id: a client that reconnects after it sends the id of an earlier event.
     pub fn sse_without_id(&self) -> Bytes {
         self.sse.slice(self.sse_id_bytes..)
     }
@@ -103,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_event_for_both_transports() {
+    fn one_message_serves_both_transports() {
         let stale = Stale { since: Timestamp::from_milliseconds(0) };
         let message = Message::new("stale", 7, &stale);
         let data = "{\"since\":\"1970-01-01T00:00:00.000Z\"}";

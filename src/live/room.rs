@@ -1,4 +1,4 @@
-//! A room: the watchers of one product on this server, and the task that makes news for them.
+//! A room: the watchers of one product on this server, and the task that sends them news.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,51 +16,48 @@ use crate::products::cache::{Entry, Known};
 use crate::products::change_stream::FeedState;
 use crate::products::view::ProductView;
 
-/// The watchers of a room are told in so many groups, one after the other: all at once would keep everything else from
-/// running for as long as it takes.
+/// The watchers of a room get news in this many groups, one after the other: waking all at once would hold up
+/// everything else in the meantime.
 const GROUPS: usize = 16;
-/// Up to so many watchers are told at once.
+/// Up to this many watchers, all groups get news at once.
 const TOLD_AT_ONCE_MAX: usize = 200;
 
 /// The watchers of one product.
 pub struct Room {
-    /// The product.
     pub product_id: Id,
-    /// What is known of it.
+    /// The product's entry in the cache.
     pub entry: Arc<Entry>,
-    /// Its newest purchases.
+    /// The product's newest purchases.
     pub tail: Tail,
     groups: [watch::Sender<Arc<News>>; GROUPS],
     watchers: AtomicUsize,
     purchase_watchers: AtomicUsize,
-    /// Somebody wants purchases, or the last one has left.
+    /// Notified when the first watcher who wants purchases comes, and when the last watcher leaves.
     woken: Notify,
 }
 
-/// What there is to tell at one moment.
+/// The state of the product at one moment, as messages for its watchers.
 #[derive(Debug)]
 pub struct News {
-    /// The product.
     pub product: Arc<Product>,
-    /// Where its sale stands.
     pub status: Status,
-    /// Counts the changes of the product that are more than its stock.
+    /// Counts the changes of the product that go beyond its stock.
     pub edition: u64,
-    /// The whole product.
+    /// The `product` message.
     pub whole: Message,
-    /// Its stock.
+    /// The `stock` message.
     pub stock: Message,
-    /// There while what is told may be old.
+    /// The `stale` message, while the product may have changed without the server knowing.
     pub stale: Option<Message>,
     /// The number of the last purchase in the tail; 0 when nobody wants purchases.
     pub purchases_through: i64,
-    /// Counts the signs of life.
+    /// Counts the keepalives.
     pub keepalive: u64,
-    /// There is nothing more to tell.
+    /// Set in the last news of a room.
     pub end: Option<End>,
 }
 
-/// Why nothing more is told.
+/// Why a room has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// The product was deleted.
@@ -69,15 +66,13 @@ pub enum End {
     Shutdown,
 }
 
-/// A watcher's seat, given back when it is dropped.
+/// A watcher's seat in a room, given back on drop.
 pub struct Seat {
-    /// The room.
     pub room: Arc<Room>,
     wants_purchases: bool,
 }
 
 impl Room {
-    /// A room without watchers.
     pub fn new(entry: Arc<Entry>, tail: Tail, news: News) -> Self {
         let news = Arc::new(news);
         Self {
@@ -91,7 +86,7 @@ impl Room {
         }
     }
 
-    /// Takes a seat, and hears the news from now on.
+    /// Takes a seat; the receiver gets the news from now on.
     pub fn sit(self: &Arc<Self>, wants_purchases: bool) -> (Seat, watch::Receiver<Arc<News>>) {
         let number = self.watchers.fetch_add(1, Ordering::AcqRel);
         if wants_purchases && self.purchase_watchers.fetch_add(1, Ordering::AcqRel) == 0 {
@@ -101,12 +96,11 @@ impl Room {
         (Seat { room: self.clone(), wants_purchases }, receiver)
     }
 
-    /// The number of the product's purchases, as far as it was told.
+    /// The number of the product's purchases in the last news.
     pub fn purchase_count(&self) -> i64 {
         self.groups[0].borrow().product.purchase_count
     }
 
-    /// Whether nobody is here.
     pub fn is_empty(&self) -> bool {
         self.watchers.load(Ordering::Acquire) == 0
     }
@@ -124,7 +118,7 @@ impl Drop for Seat {
 }
 
 impl News {
-    /// What there is to tell of `product` to begin with.
+    /// The first news of a room.
     pub fn first(product: Arc<Product>, context: &RoomContext) -> Self {
         Self::of(product, 1, None, context)
     }
@@ -160,27 +154,25 @@ pub struct RoomTask {
     last: Arc<News>,
     told_at: Instant,
     has_tail: bool,
-    /// Something that is known to have happened was not read yet.
+    /// Something is known to have happened, but has not been read yet.
     is_behind: bool,
 }
 
 impl RoomTask {
-    /// The task of a new room.
-    ///
-    /// `changes` are those of the room's entry, since before the product was looked at.
+    /// `changes` are those of the room's entry, from before the product was read, so that none is missed.
     pub fn new(room: Arc<Room>, context: Arc<RoomContext>, changes: watch::Receiver<Known>) -> Self {
         let last = room.groups[0].borrow().clone();
         Self { room, context, changes, last, told_at: Instant::now(), has_tail: false, is_behind: false }
     }
 
-    /// Tells the news until nobody is left, the product is deleted, or the server shuts down.
+    /// Sends news until the room is empty, the product is deleted, or the server shuts down.
     pub async fn run(mut self) {
         let mut feed = self.context.feed.watch();
         let shutdown = self.context.shutdown.clone();
         while self.last.end.is_none() {
             let wake = self.told_at + self.time_without_news();
             tokio::select! {
-                // Whoever holds the senders outlives this task.
+                // Never an error: the senders outlive this task.
                 _ = self.changes.changed() => {}
                 _ = feed.changed() => {}
                 () = self.room.woken.notified() => {}
@@ -191,11 +183,11 @@ impl RoomTask {
                 return;
             }
             self.wait_until(self.told_at + self.context.interval_min).await;
-            // Signs of life are few, and who has just come is one.
+            // Without news only rare keepalives are due, or the purchases of one newcomer: they take no interval.
             let watchers = if self.has_news() { self.room.watchers.load(Ordering::Acquire) } else { 0 };
             let interval = self.context.pace.take(watchers, Instant::now());
             self.wait_until(interval.start).await;
-            // What happens from here on is told the next time.
+            // Changes after this point wake the next round.
             self.changes.mark_unchanged();
             feed.mark_unchanged();
             let news = self.news().await;
@@ -204,7 +196,7 @@ impl RoomTask {
         self.context.close(&self.room);
     }
 
-    /// The time until there is something to tell even if nothing happens: a sign of life, or the sale's start or end.
+    /// The time until news is due even if nothing changes: a keepalive, or the start or end of the sale.
     fn time_without_news(&self) -> Duration {
         if self.is_behind {
             return READ_RETRY;
@@ -221,7 +213,8 @@ impl RoomTask {
         let state = self.context.feed.state();
         let known = self.room.entry.current();
         let product = known.clone().unwrap_or_else(|| self.last.product.clone());
-        // After lost history the feed is live at once, but what it has missed still has to be read.
+        // A feed that has lost history is synced at once, but the product may have changed meanwhile and is to be
+        // read again.
         let is_good = state == FeedState::Synced && known.is_some();
         if known.is_none() && !self.room.entry.is_deleted() {
             self.context.catalogue.refresh(self.room.product_id);
@@ -262,7 +255,7 @@ impl RoomTask {
         self.room.tail.catch_up(&self.context.store, product).await
     }
 
-    /// Whether there is something to tell everybody.
+    /// Whether there is news for all watchers.
     fn has_news(&self) -> bool {
         let (entry, last) = (&self.room.entry, &self.last);
         let version = entry.current().map(|product| product.version);
@@ -273,7 +266,7 @@ impl RoomTask {
         has_recovered || is_lost || is_newer || entry.is_deleted()
     }
 
-    /// Unless the server shuts down before.
+    /// Returns early when the server shuts down.
     async fn wait_until(&self, moment: Instant) {
         tokio::select! {
             () = sleep_until(moment) => {}

@@ -1,4 +1,4 @@
-//! The rooms of this server: one for each product that somebody watches.
+//! The rooms of this server: one for each watched product.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use crate::products::change_stream::Feed;
 use crate::store::Store;
 use crate::store::heartbeat::Heartbeat;
 
-/// Reads at once for watchers who have fallen behind what their room keeps.
+/// Reads in flight at once for watchers who need purchases that their room no longer keeps.
 const LATE_READS_MAX: usize = 4;
 
 /// The handle that routes use.
@@ -32,25 +32,19 @@ pub struct Rooms {
 
 /// What all rooms share.
 pub struct RoomContext {
-    /// The database.
     pub store: Store,
-    /// The products.
     pub catalogue: Arc<Catalogue>,
-    /// The database's clock.
+    /// For the database's clock.
     pub heartbeat: Heartbeat,
-    /// Whether what is told is good.
+    /// Whether the cached products are up to date.
     pub feed: Feed,
-    /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Ends everything.
     pub shutdown: CancellationToken,
-    /// How much is told.
     pub pace: Pace,
-    /// The turns to read for those who have fallen behind.
+    /// Permits to read purchases that a room no longer keeps.
     pub late_reads: Semaphore,
-    /// The limits.
     pub limits: LiveLimits,
-    /// How often there is a sign of life.
+    /// The time between two keepalives.
     pub keepalive: Duration,
     /// The shortest time between two changes of a product as its watchers see them.
     pub interval_min: Duration,
@@ -59,7 +53,6 @@ pub struct RoomContext {
 }
 
 impl Rooms {
-    /// No rooms yet.
     pub fn new(
         store: Store,
         catalogue: Arc<Catalogue>,
@@ -87,10 +80,11 @@ impl Rooms {
         Self { context: Arc::new(context) }
     }
 
-    /// Watches a product; with `purchases`, also those after the number given, or from now on.
+    /// Watches a product. `purchases` also asks for its purchases: after the given number, or without one from now on.
     ///
     /// # Errors
-    /// `product_not_found`, `validation_failed` when too many purchases were missed, `overloaded`, and those of a read.
+    /// `product_not_found`, `validation_failed` when too many purchases were missed, `overloaded`, and those of
+    /// `Catalogue::find`.
     pub async fn watch(&self, product_id: Id, purchases: Option<Option<i64>>) -> Result<Subscription> {
         let context = &self.context;
         let room = match context.find(product_id) {
@@ -99,7 +93,8 @@ impl Rooms {
         };
         let purchases = match purchases {
             Some(Some(after)) if after > room.purchase_count() => {
-                // Another server may know of more; of what nobody has bought yet, none was missed.
+                // Another server may have told the client of purchases that this one does not know yet. A number
+                // beyond the last purchase in the database means that the client has missed none.
                 let product = context.catalogue.find(product_id).await?;
                 Some(Some(after.min(product.purchase_count)))
             }
@@ -108,18 +103,18 @@ impl Rooms {
         Subscription::new(room, context.clone(), purchases)
     }
 
-    /// The number of milliseconds that a client should wait before it connects again, different for each.
+    /// How long a client should wait before it connects again, in milliseconds. Random, so that not all come at once.
     pub fn reconnect_ms(&self) -> u64 {
         let min = self.context.limits.reconnect_ms_min;
         rand::rng().random_range(min..=min * 3)
     }
 
-    /// Runs a task that serves a watcher, which shutdown waits for.
+    /// Makes [`close`](Self::close) wait for `task`, which serves a watcher.
     pub fn track<F: Future<Output = ()>>(&self, task: F) -> impl Future<Output = ()> + use<F> {
         self.context.tasks.track_future(task)
     }
 
-    /// Waits until every room has closed and every watcher was told so.
+    /// Waits until every room has closed and every tracked task has ended.
     pub async fn close(&self) {
         self.context.tasks.close();
         self.context.tasks.wait().await;
@@ -137,8 +132,8 @@ impl RoomContext {
 
     async fn open(self: &Arc<Self>, product_id: Id) -> Result<Arc<Room>> {
         const FULL: Error = Error::Overloaded { detail: "Too many products are being watched." };
-        // The entry first: what happens while the product is read is noted in it.
-        // As long as somebody listens, the entry stays in memory, and nothing that happens to it is missed.
+        // The entry comes before the read, so that a change during the read is seen. It stays in the cache, and
+        // misses no change, as long as it has a receiver.
         let (entry, changes) = self.catalogue.cache().watch(product_id).ok_or(FULL)?;
         let product = match entry.current().filter(|_| self.feed.is_synced()) {
             Some(product) => product,
@@ -158,10 +153,10 @@ impl RoomContext {
         Ok(room)
     }
 
-    /// Takes the room away if nobody is in it. False when somebody has come meanwhile.
+    /// Removes the room if it is empty; returns false if a watcher has come meanwhile.
     pub fn close_if_empty(&self, room: &Arc<Room>) -> bool {
         let mut rooms = self.lock();
-        // Whoever has got hold of the room but has no seat yet counts too: the map, the task, and nobody else.
+        // The map and the task hold one reference each. A third one is a watcher about to take a seat.
         let is_empty = room.is_empty() && Arc::strong_count(room) <= 2;
         if is_empty {
             remove(&mut rooms, room);
@@ -169,7 +164,7 @@ impl RoomContext {
         is_empty
     }
 
-    /// Takes the room away.
+    /// Removes the room.
     pub fn close(&self, room: &Arc<Room>) {
         remove(&mut self.lock(), room);
     }

@@ -1,4 +1,4 @@
-//! What one watcher of one product was told, and what it is to be told next.
+//! One watcher of one product: what it has been sent, and what comes next.
 
 use std::sync::Arc;
 
@@ -16,54 +16,52 @@ use crate::error::{Error, Result};
 use crate::metrics::EventLabel;
 use crate::model::id::Id;
 
-/// Purchases that one watcher is sent at once, before others have their turn.
+/// Purchases that one watcher is sent at once before others are served.
 const PURCHASES_AT_ONCE_MAX: usize = 200;
 
-/// One watcher of one product.
 pub struct Subscription {
     seat: Seat,
     context: Arc<RoomContext>,
     news: watch::Receiver<Arc<News>>,
-    /// The number of the last purchase that the watcher was told of; none when it wants no purchases.
+    /// The number of the last purchase that was sent; `None` if the watcher wants no purchases.
     sequence: Option<i64>,
     has_begun: bool,
-    /// What it was told last.
+    /// This and the next three describe what was sent last.
     edition: u64,
     version: i64,
     is_stale: bool,
     keepalive: u64,
-    /// The read of purchases that the room does not keep any more. It goes on while `next` is dropped and called again: a
-    /// client that watches many products would never see the end of it.
+    /// The read of purchases that the room no longer keeps. It goes on when the future of `next` is dropped: a client
+    /// that watches many products drops it again and again, and a read inside it would never finish.
     late: Option<AbortOnDropHandle<Vec<Message>>>,
 }
 
-/// What comes next.
+/// What to send next.
 pub enum Next {
-    /// These messages, in order.
+    /// In this order.
     Messages(Vec<Outgoing>),
-    /// A sign of life.
     Keepalive,
-    /// Nothing more.
+    /// Nothing more comes.
     End(End),
 }
 
 /// A message to one watcher.
 pub struct Outgoing {
-    /// What everybody gets.
+    /// Shared by all watchers.
     pub message: Message,
-    /// Purchases before it are still to come.
+    /// The message counts purchases that this watcher has not been sent yet.
     is_early: bool,
-    /// The number of the last purchase that the watcher was told of, if it wants them.
+    /// The number of the last purchase that the watcher was sent, if it wants them.
     sequence: Option<i64>,
 }
 
 impl Outgoing {
-    /// The frame of a Server-Sent Event.
+    /// The Server-Sent Event.
     pub fn sse(&self) -> Bytes {
         if self.is_early { self.message.sse_without_id() } else { self.message.sse() }
     }
 
-    /// The WebSocket message. Its id never counts a purchase that is still to come.
+    /// The WebSocket message. Its id never counts a purchase that the watcher has not been sent.
     pub fn text(&self) -> Utf8Bytes {
         match self.sequence.filter(|_| self.is_early) {
             Some(sequence) => self.message.text_with_id(sequence),
@@ -73,7 +71,7 @@ impl Outgoing {
 }
 
 impl Subscription {
-    /// Takes a seat.
+    /// Takes a seat in the room.
     ///
     /// # Errors
     /// `validation_failed` when too many purchases were missed.
@@ -104,12 +102,11 @@ impl Subscription {
         })
     }
 
-    /// The product.
     pub fn product_id(&self) -> Id {
         self.seat.room.product_id
     }
 
-    /// What the watcher is to be told next. Dropping this future loses nothing.
+    /// Waits for what to send next. Dropping this future loses nothing.
     pub async fn next(&mut self) -> Next {
         loop {
             let news = self.news.borrow_and_update().clone();
@@ -124,7 +121,7 @@ impl Subscription {
             let messages = tokio::select! {
                 biased;
                 messages = self.messages(&news) => messages,
-                // A read that takes long is no reason to give no sign of life.
+                // A slow read must not delay the keepalive.
                 _ = is_keepalive => Vec::new(),
             };
             let news = self.news.borrow().clone();
@@ -136,7 +133,7 @@ impl Subscription {
                 return Next::Keepalive;
             }
             if self.sequence.is_some_and(|sequence| sequence < news.purchases_through) {
-                // A read has failed, and paused.
+                // A read has failed, and has already paused.
                 continue;
             }
             if self.news.changed().await.is_err() {
@@ -145,7 +142,7 @@ impl Subscription {
         }
     }
 
-    /// The first message: the product as it is at this moment.
+    /// The first message: the whole product as it is now.
     fn begin(&mut self, news: &News) -> Next {
         self.has_begun = true;
         let newest = self.seat.room.entry.current().filter(|product| product.version > news.product.version);
@@ -170,7 +167,7 @@ impl Subscription {
 
     async fn messages(&mut self, news: &News) -> Vec<Outgoing> {
         let purchases = self.purchases(news).await;
-        // From here on nothing waits, so that what is noted as told is told.
+        // No `await` from here on: what is recorded as sent must be returned, even if this future is dropped.
         let mut messages = Vec::new();
         if news.stale.is_some() != self.is_stale {
             self.is_stale = news.stale.is_some();
@@ -196,7 +193,7 @@ impl Subscription {
         messages
     }
 
-    /// The next purchases: from the room's tail, or, for one who has fallen behind that, from the database.
+    /// The next purchases: from the room's tail, or from the database if the tail no longer has them.
     async fn purchases(&mut self, news: &News) -> Vec<Message> {
         let Some(after) = self.sequence.filter(|after| *after < news.purchases_through) else {
             return Vec::new();
@@ -210,11 +207,11 @@ impl Subscription {
         let late = self.late.get_or_insert_with(|| {
             let (context, product) = (self.context.clone(), news.product.clone());
             AbortOnDropHandle::new(tokio::spawn(async move {
-                let Ok(_turn) = context.late_reads.acquire().await else { return Vec::new() };
+                let Ok(_permit) = context.late_reads.acquire().await else { return Vec::new() };
                 let purchases = tail::read(&context.store, &product, after, PURCHASES_AT_ONCE_MAX).await;
                 let purchases = purchases.unwrap_or_default();
                 if purchases.is_empty() {
-                    // A failure is logged where it happens.
+                    // `tail::read` has logged the failure.
                     sleep(READ_RETRY).await;
                 }
                 purchases

@@ -1,4 +1,4 @@
-//! The newest purchases of a watched product: read once for all who watch, and kept for those who are a little behind.
+//! The newest purchases of a watched product: read once for all watchers, and kept for those who are slightly behind.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,9 @@ use crate::model::product::Product;
 use crate::purchases::history;
 use crate::store::Store;
 
-/// The pause before what could not be read for watchers is tried again.
+/// The pause before a failed read for watchers is tried again.
 pub const READ_RETRY: Duration = Duration::from_millis(250);
 
-/// The purchases that are kept.
 pub struct Tail {
     kept: Mutex<Kept>,
     kept_max: usize,
@@ -24,31 +23,30 @@ pub struct Tail {
 
 #[derive(Default)]
 struct Kept {
-    /// By sequence, without gaps.
+    /// In the order of their numbers, without gaps.
     messages: VecDeque<Message>,
-    /// The sequence of the last one.
+    /// The number of the last one.
     through: i64,
 }
 
 impl Tail {
-    /// Nothing kept yet.
     pub fn new(kept_max: usize, read_max: usize) -> Self {
         Self { kept: Mutex::default(), kept_max, read_max }
     }
 
-    /// Begins after the purchase with this number.
+    /// Forgets everything and begins after the purchase with this number.
     pub fn begin(&self, through: i64) {
         *self.lock() = Kept { messages: VecDeque::new(), through };
     }
 
-    /// Reads what was bought since, up to the product's last purchase, and gives the number of the last one that is kept.
+    /// Reads the purchases since then, up to the product's last one, and returns the number of the last one kept.
     pub async fn catch_up(&self, store: &Store, product: &Product) -> i64 {
         loop {
             let through = self.lock().through;
             if through >= product.purchase_count {
                 return through;
             }
-            // A failure is logged where it happens; the next news try again.
+            // `read` has logged the failure; the next news tries again.
             let Ok(messages) = read(store, product, through, self.read_max).await else { return through };
             if messages.is_empty() {
                 return through;
@@ -61,7 +59,7 @@ impl Tail {
         }
     }
 
-    /// At most `count_max` of the purchases after number `after`; none when those are not kept any more.
+    /// At most `count_max` purchases after number `after`; `None` if some of them are no longer kept.
     pub fn after(&self, after: i64, count_max: usize) -> Option<Vec<Message>> {
         let kept = self.lock();
         let behind = usize::try_from(kept.through - after).ok()?;
@@ -74,10 +72,10 @@ impl Tail {
     }
 }
 
-/// The purchases of `product` after number `after`, in order; a gap, which there never is, would end them.
+/// The purchases of `product` after number `after`, in order. A gap, which should never occur, is logged and ends them.
 ///
 /// # Errors
-/// Those of a read.
+/// Those of `history::following`.
 pub async fn read(store: &Store, product: &Product, after: i64, count_max: usize) -> Result<Vec<Message>> {
     let purchases = history::following(store, product.id, after, count_max).await?;
     let without_gaps = purchases.into_iter().zip(after + 1..).take_while(|(purchase, number)| {
@@ -102,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_kept_is_given() {
+    fn only_kept_purchases_are_returned() {
         let tail = Tail::new(3, 10);
         tail.begin(10);
         tail.lock().messages.extend((11..=13).map(|number| Message::new("purchase", number, &number)));

@@ -1,4 +1,4 @@
-//! How many clients watch: in total, and from one address.
+//! Counts and bounds the clients that watch, in total and per address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,10 +9,9 @@ use crate::error::{Error, Result};
 use crate::http::peer::PeerAddress;
 use crate::metrics::Metrics;
 
-/// The delay after which one who was refused may try again, in seconds: others leave all the time.
+/// The delay after which a refused client may try again, in seconds. Short, because other clients leave all the time.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
-/// The clients that watch.
 #[derive(Clone)]
 pub struct Watchers {
     counts: Arc<Counts>,
@@ -31,23 +30,22 @@ struct Count {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// A watcher's permit, given back when it is dropped.
+/// Counts one watcher until it is dropped.
 pub struct WatcherPermit {
     counts: Arc<Counts>,
     address: IpAddr,
 }
 
 impl Watchers {
-    /// Nobody yet.
     pub fn new(limits: &LiveLimits, metrics: Arc<Metrics>) -> Self {
         let (total_max, per_address_max) = (limits.watchers_max, limits.watchers_per_address_max);
         Self { counts: Arc::new(Counts { count: Mutex::default(), total_max, per_address_max, metrics }) }
     }
 
-    /// Takes a place.
+    /// Counts one more watcher.
     ///
     /// # Errors
-    /// `overloaded` when all are taken, `rate_limited` when this address has its share.
+    /// `overloaded` when there are too many in total, `rate_limited` when there are too many from this address.
     pub fn enter(&self, address: PeerAddress) -> Result<WatcherPermit> {
         let address = address.network();
         let mut count = self.counts.lock();
@@ -94,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_bounded_and_given_back() {
+    fn permits_are_bounded_and_given_back() {
         let limits = LiveLimits { watchers_max: 3, watchers_per_address_max: 2, ..LiveLimits::default() };
         let watchers = Watchers::new(&limits, Arc::default());
         let first = watchers.enter(address("192.0.2.1")).unwrap();

@@ -1,11 +1,10 @@
-//! What counts as an e-mail address.
-
 use email_address::{EmailAddress, Options};
 
 /// The longest address, in characters (RFC 5321, 4.5.3.1.3).
 pub const CHARACTERS_MAX: usize = 254;
 
-/// Whether `text` is an address by itself: with a name before it (`Ada <ada@shop.example>`) the same one would count as many.
+/// Whether `text` is a bare e-mail address. With display names (`Ada <ada@shop.example>`) one address could count as
+/// many.
 pub fn is_address(text: &str) -> bool {
     text.chars().count() <= CHARACTERS_MAX
         && EmailAddress::parse_with_options(text, Options::default().without_display_text()).is_ok()

@@ -1,3 +1,3 @@
-//! The id of everything that is stored: 12 bytes, in JSON 24 hexadecimal digits.
+//! The id of every stored document: 12 bytes, in JSON 24 hexadecimal digits.
 
 pub use mongodb::bson::oid::ObjectId as Id;

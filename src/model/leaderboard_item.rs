@@ -1,5 +1,3 @@
-//! A row of the leaderboard.
-
 use serde::Serialize;
 
 use super::purchase::Purchase;
@@ -9,30 +7,29 @@ use super::timestamp::Timestamp;
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaderboardItem {
-    /// The place in this list, from 1.
+    /// The position in this list, from 1.
     #[schema(minimum = 1, example = 17)]
     pub rank: i64,
-    /// The number among the product's purchases, from 1.
+    /// The purchase's number among those of its product, from 1.
     #[schema(minimum = 1, example = 17)]
     pub sequence: i64,
-    /// What was bought.
+    /// The product that was bought.
     #[schema(example = "65f1c0ffee65f1c0ffee65f1")]
     pub product_id: String,
-    /// Its name.
+    /// The product's name.
     #[schema(example = "Limited sneaker")]
     pub product_name: String,
     /// The buyer's first name and an initial.
     #[schema(example = "Ada L.")]
     pub buyer: String,
-    /// Units.
+    /// Units bought.
     #[schema(minimum = 1, maximum = 1000, example = 1)]
     pub quantity: i64,
-    /// When.
+    /// When the purchase was made.
     pub purchased_at: Timestamp,
 }
 
 impl LeaderboardItem {
-    /// The purchase, which is the `rank`-th, of the product of this name.
     pub fn of(purchase: Purchase, rank: i64, product_name: String) -> Self {
         Self {
             rank,

@@ -1,4 +1,4 @@
-//! A product, as the database holds it, and where its sale stands.
+//! A product as the database holds it, and the status of its sale.
 
 use mongodb::bson::DateTime;
 use serde::{Deserialize, Serialize};
@@ -13,52 +13,52 @@ use super::timestamp::Timestamp;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Product {
-    /// The id.
+    /// Shown to clients as 24 hexadecimal digits.
     #[serde(rename = "_id")]
     pub id: Id,
-    /// What is sold.
+    /// The name that clients see.
     pub name: String,
     /// The name as `folded` makes it, for the search.
     pub name_folded: String,
-    /// Told about it.
+    /// A text about the product, for clients.
     pub description: Option<String>,
-    /// A picture of it.
+    /// The http(s) URL of a picture.
     pub image_url: Option<String>,
-    /// What one unit costs.
+    /// The price of one unit.
     pub price: Money,
-    /// What one unit costs outside the sale.
+    /// The price of one unit outside the sale.
     pub original_price: Option<Money>,
     /// Units that can still be bought.
     pub stock: i64,
-    /// Units that were bought.
+    /// Units that have been bought.
     pub sold: i64,
-    /// Units there ever were.
+    /// All units ever put up for sale, restocks included.
     pub total_stock: i64,
     /// Purchases so far: the last `sequence`.
     pub purchase_count: i64,
-    /// Units that one buyer may have.
+    /// The most units that one buyer may have.
     pub purchase_limit: i64,
     /// The first moment of the sale.
     pub sale_start_time: DateTime,
     /// The first moment after the sale.
     pub sale_end_time: DateTime,
-    /// Counts every change that anybody can see, purchases included: the optimistic lock that all writers of a product take.
+    /// Counts every visible change, purchases included. All writers of a product use it as their optimistic lock.
     pub version: i64,
-    /// When the product was made.
+    /// When the product was created.
     pub created_at: DateTime,
     /// When the product last changed.
     pub updated_at: DateTime,
 }
 
-/// Where a sale stands.
+/// The state of a sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Before `saleStartTime`.
     Upcoming,
-    /// Within the sale, and something is left.
+    /// During the sale, with stock left.
     Live,
-    /// Within the sale, and nothing is left.
+    /// During the sale, with no stock left.
     SoldOut,
     /// From `saleEndTime` on.
     Ended,
@@ -67,16 +67,16 @@ pub enum Status {
 impl Status {
     const ALL: [Self; 4] = [Self::Upcoming, Self::Live, Self::SoldOut, Self::Ended];
 
-    /// The status that the client calls `name`.
+    /// The status that the API calls `name`.
     ///
     /// # Errors
-    /// What `name` has to be.
+    /// Says which names there are.
     pub fn named(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|status| status.name() == name);
         found.ok_or_else(|| "must be upcoming, live, sold_out or ended".into())
     }
 
-    /// As the client sees it.
+    /// The name that the API uses.
     pub fn name(self) -> &'static str {
         match self {
             Self::Upcoming => "upcoming",
@@ -88,8 +88,8 @@ impl Status {
 }
 
 impl Product {
-    /// A product that nobody has bought, with a purchase limit of 1 and nothing that may be left out. `sale` is its
-    /// first moment and the first moment after it.
+    /// An unsold product with a purchase limit of 1 and no optional fields. `sale` is the first moment of the sale,
+    /// and the first moment after it.
     pub fn new(name: String, price: Money, stock: i64, sale: (DateTime, DateTime), now: DateTime) -> Self {
         Self {
             id: Id::new(),
@@ -112,7 +112,7 @@ impl Product {
         }
     }
 
-    /// Where its sale stands at `now`, a moment of the database's clock.
+    /// The status at `now`, a time of the database's clock.
     pub fn status(&self, now: Timestamp) -> Status {
         let now = DateTime::from(now);
         if now < self.sale_start_time {

@@ -1,4 +1,4 @@
-//! A purchase, as the database holds it.
+//! A purchase as the database holds it.
 
 use mongodb::bson::DateTime;
 use serde::{Deserialize, Serialize};
@@ -10,26 +10,26 @@ use super::money::Money;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Purchase {
-    /// The id.
+    /// Shown to clients as 24 hexadecimal digits.
     #[serde(rename = "_id")]
     pub id: Id,
-    /// What was bought.
+    /// The product that was bought.
     pub product_id: Id,
-    /// Who bought it.
+    /// The buyer.
     pub user_id: Id,
     /// The buyer's name as the leaderboard shows it.
     pub buyer: String,
-    /// Units.
+    /// Units bought.
     pub quantity: i64,
-    /// What one unit cost.
+    /// The price of one unit at the time of the purchase.
     pub unit_price: Money,
-    /// The number of this purchase among the product's: 1, 2, 3 ... in commit order without gaps.
+    /// This purchase's number among those of its product: 1, 2, 3 ... in commit order, without gaps.
     pub sequence: i64,
     /// The number of its first unit among the buyer's units of this product, from 1.
     pub first_unit: i64,
-    /// The database's clock; never decreases along `sequence`.
+    /// By the database's clock; never decreases along `sequence`.
     pub purchased_at: DateTime,
-    /// The client's key, which makes a repetition answer this purchase.
+    /// The client's key: a repeated request with it is answered with this purchase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }

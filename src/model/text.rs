@@ -1,24 +1,24 @@
-//! Names and texts of users.
+//! Rules for names and search texts.
 
-/// `text` as it is searched: whatever differs in case alone is the same. By way of the upper case, and each character by itself:
-/// so a final sigma is a sigma, and ß is ss.
+/// `text` folded for searching without case. It maps each character by itself to upper and then to lower case, so
+/// that a final sigma becomes a sigma, and ß becomes ss.
 pub fn folded(text: &str) -> String {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
-/// Whether it is a control character, or one that has no width or turns the direction of writing: a name with them looks like
-/// another. The joiners, which some scripts and emoji need, are none of them.
+/// Whether it is a control character, has no width or changes the direction of writing: with these, one name can look
+/// like another. The joiners are not included, because some scripts and emoji need them.
 pub fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// What stands in an address, in all its widths.
+/// The at sign of e-mail addresses, in all its widths.
 const AT_SIGNS: [char; 3] = ['@', '\u{ff20}', '\u{fe6b}'];
 
-/// A name as everybody may see it: the first name and the initial of the last, never an e-mail address.
+/// The public form of a name: the first name and the initial of the last, never an e-mail address.
 pub fn public_name(name: &str) -> String {
-    // A token's name comes from outside: an address is none, and neither is what shows no letter or digit.
+    // A token's name comes from outside: skip addresses, and words without a letter or digit.
     let visible: String = name.chars().filter(|character| !is_hidden(*character)).collect();
     let is_name = |word: &&str| !word.contains(AT_SIGNS) && word.chars().any(char::is_alphanumeric);
     let mut words = visible.split_whitespace().filter(is_name);
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_public_name_tells_little() {
+    fn a_public_name_shows_little() {
         for (name, expected) in [
             ("Ada Lovelace", "Ada L."),
             ("Ada", "Ada"),

@@ -1,4 +1,4 @@
-//! Moments as the API writes them: RFC 3339, UTC, milliseconds, `Z`.
+//! Times as the API writes them: RFC 3339, UTC, milliseconds, `Z`.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Parses RFC 3339 with any offset; what is finer than a millisecond is cut off. Years 0 to 9999.
+    /// Parses RFC 3339 with any offset, years 0 to 9999; cuts off what is finer than a millisecond.
     pub fn parse(text: &str) -> Option<Self> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
         (0..=9999).contains(&moment.year()).then(|| {
@@ -30,7 +30,7 @@ impl Timestamp {
         })
     }
 
-    /// This moment on this process's clock; sale windows are decided by the database's (`store::pulse`).
+    /// The time by this process's clock. Sale windows are decided by the database's clock instead (`store::heartbeat`).
     pub fn now_here() -> Self {
         bson::DateTime::now().into()
     }
@@ -42,7 +42,7 @@ impl Timestamp {
 }
 
 impl Timestamp {
-    /// The text, written digit by digit: it is in every answer, and a general formatter takes a microsecond for it.
+    /// Written digit by digit: every answer has a timestamp, and a general formatter takes a microsecond for it.
     fn text(self) -> Option<[u8; 24]> {
         let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).ok()?;
         let year = u16::try_from(moment.year()).ok().filter(|year| *year <= 9_999)?;

@@ -9,9 +9,9 @@ use super::id::Id;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Buys.
+    /// May buy.
     Customer,
-    /// Also makes and changes products, and sees all purchases.
+    /// May also create and change products, and see all purchases.
     Admin,
 }
 
@@ -19,7 +19,7 @@ pub enum Role {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
-    /// The id, which is also the `sub` of the user's tokens.
+    /// Also the `sub` of the user's tokens.
     #[serde(rename = "_id")]
     pub id: Id,
     /// The public display name.
@@ -30,6 +30,6 @@ pub struct User {
     pub password_hash: String,
     /// What the user may do.
     pub role: Role,
-    /// When the account was made.
+    /// When the account was created, by the server's clock.
     pub created_at: DateTime,
 }

@@ -1,7 +1,8 @@
-//! The products that this process keeps in memory, each at the newest version that it has heard of: from its own purchases
-//! and changes, from what it has read, and from the change stream (`live::feed`), which tells what other servers do.
+//! The products in this process's memory, each at the newest version known here: from this server's own purchases and
+//! changes, from its reads, and from the change stream (`change_stream`), which reports what other servers do.
 //!
-//! RememberedCount alone never sells anything. It answers a crowd's reads, refuses what cannot be had, and feeds the watchers.
+//! Memory alone never sells anything. It answers a crowd's reads, refuses purchases that cannot succeed, and feeds the
+//! watchers.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -18,79 +19,70 @@ use crate::model::id::Id;
 use crate::model::product::{Product, Status};
 use crate::store::token_bucket::TokenBucket;
 
-/// The products in memory.
 pub struct ProductCache {
     entries: RwLock<HashMap<Id, Arc<Entry>>>,
     products_max: usize,
     refusals_checked: (u32, u32),
-    /// Counts every change of any product here.
+    /// Counts every change of any product in memory.
     generation: AtomicU64,
-    /// Counts the changes that may move a product from one list to another: all but purchases that leave some.
+    /// Counts the changes that may move a product into another list: all except purchases that leave stock.
     list_generation: AtomicU64,
 }
 
 /// One product in memory.
 pub struct Entry {
-    /// What is known of it; watchers wait for its changes.
+    /// Watchers wait for its changes.
     known: watch::Sender<Known>,
-    /// The newest version that anybody has told of.
+    /// The newest version that was reported, even if the product of that version is not here yet.
     version_told: AtomicI64,
     times: Mutex<Times>,
-    /// Somebody reads it already.
+    /// A task is already reading the product.
     is_being_read: AtomicBool,
     rendered: Mutex<Option<(Arc<Product>, Status, Rendered)>>,
-    /// Refusals that go to the lane all the same, so that they are judged by the database.
+    /// Limits the refusals that go to the lane all the same, so that the database decides them.
     pub refusals: TokenBucket,
 }
 
 struct Times {
-    /// What was read before this moment may lack a change that nobody noted here.
+    /// A read that began before this may lack a change that was not reported here, so it is ignored.
     since: Instant,
-    /// When it was last asked for.
+    /// The last use; the entries unused for longest are dropped first.
     used: Instant,
 }
 
-/// What is known of a product.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
-    /// The newest version that was seen whole.
+    /// The newest version that is here in full.
     pub product: Option<Arc<Product>>,
-    /// It was deleted.
     pub is_deleted: bool,
-    /// The last sale that was told of.
     pub last_sale: Option<LastSale>,
 }
 
-/// Who sold a product last.
+/// The last sale of a product that was reported here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastSale {
-    /// The server, this one or another.
+    /// This server or another.
     pub server: Id,
     /// The version that the sale made.
     pub version: i64,
-    /// When it was told of.
+    /// When it was reported here.
     pub told: Instant,
 }
 
-/// What a purchase or a restock changes of a product.
+/// What a purchase or a restock changes. A missing field means that the product's value stays.
 #[derive(Debug, Clone, Copy)]
 pub struct StockChange {
     /// The version that the change made.
     pub version: i64,
-    /// Units left.
     pub stock: i64,
-    /// Units there ever were; as before without it.
     pub total_stock: Option<i64>,
-    /// Purchases so far; as before without it.
     pub purchase_count: Option<i64>,
-    /// When; at the moment of the change before without it.
     pub updated_at: Option<DateTime>,
-    /// The server that sold it, this one or another; none of a restock.
+    /// The server that sold, this one or another; `None` for a restock.
     pub seller: Option<Id>,
 }
 
 impl ProductCache {
-    /// Nothing in memory yet.
     pub fn new(limits: &ProductsLimits) -> Self {
         Self {
             entries: RwLock::default(),
@@ -101,13 +93,12 @@ impl ProductCache {
         }
     }
 
-    /// The product's entry, if there is one.
     pub fn find(&self, id: Id) -> Option<Arc<Entry>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.get(&id).cloned()
     }
 
-    /// The product's entry, made if there is none; none when the memory is full of products that are in use.
+    /// The product's entry, created if missing. `None` when memory is full of products in use.
     pub fn entry(&self, id: Id) -> Option<Arc<Entry>> {
         if let Some(entry) = self.find(id) {
             lock(&entry.times).used = Instant::now();
@@ -124,35 +115,35 @@ impl ProductCache {
         Some(entries.entry(id).or_insert_with(|| Arc::new(Entry::new(burst, per_second))).clone())
     }
 
-    /// The product's entry, which stays in memory for as long as the receiver lives; none when the memory is full.
+    /// The product's entry, kept in memory while the receiver lives. `None` when memory is full.
     pub fn watch(&self, id: Id) -> Option<(Arc<Entry>, watch::Receiver<Known>)> {
         loop {
             let entry = self.entry(id)?;
             let receiver = entry.watch();
-            // It may have been dropped in between, and nobody would tell it anything.
+            // The entry may have been dropped in between; then it would get no more changes.
             if self.find(id).is_some_and(|found| Arc::ptr_eq(&found, &entry)) {
                 return Some((entry, receiver));
             }
         }
     }
 
-    /// The newest version of the product, if it is in memory whole.
+    /// The product, if memory has its newest reported version in full.
     pub fn current(&self, id: Id) -> Option<Arc<Product>> {
         self.find(id)?.current()
     }
 
-    /// The newest version of the product that anybody has told of; 0 when nobody has.
+    /// The newest version that was reported; 0 when none was.
     pub fn version_told(&self, id: Id) -> i64 {
         self.find(id).map_or(0, |entry| entry.version_told.load(Ordering::Relaxed))
     }
 
-    /// Takes a product as it was read or written by an operation that began at `began`, and gives the newest version.
+    /// Takes a product from a read or write that began at `began`, and returns the newest version known.
     pub fn insert_if_newer(&self, product: Product, began: Instant) -> Arc<Product> {
         let product = Arc::new(product);
         let Some(entry) = self.entry(product.id) else { return product };
         entry.version_told.fetch_max(product.version, Ordering::Relaxed);
         self.modify(&entry, |known| {
-            // What was deleted stays so, however late a read of it comes.
+            // A deleted product stays deleted, however late a read of it ends.
             let is_good = !known.is_deleted && lock(&entry.times).since <= began;
             let is_new = known.product.as_ref().is_none_or(|known| known.version < product.version);
             if is_good && is_new {
@@ -163,8 +154,8 @@ impl ProductCache {
         entry.current().filter(|known| known.version > product.version).unwrap_or(product)
     }
 
-    /// Takes a change of the stock. True when something before it is missing, or the product was not
-    /// read yet.
+    /// Takes a change of the stock. True when the product has to be read: it was not read yet, or an earlier change is
+    /// missing.
     pub fn advance(&self, id: Id, change: StockChange) -> bool {
         if change.stock == 0 || change.total_stock.is_some() {
             // Sold out, or perhaps on sale again.
@@ -184,35 +175,34 @@ impl ProductCache {
             if product.version + 1 == change.version {
                 known.product = Some(Arc::new(change.of(&product)));
             }
-            // Watchers are woken by a gap, too: they see to it that the product is read.
+            // A gap wakes the watchers too: they have the product read.
             is_last_sale || product.version < change.version
         });
         has_gap
     }
 
-    /// Notes that a product has changed in a way that only reading it can tell. True when it is in memory.
+    /// Notes a change that only a read can show in full. True when the product is in memory and has to be read.
     pub fn mark(&self, id: Id, version: i64) -> bool {
         self.bump_lists();
         let Some(entry) = self.find(id) else { return false };
         entry.version_told.fetch_max(version, Ordering::Relaxed);
         let is_missing = entry.current().is_none();
-        // Watchers see to it that it is read, even if the first read fails.
+        // Watchers have it read again if the first read fails.
         self.modify(&entry, |_| is_missing);
         is_missing
     }
 
-    /// Notes that a product may belong to other lists than before: it was made, or has more stock, or has changed.
+    /// Notes that a product may belong to other lists now: it was created, restocked, sold out or changed.
     pub fn bump_lists(&self) {
         self.list_generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Notes that a product was deleted.
     pub fn deleted(&self, id: Id) {
         self.bump_lists();
         self.forget(id);
     }
 
-    /// Forgets a product that is not there.
+    /// Drops a product that does not exist, and tells its watchers.
     pub fn forget(&self, id: Id) {
         let entry = self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         if let Some(entry) = entry {
@@ -223,7 +213,7 @@ impl ProductCache {
         }
     }
 
-    /// Trusts nothing any more: changes may have been missed. Who watches a product has it read again.
+    /// Drops everything, because changes may have been missed. Watchers have their products read again.
     pub fn invalidate(&self) {
         self.bump_lists();
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
@@ -233,7 +223,7 @@ impl ProductCache {
         }
     }
 
-    /// The same for one product. False when it is not in memory.
+    /// Like `invalidate`, for one product. False when it is not in memory.
     pub fn invalidate_one(&self, id: Id) -> bool {
         self.bump_lists();
         let entry = self.find(id);
@@ -248,12 +238,10 @@ impl ProductCache {
         });
     }
 
-    /// Counts every change of any product here.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Counts the changes that may move a product from one list to another.
     pub fn list_generation(&self) -> u64 {
         self.list_generation.load(Ordering::Acquire)
     }
@@ -265,7 +253,7 @@ impl ProductCache {
     }
 }
 
-/// Drops the half of the products that was not used for the longest time, but for those that somebody watches.
+/// Drops the half of the products that was unused for longest, except watched ones.
 fn make_room(entries: &mut HashMap<Id, Arc<Entry>>) {
     let mut used: Vec<Instant> = entries.values().map(|entry| lock(&entry.times).used).collect();
     used.sort_unstable();
@@ -286,42 +274,39 @@ impl Entry {
         }
     }
 
-    /// The newest version, if it is here whole.
+    /// The product, if its newest reported version is here in full.
     pub fn current(&self) -> Option<Arc<Product>> {
         let known = self.known.borrow();
         let product = known.product.as_ref()?;
         (product.version >= self.version_told.load(Ordering::Relaxed)).then(|| product.clone())
     }
 
-    /// Whether any version of it is here.
+    /// Whether any version of the product is here.
     pub fn is_read(&self) -> bool {
         self.known.borrow().product.is_some()
     }
 
-    /// Whether it was deleted.
     pub fn is_deleted(&self) -> bool {
         self.known.borrow().is_deleted
     }
 
-    /// What is known of the product, and every change of that from now on.
     pub fn watch(&self) -> watch::Receiver<Known> {
         self.known.subscribe()
     }
 
-    /// Whether the caller is the one to read the product now; it has to say when it has ended.
+    /// True when the caller must read the product now, and then call `end_reading`; false when another task reads it.
     pub fn begin_reading(&self) -> bool {
         !self.is_being_read.swap(true, Ordering::AcqRel)
     }
 
-    /// Lets the next one read.
     pub fn end_reading(&self) {
         self.is_being_read.store(false, Ordering::Release);
     }
 
-    /// The product as the API shows it, written once for each version and status.
+    /// The product as the API shows it, rendered once for each version and status.
     ///
     /// # Errors
-    /// Those of `render`.
+    /// Those of the given `render`.
     pub fn rendered(
         &self,
         product: &Arc<Product>,
@@ -342,7 +327,6 @@ impl Entry {
 }
 
 impl StockChange {
-    /// The product after this change of it.
     fn of(&self, product: &Product) -> Product {
         let total_stock = self.total_stock.unwrap_or(product.total_stock);
         Product {
@@ -351,7 +335,8 @@ impl StockChange {
             total_stock,
             purchase_count: self.purchase_count.unwrap_or(product.purchase_count),
             version: self.version,
-            // It never goes back: a change that would have it do so is told in two events, and the second has no version.
+            // It never goes back. After the database's clock was set back, a purchase's event has the earlier time,
+            // and the correction comes in a second event without a version, which is ignored.
             updated_at: self.updated_at.map_or(product.updated_at, |at| at.max(product.updated_at)),
             ..product.clone()
         }

@@ -1,4 +1,4 @@
-//! The products in the database: finding, making, changing.
+//! Finds, creates and changes products in the database.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,13 +25,12 @@ use crate::model::product::Product;
 use crate::model::timestamp::Timestamp;
 use crate::store::{BATCH_ITEMS, Store, failure};
 
-/// How often a change of any version (`If-Match: *`) is tried again when the sale's times changed meanwhile.
+/// How often a change is tried when the product keeps changing meanwhile: with `If-Match: *`, the times of its sale.
 const CHANGE_TRIES_MAX: usize = 5;
 
-/// How often a product is read for the memory while it changes faster than it is read.
+/// How often a product is read into memory while it changes faster than it can be read.
 const REFRESH_TRIES_MAX: usize = 10;
 
-/// The products: in the database, and those of them that are in memory.
 pub struct Catalogue {
     store: Store,
     cache: ProductCache,
@@ -39,7 +38,6 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// The products in `store`.
     pub fn new(store: Store, limits: &ProductsLimits) -> Self {
         Self {
             store,
@@ -48,12 +46,11 @@ impl Catalogue {
         }
     }
 
-    /// Those in memory.
     pub fn cache(&self) -> &ProductCache {
         &self.cache
     }
 
-    /// Reads a product into memory, in a task of its own, unless somebody does already.
+    /// Reads a product into memory in a task of its own, unless another task is reading it.
     pub fn refresh(self: &Arc<Self>, id: Id) {
         let Some(entry) = self.cache.entry(id) else { return };
         if !entry.begin_reading() {
@@ -62,11 +59,11 @@ impl Catalogue {
         let catalogue = self.clone();
         self.store.spawn(async move {
             for _ in 0..REFRESH_TRIES_MAX {
-                // A failure is logged where it happens; whoever needs the product reads it.
+                // The failure is already logged; the next request for the product reads it.
                 let has_failed = catalogue.find(id).await.is_err();
                 if has_failed || entry.current().is_some() {
                     entry.end_reading();
-                    // What was told just before that found somebody reading.
+                    // A change reported just before `end_reading` started no read of its own.
                     if has_failed || entry.current().is_some() || !entry.begin_reading() {
                         return;
                     }
@@ -76,17 +73,17 @@ impl Catalogue {
         });
     }
 
-    /// Has a product that is in memory read, whatever its version.
+    /// Reads a product again, whatever its version, if it is in memory.
     pub fn read_anew(self: &Arc<Self>, id: Id) {
         if self.cache.invalidate_one(id) {
             self.refresh(id);
         }
     }
 
-    /// A page of the products by the start of their sale, as they stand at `now`.
+    /// A page of the products that match at `now`, by the start of their sale.
     ///
     /// # Errors
-    /// Those of a read.
+    /// `overloaded` when too many searches run, and those of `Store::read`.
     pub async fn list(
         &self,
         filter: &ProductFilter,
@@ -105,7 +102,7 @@ impl Catalogue {
             .read(async {
                 let order = doc! { "saleStartTime": 1, "_id": 1 };
                 let products = self.store.products.find(query).sort(order).limit(limit);
-                // All of the page at once: a second round trip may find another primary.
+                // The page in one batch: a second round trip might reach another primary.
                 let products = products.batch_size(BATCH_ITEMS).max_time(self.store.read_max()).await?;
                 products.try_collect::<Vec<_>>().await
             })
@@ -114,7 +111,7 @@ impl Catalogue {
         Ok(page.map(|product| self.cache.insert_if_newer(product, began)))
     }
 
-    /// A search looks at every product: only a few at a time, while the others wait.
+    /// Only a few searches run at a time, because each looks at every product.
     async fn search_permit(&self) -> Result<SemaphorePermit<'_>> {
         match tokio::time::timeout(self.store.permit_wait_max(), self.searches.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
@@ -122,10 +119,8 @@ impl Catalogue {
         }
     }
 
-    /// The product with this id.
-    ///
     /// # Errors
-    /// `product_not_found`, and those of a read.
+    /// `product_not_found`, and those of `Store::read`.
     pub async fn find(&self, id: Id) -> Result<Arc<Product>> {
         let began = Instant::now();
         let product =
@@ -139,10 +134,8 @@ impl Catalogue {
         }
     }
 
-    /// The names of these products.
-    ///
     /// # Errors
-    /// Those of a read.
+    /// Those of `Store::read`.
     pub async fn names(&self, ids: Vec<Id>) -> Result<std::collections::HashMap<Id, String>> {
         #[derive(Deserialize)]
         struct Named {
@@ -162,10 +155,8 @@ impl Catalogue {
         Ok(named.into_iter().map(|product| (product.id, product.name)).collect())
     }
 
-    /// Makes a product.
-    ///
     /// # Errors
-    /// Those of a write.
+    /// Those of `Store::write`.
     pub async fn create(&self, request: CreateProductRequest, now: Timestamp) -> Result<Arc<Product>> {
         let began = Instant::now();
         let product = request.into_product(now);
@@ -181,11 +172,11 @@ impl Catalogue {
         Ok(self.cache.insert_if_newer(product, began))
     }
 
-    /// Changes a product, if its version is one of those that `if_match` names.
+    /// Changes a product if `if_match` allows its version.
     ///
     /// # Errors
     /// `precondition_required`, `version_conflict`, `product_not_found`, `validation_failed` when the sale would end
-    /// before it starts, and those of a write.
+    /// before it starts, and those of `Store::write`.
     pub async fn change(
         &self,
         id: Id,
@@ -204,11 +195,11 @@ impl Catalogue {
         Ok(self.cache.insert_if_newer(product, began))
     }
 
-    /// Adds stock; if `if_match` names versions, only to one of those.
+    /// Adds stock. If `if_match` names versions, the product must have one of them.
     ///
     /// # Errors
-    /// `product_not_found`, `version_conflict`, `validation_failed` when the stock would pass its bound, and those of a
-    /// write.
+    /// `product_not_found`, `version_conflict`, `validation_failed` when the stock would pass its bound, and those of
+    /// `Store::write`.
     pub async fn restock(
         &self,
         id: Id,
@@ -242,10 +233,10 @@ impl Catalogue {
         Ok(self.cache.insert_if_newer(product, began))
     }
 
-    /// Deletes a product of which nothing was sold; if `if_match` names versions, only one of those.
+    /// Deletes an unsold product. If `if_match` names versions, the product must have one of them.
     ///
     /// # Errors
-    /// `version_conflict`, `product_has_sales`, `product_not_found`, and those of a write.
+    /// `version_conflict`, `product_has_sales`, `product_not_found`, and those of `Store::write`.
     pub async fn delete(&self, id: Id, if_match: IfMatch) -> Result<()> {
         let store = self.store.clone();
         self.store
@@ -267,7 +258,7 @@ impl Catalogue {
     }
 }
 
-/// That the product's version is one of those that are named, if any are.
+/// The condition that the product has one of the versions that `if_match` names, if it names any.
 fn named_version(if_match: &IfMatch) -> Document {
     match if_match {
         IfMatch::Versions(versions) => doc! { "version": { "$in": versions } },
@@ -298,8 +289,8 @@ async fn change(
             });
         }
         let Some(update_document) = request.update(now) else { return Ok(current) };
-        // Any version will do for `*`, so that a sale in full swing does not keep an admin out; but the times that the
-        // check above relied on must still be there.
+        // `*` allows any version, so that an admin can make changes while purchases keep raising the version. But the
+        // times that were checked above must not have changed.
         let unchanged = match if_match {
             IfMatch::Any => doc! {
                 "_id": id, "saleStartTime": current.sale_start_time, "saleEndTime": current.sale_end_time,
@@ -313,7 +304,7 @@ async fn change(
     Err(Error::VersionConflict)
 }
 
-/// Updates the product that `unchanged` describes; none when there is no such product.
+/// Updates the product that matches `unchanged`; `None` when none does.
 async fn update(store: &Store, unchanged: Document, update: Document) -> Result<Option<Product>> {
     store
         .products
@@ -324,7 +315,7 @@ async fn update(store: &Store, unchanged: Document, update: Document) -> Result<
         .map_err(|error| of_change(&error))
 }
 
-/// The answer to a change that failed, which says so if the product was not free in time.
+/// The answer to a failed change: it says so if a transaction held the product for too long.
 fn of_change(error: &DatabaseError) -> Error {
     match failure::is_held(error) {
         true => Error::Overloaded { detail: "A transaction holds the product. Nothing was changed." },
@@ -332,7 +323,7 @@ fn of_change(error: &DatabaseError) -> Error {
     }
 }
 
-/// Reads the product within a write's task.
+/// Reads the product inside a write's task, so it takes no permit of the reads.
 async fn read(store: &Store, id: Id) -> Result<Product> {
     let product = store.products.find_one(doc! { "_id": id }).await;
     product.map_err(|error| failure::of_read(&error))?.ok_or(Error::ProductNotFound)

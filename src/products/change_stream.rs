@@ -1,13 +1,13 @@
-//! The feed: one change stream for this process, over the products of the database. It tells what other servers sold and
-//! what their admins changed, to the memory (`products::cache`), and through it to the gate, the lanes and the watchers.
+//! The feed: one change stream for this process, over the collection of products. It reports what other servers sold
+//! and what their admins changed to memory (`products::cache`), and so to the precheck, the lanes and the watchers.
 //!
-//! Purchases are not in it. Every purchase changes its product, whose `purchaseCount` tells how many there are; whoever
-//! watches them reads those after the last one he has, which the sequence makes exact (`live::room`). A stream of all
-//! purchases would carry each of them to every server, watched or not.
+//! The stream does not carry purchases. Every purchase raises its product's `purchaseCount`, and a room with watchers
+//! reads the purchases after its last one, exactly, by their sequence (`live::room`). A stream of purchases would
+//! send each one to every server, watched or not.
 //!
-//! It is a stream of one collection: of a whole database, MongoDB would look at the names of everything in its log, each
-//! purchase included, which takes a tenth of its time. Each of its answers, empty ones too, proves that nothing was missed until
-//! then; so silence means that the stream is lost.
+//! The stream covers one collection, not the database: otherwise MongoDB would check the collection's name of every
+//! log entry, each purchase included, which takes a tenth of its time. Every answer, even an empty one, proves that
+//! nothing was missed up to it; so silence means that the stream is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,62 +30,58 @@ use crate::products::catalogue::Catalogue;
 use crate::store::Store;
 use crate::store::heartbeat::Heartbeat;
 
-/// MongoDB's error codes for a stream that cannot be taken up where it broke off: the token is unknown, the history is
-/// lost, the stream is not resumable.
+/// MongoDB's error codes for a stream that cannot be resumed where it ended: unknown token, lost history, not
+/// resumable.
 const LOST_CODES: [i32; 3] = [260, 280, 286];
 /// The fields that purchases, restocks and barriers change.
 const STOCK_FIELDS: [&str; 8] =
     ["stock", "sold", "totalStock", "purchaseCount", "version", "updatedAt", "seller", "barrier"];
 
-/// Whether the feed tells what happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedState {
-    /// It does.
+    /// Every change is reported, except for the lag that the limits allow.
     Synced,
-    /// Changes may be missing since this moment of the database's clock.
+    /// Changes since this time of the database's clock may be missing.
     Stale(Timestamp),
 }
 
-/// The feed as others see it; clones share it.
+/// Shows the state of the feed; clones share it.
 #[derive(Clone)]
 pub struct Feed {
     state: watch::Receiver<FeedState>,
 }
 
 impl Feed {
-    /// Whether it tells what happens.
     pub fn state(&self) -> FeedState {
         *self.state.borrow()
     }
 
-    /// Whether memory can be relied on.
+    /// Whether memory is current.
     pub fn is_synced(&self) -> bool {
         self.state() == FeedState::Synced
     }
 
-    /// Its state, and every change of that.
     pub fn watch(&self) -> watch::Receiver<FeedState> {
         self.state.clone()
     }
 
-    /// Waits until it is live, for at most `patience`.
+    /// Waits until the feed is synced, for at most `patience`.
     pub async fn opened(&self, patience: Duration) {
         let mut state = self.state.clone();
-        // Not in time: then it is opened later, and nobody relies on it until then.
+        // On a timeout the feed stays stale, and nothing relies on it until it opens.
         drop(timeout(patience, state.wait_for(|state| *state == FeedState::Synced)).await);
     }
 }
 
-/// The task that follows the stream.
 pub struct FeedTask {
     store: Store,
     catalogue: Arc<Catalogue>,
     heartbeat: Heartbeat,
     metrics: Arc<Metrics>,
     state: watch::Sender<FeedState>,
-    /// Where to go on; none when that is not known, so that everything has to be read anew.
+    /// Where to resume. `None` when that is unknown, so that everything has to be read again.
     token: Option<ResumeToken>,
-    /// The database's time up to which everything was heard.
+    /// The database's time up to which the stream has reported everything.
     heard: Timestamp,
     answer_max: Duration,
     silence_max: Duration,
@@ -93,17 +89,16 @@ pub struct FeedTask {
     retry: Duration,
 }
 
-/// Why a stream is followed no longer.
+/// Why following a stream ended.
 enum End {
-    /// By this.
     Broken(Error),
-    /// It has told nothing for too long.
+    /// No answer for too long.
     Silent,
-    /// It is of a member that is the primary no more. Such a one may stand still, and its empty answers prove nothing.
+    /// The stream's member is no longer the primary. That member may hang, and its empty answers prove nothing.
     Deposed,
 }
 
-/// A feed that is not open yet, and the task that opens it.
+/// The feed, not open yet, and the task that opens it.
 pub fn new(
     store: Store,
     catalogue: Arc<Catalogue>,
@@ -130,23 +125,23 @@ pub fn new(
 }
 
 impl FeedTask {
-    /// Follows the stream, and opens it again whenever it is lost, until `shutdown`.
+    /// Follows the stream, and reopens it whenever it is lost, until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        // Nothing is written here: the stream may be dropped at any moment.
+        // The task writes nothing to the database, so it may be dropped at any moment.
         shutdown.run_until_cancelled(self.follow_for_ever()).await;
     }
 
     async fn follow_for_ever(&mut self) {
         loop {
-            // Since before the stream was opened: it may be the old one's.
+            // Watch from before the stream opens: it may still open on the old primary.
             let mut primary = self.store.watch_primary();
             primary.mark_unchanged();
             let end = match timeout(self.silence_max, self.open()).await {
                 Ok(Ok(stream)) => self.follow(stream, primary).await,
                 Ok(Err(error)) => End::Broken(error),
                 Err(_) => {
-                    // The database answers others: so it still reads its log up to what this stream has heard last, and would
-                    // from the same place the next time.
+                    // The database answers the heartbeat, so it is still scanning its log up to the token, and the next
+                    // try would start at the same place.
                     if !self.heartbeat.is_late() {
                         self.token = None;
                     }
@@ -156,13 +151,13 @@ impl FeedTask {
             self.lost();
             match end {
                 End::Broken(error) if is_history_lost(&error) => {
-                    tracing::warn!("the change stream cannot be taken up again; reading anew: {error}");
+                    tracing::warn!("the change stream cannot be resumed, products are read again: {error}");
                     self.token = None;
                 }
-                End::Broken(error) => tracing::warn!("the change stream broke off: {error}"),
-                End::Silent => tracing::warn!("the change stream is silent"),
+                End::Broken(error) => tracing::warn!("the change stream failed, reopening it: {error}"),
+                End::Silent => tracing::warn!("the change stream does not answer, reopening it"),
                 End::Deposed => {
-                    tracing::info!("the change stream is taken up at the new primary");
+                    tracing::info!("the primary changed, reopening the change stream there");
                     continue;
                 }
             }
@@ -173,9 +168,10 @@ impl FeedTask {
     async fn open(&mut self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         let own = self.store.server;
         let pipeline = [
-            // What this server has sold, its memory was told by the lane. MongoDB asks its log for both before it makes events
-            // of what it finds there: transactions of other sessions it would unwind, purchase by purchase. For that, the
-            // second has to be a bound of the whole field, not a look into it.
+            // Leave out this server's own sales: its lanes have reported them to memory. MongoDB applies both
+            // conditions to its log before it makes events; it unwinds only transactions of sessions not listed here,
+            // purchase by purchase. For that, the second condition has to be a range of the whole field `seller`, not
+            // of a field inside it.
             doc! { "$match": {
                 "lsid.id": { "$nin": self.store.sale_sessions.ids() },
                 "updateDescription.updatedFields.seller": { "$not": {
@@ -196,7 +192,7 @@ impl FeedTask {
             .await?;
         let stream = stream.with_type();
         if self.token.is_none() {
-            // From here on every change is heard; what was known before may have missed some.
+            // The stream reports every change from here on, but memory may lack earlier ones.
             self.catalogue.cache().invalidate();
             self.token = stream.resume_token();
             self.set_synced();
@@ -204,7 +200,6 @@ impl FeedTask {
         Ok(stream)
     }
 
-    /// Follows the stream to its end.
     async fn follow(
         &mut self,
         mut stream: ChangeStream<RawDocumentBuf>,
@@ -218,7 +213,7 @@ impl FeedTask {
             };
             match answer {
                 Ok(Ok(Some(change))) => self.apply(&change),
-                // Nothing has happened until now.
+                // No change up to now.
                 Ok(Ok(None)) if stream.is_alive() => self.hear(self.heartbeat.database_time()),
                 // The collection was dropped or renamed.
                 Ok(Ok(None)) => {
@@ -233,11 +228,11 @@ impl FeedTask {
     }
 
     fn apply(&mut self, change: &RawDocument) {
-        // When it was made, by the clock of the database's primary.
+        // The time of the change by the primary's clock.
         if let Ok(wall_time) = change.get_datetime("wallTime") {
             self.hear(wall_time.into());
         }
-        // What has another id is no document of ours: somebody's script made it.
+        // A document with another type of id is not ours: somebody's script made it.
         let id = change.get_document("documentKey").and_then(|key| key.get_object_id("_id"));
         let Ok(id) = id else { return };
         let update = change.get_document("updateDescription");
@@ -246,7 +241,7 @@ impl FeedTask {
             (Ok("insert"), _) => self.catalogue.cache().bump_lists(),
             (Ok("delete"), _) => self.catalogue.cache().deleted(id),
             (Ok("update"), Ok(fields)) => self.update(id, fields),
-            // Replaced as a whole, by somebody's script.
+            // Somebody's script replaced the document.
             _ => self.catalogue.read_anew(id),
         }
     }
@@ -260,7 +255,7 @@ impl FeedTask {
         let is_stock = fields.iter().all(|field| field.is_ok_and(|(name, _)| is_stock(name.as_str())));
         let stock = fields.get_i64("stock");
         let Ok(version) = fields.get_i64("version") else {
-            // A barrier, which nobody sees; or somebody's script.
+            // A barrier, which changes nothing visible, or a change by somebody's script.
             if !is_stock || fields.get("stock").is_ok_and(|stock| stock.is_some()) {
                 self.catalogue.read_anew(id);
             }
@@ -281,14 +276,14 @@ impl FeedTask {
         }
     }
 
-    /// Has the product read, if it is in memory.
+    /// Reads the product if it is in memory.
     fn read(&self, id: Id, version: i64) {
         if self.catalogue.cache().mark(id, version) {
             self.catalogue.refresh(id);
         }
     }
 
-    /// Takes note that everything until `moment` was heard: how long ago that was is how far the stream is behind.
+    /// Notes that the stream has reported everything up to `moment`. The time since then is its lag.
     fn hear(&mut self, moment: Timestamp) {
         self.heard = moment;
         let lag_ms = (self.heartbeat.database_time().milliseconds() - self.heard.milliseconds()).max(0);
@@ -305,7 +300,7 @@ impl FeedTask {
             .state
             .send_if_modified(|state| std::mem::replace(state, FeedState::Synced) != FeedState::Synced)
         {
-            tracing::info!("the change stream is live");
+            tracing::info!("the change stream is synced");
         }
         self.metrics.feed_synced.set(1);
     }

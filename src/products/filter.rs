@@ -1,4 +1,4 @@
-//! Which products a list has, and how MongoDB is asked for them.
+//! Selects the products of a list, and turns the selection into a MongoDB query.
 
 use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 use serde::{Deserialize, Serialize};
@@ -8,16 +8,15 @@ use crate::model::product::{Product, Status};
 use crate::model::text::folded;
 use crate::model::timestamp::Timestamp;
 
-/// Which products to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ProductFilter {
-    /// Those whose sale stands so.
+    /// Only products with this status.
     pub status: Option<Status>,
-    /// Those whose name has each of these words, as `folded` makes them.
+    /// Only products whose name contains each of these words, compared after `folded`.
     pub words: Vec<String>,
 }
 
-/// Where a page of the catalogue begins: after this product.
+/// A page of the catalogue begins after the product with this sort key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProductCursor {
     start: i64,
@@ -25,16 +24,15 @@ pub struct ProductCursor {
 }
 
 impl ProductCursor {
-    /// The page that begins after `product`.
     pub fn after(product: &Product) -> Self {
         Self { start: product.sale_start_time.timestamp_millis(), id: product.id }
     }
 }
 
-/// The words of a search.
+/// The different words of a search, as `folded` makes them.
 ///
 /// # Errors
-/// What is wrong with `text`.
+/// Says what is wrong with `text`.
 pub fn search_words(text: &str, limits: &ProductsLimits) -> Result<Vec<String>, String> {
     if text.chars().count() > limits.search_characters_max {
         return Err(format!("must have at most {} characters", limits.search_characters_max));
@@ -52,7 +50,7 @@ pub fn search_words(text: &str, limits: &ProductsLimits) -> Result<Vec<String>, 
 }
 
 impl ProductFilter {
-    /// The products to list that come after `after` by the start of their sale and then their id, as they stand at `now`.
+    /// The query for the products after `after`, by start of the sale and then by id. `now` decides the status.
     pub fn query(&self, after: Option<&ProductCursor>, now: Timestamp) -> Document {
         let mut conditions: Vec<Document> = Vec::new();
         conditions.extend(self.status.map(|status| status_condition(status, now)));
@@ -71,7 +69,7 @@ impl ProductFilter {
     }
 }
 
-/// The same distinctions as `Product::status`, as a query.
+/// `Product::status` as a query.
 fn status_condition(status: Status, now: Timestamp) -> Document {
     let now = DateTime::from(now);
     let within = doc! { "saleStartTime": { "$lte": now }, "saleEndTime": { "$gt": now } };
@@ -83,7 +81,7 @@ fn status_condition(status: Status, now: Timestamp) -> Document {
     }
 }
 
-/// A regular expression that matches `text` itself: what a client searches for is data.
+/// A regular expression that matches `text` literally: a client must not be able to send a pattern.
 fn escaped(text: &str) -> String {
     text.chars()
         .flat_map(|character| {
@@ -98,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_search_is_no_pattern() {
+    fn a_search_is_not_a_pattern() {
         assert_eq!(escaped("a.b*[c]$"), r"a\.b\*\[c\]\$");
         assert_eq!(escaped("größe 42"), "größe 42");
     }

@@ -1,4 +1,4 @@
-//! `GET /products` and `GET /products/{id}`: from the database for who asks now and then, from memory for a crowd.
+//! `GET /products` and `GET /products/{id}`: from the database for occasional readers, from memory for a crowd.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,10 +19,9 @@ use crate::store::Store;
 use crate::store::heartbeat::Heartbeat;
 use crate::store::hot_read::{HotReads, Reading};
 
-/// Time alone changes the status of a product on a page, so a written page is good for this long, in milliseconds.
+/// How long a rendered page is reused, in milliseconds: passing time alone may change the status of a product on it.
 const PAGE_AGE_MS_MAX: u64 = 50;
 
-/// Products and pages of them, as clients get them.
 pub struct ProductPages {
     source: Arc<Source>,
     products: HotReads<Id, ()>,
@@ -36,7 +35,6 @@ struct Source {
 }
 
 impl ProductPages {
-    /// No page is in memory yet.
     pub fn new(
         store: Store,
         catalogue: Arc<Catalogue>,
@@ -51,10 +49,8 @@ impl ProductPages {
         }
     }
 
-    /// The product with this id.
-    ///
     /// # Errors
-    /// `product_not_found`, and those of a read.
+    /// `product_not_found`, and those of `Store::read`.
     pub async fn product(&self, id: Id) -> Result<Rendered> {
         let remembered = |_: &Reading<()>| self.source.remembered(id);
         let source = self.source.clone();
@@ -68,10 +64,8 @@ impl ProductPages {
         self.products.get(id, remembered, read).await
     }
 
-    /// A page of the catalogue.
-    ///
     /// # Errors
-    /// Those of a read.
+    /// Those of `Catalogue::list`.
     pub async fn list(&self, filter: ProductFilter, page: PageRequest<ProductCursor>) -> Result<Rendered> {
         let remembered = |reading: &Reading<PageBasis>| {
             self.source.feed.is_synced().then(|| reading.basis.written_from(&self.source))?
@@ -84,10 +78,10 @@ impl ProductPages {
         self.lists.get((filter, page), remembered, read).await
     }
 
-    /// A product after a change of it.
+    /// The answer to an admin who changed a product.
     ///
     /// # Errors
-    /// `internal` when it cannot be written.
+    /// `internal` when it cannot be rendered.
     pub fn changed(&self, product: &Product) -> Result<Rendered> {
         rendered(product, self.source.heartbeat.database_time())
     }
@@ -116,14 +110,14 @@ impl Source {
             list_generation,
             written: Mutex::default(),
         };
-        // Memory may know of a later sale than the query, which may change the product's status.
+        // Memory may hold a newer version than the query found, with another status.
         products.items.retain(|product| has_status(product, filter.status, now));
         let answer = Rendered::digested(&products.map(|product| ProductView::of(&product, now)))?;
         Ok(Reading { answer, basis })
     }
 }
 
-/// Tells later whether a page that was read still holds.
+/// What is needed to tell later whether a page still holds.
 struct PageBasis {
     /// The products on the page, in order.
     ids: Vec<Id>,
@@ -132,18 +126,18 @@ struct PageBasis {
     read_at: Instant,
     /// `ProductCache::list_generation` when the page was read.
     list_generation: u64,
-    /// The page as it was last written from memory, with `ProductCache::generation` and the moment.
+    /// The page as last rendered from memory, with `ProductCache::generation` and the time of that.
     written: Mutex<Option<(u64, Instant, Rendered)>>,
 }
 
 impl PageBasis {
-    /// The page with its products as memory has them. None if one of them is not in memory, or if another product may
-    /// belong to the page by now.
+    /// The page with its products as memory has them. `None` if one of them is not in memory, or if other products may
+    /// belong to the page now.
     fn written_from(&self, source: &Source) -> Option<Rendered> {
         let cache = source.catalogue.cache();
-        // Read first: what changes while the page is written then shows as a higher count.
+        // Read first, so that a change during the rendering shows as a higher count.
         let generation = cache.generation();
-        // Time alone moves products from one status to another, and memory does not have all of them.
+        // Passing time moves products into another status, and memory does not have all products.
         let is_too_old =
             self.status.is_some() && self.read_at.elapsed() >= Duration::from_millis(PAGE_AGE_MS_MAX);
         if cache.list_generation() != self.list_generation || is_too_old {
@@ -170,12 +164,11 @@ impl PageBasis {
     }
 }
 
-/// Whether the product has the status that the page asks for, if it asks for one.
 fn has_status(product: &Product, status: Option<Status>, now: Timestamp) -> bool {
     status.is_none_or(|status| product.status(now) == status)
 }
 
-/// A product as the API shows it. A purchase changes the version, and time alone changes the status: the tag has both.
+/// The tag holds version and status: a purchase changes the version, but passing time changes only the status.
 fn rendered(product: &Product, now: Timestamp) -> Result<Rendered> {
     let tag = version_tag(product.version, product.status(now).name());
     Rendered::tagged(&ProductView::of(product, now), tag)

@@ -1,4 +1,4 @@
-//! What an admin sends: a new product, a change of one, a restock.
+//! The bodies that an admin sends: a new product, a change of a product, a restock.
 
 use iso_currency::Currency;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -21,19 +21,19 @@ pub const QUANTITY_MAX: i64 = 1_000;
 pub const NAME_CHARACTERS_MAX: usize = 200;
 /// The longest description, in characters.
 pub const DESCRIPTION_CHARACTERS_MAX: usize = 5_000;
-/// What a sale that ends before it starts is told.
+/// Refuses a `saleEndTime` that is not after the start.
 pub const END_BEFORE_START: &str = "must be later than saleStartTime";
-/// What a new start is told that comes after the sale's end.
+/// Refuses a new `saleStartTime` that is not before the end.
 pub const START_AFTER_END: &str = "must be earlier than saleEndTime";
 
-/// What one unit costs, at most 10^12 minor units.
+/// The price of one unit, at most 10^12 minor units.
 #[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "it only describes the `Money` of a request, which is bounded")]
+#[expect(dead_code, reason = "only a schema: the `Money` of a request, which has an upper bound")]
 struct Price {
     /// In the currency's minor unit (cents).
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64, example = 1999)]
     amount: i64,
-    /// ISO 4217.
+    /// The ISO 4217 code.
     #[schema(example = "USD", pattern = "^[A-Z]{3}$")]
     currency: String,
 }
@@ -42,19 +42,19 @@ struct Price {
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub struct CreateProductRequest {
-    /// What is sold.
+    /// The product's name.
     #[schema(min_length = 1, max_length = 200, example = "Limited sneaker")]
     pub name: String,
-    /// Told about it.
+    /// A text about the product.
     #[schema(max_length = 5000, example = "One run, numbered.")]
     pub description: Option<String>,
-    /// A picture of it, http(s).
+    /// The http(s) URL of a picture.
     #[schema(max_length = 2048, pattern = "^https?://", example = "https://shop.example/sneaker.jpg")]
     pub image_url: Option<String>,
-    /// What one unit costs.
+    /// The price of one unit.
     #[schema(value_type = Price)]
     pub price: Money,
-    /// What one unit costs outside the sale.
+    /// The price of one unit outside the sale.
     #[schema(value_type = Option<Price>)]
     pub original_price: Option<Money>,
     /// Units to sell.
@@ -65,7 +65,7 @@ pub struct CreateProductRequest {
     /// The first moment after the sale; later than `saleStartTime`.
     #[schema(example = "2099-12-31T00:00:00.000Z")]
     pub sale_end_time: Timestamp,
-    /// Units that one buyer may have; 1 without it.
+    /// The most units that one buyer may have; 1 if missing.
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, default = 1, example = 1)]
     pub purchase_limit: i64,
 }
@@ -108,7 +108,6 @@ impl FromFields for CreateProductRequest {
 }
 
 impl CreateProductRequest {
-    /// The product that is to be created.
     pub fn into_product(self, now: Timestamp) -> Product {
         let sale = (self.sale_start_time.into(), self.sale_end_time.into());
         Product {
@@ -121,24 +120,24 @@ impl CreateProductRequest {
     }
 }
 
-/// A change of a product: what is missing stays as it is. `description`, `imageUrl` and `originalPrice` can be cleared
-/// with null. The stock has a route of its own.
+/// A change of a product: missing members stay as they are. `description`, `imageUrl` and `originalPrice` can be
+/// cleared with null. The stock has a route of its own.
 #[derive(Debug, Default, utoipa::ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub struct ChangeProductRequest {
-    /// What is sold.
+    /// The product's name.
     #[schema(value_type = String, required = false, min_length = 1, max_length = 200, example = "Limited sneaker, second run")]
     pub name: Option<String>,
-    /// Told about it.
+    /// A text about the product.
     #[schema(value_type = Option<String>, max_length = 5000)]
     pub description: Option<Option<String>>,
-    /// A picture of it, http(s).
+    /// The http(s) URL of a picture.
     #[schema(value_type = Option<String>, max_length = 2048, pattern = "^https?://")]
     pub image_url: Option<Option<String>>,
-    /// What one unit costs.
+    /// The price of one unit.
     #[schema(value_type = Price, required = false)]
     pub price: Option<Money>,
-    /// What one unit costs outside the sale.
+    /// The price of one unit outside the sale.
     #[schema(value_type = Option<Price>)]
     pub original_price: Option<Option<Money>>,
     /// The first moment of the sale.
@@ -147,7 +146,7 @@ pub struct ChangeProductRequest {
     /// The first moment after the sale; later than `saleStartTime`.
     #[schema(value_type = Timestamp, required = false, example = "2099-12-31T00:00:00.000Z")]
     pub sale_end_time: Option<Timestamp>,
-    /// Units that one buyer may have.
+    /// The most units that one buyer may have.
     #[schema(value_type = i64, required = false, minimum = 1, maximum = 1000, example = 2)]
     pub purchase_limit: Option<i64>,
 }
@@ -177,7 +176,7 @@ impl FromFields for ChangeProductRequest {
 }
 
 impl ChangeProductRequest {
-    /// The update that makes the change. None if the request changes nothing; a member that is cleared becomes null.
+    /// The MongoDB update for this change; `None` if the request changes nothing. A cleared member becomes null.
     pub fn update(&self, now: Timestamp) -> Option<Document> {
         let mut set = Document::new();
         if let Some(name) = &self.name {
@@ -211,7 +210,7 @@ impl ChangeProductRequest {
     }
 }
 
-/// More stock.
+/// More stock for a product.
 #[derive(Debug, utoipa::ToSchema)]
 pub struct RestockRequest {
     /// Units to add.

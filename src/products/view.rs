@@ -1,5 +1,3 @@
-//! A product as the API shows it.
-
 use serde::Serialize;
 
 use crate::model::money::Money;
@@ -14,50 +12,50 @@ pub struct ProductView {
     /// 24 hexadecimal digits.
     #[schema(example = "65f1c0ffee65f1c0ffee65f1")]
     pub id: String,
-    /// What is sold.
+    /// The product's name.
     #[schema(example = "Limited sneaker")]
     pub name: String,
-    /// Told about it.
+    /// A text about the product.
     #[schema(required, example = "One run, numbered.")]
     pub description: Option<String>,
-    /// A picture of it.
+    /// The URL of a picture.
     #[schema(required, example = "https://shop.example/sneaker.jpg")]
     pub image_url: Option<String>,
-    /// What one unit costs.
+    /// The price of one unit.
     pub price: Money,
-    /// What one unit costs outside the sale.
+    /// The price of one unit outside the sale.
     #[schema(required)]
     pub original_price: Option<Money>,
     /// Units that can still be bought. `stock + sold = totalStock`, always.
     #[schema(minimum = 0, example = 93)]
     pub stock: i64,
-    /// Units that were bought.
+    /// Units that have been bought.
     #[schema(minimum = 0, example = 7)]
     pub sold: i64,
-    /// Units there ever were.
+    /// All units ever put up for sale, restocks included.
     #[schema(minimum = 0, example = 100)]
     pub total_stock: i64,
-    /// Units that one buyer may have.
+    /// The most units that one buyer may have.
     #[schema(minimum = 1, maximum = 1000, example = 1)]
     pub purchase_limit: i64,
     /// The first moment of the sale.
     pub sale_start_time: Timestamp,
     /// The first moment after the sale.
     pub sale_end_time: Timestamp,
-    /// Where the sale stands.
+    /// The state of the sale.
     #[schema(example = "live")]
     pub status: Status,
-    /// Counts every change, purchases included.
+    /// Goes up with every change, purchases included.
     #[schema(minimum = 1, example = 8)]
     pub version: i64,
-    /// When the product was made.
+    /// When the product was created.
     pub created_at: Timestamp,
     /// When the product last changed.
     pub updated_at: Timestamp,
 }
 
 impl ProductView {
-    /// The product as it stands at `now`, a moment of the database's clock.
+    /// `now` is a time of the database's clock; it decides the status.
     pub fn of(product: &Product, now: Timestamp) -> Self {
         Self {
             status: product.status(now),

@@ -1,5 +1,6 @@
-//! The places of purchases that are under way: how many there are follows from how fast purchases are decided (`forecast`),
-//! for each product, so that one that is slow does not refuse the others, and for all, which share the database.
+//! Limits how many purchases are under way. The number of places follows from how fast purchases are decided
+//! (`wait_estimate`). It is kept for each product, so that a slow one does not cause refusals of others, and for all
+//! products together, since they share the database.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,11 +11,11 @@ use crate::error::{Error, Result};
 
 pub(crate) mod wait_estimate;
 
-/// While all products that are being bought are full, one of so many requests is let in as far as its body: it may be for a
-/// product that nobody has bought yet.
+/// While every lane is full, one request in this many is still let in as far as its body: it may be for a product
+/// that has no lane yet.
 const LOOKED_AT: usize = 16;
 
-/// What is told when all places of the server are taken.
+/// The refusal when all places of the server are taken.
 pub const FULL: Error = Error::Overloaded { detail: "Too many purchases are under way." };
 
 /// The places of one server.
@@ -25,9 +26,9 @@ pub struct Admission {
 
 struct All {
     estimate: WaitEstimate,
-    /// The places of all lanes, added up.
+    /// The sum over all lanes.
     lane_places: usize,
-    /// Those who were told, before it was known what they want, that all lanes are full.
+    /// Requests that found all lanes full, counted before their product was known.
     turned_away: usize,
 }
 
@@ -37,13 +38,12 @@ pub struct LaneAdmission {
     estimate: Mutex<WaitEstimate>,
 }
 
-/// A place, of a lane and of the server. Dropping it makes room.
+/// A place in a lane and on the server. Dropping it frees both.
 pub struct AdmissionPermit {
     lane: Arc<LaneAdmission>,
 }
 
 impl Admission {
-    /// All are free.
     pub fn new(limits: &PurchasesLimits) -> Self {
         let purchases_max = limits.purchases_in_flight_max;
         let bounds = Bounds {
@@ -65,7 +65,7 @@ impl Admission {
         self.lock().estimate.is_full()
     }
 
-    /// Whether a request would be refused whatever it is for, as far as that can be told.
+    /// Whether to refuse a request before its product is known: the server or every lane is full (see `LOOKED_AT`).
     pub fn are_taken(&self) -> bool {
         let mut all = self.lock();
         if all.estimate.is_full() {
@@ -78,7 +78,6 @@ impl Admission {
         are_lanes_full && !all.turned_away.is_multiple_of(LOOKED_AT)
     }
 
-    /// The places of a new lane.
     pub fn for_lane(self: &Arc<Self>) -> Arc<LaneAdmission> {
         let estimate = WaitEstimate::new(self.lane_bounds, Instant::now());
         self.lock().lane_places += estimate.places();
@@ -94,10 +93,10 @@ impl LaneAdmission {
     /// Takes a place.
     ///
     /// # Errors
-    /// `overloaded` when whoever took one now would wait too long.
+    /// `overloaded` when a purchase that took one now would wait too long.
     pub fn take(self: &Arc<Self>) -> Result<AdmissionPermit> {
         let now = Instant::now();
-        // Always in this order.
+        // Lock order: first the server, then the lane.
         let (mut all, mut lane) = (self.places.lock(), self.lock());
         if all.estimate.is_full() {
             return Err(FULL);
@@ -110,7 +109,7 @@ impl LaneAdmission {
         Ok(AdmissionPermit { lane: self.clone() })
     }
 
-    /// The lane has told a batch: to so many, who had waited for so long, what will not change by asking again.
+    /// The lane has decided a batch after a wait of `waited`; asking again would not change `count` of its replies.
     pub fn decided(&self, count: usize, waited: Duration) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         let now = Instant::now();
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_the_lanes_and_the_servers() {
+    fn a_place_counts_for_the_lane_and_for_the_server() {
         let places = places(PurchasesLimits { purchases_in_flight_max: 2, ..PurchasesLimits::default() });
         let (lane, other) = (places.for_lane(), places.for_lane());
         let first = lane.take().unwrap();
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_places_of_a_lane_go_with_it_and_with_the_last_who_holds_one() {
+    fn the_places_of_a_lane_go_with_the_lane_and_its_last_permit() {
         let places = places(PurchasesLimits::default());
         let lane = places.for_lane();
         let place = lane.take().unwrap();
@@ -177,8 +176,8 @@ mod tests {
     }
 
     #[test]
-    fn while_all_lanes_are_full_some_are_looked_at() {
-        // A lane may have all places but its server more: as when the lane is known to be slow.
+    fn while_all_lanes_are_full_some_requests_are_still_looked_at() {
+        // All lanes can be full while the server is not, for example when they are known to be slow.
         let places = places(PurchasesLimits::default());
         let lane = places.for_lane();
         let _place = lane.take().unwrap();

@@ -1,84 +1,80 @@
-//! What a lane knows of its product's buyers: how many units each one has, and the purchases made with a key.
+//! What a lane knows about its product's buyers: how many units each one has, and the purchases made with a key.
 //!
-//! What is noted is true, and may be less than all. Of whom it is known to be all, nothing has to be read: either of
-//! everybody (the lane has been there since the first purchase), so that who is missing has bought nothing, or of those whose
-//! purchases were read.
+//! What is recorded is true, but may be incomplete. Nothing has to be read for buyers who are known completely. These
+//! are either all (the lane has existed since the first purchase, so a user without a record has bought nothing) or
+//! those whose purchases were read.
 
 use std::collections::HashMap;
 
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
 
-/// The buyers of one product. Whom they know, they know as of the `sequence` up to which the lane has followed the sale.
+/// The buyers of one product, as of the `sequence` up to which the lane has followed the sale.
 #[derive(Debug, Default)]
 pub struct Buyers {
     known: HashMap<Id, Buyer>,
     complete: bool,
-    /// The purchases with a key among the known.
+    /// Purchases with a key, over all buyers in `known`.
     keyed_count: usize,
 }
 
-/// What one buyer has of the product.
 #[derive(Debug, Default)]
 struct Buyer {
-    /// At least so many.
+    /// A lower bound; exact if the buyer is known completely.
     units: i64,
-    /// All purchases were noted.
+    /// All purchases were recorded.
     is_whole: bool,
-    /// Only purchases with a key: they are what a repetition answers.
+    /// Only purchases with a key: a repeated request is answered with one of them.
     keyed: Vec<KeyedPurchase>,
 }
 
-/// What a repetition is compared with, and the purchase that answers it.
+/// The purchase that answers a repeated request, and the quantity that the request must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyedPurchase {
-    /// The purchase.
     pub id: Id,
-    /// The units that were asked for.
     pub quantity: i64,
     key: Box<str>,
 }
 
 impl Buyers {
-    /// The buyers of a product that nobody has bought yet: all are known.
+    /// For a product that nobody has bought yet: all its buyers are known.
     pub fn all_of_none() -> Self {
         Self { complete: true, ..Self::default() }
     }
 
-    /// Nothing is known yet.
     pub fn unknown() -> Self {
         Self::default()
     }
 
-    /// How much is remembered: buyers, and purchases with a key.
+    /// How much is remembered: buyers plus purchases with a key.
     pub fn count(&self) -> usize {
         self.known.len() + self.keyed_count
     }
 
-    /// Whether all of this user's purchases were noted.
+    /// Whether all of this user's purchases were recorded.
     pub fn knows(&self, user: Id) -> bool {
         self.complete || self.known.get(&user).is_some_and(|buyer| buyer.is_whole)
     }
 
-    /// The units that this user has: all of a known one's, of another at least so many.
+    /// The units that this user has; a lower bound unless the user is known.
     pub fn units(&self, user: Id) -> i64 {
         self.known.get(&user).map_or(0, |buyer| buyer.units)
     }
 
-    /// The purchase that this user made with `key`, if it was noted.
+    /// The purchase that this user made with `key`, if it was recorded.
     pub fn purchase_with_key(&self, user: Id, key: &str) -> Option<&KeyedPurchase> {
         self.known.get(&user)?.keyed.iter().find(|purchase| *purchase.key == *key)
     }
 
-    /// Makes these users known: all their purchases were noted.
+    /// Marks these users as known: all their purchases were recorded.
     pub fn introduce(&mut self, users: impl IntoIterator<Item = Id>) {
         for user in users {
             self.known.entry(user).or_default().is_whole = true;
         }
     }
 
-    /// Notes a purchase; one that was noted before changes nothing. A buyer's units are numbered without gaps, so the last
-    /// one tells how many there are.
+    /// Records a purchase; recording it again changes nothing. A buyer's units are numbered without gaps, so the last
+    /// number is their count.
     pub fn record(&mut self, purchase: &Purchase) {
         let buyer = self.known.entry(purchase.user_id).or_default();
         buyer.units = buyer.units.max(purchase.first_unit - 1 + purchase.quantity);

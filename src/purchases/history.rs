@@ -1,4 +1,4 @@
-//! Reading purchases: one, a user's own, everybody's, in pages.
+//! Reads purchases: one, or pages of a user's own, of a product's, or of everybody's.
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, doc};
@@ -14,7 +14,7 @@ use crate::model::user::Role;
 use crate::store::schema::own_purchases;
 use crate::store::{BATCH_ITEMS, Store};
 
-/// Which way a list runs.
+/// The order of a list of purchases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// For a leaderboard.
@@ -23,24 +23,23 @@ pub enum Order {
     NewestFirst,
 }
 
-/// A place in a list of purchases: after this one.
+/// A position in a list of purchases: right after one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PurchaseCursor {
     at: i64,
     product: Id,
     #[serde(deserialize_with = "count")]
     sequence: i64,
-    /// How many items come before it; none in a list that does not tell.
+    /// How many purchases come before this position; 0 in a list without ranks.
     #[serde(deserialize_with = "count")]
     pub rank: i64,
-    /// The product that the list is of, if it is of one.
+    /// The product whose purchases are listed, if the list is limited to one.
     pub list: Option<Id>,
 }
 
-/// A number of purchases that there may be: a cursor comes from outside.
+/// Checks a count, since a cursor comes from outside: at most 2^53, which every JSON reader holds exactly.
 fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<i64, D::Error> {
     let count = i64::deserialize(deserializer)?;
-    // Within what every JSON reader holds exactly.
     match (0..=1 << 53).contains(&count) {
         true => Ok(count),
         false => Err(serde::de::Error::custom("not a count")),
@@ -48,7 +47,7 @@ fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Resu
 }
 
 impl PurchaseCursor {
-    /// The place of `purchase`, which is the `rank`-th of the list of a product's purchases, or of everybody's.
+    /// The position right after `purchase`, which is the `rank`-th of its list: of the product `list`, or of all.
     pub fn of(purchase: &Purchase, rank: i64, list: Option<Id>) -> Self {
         Self {
             at: purchase.purchased_at.timestamp_millis(),
@@ -60,14 +59,14 @@ impl PurchaseCursor {
     }
 }
 
-/// Whose purchases, or of which product.
+/// Whose purchases to list, or of which product.
 #[derive(Debug, Clone, Copy)]
 pub enum Selection {
-    /// All.
+    /// Of all users and products.
     Everything,
-    /// One user's.
+    /// Of this user.
     User(Id),
-    /// One product's.
+    /// Of this product.
     Product(Id),
 }
 
@@ -84,19 +83,19 @@ impl Selection {
 /// The purchase with this id, if `user` may see it. Another user's purchase is answered like one that does not exist.
 ///
 /// # Errors
-/// `purchase_not_found`, and those of a read.
+/// `purchase_not_found`, and those of [`Store::read`].
 pub async fn find(store: &Store, id: Id, user: &CurrentUser) -> Result<Purchase> {
     let purchase = store.read(async { store.purchases.find_one(doc! { "_id": id }).await }).await?;
     let is_visible = |purchase: &Purchase| user.role == Role::Admin || purchase.user_id == user.id;
     purchase.filter(is_visible).ok_or(Error::PurchaseNotFound)
 }
 
-/// A page of purchases by the moment they were made; those of the same moment by product and sequence, so that the
-/// order is the same for everybody. A page costs the same at any depth: everybody's and a product's have an index in that
-/// order, a user's are few and are sorted each time.
+/// A page of purchases by the moment they were made, then by product and sequence, so that the order is the same for
+/// everybody. A page costs the same at any depth: the lists of everybody and of a product have an index in that
+/// order; a user's purchases are few and are sorted each time.
 ///
 /// # Errors
-/// Those of a read.
+/// Those of [`Store::read`].
 pub async fn list(
     store: &Store,
     selection: Selection,
@@ -107,7 +106,7 @@ pub async fn list(
         Order::OldestFirst => (1, "$gt"),
         Order::NewestFirst => (-1, "$lt"),
     };
-    // A product's purchases are in the order of their sequence anyway.
+    // The order by sequence is the order by moment within one product.
     let (mut query, sort) = match selection {
         Selection::Everything => (doc! {}, by_moment(direction)),
         Selection::User(user) => (doc! { "userId": user }, by_moment(direction)),
@@ -119,26 +118,26 @@ pub async fn list(
             Selection::Everything | Selection::User(_) => query.extend(past(after, beyond)),
         }
     }
-    // One more tells whether there is a next page.
+    // One purchase more than the page shows whether there is a next page.
     let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
     store
         .read(async {
             let purchases = store.purchases.find(query).sort(sort).limit(limit).max_time(store.read_max());
             let purchases = match selection {
-                // Otherwise MongoDB may choose to walk through everybody's purchases in the list's order.
+                // Without the hint MongoDB may walk through everybody's purchases in the list's order.
                 Selection::User(_) => purchases.hint(Hint::Keys(own_purchases())),
                 Selection::Everything | Selection::Product(_) => purchases,
             };
-            // All of the page at once: a second round trip may find another primary.
+            // The whole page in one reply: a second round trip may reach another primary.
             purchases.batch_size(BATCH_ITEMS).await?.try_collect().await
         })
         .await
 }
 
-/// The first purchases of a product after the one with the number `after`, in order.
+/// A product's purchases after the one with the sequence number `after`, in order, at most `count_max`.
 ///
 /// # Errors
-/// Those of a read.
+/// Those of [`Store::read`].
 pub async fn following(store: &Store, product: Id, after: i64, count_max: usize) -> Result<Vec<Purchase>> {
     let query = doc! { "productId": product, "sequence": { "$gt": after } };
     let limit = i64::try_from(count_max).unwrap_or(i64::MAX);
@@ -150,10 +149,10 @@ pub async fn following(store: &Store, product: Id, after: i64, count_max: usize)
         .await
 }
 
-/// A page of a user's purchases, or of everybody's, newest first.
+/// A page of the selected purchases, newest first.
 ///
 /// # Errors
-/// Those of a read.
+/// Those of [`list`].
 pub async fn newest(
     store: &Store,
     selection: Selection,

@@ -1,8 +1,8 @@
-//! A lane: the one task of this process that buys one product. It takes all purchases that are waiting as one batch,
-//! settles it, commits it, replies, and takes what has come meanwhile. It never waits to fill a batch.
+//! A lane: the one task of this process that sells one product. It takes all waiting purchases as one batch, settles
+//! it, commits it, replies, and takes what has arrived meanwhile. It never waits to fill a batch.
 //!
-//! Every outcome stands on a version of the product that was current after the request had arrived: a batch with
-//! purchases is committed against that version, one without is checked by reading it.
+//! Every outcome is based on a version of the product that was current after the request had arrived: a batch with
+//! purchases is committed against that version; a batch without any is checked by reading the product.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -35,16 +35,14 @@ pub(crate) mod queued;
 pub(crate) mod remembered_count;
 pub(crate) mod sale_view;
 
-/// The longest pause before a batch is tried again, in milliseconds; it doubles from one. A transaction that holds the
-/// product may do so for seconds.
+/// The longest pause before a batch is tried again, in milliseconds; it doubles from 1. A transaction may hold the
+/// product for seconds.
 const RETRY_PAUSE_MS_MAX: u64 = 32;
-/// For how long after a buyer of another server has come to this one a lane with rivals follows what they sell, in
-/// milliseconds.
+/// How long, in milliseconds, a lane follows its rivals' sales after one of their buyers has come to this server.
 const REPEATS_MS: u64 = 10_000;
-/// The pause between two tries to learn what became of a commit, in milliseconds.
+/// The pause between two attempts to learn what became of a commit, in milliseconds.
 const UNKNOWN_PAUSE_MS: u64 = 250;
 
-/// The task's state.
 pub struct Lane {
     product_id: Id,
     queue: mpsc::Receiver<QueuedPurchase>,
@@ -52,36 +50,34 @@ pub struct Lane {
     idle: Arc<IdleClock>,
     registry: Arc<Registry>,
     commits: Commits,
-    /// None until the first purchase, and whenever what was known may be wrong.
+    /// `None` until the first purchase, and whenever what was known may be wrong.
     view: Option<SaleView>,
-    /// What is known is of an older version.
+    /// `view` is of an older version, or has to be read again.
     is_stale: bool,
-    /// Who else sells it.
     rotation: Rotation,
-    /// The product in memory, and what is told of it.
+    /// The product in memory, and the channel that reports its changes.
     catalogue_entry: Option<(Arc<Entry>, watch::Receiver<Known>)>,
-    /// Until then, their buyers are expected to come here too.
+    /// Until then, buyers of rivals are expected to come here too.
     repeats_until: Option<Instant>,
-    /// The last transaction collided with somebody's.
+    /// The last transaction collided with another one.
     has_collided: bool,
-    /// What it remembers of its buyers counts here.
+    /// Counts what this lane remembers of its buyers.
     remembered: LaneRememberedCount,
 }
 
-/// How one try to decide a batch ended.
+/// How one attempt to decide a batch ended.
 enum Attempt {
-    /// Everybody can be told.
+    /// Everybody can be answered.
     Settled(Vec<Result<Receipt>>),
-    /// Something had changed: again. What everybody is told if there is no time left.
+    /// Something had changed: try again. Holds the reply for everybody if no time is left.
     Again(Error),
-    /// The commit got no answer. The purchases' ids, and what everybody is told.
+    /// The commit got no answer. Holds the purchases' ids, and the replies.
     Unknown(Vec<Id>, Vec<Result<Receipt>>),
 }
 
 const RIVALS: Error = Error::Overloaded { detail: "Too many servers or changes compete for this product." };
 
 impl Lane {
-    /// A lane that knows nothing yet.
     pub fn new(
         product_id: Id,
         queue: mpsc::Receiver<QueuedPurchase>,
@@ -107,7 +103,7 @@ impl Lane {
         }
     }
 
-    /// Serves until nobody has come for a while, or until shutdown when the queue is empty.
+    /// Serves until nobody has come for `lane_idle_ms_max`; at shutdown, until the queue is empty.
     pub async fn run(mut self) {
         let idle_max = Duration::from_millis(self.registry.limits.lane_idle_ms_max);
         let mut arrived = Vec::new();
@@ -122,7 +118,7 @@ impl Lane {
                 Err(_) if self.registry.retire(self.product_id, &self.queue) => return,
                 Err(_) => {}
             }
-            // Nothing is known of a product that is not there: a made-up id shall not hold a lane.
+            // A product that does not exist leaves no view: a made-up id must not keep a lane.
             if self.view.is_none() && self.registry.retire(self.product_id, &self.queue) {
                 return;
             }
@@ -131,7 +127,7 @@ impl Lane {
 
     async fn serve(&mut self, mut arrived: Vec<QueuedPurchase>) {
         let slot = self.slot(&arrived).await;
-        // Who has a seat must not wait for a turn.
+        // A lane that holds a slot must not wait for its turn in the rotation: the round waits for its slots.
         self.hear();
         let slot = slot.filter(|_| !self.has_rivals());
         let start = Instant::now();
@@ -139,22 +135,22 @@ impl Lane {
         if slot.is_none() {
             self.await_rotation(start + time).await;
         }
-        // Who has come meanwhile belongs to this batch.
+        // Purchases that arrived meanwhile join this batch.
         while arrived.len() < self.registry.limits.batch_purchases_max
             && let Ok(next) = self.queue.try_recv()
         {
             arrived.push(next);
         }
-        // Those who gave up, or were told that it takes too long, are not bought for.
+        // Leaves out purchases that the client has given up, or that were refused because they waited too long.
         let waiting: Vec<_> = arrived.into_iter().filter(QueuedPurchase::take).collect();
         if waiting.is_empty() {
             return;
         }
         self.registry.metrics.batch_purchases.observe(waiting.len() as f64);
-        // Half of them have waited longer, half less.
+        // The median: half of them have waited longer, half less.
         let middle = waiting[waiting.len() / 2].since;
         let mut batch = Batch::new(self.product_id, waiting, start + time);
-        // What is logged for this batch names it, here and in the tasks that work for it.
+        // Every log line about this batch names it, here and in the tasks that work for it.
         let span = tracing::error_span!("batch", product_id = %self.product_id, batch_id = %batch.id);
         let decision = self.decide_with_slot(&mut batch, slot).instrument(span.clone());
         let (replies, in_doubt) = decision.await;
@@ -166,9 +162,9 @@ impl Lane {
         }
     }
 
-    /// A seat in the next transaction, once that may begin: what comes until then is the same batch. None where something
-    /// has to be read before a change is ready (keys always are), or there will hardly be a change: to wait for a seat
-    /// first would be to wait twice.
+    /// A slot in the next transaction, once that may begin; purchases that arrive until then join the batch. `None`
+    /// if something has to be read before a change is ready (keys always are), or if there will hardly be a change:
+    /// waiting for a slot first would mean waiting twice.
     async fn slot(&self, arrived: &[QueuedPurchase]) -> Option<Slot> {
         let is_selling = self.view.as_ref().is_some_and(|known| known.sale().is_selling());
         let reads_first =
@@ -176,7 +172,7 @@ impl Lane {
         if is_selling && !reads_first { Some(self.commits.slot().await) } else { None }
     }
 
-    /// Decides the batch, and keeps the seat only until there is something to wait for.
+    /// Decides the batch. Gives up the slot as soon as the decision has to wait for anything.
     async fn decide_with_slot(
         &mut self,
         batch: &mut Batch,
@@ -190,7 +186,7 @@ impl Lane {
         decision.await
     }
 
-    /// Tries until the batch is decided or its time is over.
+    /// Tries until the batch is decided or its time is up.
     async fn decide(&mut self, batch: &mut Batch) -> (Vec<Result<Receipt>>, Vec<Id>) {
         let mut pause_ms = 1;
         loop {
@@ -199,14 +195,14 @@ impl Lane {
                 Ok(Attempt::Unknown(ids, replies)) => return (replies, ids),
                 Ok(Attempt::Again(excuse)) => excuse,
                 Err(error) => {
-                    // Its last try was cut off: what was in its way all the time may be of a server that is gone.
+                    // The last attempt was cut off: a transaction of a server that is gone may have been in its way.
                     if Instant::now() >= batch.deadline {
                         self.registry.end_abandoned();
                     }
                     return (batch.all(&error), Vec::new());
                 }
             };
-            // Rivals that collided once shall not collide in step.
+            // A random pause, so that rivals that collided do not collide in step.
             let pause = Duration::from_millis(rand::rng().random_range(0..=pause_ms));
             self.pause(pause).await;
             pause_ms = (pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
@@ -220,7 +216,7 @@ impl Lane {
         }
     }
 
-    /// Listens to what is told of the product from now on, once it is known to be there.
+    /// Follows the product's changes in memory from now on. Called once the product is known to exist.
     fn listen(&mut self) {
         if self.catalogue_entry.is_none() {
             self.catalogue_entry = self.registry.catalogue.cache().watch(self.product_id);
@@ -230,7 +226,7 @@ impl Lane {
         }
     }
 
-    /// Takes note of who has sold it.
+    /// Tells the rotation who sold the product last.
     fn hear(&mut self) {
         if let Some((_, told)) = &mut self.catalogue_entry
             && let Some(sale) = told.borrow_and_update().last_sale
@@ -239,7 +235,7 @@ impl Lane {
         }
     }
 
-    /// Waits for so long, or until something is told of the product.
+    /// Waits for `time`, or until the product changes in memory.
     async fn pause(&mut self, time: Duration) {
         match &mut self.catalogue_entry {
             Some((_, told)) => drop(timeout(time, told.changed()).await),
@@ -253,7 +249,7 @@ impl Lane {
             self.hear();
             let Some((_, told)) = &mut self.catalogue_entry else { return };
             let Some(moment) = self.rotation.at(Instant::now().into_std()) else { return };
-            // When nothing is told until then, the turn has come; when nothing will be, there is none to wait for.
+            // A timeout means it is our turn; a closed channel means there is nobody to wait for.
             let Ok(Ok(())) = timeout_at(deadline.min(moment.into()), told.changed()).await else { return };
         }
     }
@@ -262,7 +258,7 @@ impl Lane {
         self.rotation.has_rivals(Instant::now().into_std())
     }
 
-    /// Has the buyers of this batch looked up; and where the last such case was a short time ago, of all batches for a while.
+    /// Has this batch catch up on rivals' sales and, if that is cheap enough, all batches for `REPEATS_MS`.
     fn expect_repeats(&mut self, batch: &mut Batch, view: &SaleView) {
         batch.has_repeated = true;
         if view.can_catch_up(&self.registry.limits, batch.requests.len()) {
@@ -271,7 +267,7 @@ impl Lane {
     }
 
     async fn attempt(&mut self, batch: &mut Batch) -> Result<Attempt> {
-        // Reads may be dropped; what was being learned is then forgotten.
+        // Reads may be dropped (writes run in tasks of their own); what was being learned is forgotten.
         let Ok(plan) = timeout_at(batch.deadline, self.plan(batch)).await else {
             self.view = None;
             return Ok(Attempt::Again(Error::DatabaseUnavailable));
@@ -283,8 +279,8 @@ impl Lane {
         }
     }
 
-    /// Finds out what became of a commit that got no answer. Until then nothing is bought here: what is told about the
-    /// product could be wrong in a moment.
+    /// Finds out what became of a commit that got no answer. Until then this lane sells nothing: anything it says
+    /// about the product could be wrong a moment later.
     async fn find_out(&mut self, purchases: Vec<Id>) {
         let product_id = self.product_id;
         let count = purchases.len();
@@ -298,12 +294,12 @@ impl Lane {
             match timeout_at(until, &mut answer).await {
                 Ok(Ok(Ok(Some(found)))) => {
                     tracing::info!("product {product_id}: {found} of {count} purchases in doubt were made");
-                    // The change stream leaves out what this server has sold.
+                    // The change stream does not report this server's own sales.
                     self.registry.catalogue.read_anew(product_id);
                     return;
                 }
                 Ok(Ok(Ok(None))) => {
-                    // Another transaction may hold the product, of a server that is gone.
+                    // A transaction of a server that is gone may hold the product.
                     self.registry.end_abandoned();
                     answer = ask();
                 }
@@ -313,11 +309,11 @@ impl Lane {
                     answer = ask();
                 }
                 Ok(Err(_)) => answer = ask(),
-                // It waits for the transaction in doubt, or for the database.
+                // Still waiting for the transaction in doubt, or for the database.
                 Err(_) => {}
             }
             while let Ok(next) = timeout_at(until, self.queue.recv()).await {
-                // At shutdown they stay in doubt here; their clients find out by their keys on another server.
+                // At shutdown the purchases stay in doubt; clients find out by their keys on another server.
                 let Some(waiting) = next else { return };
                 if waiting.take() {
                     waiting.reply(Err(Error::DatabaseUnavailable), None);
@@ -331,7 +327,7 @@ fn lasts(until: Option<Instant>) -> bool {
     until.is_some_and(|until| until > Instant::now())
 }
 
-/// Whether the reply is what was asked for, or a refusal that stands: no failure, which may be quick or slow.
+/// Whether the reply is a purchase or a refusal that stands. Failures do not count: they can be quick or slow.
 fn is_decided(reply: &Result<Receipt>) -> bool {
     reply.as_ref().map_or_else(|error| error.code().status().is_client_error(), |_| true)
 }

@@ -1,4 +1,4 @@
-//! The lanes of this process: which product has one, and how a purchase gets into it and its reply out.
+//! The lanes of this process: which products have one, and how a purchase gets in and its reply out.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,10 +23,9 @@ use crate::model::id::Id;
 use crate::products::catalogue::Catalogue;
 use crate::store::Store;
 
-/// The lanes that are looked at to find one that has nothing to do: as many as it takes, unless nearly all are busy.
+/// How many lanes are sampled to find an idle one: enough unless nearly all are busy.
 const SAMPLE_LANES: usize = 16;
 
-/// The handle that routes use.
 pub struct Lanes {
     admissions: Arc<Semaphore>,
     registry: Arc<Registry>,
@@ -34,36 +33,31 @@ pub struct Lanes {
 
 /// What all lanes share.
 pub struct Registry {
-    /// The database.
     pub store: Store,
-    /// The limits.
     pub limits: PurchasesLimits,
-    /// The products, to tell of what was bought, and to hear of what others bought.
+    /// Lanes report their sales to it, and learn from it what other servers sold.
     pub catalogue: Arc<Catalogue>,
-    /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// What the lanes remember.
     pub remembered: RememberedCount,
-    /// Held by whoever looks for abandoned transactions.
+    /// Held by the task that ends abandoned transactions.
     abandoned: Arc<tokio::sync::Mutex<()>>,
-    /// The queues; none at all once the process shuts down. Purchases are put in under this lock, and a lane retires
-    /// under it, so none is put into a queue that nobody serves.
+    /// `None` once the process shuts down. Purchases are put into a queue under this lock, and a lane retires under
+    /// it, so no purchase enters a queue that nobody serves.
     queues: Mutex<Option<Queues>>,
     admission: Arc<Admission>,
     /// The lanes and their committer.
     tasks: TaskTracker,
 }
 
-/// The ways in.
 struct Queues {
     lanes: IndexMap<Id, Queue>,
-    /// For the lanes to come. The committer ends when these are gone and the last lane is.
+    /// Cloned for each new lane. The committer ends when this and the last lane are gone.
     commits: Commits,
 }
 
 impl Queues {
-    /// Makes room for one more lane: of some, the one that has had nothing to do for longest goes. False when all of them
-    /// are busy.
+    /// Makes room for one more lane by removing the longest idle of a random sample. False when all of those are
+    /// busy.
     fn make_room(&mut self, lanes_max: usize) -> bool {
         if self.lanes.len() < lanes_max {
             return true;
@@ -71,7 +65,7 @@ impl Queues {
         let mut random = rand::rng();
         let sample = (0..SAMPLE_LANES).map(|_| random.random_range(0..self.lanes.len()));
         let idle = sample.filter_map(|index| Some((self.lanes[index].idle_since()?, index))).min();
-        // Its lane ends when it finds that nothing can come any more.
+        // The lane ends when it finds its queue closed.
         idle.is_some_and(|(_, index)| self.lanes.swap_remove_index(index).is_some())
     }
 }
@@ -85,24 +79,22 @@ struct Queue {
 }
 
 impl Queue {
-    /// Since when nothing is waiting and the lane does nothing; none if it is busy.
+    /// Since when the lane has been idle with an empty queue; `None` if it is busy.
     fn idle_since(&self) -> Option<Instant> {
         let is_empty = self.sender.capacity() == self.sender.max_capacity();
         if is_empty { self.idle.since() } else { None }
     }
 }
 
-/// Since when a lane waits for purchases; none while it serves some.
+/// Since when a lane has been waiting for purchases; `None` while it serves some.
 #[derive(Default)]
 pub struct IdleClock(Mutex<Option<Instant>>);
 
 impl IdleClock {
-    /// The lane waits.
     pub fn begin(&self) {
         self.set(Some(Instant::now()));
     }
 
-    /// The lane serves.
     pub fn end(&self) {
         self.set(None);
     }
@@ -117,7 +109,6 @@ impl IdleClock {
 }
 
 impl Lanes {
-    /// No lanes yet.
     pub fn new(
         store: Store,
         limits: &PurchasesLimits,
@@ -143,8 +134,7 @@ impl Lanes {
         }
     }
 
-    /// Lets one more purchase request be under way; none when there are too many, or when it would wait too long whatever
-    /// it is for.
+    /// Admits one more purchase request; `None` if too many are under way or it would wait too long for any product.
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
         if self.registry.admission.are_taken() {
             return None;
@@ -152,12 +142,13 @@ impl Lanes {
         self.admissions.clone().try_acquire_owned().ok()
     }
 
-    /// Buys: puts the request into its product's lane and waits for the reply.
+    /// Puts the request into its product's lane and waits for the reply.
     ///
-    /// Dropping this future gives the purchase up if no lane has taken it yet; one that was taken is made or refused.
+    /// Dropping this future gives the purchase up if no lane has taken it yet; once a lane has taken it, it is made
+    /// or refused all the same.
     ///
     /// # Errors
-    /// What the contract lists for `POST /products/purchase`.
+    /// The errors that the contract lists for `POST /products/purchase`.
     pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
         let (waiting, pending) = queued::pair(request, name);
         let deadline = Instant::now() + Duration::from_millis(self.registry.limits.queue_wait_ms_max);
@@ -173,7 +164,7 @@ impl Lanes {
         result
     }
 
-    /// Takes no more purchases and waits until all lanes have served theirs.
+    /// Stops taking purchases and waits until all lanes have served theirs.
     pub async fn close(&self) {
         self.registry.lock().take();
         self.registry.tasks.close();
@@ -186,12 +177,12 @@ impl Registry {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has abandoned transactions ended, unless somebody does already: a lane could not sell for the time of a whole batch.
+    /// Starts a task that ends abandoned transactions, unless one runs. For lanes whose product is held for too long.
     pub fn end_abandoned(&self) {
         let Ok(guard) = self.abandoned.clone().try_lock_owned() else { return };
         let store = self.store.clone();
-        // Most of a batch's time: what was left alone for so long will not be in time any more, and who was killed at the
-        // begin of the batch that has failed is among them.
+        // Most of a batch's time: a transaction that was idle for this long will not finish in time, and one whose
+        // server was killed at the beginning of the batch that has now failed is among them.
         let idle_max = Duration::from_millis(self.limits.batch_ms_max) * 4 / 5;
         self.store.spawn(async move {
             abandoned_transactions::end_all(&store, idle_max).await;
@@ -202,15 +193,15 @@ impl Registry {
     fn enqueue(self: &Arc<Self>, product_id: Id, waiting: QueuedPurchase) -> Result<AdmissionPermit> {
         let mut queues = self.lock();
         let queues = queues.as_mut().ok_or(Error::Overloaded { detail: "The server is shutting down." })?;
-        // A closed one means that its lane has panicked: the next one starts afresh.
+        // A closed queue means that its lane has panicked: a new one starts from scratch.
         if queues.lanes.get(&product_id).is_some_and(|queue| queue.sender.is_closed()) {
             queues.lanes.swap_remove(&product_id);
-            // Nor is it known whether memory was told of all that the lane has sold.
+            // The lane may not have reported all its sales to memory.
             self.catalogue.read_anew(product_id);
         }
         let queue = match queues.lanes.get(&product_id).cloned() {
             Some(queue) => queue,
-            // Before there is a lane that would serve nobody.
+            // Checked before starting a lane that would serve nobody.
             _ if self.admission.are_full() => return Err(admission::FULL),
             _ if !queues.make_room(self.limits.lanes_max) => {
                 return Err(Error::Overloaded { detail: "Too many products are being sold at once." });
@@ -240,13 +231,13 @@ impl Registry {
         self.metrics.lanes.set(i64::try_from(queues.lanes.len()).unwrap_or(i64::MAX));
     }
 
-    /// Ends a lane's registration if nothing is in its queue. False when it has to go on.
+    /// Unregisters a lane if its queue is empty. False when the lane has to go on.
     pub fn retire(&self, product_id: Id, queue: &mpsc::Receiver<QueuedPurchase>) -> bool {
         let mut queues = self.lock();
         if !queue.is_empty() {
             return false;
         }
-        // A closed one had to make room: whatever is registered by now is another lane.
+        // A closed queue was removed to make room: what is registered under this product now is another lane.
         if let Some(queues) = queues.as_mut().filter(|_| !queue.is_closed()) {
             queues.lanes.swap_remove(&product_id);
             self.count(queues);

@@ -1,11 +1,11 @@
-//! The gate before the lanes: refuses from memory what cannot be had, so that a crowd that comes too early or too late
+//! Refuses from memory, before the lanes, what cannot be bought, so that a crowd that comes too early or too late
 //! costs next to nothing.
 //!
-//! It never admits anything: that is decided by the commit. It may refuse wrongly for as long as the change stream takes to
-//! tell of another server's restock or new sale times, some milliseconds; and only under a crowd, since the first refusals,
-//! and a few each second, go to the lane all the same (`Entry::refusals`), which asks the database.
+//! The precheck never admits a purchase: only the commit does. It may refuse wrongly for the few milliseconds until
+//! the change stream reports another server's restock or new sale times; and only under a crowd, since the first
+//! refusals, and a few each second, go to the lane all the same (`Entry::refusals`), which asks the database.
 //!
-//! A request with a key always goes to the lane: it may repeat a purchase, which stays made.
+//! A request with a key always goes to the lane: it may repeat a purchase that was made.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use crate::model::id::Id;
 use crate::model::timestamp::Timestamp;
 use crate::products::catalogue::Catalogue;
 
-/// Before its start a sale is refused from memory; in the last moments, in milliseconds, the lane decides by the
+/// Earlier than this before its start, in milliseconds, a sale is refused from memory; later, the lane decides by the
 /// database's clock.
 const START_MARGIN_MS: i64 = 1_000;
 
-/// Refuses a purchase that memory knows to be impossible at `now`, a moment that the database's clock has passed.
+/// Refuses a purchase that memory knows to be impossible at `now`, a time that the database's clock has passed.
 ///
 /// # Errors
 /// `sale_not_started`, `sale_ended`, `sold_out`.
@@ -28,7 +28,7 @@ pub fn check(catalogue: &Arc<Catalogue>, product_id: Id, now: Timestamp) -> Resu
         catalogue.refresh(product_id);
         return Ok(());
     };
-    // None while another server's change is on its way here.
+    // `None` while a newer version is known to exist but has not arrived here.
     let Some(product) = entry.current() else { return Ok(()) };
     let start = Timestamp::from(product.sale_start_time);
     let end = Timestamp::from(product.sale_end_time);

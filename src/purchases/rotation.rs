@@ -1,11 +1,12 @@
-//! Whose turn it is at a product that several servers sell.
+//! Which server's turn it is to sell a product that several servers sell.
 //!
-//! Inside a transaction the second writer of a document fails at once. So servers that sell the same product take rotation,
-//! in the order of their ids, and nobody is asked: each purchase notes who sold it, and the change stream tells everybody.
-//! Whoever comes after the last seller goes at once; the others wait, in case those before them do not want to sell. A
-//! wrong guess costs a wait, or a transaction that has to be run again, and nothing else: the version decides.
+//! Inside a transaction the second writer of a document fails at once. So servers that sell the same product
+//! alternate, in the order of their ids, without asking each other: each sale records its server, and the change
+//! stream reports it to all. The server after the last seller goes at once; the others wait, in case those before
+//! them have nothing to sell. A wrong guess costs only a wait, or a transaction that has to be run again: the version
+//! decides.
 //!
-//! No I/O and no clock: what was sold, and the time, are told.
+//! No I/O and no clock: sales and times are passed in.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,35 +14,34 @@ use std::time::{Duration, Instant};
 use crate::model::id::Id;
 use crate::products::cache::LastSale;
 
-/// A server that has sold nothing for so long is no rival, in milliseconds.
+/// A server that has sold nothing for this time is not a rival, in milliseconds.
 const RIVALRY_MS: u64 = 1_000;
-/// How long a rival is waited for at the least and at the most, in milliseconds.
+/// How long to wait for a rival at least and at most, in milliseconds.
 const PATIENCE_MS: std::ops::RangeInclusive<u64> = 2..=300;
-/// How long a commit counts as taking until one was measured, in milliseconds.
+/// The assumed time of a commit until one was measured, in milliseconds.
 const COMMIT_MS_UNKNOWN: u64 = 10;
-/// A rival hears of the sale before, settles and commits, and is heard of: as long as so many commits.
+/// How many commits to wait for a rival: it hears of the previous sale, settles, commits, and is heard of.
 const COMMITS_OF_PATIENCE: u32 = 4;
-/// The same for one that has sold once: it may have had a single buyer, for whom a crowd here should not stand still.
+/// The same for a rival that has sold once: it may have had a single buyer, for whom a crowd here should not wait.
 const COMMITS_OF_PATIENCE_ONCE: u32 = 1;
-/// The last commit counts for this part of the measured time, the ones before for the idle.
+/// The last commit makes up one part in this many of the measured time, the earlier commits the rest.
 const LAST_COMMIT_PART: u32 = 4;
 
-/// The turns of one product, as this server sees them.
+/// The rotation of one product, as this server sees it.
 pub struct Rotation {
     server: Id,
     /// The other servers that have sold it.
     rivals: BTreeMap<Id, Rival>,
-    /// The last sale that was told of, one's own included.
+    /// The last sale heard of, this server's own included.
     last: Option<LastSale>,
-    /// How long a commit of this server takes.
+    /// How long a commit of this server takes, averaged.
     commit_time: Duration,
 }
 
-/// Another server that sells the product.
 struct Rival {
-    /// When a sale of it was last told of.
+    /// When its last sale was heard of.
     told: Instant,
-    /// It has used its turn again.
+    /// It has sold more than once.
     has_more: bool,
 }
 
@@ -52,20 +52,19 @@ impl Rival {
 }
 
 impl Rotation {
-    /// Nobody is known to sell it.
     pub fn new(server: Id) -> Self {
         let commit_time = Duration::from_millis(COMMIT_MS_UNKNOWN);
         Self { server, rivals: BTreeMap::new(), last: None, commit_time }
     }
 
-    /// A sale was told of.
+    /// Takes note of a sale; a late report of an older one changes nothing.
     pub fn hear(&mut self, sale: LastSale) {
         if let Some(last) = self.last {
             if sale.version <= last.version {
                 return;
             }
             if sale.version == last.version + 1 {
-                // Those whose rotation it would have been had nothing to sell.
+                // The servers whose turn was in between had nothing to sell.
                 self.rivals.retain(|rival, _| !is_between(last.server, *rival, sale.server));
             }
         }
@@ -77,17 +76,17 @@ impl Rotation {
         self.rivals.retain(|_, rival| rival.is_recent(sale.told));
     }
 
-    /// A commit of this server has taken so long.
+    /// Takes note of how long a commit of this server took.
     pub fn took(&mut self, time: Duration) {
         self.commit_time = (self.commit_time * (LAST_COMMIT_PART - 1) + time) / LAST_COMMIT_PART;
     }
 
-    /// Whether others sell it too.
+    /// Whether other servers sell the product too.
     pub fn has_rivals(&self, now: Instant) -> bool {
         self.rivals.values().any(|rival| rival.is_recent(now))
     }
 
-    /// From when on this server may sell, if nothing is heard until then. None without rivals.
+    /// When this server may sell if it hears of no sale until then. `None` without rivals.
     pub fn at(&self, now: Instant) -> Option<Instant> {
         let last = self.last.filter(|_| self.has_rivals(now))?;
         let before = self
@@ -95,11 +94,10 @@ impl Rotation {
             .iter()
             .filter(|(id, rival)| rival.is_recent(now) && is_between(last.server, **id, self.server));
         let wait = before.map(|(_, rival)| self.patience(rival)).sum::<Duration>();
-        // By then none of them is a rival any more.
+        // After `RIVALRY_MS` none of them is a rival any more.
         Some(last.told + wait.min(Duration::from_millis(RIVALRY_MS)))
     }
 
-    /// How long the rival is waited for.
     fn patience(&self, rival: &Rival) -> Duration {
         let commits = if rival.has_more { COMMITS_OF_PATIENCE } else { COMMITS_OF_PATIENCE_ONCE };
         let (min, max) = (*PATIENCE_MS.start(), *PATIENCE_MS.end());
@@ -107,7 +105,7 @@ impl Rotation {
     }
 }
 
-/// Whether `server` comes after `first` and before `last`, in the circle of their ids. Once around is every other server.
+/// Whether `server` is between `first` and `last` in the circle of ids. If these are the same, every other server is.
 fn is_between(first: Id, server: Id, last: Id) -> bool {
     if first < last { first < server && server < last } else { server < last || first < server }
 }
@@ -117,7 +115,7 @@ mod tests {
     use super::*;
 
     const COMMIT: Duration = Duration::from_millis(20);
-    /// The commits that a rival is waited for after its first sale, and after more.
+    /// How many commits a server waits for a rival that has sold once, and for one that has sold more often.
     const ONCE: u32 = COMMITS_OF_PATIENCE_ONCE;
     const MORE: u32 = COMMITS_OF_PATIENCE;
 
@@ -125,8 +123,8 @@ mod tests {
         Id::from_bytes([number; 12])
     }
 
-    /// The turns of server 5, which has heard of these sales, one version and one millisecond after the other; and when the
-    /// last one was.
+    /// The rotation as server 5 sees it after these sales, each one version and one millisecond after the previous
+    /// one; and the time of the last sale.
     fn heard(sellers: &[u8]) -> (Rotation, Instant) {
         let mut rotation = Rotation { commit_time: COMMIT, ..Rotation::new(server(5)) };
         let mut told = Instant::now();
@@ -137,7 +135,7 @@ mod tests {
         (rotation, told)
     }
 
-    /// For how many commits server 5 waits after these sales; none if there is nobody to wait for.
+    /// Checks how many commits server 5 waits after these sales; `None` if there is nobody to wait for.
     fn check(sellers: &[u8], expected: Option<u32>) {
         let (rotation, last) = heard(sellers);
         assert_eq!(rotation.at(last), expected.map(|commits| last + COMMIT * commits), "{sellers:?}");
@@ -145,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_alone_waits_for_nobody() {
+    fn a_server_without_rivals_does_not_wait() {
         check(&[], None);
         check(&[5, 5], None);
     }
 
     #[test]
-    fn who_comes_next_goes_at_once() {
+    fn the_next_server_goes_at_once() {
         check(&[3], Some(0));
         check(&[9], Some(0));
         check(&[3, 9, 3], Some(0));
@@ -159,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_sold_waits_for_all_others() {
+    fn the_last_seller_waits_for_all_others() {
         check(&[3, 5], Some(ONCE));
         check(&[9, 5], Some(ONCE));
         check(&[9, 5, 9, 5], Some(MORE));
@@ -169,32 +167,32 @@ mod tests {
     }
 
     #[test]
-    fn who_did_not_take_a_turn_is_waited_for_no_more() {
-        // 9 came after 5 and before 3.
+    fn a_rival_that_let_its_turn_pass_is_forgotten() {
+        // The turn of 9 was after 5 and before 3.
         check(&[3, 5, 9, 3, 5, 3, 5], Some(MORE));
-        // 3 and 9 both.
+        // Both 3 and 9 let their turn pass.
         check(&[3, 5, 9, 3, 5, 5], None);
         check(&[3, 5, 9, 3, 5, 5, 9, 5], Some(ONCE));
     }
 
     #[test]
-    fn of_a_gap_nothing_is_concluded() {
+    fn a_gap_in_the_versions_proves_nothing() {
         let (mut rotation, told) = heard(&[3, 5, 9, 3, 5]);
-        // It is not known whether 9 has sold in between, or an admin has changed something.
+        // In between, 9 may have sold, or an admin may have changed something.
         rotation.hear(LastSale { server: server(3), version: 8, told });
         rotation.hear(LastSale { server: server(5), version: 9, told });
         assert_eq!(rotation.at(told), Some(told + COMMIT * (MORE + ONCE)));
     }
 
     #[test]
-    fn what_is_told_late_changes_nothing() {
+    fn a_late_report_changes_nothing() {
         let (mut rotation, told) = heard(&[3, 5]);
         rotation.hear(LastSale { server: server(9), version: 3, told: told + COMMIT });
         assert_eq!(rotation.at(told), Some(told + COMMIT * ONCE));
     }
 
     #[test]
-    fn who_was_not_heard_of_for_a_while_is_no_rival() {
+    fn a_server_not_heard_of_for_a_while_is_not_a_rival() {
         let (mut rotation, told) = heard(&[3, 5]);
         let later = told + Duration::from_millis(RIVALRY_MS);
         assert!(!rotation.has_rivals(later));
@@ -204,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_goes_by_how_long_commits_take_within_bounds() {
+    fn patience_follows_the_time_of_commits_within_bounds() {
         let (mut rotation, told) = heard(&[3, 5]);
         let waits = |rotation: &Rotation| rotation.at(told).unwrap() - told;
         rotation.took(COMMIT * 5);

@@ -17,24 +17,24 @@ use crate::store::Store;
 pub struct SaleState {
     /// Units left.
     pub stock: i64,
-    /// The last sequence number that was given.
+    /// The number of purchases, which is the last sequence number that was given.
     pub purchase_count: i64,
-    /// Units that one buyer may have.
+    /// Units that one buyer may have at most.
     pub purchase_limit: i64,
-    /// What one unit costs.
+    /// The price of one unit.
     pub price: Money,
     /// The first moment of the sale.
     pub sale_start_time: DateTime,
     /// The first moment after the sale.
     pub sale_end_time: DateTime,
-    /// Counts every change of the product.
+    /// Every change of the product raises it.
     pub version: i64,
-    /// When it last changed.
+    /// When the product last changed, by the database's clock.
     pub updated_at: DateTime,
 }
 
 impl SaleState {
-    /// What they are called in the product.
+    /// Their names in the product's document.
     const FIELDS: [&str; 8] = [
         "stock",
         "purchaseCount",
@@ -46,7 +46,7 @@ impl SaleState {
         "updatedAt",
     ];
 
-    /// The part of a product in memory.
+    /// Takes this part of a product in memory.
     pub fn of(product: &Product) -> Self {
         Self {
             stock: product.stock,
@@ -60,14 +60,14 @@ impl SaleState {
         }
     }
 
-    /// The fields to read.
+    /// The projection that reads these fields.
     pub fn projection() -> Document {
         let mut fields = doc! { "_id": 0 };
         fields.extend(Self::FIELDS.map(|field| (field.to_owned(), Bson::Int32(1))));
         fields
     }
 
-    /// What a purchase has changed, for the products in memory.
+    /// The change that a sale by `seller` made, for the products in memory.
     pub fn stock_change(&self, seller: Id) -> StockChange {
         StockChange {
             version: self.version,
@@ -79,7 +79,7 @@ impl SaleState {
         }
     }
 
-    /// Where `now`, a moment of the database's clock, stands in the sale.
+    /// Where `now`, a time of the database's clock, lies in the sale.
     pub fn window(&self, now: DateTime) -> Window {
         if now < self.sale_start_time {
             Window::NotStarted
@@ -91,21 +91,21 @@ impl SaleState {
     }
 }
 
-/// A reading of the product, and the database's clock at that moment.
+/// A product as it was read, and when.
 #[derive(Debug, Deserialize)]
 pub struct SaleReading {
     /// The product.
     pub state: SaleState,
-    /// The database's clock.
+    /// The database's clock at the read.
     pub now: DateTime,
 }
 
-/// Reads the product. None when there is no such product.
+/// Reads the product; `None` if it does not exist.
 ///
 /// # Errors
-/// Those of a read.
+/// Those of [`Store::read_sale`].
 pub async fn read_sale(store: &Store, product_id: Id) -> Result<Option<SaleReading>> {
-    // Computed by a `find`, which costs MongoDB less than an aggregation of one document.
+    // A `find` that computes the fields costs MongoDB less than an aggregation of one document.
     let state: Document = SaleState::FIELDS
         .map(|field| (field.to_owned(), Bson::String(format!("${field}"))))
         .into_iter()

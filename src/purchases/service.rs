@@ -1,5 +1,4 @@
-//! Buying, as the API offers it: what is refused before a purchase reaches its lane, and what is said when the database
-//! is at fault.
+//! Buying, as the API offers it: refuses what need not reach a lane, and blames the database when it is at fault.
 
 use std::sync::Arc;
 
@@ -19,7 +18,6 @@ use crate::products::change_stream::Feed;
 use crate::store::Store;
 use crate::store::heartbeat::Heartbeat;
 
-/// Sells.
 pub struct Purchases {
     lanes: Lanes,
     catalogue: Arc<Catalogue>,
@@ -28,7 +26,6 @@ pub struct Purchases {
 }
 
 impl Purchases {
-    /// Nothing is being bought yet.
     pub fn new(
         store: Store,
         catalogue: Arc<Catalogue>,
@@ -41,19 +38,19 @@ impl Purchases {
         Self { lanes, catalogue, heartbeat, feed }
     }
 
-    /// Lets one more request be under way, before its token and its body are looked at.
+    /// Admits one more request, before its token and body are looked at.
     ///
     /// # Errors
-    /// `overloaded`, or `database_unavailable` if that is why so many are waiting.
+    /// `overloaded`, or `database_unavailable` if the database is the reason for the crowd.
     pub fn admit(&self) -> Result<OwnedSemaphorePermit> {
         self.lanes.admit().ok_or_else(|| self.cause_of(admission::FULL))
     }
 
-    /// Buys. `name` is the buyer's display name. Dropping this future gives the purchase up if no lane has taken it yet;
-    /// one that was taken is made or refused.
+    /// Buys. `name` is the buyer's display name. Dropping this future gives the purchase up if no lane has taken it
+    /// yet; once a lane has taken it, it is made or refused all the same.
     ///
     /// # Errors
-    /// What the contract lists for `POST /products/purchase`.
+    /// The errors that the contract lists for `POST /products/purchase`.
     pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
         self.heartbeat.check()?;
         if request.key.is_none() && self.feed.is_synced() {
@@ -71,7 +68,7 @@ impl Purchases {
         }
     }
 
-    /// Takes no more purchases and waits until all lanes have served theirs.
+    /// Stops taking purchases and waits until all lanes have served theirs.
     pub async fn close(&self) {
         self.lanes.close().await;
     }

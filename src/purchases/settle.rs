@@ -1,5 +1,5 @@
-//! The rules of a sale, all of them, as one pure function: what is known of the product and its buyers, and the
-//! requests in order of arrival, give an outcome for each request and the one change to commit.
+//! All rules of a sale, as one pure function: from what is known about the product and its buyers, and from the
+//! requests in order of arrival, it computes an outcome for each request and the one change to commit.
 //!
 //! No clock, no database, no HTTP: whether the outcomes hold is decided when the change is committed.
 
@@ -9,14 +9,11 @@ use std::sync::Arc;
 use super::buyers::Buyers;
 use crate::model::id::Id;
 
-/// What is known of the product.
+/// What is known about the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sale {
-    /// Whether it is open.
     pub window: Window,
-    /// Units left.
     pub stock: i64,
-    /// Units that one buyer may have.
     pub purchase_limit: i64,
     /// The last sequence number that was given.
     pub purchase_count: i64,
@@ -29,25 +26,19 @@ impl Sale {
     }
 }
 
-/// Where the database's clock stands in the sale.
+/// Where the database's clock is: before the sale, in it, or at or after its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// Before its start.
     NotStarted,
-    /// Within it.
     Open,
-    /// At or after its end.
     Ended,
 }
 
-/// One wish to buy.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Who.
     pub user: Id,
     /// Units, at least 1.
     pub quantity: i64,
-    /// The client's idempotency key.
     pub key: Option<Arc<str>>,
     /// The user made a purchase of *another* product with this key.
     pub key_used_elsewhere: bool,
@@ -56,7 +47,7 @@ pub struct Request {
 /// What becomes of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is a purchase of the change to commit.
+    /// It is one of the purchases to commit.
     Bought {
         /// Its number among the product's purchases.
         sequence: i64,
@@ -67,40 +58,35 @@ pub enum Outcome {
     Replayed(Id),
     /// It repeats the purchase that the request with this index makes in this very batch.
     ReplayedInBatch(usize),
-    /// It is no purchase.
     Refused(Refusal),
 }
 
-/// Why a request is no purchase.
+/// Why a request does not become a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The key belongs to a purchase with another body.
+    /// A purchase with another body was made with this key.
     KeyReused,
-    /// The sale has not started.
     NotStarted,
-    /// The sale has ended.
     Ended,
-    /// Nothing is left.
     SoldOut,
     /// The buyer would have more than the limit.
     LimitReached {
-        /// The limit, in units.
+        /// Units that one buyer may have.
         limit: i64,
-        /// What the buyer has, in units.
+        /// Units that this buyer has.
         purchased: i64,
     },
-    /// Something is left, but less than was asked for.
+    /// Some units are left, but fewer than requested.
     InsufficientStock {
-        /// Units left.
         remaining: i64,
     },
 }
 
 impl Refusal {
-    /// Whether it would be another if the buyer had bought more than is known.
+    /// Whether the refusal would be a different one if the buyer had bought more than is known.
     pub fn depends_on_history(self) -> bool {
         match self {
-            // Nobody has more than the limit, unless it was lowered.
+            // A buyer at the limit cannot have more, unless the limit was lowered.
             Self::LimitReached { limit, purchased } => purchased != limit,
             Self::InsufficientStock { .. } => true,
             Self::KeyReused | Self::NotStarted | Self::Ended | Self::SoldOut => false,
@@ -108,17 +94,17 @@ impl Refusal {
     }
 }
 
-/// The outcomes, in the order of the requests, and the change that they stand on.
+/// The outcomes, and the units to take for them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Settlement {
-    /// One for each request.
+    /// One for each request, in the same order.
     pub outcomes: Vec<Outcome>,
-    /// The units of all that was bought.
+    /// Units bought by all requests together.
     pub units: i64,
 }
 
-/// Decides the requests of one batch. Of a user whom `buyers` do not know, the outcome stands on what is noted: the commit of
-/// a purchase fails if there is more, and a refusal has to be looked up.
+/// Decides the requests of one batch. For a user whom `buyers` do not know completely, the outcome is based on what
+/// is recorded: if there is more, the commit of a purchase fails; a refusal has to be looked up.
 pub fn settle(sale: &Sale, buyers: &Buyers, requests: &[Request]) -> Settlement {
     let mut batch = Settling {
         sale,
@@ -132,7 +118,7 @@ pub fn settle(sale: &Sale, buyers: &Buyers, requests: &[Request]) -> Settlement 
     Settlement { outcomes, units: batch.units }
 }
 
-/// The sale as it stands after the requests so far.
+/// The sale after the requests decided so far.
 struct Settling<'a> {
     sale: &'a Sale,
     buyers: &'a Buyers,
@@ -140,14 +126,14 @@ struct Settling<'a> {
     sequence: i64,
     /// Units bought in this batch.
     by_user: HashMap<Id, i64>,
-    /// The index and the quantity of the purchases with a key in this batch.
+    /// The purchases with a key in this batch, by user and key: their index and quantity.
     by_key: HashMap<(Id, &'a str), (usize, i64)>,
 }
 
 impl<'a> Settling<'a> {
     fn decide(&mut self, index: usize, request: &'a Request) -> Outcome {
         debug_assert!(request.quantity >= 1);
-        // A purchase that was made stays made, whatever has become of the sale: so the key comes first.
+        // The key comes first: a purchase that was made stays made, even if the sale is over now.
         if let Some(replay) = self.replay(request) {
             return replay;
         }

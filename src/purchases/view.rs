@@ -36,7 +36,7 @@ pub struct PurchaseView {
 
 impl From<&Purchase> for PurchaseView {
     fn from(purchase: &Purchase) -> Self {
-        // At most 10^12 times 1,000: far from the end of an i64.
+        // At most 10^12 times 1,000: far below `i64::MAX`.
         let total = purchase.unit_price.amount * purchase.quantity;
         Self {
             id: purchase.id.to_hex(),

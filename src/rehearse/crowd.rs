@@ -1,4 +1,4 @@
-//! The crowd: every request that will be sent, made beforehand, so that sending it costs next to nothing.
+//! The crowd: all requests, made beforehand, so that sending one costs next to nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,25 +12,24 @@ use crate::accounts::tokens::Tokens;
 use crate::model::id::Id;
 use crate::model::user::{Role, User};
 
-/// A buyer who sends twice does so this many requests later: while the first one is under way, or soon after.
+/// A buyer who sends twice does so this many requests later: while the first request is in flight, or soon after.
 const REPEAT_DISTANCE: usize = 50;
-/// Tokens that are signed in one go, some milliseconds; in between it can be interrupted.
+/// Tokens signed without a pause: some milliseconds. Between them the rehearsal can be interrupted.
 const SIGNED_AT_ONCE: usize = 256;
 
-/// The requests, in the order in which they are sent.
 pub struct Crowd {
-    /// HTTP/1.1, ready to be written.
+    /// HTTP/1.1 requests as bytes, in the order of sending.
     pub requests: Arc<Vec<Box<[u8]>>>,
-    /// Which of them are the second ones of a buyer, in order.
+    /// The indices, in order, of a buyer's second requests.
     repeats: Vec<usize>,
 }
 
 impl Crowd {
-    /// Mints the tokens and writes the requests.
+    /// Signs the tokens and writes the requests.
     pub async fn gather(arguments: &Arguments, stage: &Stage) -> Self {
         let (tokens, products, host) = (stage.tokens(), stage.products(), stage.origin().authority());
         let repeaters = (arguments.repeat_share * arguments.buyers as f64).round() as usize;
-        // Spread evenly: how many of the buyers before this one send twice.
+        // How many buyers before this one send twice: they are spread evenly.
         let repeaters_before = |number: usize| number * repeaters / arguments.buyers;
         let mut requests = Vec::with_capacity(arguments.buyers + repeaters);
         let mut repeats = Vec::with_capacity(repeaters);
@@ -59,13 +58,13 @@ impl Crowd {
         Self { requests: Arc::new(requests), repeats }
     }
 
-    /// How many buyers have come when so many requests were sent.
+    /// How many buyers the first `sent` requests come from.
     pub fn buyers_among(&self, sent: usize) -> usize {
         sent - self.repeats.partition_point(|repeat| *repeat < sent)
     }
 }
 
-/// A purchase by a new customer of this name; `key` is a header's whole line or nothing.
+/// A purchase request by a new customer of this name; `key` is a whole header line or empty.
 pub fn request(tokens: &Tokens, host: &str, name: &str, key: &str, body: &str) -> Box<[u8]> {
     let buyer = User {
         id: Id::new(),

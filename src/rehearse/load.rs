@@ -1,4 +1,4 @@
-//! Sends the crowd's requests: as fast as the answers come (closed loop), or on time whatever comes back (open loop).
+//! Sends the crowd's requests: each after an answer (closed loop), or on schedule whatever the answers (open loop).
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,57 +14,57 @@ use tokio_util::sync::CancellationToken;
 use super::progress::Progress;
 use super::wire::{Answer, Connection, Kind};
 
-/// How long one answer is waited for; a server of ours answers long before.
+/// How long to wait for an answer; our server answers long before.
 const ANSWER_SECONDS_MAX: u64 = 30;
-/// Connections that are being opened at once: fewer than a listener's backlog, beyond which the kernel makes them wait for
+/// Connections that open at the same time: fewer than a listener's backlog, because the kernel delays further ones for
 /// seconds.
 const OPENING_MAX: usize = 100;
-/// How long a connection may take to open: a server that is full lets it wait for ever, and one that is gone for minutes.
+/// How long a connection may take to open: with a full server it would take forever, with an unreachable one minutes.
 const OPEN_SECONDS_MAX: u64 = 5;
-/// The pause before a broken connection is opened again.
+/// The pause before a connection is opened in place of a broken one.
 const RECONNECT_MS: u64 = 20;
 
 /// One request and its answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Event {
-    /// When it was to be sent, since the start.
+    /// The scheduled time of the request, from the start.
     pub at: Duration,
-    /// From then until the answer was read: in an open loop, waiting for a free connection counts.
+    /// From `at` until the answer was read. In an open loop this includes waiting for a free connection.
     pub latency: Duration,
-    /// The part of it before the request was sent: every connection was busy, or this machine was.
+    /// The part of `latency` before the request was sent, because all connections or this machine were busy.
     pub waited: Duration,
-    /// The answer.
+    /// What the answer means.
     pub kind: Kind,
-    /// Its HTTP status; 0 when there was no answer.
+    /// The HTTP status of the answer; 0 if there was none.
     pub status: u16,
 }
 
-/// What is sent, and how.
+/// What to send, and how.
 pub struct Load {
-    /// The server.
+    /// The server's address.
     pub address: SocketAddr,
-    /// Connections that are open at once.
+    /// Connections to open.
     pub connections: usize,
-    /// Requests a second; none for a closed loop.
+    /// Requests per second; `None` for a closed loop.
     pub rate: Option<f64>,
     /// The requests, in order.
     pub requests: Arc<Vec<Box<[u8]>>>,
-    /// After the last request the first one is sent again, until `stop`.
+    /// Starts again with the first request after the last one, until `stop`.
     pub repeats: bool,
-    /// What is shown meanwhile.
+    /// Counts the answers for the display.
     pub live: Arc<Progress>,
     /// Ends the sending.
     pub stop: CancellationToken,
 }
 
 impl Load {
-    /// Opens the connections, before any request is due. Those that the server has no place for are left out.
+    /// Opens the connections before any request is due. Leaves out those that the server does not take.
     pub async fn open(self) -> Ready {
         let opening = (0..self.connections).map(|_| in_time(open(self.address)));
         let opened: Vec<_> = stream::iter(opening).buffer_unordered(OPENING_MAX).collect().await;
         let mut connections: Vec<_> = opened.into_iter().flatten().map(Some).collect();
         if connections.is_empty() {
-            // Somebody has to find out, request by request, that nobody answers.
+            // Without any connection, each request still has to try and to fail.
             connections.resize_with(self.connections, || None);
         }
         Ready { load: self, connections }
@@ -78,12 +78,12 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// How many connections are open.
+    /// The number of open connections.
     pub fn connections(&self) -> usize {
         self.connections.iter().flatten().count()
     }
 
-    /// Sends until all requests are sent or `stop`; then every answer under way is awaited. Sets `stop` itself at the end.
+    /// Sends until all requests are sent or `stop` is cancelled, waits for the outstanding answers, and cancels `stop`.
     pub async fn run(self) -> Vec<Event> {
         let load = Arc::new(self.load);
         let next = Arc::new(AtomicUsize::new(0));
@@ -102,7 +102,7 @@ impl Ready {
 }
 
 impl Load {
-    /// One connection: takes the next request, waits for its time, sends it.
+    /// Serves one connection: takes the next request, waits for its time, sends it.
     async fn serve(
         self: Arc<Self>,
         mut connection: Option<Connection>,
@@ -149,7 +149,8 @@ async fn in_time(opening: impl Future<Output = io::Result<Connection>>) -> Optio
     tokio::time::timeout(Duration::from_secs(OPEN_SECONDS_MAX), opening).await.ok()?.ok()
 }
 
-/// Opens a connection and uses it once, whatever the answer: before that, it may still wait in the listener's backlog.
+/// Opens a connection and uses it once, whatever the answer: until it is answered, it may still wait in the listener's
+/// backlog.
 async fn open(address: SocketAddr) -> io::Result<Connection> {
     let mut connection = Connection::open(address).await?;
     let request = format!("GET /health/live HTTP/1.1\r\nHost: {address}\r\n\r\n");

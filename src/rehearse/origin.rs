@@ -1,4 +1,4 @@
-//! Where the server is: what `--url` may say.
+//! The server's address, as given to `--url`.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use url::{Host, Url};
 /// A server that speaks plain HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// A name or an address, an IPv6 one without brackets: as the system looks it up.
+    /// A name or an address, IPv6 without brackets, as the system's resolver takes it.
     pub host: String,
-    /// Its port.
+    /// The port.
     pub port: u16,
 }
 
@@ -17,7 +17,7 @@ impl Origin {
     /// Reads an address like `http://127.0.0.1:3000`.
     ///
     /// # Errors
-    /// Why that cannot be the address, in words for the person who typed it.
+    /// What is wrong with it, for the person who typed it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| format!("{error}; it has to be like {EXAMPLE}"))?;
         match url.scheme() {
@@ -40,7 +40,7 @@ impl Origin {
         Ok(Self { host, port: url.port_or_known_default().unwrap_or(80) })
     }
 
-    /// What goes into the `Host` header.
+    /// The value of the `Host` header.
     pub fn authority(&self) -> String {
         let Self { host, port } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_in_words() {
+    fn a_wrong_address_is_refused_with_a_reason() {
         for (text, words) in [
             ("https://shop.example", "plain HTTP: give the address behind the proxy"),
             ("ftp://shop.example", "http://"),

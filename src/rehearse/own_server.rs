@@ -1,4 +1,4 @@
-//! The server that is started for a rehearsal when `--url` names none.
+//! The server that a rehearsal starts if `--url` names none.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,23 +11,22 @@ use tokio::time::timeout;
 use super::RehearsalError;
 use super::origin::Origin;
 
-/// How long a server may take to start; the first one may have to fetch a mongod.
+/// How long the server may take to start: it may have to download `mongod`.
 const START_SECONDS_MAX: u64 = 660;
-/// How long the server may take to end.
 const STOP_SECONDS_MAX: u64 = 30;
 
-/// This very program as a server on a free port. It is killed when this is dropped while it still runs.
+/// This program as a server on a free port, killed on drop if it still runs.
 pub struct OwnServer {
     child: Child,
-    /// What it says; taken once it has greeted.
+    /// Its standard output; taken by `ready`.
     greeting: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 impl OwnServer {
-    /// Starts it. It ends with this process, or rather with the thread that calls this: that has to be one that stays.
+    /// Starts the server. Linux ends it when the calling thread ends, so call this on a thread that lives to the end.
     ///
     /// # Errors
-    /// The system's.
+    /// Those of the operating system.
     pub fn start() -> Result<Self, RehearsalError> {
         let error = |cause| RehearsalError::not_held("cannot start a server", cause);
         let program = std::env::current_exe().map_err(error)?;
@@ -37,8 +36,8 @@ impl OwnServer {
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            // Ctrl-C reaches every process of the terminal's group. The rehearsal ends the server, after it has looked at what
-            // became of the sale and has removed it.
+            // Ctrl-C reaches every process of the terminal's group, but the rehearsal has to end the server after it
+            // has read the outcome and removed it.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -47,15 +46,14 @@ impl OwnServer {
         Ok(Self { child, greeting })
     }
 
-    /// Its process.
     pub fn process_id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Where it is, once it serves.
+    /// Waits until the server is ready, and returns its address.
     ///
     /// # Errors
-    /// It has ended, or took too long.
+    /// The server has ended, or took too long.
     pub async fn ready(&mut self) -> Result<Origin, RehearsalError> {
         let origin = async {
             let lines = self.greeting.as_mut()?;
@@ -68,22 +66,22 @@ impl OwnServer {
         };
         let origin = timeout(Duration::from_secs(START_SECONDS_MAX), origin).await.ok().flatten();
         if let Some(mut lines) = self.greeting.take() {
-            // What else it says goes nowhere, but has to go.
+            // Read and drop the rest, so that the server never blocks on a full pipe.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         }
         origin.ok_or_else(|| {
             RehearsalError::NotHeld(
-                "the server did not start; its own words are above. If one runs on this database already, name it with \
-                 --url"
+                "the server did not start; see its own message above. If one is already running on this database, \
+                 name it with --url"
                     .into(),
             )
         })
     }
 
-    /// Ends it in order.
+    /// Ends the server in order.
     ///
     /// # Errors
-    /// It does not end.
+    /// The server does not end in time.
     pub async fn stop(mut self) -> Result<(), RehearsalError> {
         let error = |cause| RehearsalError::not_held("the server cannot be ended", cause);
         if let Some(process) = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)) {
@@ -92,7 +90,7 @@ impl OwnServer {
         match timeout(Duration::from_secs(STOP_SECONDS_MAX), self.child.wait()).await {
             Ok(ended) => ended.map(drop).map_err(error),
             Err(_) => Err(RehearsalError::NotHeld(format!(
-                "the server did not end within {STOP_SECONDS_MAX} s, and is killed"
+                "the server did not end within {STOP_SECONDS_MAX} s and was killed"
             ))),
         }
     }

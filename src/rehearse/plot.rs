@@ -1,4 +1,4 @@
-//! Rate and latency over time, as an SVG that needs nothing else.
+//! Rate and latency over time, as a self-contained SVG.
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
@@ -9,7 +9,7 @@ use super::RehearsalError;
 use super::load::Event;
 use super::wire::Kind;
 
-/// The size of the picture and of each of its two panels, in pixels.
+// The size of the picture and of each of its two panels, in pixels.
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 460.0;
 const PANEL_HEIGHT: f64 = 160.0;
@@ -18,10 +18,10 @@ const RIGHT: f64 = 20.0;
 /// Points along the time axis.
 const BUCKETS: usize = 80;
 
-/// Makes sure, before anything else is done, that the plot can be written; what is in the file stays.
+/// Makes sure before the rehearsal that the plot can be written. Keeps what is in the file.
 ///
 /// # Errors
-/// It cannot.
+/// The file cannot be opened.
 pub fn check(path: &Path) -> Result<(), RehearsalError> {
     let opened = OpenOptions::new().create(true).append(true).open(path);
     opened.map(drop).map_err(|error| RehearsalError::Refused(unwritten(path, &error)))
@@ -39,7 +39,6 @@ fn unwritten(path: &Path, error: &io::Error) -> String {
     format!("--plot: cannot write {}: {error}", path.display())
 }
 
-/// Draws the events.
 fn svg(events: &[Event]) -> String {
     let seconds = events.iter().map(|event| (event.at + event.latency).as_secs_f64()).fold(1e-3, f64::max);
     let mut bought = [0.0; BUCKETS];

@@ -1,4 +1,4 @@
-//! One request before the crowd comes: is this the server of these settings?
+//! One request before the crowd comes, to check that the server has these settings.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use super::crowd::request;
 use super::stage::Stage;
 use super::wire::{Answer, Connection};
 
-/// How long the server may take to answer when it has nothing else to do.
+/// How long an idle server may take to answer.
 const ANSWER_SECONDS_MAX: u64 = 10;
 
-/// Asks for more units than a buyer may have. Who refuses that has accepted the token and has seen the product, and nothing
-/// was sold.
+/// Asks for more units than a buyer may have. A server that refuses this has accepted the token and found the
+/// product, and nothing was sold.
 ///
 /// # Errors
 /// What is wrong, and what to do about it.
@@ -39,12 +39,12 @@ pub async fn check(stage: &Stage) -> Result<(), RehearsalError> {
 
 fn not_ours(server: &dyn std::fmt::Display, cause: &dyn std::fmt::Display) -> RehearsalError {
     RehearsalError::not_held(
-        &format!("what is at {server} does not answer a purchase; is it a server of ours?"),
+        &format!("the server at {server} does not answer a purchase; is it a flash-sale server?"),
         cause,
     )
 }
 
-/// What the answer says of the settings, in words that follow "the server".
+/// What the answer says about the settings; the error continues a sentence that begins "the server".
 fn judge(answer: Answer, said: &str) -> Result<(), String> {
     match answer.status {
         _ if answer.kind.is_definite() => Ok(()),
@@ -53,7 +53,7 @@ fn judge(answer: Answer, said: &str) -> Result<(), String> {
              DATA_DIR that has it."
         )),
         404 if said.starts_with("product_not_found") => Err(
-            "does not have a product that is in the database of these settings: it has another database.\nGive the \
+            "does not find a product that is in the database of these settings: it uses another database.\nGive the \
              rehearsal the server's own MONGO_URI or DATA_DIR."
                 .into(),
         ),
@@ -61,9 +61,9 @@ fn judge(answer: Answer, said: &str) -> Result<(), String> {
     }
 }
 
-/// What an answer says for people: the code and the detail of a problem, or its beginning.
+/// The code and detail of a problem; for any other answer the beginning of its body.
 fn said(received: &[u8]) -> String {
-    /// Of an answer that is none of ours, in characters.
+    /// Of another server's body, in characters.
     const SHOWN_MAX: usize = 200;
     let received = String::from_utf8_lossy(received);
     let body = received.split_once("\r\n\r\n").map_or("", |(_, body)| body);

@@ -1,4 +1,4 @@
-//! What the person sees meanwhile, on standard error.
+//! The progress of a rehearsal, on standard error.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use super::load::Event;
 use super::wire::Kind;
 
-/// How often the line is drawn.
+/// How often the progress line is drawn.
 const INTERVAL_MS: u64 = 250;
-/// Latencies are counted in steps of an eighth of a power of two: enough for a display.
+/// Latencies are counted in buckets, eight to each power of two of a microsecond: precise enough for a display.
 const STEPS: usize = 8;
 const BUCKETS: usize = 32 * STEPS;
 
-/// Counts that all connections add to.
+/// Counts of answers, shared by all connections.
 pub struct Progress {
     bought: AtomicUsize,
     refused: AtomicUsize,
@@ -48,7 +48,7 @@ impl Progress {
         self.latencies[bucket(event.latency)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The latency that 99 % of the answers since the last call stayed below.
+    /// The p99 latency of the answers since the last call.
     fn take_p99(&self) -> Duration {
         let counts: Vec<_> =
             self.latencies.iter().map(|count| u64::from(count.swap(0, Ordering::Relaxed))).collect();
@@ -67,13 +67,13 @@ fn bucket(latency: Duration) -> usize {
     ((micros.log2() * STEPS as f64) as usize).min(BUCKETS - 1)
 }
 
-/// Tells what begins now.
+/// Writes a line about the rehearsal to standard error.
 pub fn tell(what: &str) {
-    // Not `eprintln`, which panics when nobody reads any more (Ctrl-C ends a `tee` as well): what was made has to be removed.
+    // Not `eprintln`, which panics if the reader is gone (Ctrl-C also ends a `tee`): the clean-up still has to run.
     drop(writeln!(io::stderr(), "{what}"));
 }
 
-/// Draws the line until `stop`. On a standard error that is no terminal nothing is drawn.
+/// Draws the progress line until `stop`. Draws nothing if standard error is not a terminal.
 pub async fn show(live: Arc<Progress>, requests: usize, stop: CancellationToken) {
     let bar = ProgressBar::new(requests as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:32} {percent:>3} %  {msg}") {

@@ -1,4 +1,4 @@
-//! The result, as a table for people and as JSON for scripts.
+//! The result of a rehearsal, as a table for people and as JSON for scripts.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,20 +12,19 @@ use super::usage::{Cost, Pair};
 use super::verdict::Verdict;
 use super::wire::Kind;
 
-/// Everything that is told in the end.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Connections that were to be open.
+    /// As requested.
     connections: usize,
-    /// Those that were: fewer when the server, or this machine, had no place for them.
+    /// Fewer than `connections` if the server or this machine could not open more.
     connections_open: usize,
     buyers: usize,
-    /// Fewer than the buyers when the time was over before, or it was interrupted.
+    /// Fewer than `buyers` if the time ran out or the rehearsal was interrupted.
     buyers_came: usize,
     interrupted: bool,
     products: usize,
-    /// Requests a second that were to be sent; none for a closed loop.
+    /// Requested requests per second; `None` for a closed loop.
     rate: Option<f64>,
     /// From the first request to the last answer.
     seconds: f64,
@@ -33,24 +32,22 @@ pub struct Report {
     refusals_per_second: f64,
     answers: Vec<Latencies>,
     cost: Pair<Cost>,
-    /// None when it was interrupted before the outcome was read back.
+    /// `None` if the rehearsal was interrupted before the outcome was read back.
     verdict: Option<Verdict>,
 }
 
-/// What has happened, to be summed up; nothing so far.
+/// What happened during a rehearsal. The default is one in which nothing happened.
 #[derive(Debug, Default)]
 pub struct Course {
-    /// Every answer.
+    /// One per request.
     pub events: Vec<Event>,
-    /// How many connections were open when it began.
+    /// At the start.
     pub connections_open: usize,
-    /// How many buyers sent a request.
+    /// Buyers who sent a request.
     pub buyers_came: usize,
-    /// What it took.
     pub cost: Pair<Cost>,
-    /// What was read back.
+    /// `None` if the outcome was not read back.
     pub verdict: Option<Verdict>,
-    /// It was interrupted before it was over.
     pub interrupted: bool,
 }
 
@@ -73,7 +70,7 @@ impl Latencies {
             events.iter().filter(|event| event.kind == kind).map(|event| event.latency).collect();
         sorted.sort_unstable();
         let max = sorted.last()?.as_secs_f64() * 1000.0;
-        // The smallest latency that at least this share of the answers stayed within.
+        // The smallest latency that at least this share of the answers did not exceed.
         let at = |share: f64| {
             let index = (sorted.len() as f64 * share).ceil() as usize;
             sorted[index.clamp(1, sorted.len()) - 1].as_secs_f64() * 1000.0
@@ -91,7 +88,6 @@ impl Latencies {
 }
 
 impl Report {
-    /// Sums up.
     pub fn new(arguments: &Arguments, course: &Course) -> Self {
         let Course { events, connections_open, buyers_came, cost, verdict, interrupted } = course;
         let end = events.iter().map(|event| event.at + event.latency).max().unwrap_or(Duration::ZERO);
@@ -115,7 +111,7 @@ impl Report {
         }
     }
 
-    /// A promise was broken.
+    /// Whether a promise was broken.
     pub fn is_bad(&self) -> bool {
         self.verdict.as_ref().is_some_and(|verdict| !verdict.broken.is_empty())
     }
@@ -134,7 +130,7 @@ impl Report {
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
         if self.buyers_came < self.buyers || self.interrupted {
-            let why = if self.interrupted { "INTERRUPTED" } else { "The time was over" };
+            let why = if self.interrupted { "INTERRUPTED" } else { "The time ran out" };
             writeln!(text, "{why}: {} of {} buyers came\n", self.buyers_came, self.buyers)?;
         }
         if !self.answers.is_empty() {
@@ -144,8 +140,8 @@ impl Report {
             None => write!(text, "The outcome was not read back"),
             Some((purchases, [])) => write!(
                 text,
-                "{purchases} purchases read back: not oversold, nobody over the limit, no gap in the sequence, time in order, \
-                 every answer true"
+                "{purchases} purchases read back: not oversold, nobody over the limit, no gap in the sequence, times \
+                 in order, every answer true"
             ),
             Some((_, broken)) => write!(text, "BROKEN PROMISES:\n  - {}", broken.join("\n  - ")),
         }

@@ -1,4 +1,4 @@
-//! The stage: the server, its database, and the products that exist just for the rehearsal.
+//! The stage: the server, its database, and the products that exist only for the rehearsal.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,12 +24,11 @@ use crate::store::schema::{PRODUCTS, PURCHASES};
 
 /// How long a connection to the server may take to open.
 const REACH_SECONDS_MAX: u64 = 5;
-/// How long the database may take to answer.
+/// How long the database may take to be found.
 const DATABASE_SECONDS_MAX: u64 = 5;
-/// Marks the products, so that those of a rehearsal that was killed can be recognised.
+/// The name of all products of rehearsals, by which those of a killed one can be recognised.
 pub const NAME: &str = "Rehearsal (is removed afterwards)";
 
-/// Where the rehearsal takes place.
 pub struct Stage {
     address: SocketAddr,
     origin: Origin,
@@ -40,10 +39,10 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Finds the server, its database and its secret. `server` is its process, if that is known.
+    /// Finds the server, its database and its secret. `server` is its process, if known.
     ///
     /// # Errors
-    /// What is in the way.
+    /// What cannot be reached or read.
     pub async fn set(origin: &Origin, server: Option<u32>, config: &Config) -> Result<Self, RehearsalError> {
         let address = reach(origin).await?;
         let (uri, secret) = access(&config.database)?;
@@ -57,40 +56,36 @@ impl Stage {
         })
     }
 
-    /// Where the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The server's name and port.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Signs as the server does.
+    /// Signs tokens with the server's secret.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
     }
 
-    /// The products.
     pub fn products(&self) -> &[Id] {
         &self.products
     }
 
-    /// The server's database.
     pub fn database(&self) -> &mongodb::Database {
         &self.database
     }
 
-    /// What the server and its mongod took so far, when they are on this machine.
+    /// What the server and its `mongod` have used so far, if they run on this machine.
     pub fn usage(&self) -> Pair<Usage> {
         self.processes.usage()
     }
 
-    /// Puts the products on sale. This should come to its end: one that arrives after `strike` stays.
+    /// Puts the products on sale. Must not be cancelled: a product inserted after `strike` would stay.
     ///
     /// # Errors
-    /// The database's.
+    /// Those of the database.
     pub async fn put_on_sale(&mut self, arguments: &Arguments) -> Result<(), RehearsalError> {
         let now = DateTime::now();
         let stock = i64::from(arguments.stock);
@@ -122,7 +117,7 @@ impl Stage {
     }
 
     async fn remove(&self) -> Result<(), mongodb::error::Error> {
-        // The products first: then no late purchase can be made any more.
+        // The products first, so that no late purchase can follow.
         let products = self.database.collection::<Document>(PRODUCTS);
         products.delete_many(doc! { "_id": { "$in": &self.products } }).await?;
         let purchases = self.database.collection::<Document>(PURCHASES);
@@ -131,7 +126,7 @@ impl Stage {
     }
 }
 
-/// The address at which the server can be reached: of several, the first one where somebody listens.
+/// The server's address; if the name has several, the first one that accepts a connection.
 async fn reach(origin: &Origin) -> Result<SocketAddr, RehearsalError> {
     let what = format!("nobody answers at {origin}; is the server running, and is this its address?");
     let connecting = TcpStream::connect((origin.host.as_str(), origin.port));
@@ -143,7 +138,7 @@ async fn reach(origin: &Origin) -> Result<SocketAddr, RehearsalError> {
     }
 }
 
-/// The connection string and the secret that the settings lead to.
+/// The connection string and the secret, from the settings or the data directory.
 fn access(database: &Database) -> Result<(Secret, Secret), RehearsalError> {
     match database {
         Database::External { uri, jwt_secret } => Ok((uri.clone(), jwt_secret.clone())),
@@ -151,7 +146,7 @@ fn access(database: &Database) -> Result<(Secret, Secret), RehearsalError> {
             let port = read(&data_directory.join("port"))?;
             let secret = match jwt_secret {
                 Some(secret) => secret.clone(),
-                // None is made here: it would not be the server's.
+                // Never make one here: it would not be the server's.
                 None => first_run::kept_jwt_secret(data_directory).map_err(unreadable)?,
             };
             let uri =
@@ -184,7 +179,7 @@ async fn database(uri: &Secret) -> Result<mongodb::Database, RehearsalError> {
     Ok(database)
 }
 
-/// The processes to measure: those that are on this machine.
+/// The processes to measure, as far as they run on this machine.
 fn processes(address: SocketAddr, database: &Database, server: Option<u32>) -> Processes {
     let here = address.ip().is_loopback();
     let server = server.or_else(|| Processes::listener(address.port()).filter(|_| here));
@@ -198,7 +193,7 @@ fn processes(address: SocketAddr, database: &Database, server: Option<u32>) -> P
     Processes { server, mongod }
 }
 
-/// The port of a connection string to one mongod of this machine.
+/// The port in a connection string to a single `mongod` on this machine.
 fn loopback_port(uri: &str) -> Option<u16> {
     let rest = uri.strip_prefix("mongodb://")?;
     let host = rest.split(['/', '?']).next()?.rsplit('@').next()?;

@@ -1,46 +1,40 @@
-//! What the server and its mongod cost, read from /proc when they run on this machine.
+//! What the server and its `mongod` use, read from `/proc` if they run on this machine.
 
 use std::fs;
 
 use serde::Serialize;
 
-/// The processes on this machine that are measured.
+/// The ids of the measured processes.
 #[derive(Debug, Clone, Default)]
 pub struct Processes {
-    /// The server.
     pub server: Option<u32>,
-    /// The server's mongod.
     pub mongod: Option<u32>,
 }
 
-/// A process so far.
+/// What a process has used since its start.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
     cpu_microseconds: u64,
     memory_peak_kibibytes: u64,
 }
 
-/// What a process took for the rehearsal.
+/// What a process has used for the rehearsal.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cost {
-    /// Time on the processors.
     pub cpu_microseconds: u64,
-    /// The most memory it ever held.
+    /// The peak since the start of the process, not of the rehearsal.
     pub memory_peak_kibibytes: u64,
 }
 
-/// The server and mongod.
+/// One value for each process, if known.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Pair<T> {
-    /// The server's.
     pub server: Option<T>,
-    /// The mongod's.
     pub mongod: Option<T>,
 }
 
 impl Processes {
-    /// Reads both.
     pub fn usage(&self) -> Pair<Usage> {
         Pair { server: self.server.and_then(read), mongod: self.mongod.and_then(read) }
     }
@@ -72,7 +66,7 @@ fn listening(line: &str, port: &str) -> Option<String> {
         .then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
 }
 
-/// The costs between two readings.
+/// What was used between two readings.
 pub fn difference(before: Pair<Usage>, after: Pair<Usage>) -> Pair<Cost> {
     let cost = |before: Option<Usage>, after: Option<Usage>| {
         Some(Cost {
@@ -84,7 +78,7 @@ pub fn difference(before: Pair<Usage>, after: Pair<Usage>) -> Pair<Cost> {
 }
 
 fn read(process: u32) -> Option<Usage> {
-    // Behind the name, which may hold blanks: fields 14 and 15 of proc(5) are the 12th and 13th.
+    // Counted from behind the name, which may contain blanks, fields 14 and 15 of proc(5) are the 12th and 13th.
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;

@@ -1,4 +1,4 @@
-//! The verdict: every promise of a purchase, checked against what the database holds once the crowd is gone.
+//! The verdict: checks every promise about purchases against the database once the crowd is gone.
 
 use std::collections::HashSet;
 
@@ -15,20 +15,20 @@ use crate::model::id::Id;
 use crate::model::product::Product;
 use crate::store::schema::{PRODUCTS, PURCHASES};
 
-/// How often a product is read until nobody changes it meanwhile; the crowd is gone, and so is whatever it was told nothing of.
+/// How many times a product and its purchases are read until the product does not change meanwhile. The crowd is
+/// gone, so only commits in doubt can still change it.
 const READS_MAX: usize = 5;
 
-/// What was found.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     /// Purchases in the database.
     pub purchases: u64,
-    /// What is not as it was promised, one sentence each; empty when all is well.
+    /// The broken promises, one sentence each.
     pub broken: Vec<String>,
 }
 
-/// The part of a purchase that promises are about.
+/// The fields of a purchase that the promises concern.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
@@ -38,7 +38,7 @@ struct Row {
     purchased_at: DateTime,
 }
 
-/// Reads all products and purchases of the rehearsal back.
+/// Reads back all products and purchases of the rehearsal, and judges them.
 ///
 /// # Errors
 /// The database does not answer.
@@ -53,16 +53,16 @@ pub async fn read(stage: &Stage, arguments: &Arguments, events: &[Event]) -> Res
     Ok(verdict)
 }
 
-/// What the purchases of one product come to.
+/// A summary of the purchases of one product.
 #[derive(Default)]
 struct Found {
     count: i64,
     units: i64,
-    /// Purchases that do not have the next number.
+    /// Purchases whose number is not the next one.
     gaps: i64,
-    /// Purchases of somebody who has one already.
+    /// Purchases by a buyer who already has one.
     repeated: i64,
-    /// Purchases that are dated before the one that they follow.
+    /// Purchases with an earlier time than the one before.
     back: i64,
 }
 
@@ -70,7 +70,7 @@ async fn read_product(stage: &Stage, id: Id, verdict: &mut Verdict) -> Result<()
     let products = stage.database().collection::<Product>(PRODUCTS);
     let product = || async { products.find_one(doc! { "_id": id }).await };
     let mut before = product().await?;
-    // A commit that was in doubt may turn out to be one while the purchases are read; then the two do not belong together.
+    // A commit in doubt may take effect while the purchases are read: then the product and its purchases do not match.
     for _ in 0..READS_MAX {
         let found = read_purchases(stage, id).await?;
         let after = product().await?;
@@ -117,37 +117,37 @@ impl Verdict {
         let total = product.total_stock;
         self.expect(units <= total, || format!("oversold: {units} of {total} units"));
         self.expect(product.sold == units, || {
-            format!("the product says {} sold, the purchases {units}", product.sold)
+            format!("the product counts {} units as sold, its purchases {units}", product.sold)
         });
         self.expect(product.stock + product.sold == total, || "stock and sold do not add up".into());
         self.expect(gaps == 0, || format!("{gaps} purchases are out of sequence"));
-        self.expect(repeated == 0, || format!("{repeated} purchases pass their buyer's limit"));
+        self.expect(repeated == 0, || format!("{repeated} purchases exceed their buyer's limit"));
         self.expect(back == 0, || format!("{back} purchases are earlier than the one before"));
     }
 
-    /// Compares what the buyers were told with what is there.
+    /// Compares the answers to the buyers with the purchases in the database.
     fn judge_answers(&mut self, arguments: &Arguments, events: &[Event]) {
         let count = |kind| events.iter().filter(|event| event.kind == kind).count() as u64;
         let (bought, purchases) = (count(Kind::Bought), self.purchases);
-        // Without an answer, and after "outcome unknown", a purchase may have been made or not.
+        // After one of these answers, or none, a purchase may exist or not.
         let in_doubt =
             count(Kind::Unknown) + count(Kind::Broken) + count(Kind::Unexpected) + count(Kind::Replayed);
         self.expect(bought <= purchases, || {
-            format!("{bought} were told that they bought, {purchases} purchases are there")
+            format!("{bought} buyers were told that they bought, but only {purchases} purchases are in the database")
         });
         self.expect(purchases <= bought + in_doubt, || {
-            format!("{purchases} purchases are there, only {bought} were told that they bought")
+            format!("{purchases} purchases are in the database, but only {bought} buyers were told that they bought")
         });
         let definite = events.iter().any(|event| event.kind.is_definite());
-        // The server has answered before the crowd came, and then nobody of it any more.
+        // The server answered the probe before the crowd came, so it must have answered somebody in the crowd.
         self.expect(definite || events.is_empty(), || "nobody got a definite answer".into());
         let unexpected = count(Kind::Unexpected);
-        self.expect(unexpected == 0, || format!("{unexpected} answers are none that the contract has"));
+        self.expect(unexpected == 0, || format!("{unexpected} answers are not in the contract"));
         let told_sold_out = count(Kind::SoldOut) > 0;
         let stock = u64::from(arguments.stock) * arguments.products as u64;
         let one_product = arguments.products == 1;
         self.expect(!(told_sold_out && one_product && purchases < stock), || {
-            format!("buyers were told that it is sold out, with {purchases} of {stock} units sold")
+            format!("buyers were told that the product is sold out, but only {purchases} of {stock} units are sold")
         });
     }
 }
@@ -182,18 +182,18 @@ mod tests {
     }
 
     #[test]
-    fn what_buyers_were_told_has_to_be_there() {
+    fn answers_have_to_match_the_purchases() {
         check(2, &[Kind::Bought, Kind::Bought, Kind::LimitReached], 0);
-        // Told, but not there; there, but not told.
+        // A buyer was told of a purchase that does not exist; a purchase exists that nobody was told of.
         check(1, &[Kind::Bought, Kind::Bought], 1);
         check(3, &[Kind::Bought, Kind::Bought], 1);
-        // In doubt is in doubt.
+        // Answers in doubt may or may not have a purchase.
         check(3, &[Kind::Bought, Kind::Bought, Kind::Unknown], 0);
         check(3, &[Kind::Bought, Kind::Bought, Kind::Broken], 0);
-        // Sold out before everything was sold; an answer that nobody promised.
+        // Sold out too early; an answer that is not in the contract.
         check(1, &[Kind::Bought, Kind::SoldOut], 1);
         check(1, &[Kind::Bought, Kind::Unexpected], 1);
-        // A server that is not there any more keeps no promise; to a crowd that has not come, none was made.
+        // Nobody gets an answer: a broken promise, unless nobody came.
         check(0, &[Kind::Broken, Kind::Broken], 1);
         check(0, &[], 0);
     }

@@ -1,4 +1,4 @@
-//! The least of an HTTP/1.1 client that sends prepared requests: a general one costs more than the server does.
+//! A minimal HTTP/1.1 client for prepared requests: a general one would use more of the machine than the server does.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The headers of an answer of ours.
+/// More headers than our server sends.
 const HEADERS_MAX: usize = 32;
-/// An answer of ours, head and body, in bytes.
+/// Larger than any answer of our server, head and body.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What an answer means for the rehearsal.
@@ -35,7 +35,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds, in the order of the report.
     pub const ALL: [Kind; 9] = [
         Kind::Bought,
         Kind::Replayed,
@@ -48,7 +48,7 @@ impl Kind {
         Kind::Broken,
     ];
 
-    /// As the report calls it.
+    /// The name in the report.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Bought => "bought",
@@ -63,7 +63,7 @@ impl Kind {
         }
     }
 
-    /// The server has decided: it is a purchase, or definitely none.
+    /// Whether the server has decided: there is a purchase, or there definitely is none.
     pub fn is_definite(self) -> bool {
         matches!(self, Kind::Bought | Kind::Replayed | Kind::SoldOut | Kind::LimitReached)
     }
@@ -84,12 +84,12 @@ impl Kind {
     }
 }
 
-/// An answer, as far as it is looked at.
+/// The parts of an answer that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// What it means.
+    /// What the answer means.
     pub kind: Kind,
 }
 
@@ -100,17 +100,17 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects, without Nagle's delay.
     ///
     /// # Errors
-    /// The system's.
+    /// Those of the operating system.
     pub async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(2048) })
     }
 
-    /// The last answer, as it came.
+    /// The bytes of the last answer.
     pub fn received(&self) -> &[u8] {
         &self.buffer
     }
@@ -118,7 +118,7 @@ impl Connection {
     /// Sends a request and reads its answer.
     ///
     /// # Errors
-    /// The connection broke, or what came is no HTTP.
+    /// The connection broke, or the answer is not HTTP.
     pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
@@ -136,7 +136,7 @@ impl Connection {
     }
 }
 
-/// What a complete answer means; none while something is missing.
+/// Reads an answer; `None` while it is not complete.
 fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
@@ -146,7 +146,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
     let status = response.code.unwrap_or_default();
     let length = header("content-length")
         .and_then(|header| std::str::from_utf8(header.value).ok()?.parse::<usize>().ok())
-        // These have no body, whatever their headers say (RFC 9112, 6.3).
+        // 204 and 304 have no body, whatever their headers say (RFC 9112, 6.3).
         .or_else(|| matches!(status, 204 | 304).then_some(0))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an answer without a length"))?;
     let Some(body) = bytes.get(head..head.saturating_add(length)) else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! `/auth`: register, log in, who am I.
+//! `/auth`: register, log in, read the own account.
 
 use axum::Extension;
 use axum::extract::State;
@@ -19,7 +19,6 @@ use crate::http::{Uncached, uncached};
 use crate::model::timestamp::Timestamp;
 use crate::model::user::{Role, User};
 
-/// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(register)).routes(routes!(login)).routes(routes!(me))
 }
@@ -30,7 +29,7 @@ pub struct RegisterRequest {
     /// The public display name; the leaderboard shortens it.
     #[schema(min_length = 1, max_length = 80, example = "Ada Lovelace")]
     name: String,
-    /// Compared without case.
+    /// Upper and lower case make no difference.
     #[schema(max_length = 254, format = Email, example = "ada@shop.example")]
     email: String,
     /// 12 to 128 characters.
@@ -50,7 +49,7 @@ impl FromFields for RegisterRequest {
 /// The credentials of an account.
 #[derive(Debug, utoipa::ToSchema)]
 pub struct LoginRequest {
-    /// Compared without case.
+    /// Upper and lower case make no difference.
     #[schema(format = Email, example = "ada@shop.example")]
     email: String,
     /// The password.
@@ -61,7 +60,7 @@ pub struct LoginRequest {
 impl FromFields for LoginRequest {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
         let email = fields.required("email", email_address);
-        // The bounds of a new password are no business of an old one; this bounds the work.
+        // The minimum for new passwords does not apply here; the maximum bounds the work of hashing.
         let password = fields.required("password", verbatim(1..=128)).map(Secret::new);
         Some(Self { email: email?, password: password? })
     }
@@ -93,7 +92,7 @@ fn session(app: &App, user: &User) -> Result<Uncached<Session>> {
     }))
 }
 
-/// Make an account
+/// Create an account
 #[utoipa::path(
     post, path = "/auth/register", tag = "auth", operation_id = "register",
     request_body = RegisterRequest,
@@ -135,7 +134,7 @@ async fn login(
 async fn me(State(app): State<AppState>, user: CurrentUser) -> Result<Uncached<UserView>> {
     let account = app.accounts.find(user.id).await?;
     let account = account.ok_or(Error::NotFound {
-        detail: "The token is good, but its user has no account here; another provider made it.",
+        detail: "The token is valid, but its user has no account here; another identity provider signed it.",
     })?;
     Ok(uncached(UserView::from(&account)))
 }

@@ -17,35 +17,35 @@ use crate::live::room::End;
 use crate::live::subscription::{Next, Subscription};
 use crate::live::watchers::WatcherPermit;
 
-/// What a client sends when it connects again: the id of the last event it got.
+/// A client that reconnects sends the id of the last event it got.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells nginx not to hold the stream back.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// A comment, which clients ignore.
-const SIGN_OF_LIFE: Bytes = Bytes::from_static(b":\n\n");
+const KEEPALIVE: Bytes = Bytes::from_static(b":\n\n");
 
-/// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
 /// One product's events, as they happen
 ///
-/// Server-Sent Events; the data of each is JSON. `product` (a `Product`) comes first, and after any change of the product but
-/// its stock. `stock` (a `StockEvent`) comes after a change of the stock, at most twenty times a second and coalesced to the
-/// newest. `purchase` (a `LeaderboardItem`), with `include=purchases`, comes for every purchase, complete and in the order of
-/// `sequence`. `stale` (a `StaleEvent`) says that the server has lost touch with the database: what follows the next
-/// `product` is good again.
+/// Server-Sent Events whose data is JSON. `product` (a `Product`) comes first, and again after any change of the
+/// product except its stock. `stock` (a `StockEvent`) comes after a change of the stock, at most twenty times a
+/// second; of several changes in between only the newest is sent. `purchase` (a `LeaderboardItem`), with
+/// `include=purchases`, comes for every purchase, without gaps and in the order of `sequence`. `stale` (a
+/// `StaleEvent`) says that the server has lost touch with the database; from the next `product` on the events are up
+/// to date again.
 ///
-/// An event's `id` is the number of the product's purchases up to it. A client that connects again with it as
-/// `Last-Event-ID`, as browsers do, gets the purchases that it has missed, up to 10,000. The stream ends when the server shuts
-/// down, with a `retry` that differs from client to client, and when the product is deleted.
+/// An event's `id` is the number of the product's purchases up to it. A client that reconnects with it as
+/// `Last-Event-ID`, as browsers do, gets the purchases that it has missed, up to 10,000. The stream ends when the
+/// server shuts down, with a `retry` that differs from client to client, and when the product is deleted.
 #[utoipa::path(
     get, path = "/products/{id}/events", tag = "live", operation_id = "productEvents",
     params(
         ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
         ("include" = Option<String>, Query, pattern = "^purchases$", description = "`purchases`: also every purchase"),
-        ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The id of the last event that you got: purchases go on after it"),
+        ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The id of the last event that you got: the purchases after it are sent"),
     ),
     responses((status = OK, description = "The events, without end", body = String, content_type = "text/event-stream")),
     extensions(("x-problem-codes" = json!(["product_not_found", "rate_limited", "overloaded", "database_unavailable"]))),
@@ -80,13 +80,13 @@ async fn events(
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>> {
-    // A browser whose last id was empty sends none.
+    // An empty value counts as none: a browser's last event id may be empty.
     let Some(value) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) else { return Ok(None) };
     let id = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|id| *id >= 0);
     id.map(Some).ok_or_else(|| Error::invalid("Last-Event-ID", "must be the id of an event"))
 }
 
-/// What a WebSocket calls `after` came as a header.
+/// `Rooms::watch` calls the field `after`, as WebSocket clients do; here it came as a header.
 fn named_as_sent(error: Error) -> Error {
     match error {
         Error::ValidationFailed { mut errors } => {
@@ -97,7 +97,6 @@ fn named_as_sent(error: Error) -> Error {
     }
 }
 
-/// One stream.
 struct Watcher {
     app: AppState,
     subscription: Subscription,
@@ -107,7 +106,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// The next bytes; none at the end.
+    /// The next bytes; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         if self.has_ended {
             return None;
@@ -117,14 +116,14 @@ impl Watcher {
             Next::Messages(messages) => {
                 let mut bytes = Vec::new();
                 if !self.has_begun {
-                    // If the connection breaks: not all at the same moment.
+                    // So that not all clients reconnect at the same moment if their connections break.
                     bytes.extend_from_slice(self.retry().as_bytes());
                     self.has_begun = true;
                 }
                 messages.iter().for_each(|message| bytes.extend_from_slice(&message.sse()));
                 Some(bytes.into())
             }
-            Next::Keepalive => Some(SIGN_OF_LIFE),
+            Next::Keepalive => Some(KEEPALIVE),
             Next::End(End::Shutdown) => {
                 self.has_ended = true;
                 Some(self.retry().into())

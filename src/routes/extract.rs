@@ -1,4 +1,4 @@
-//! Extractors: who asks.
+//! Extractors for the user who sends a request.
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::user::Role;
 
-/// Shows that an admin asks. Refuses others with `forbidden`.
+/// Proves that the request comes from an admin. Refuses others with `forbidden`.
 #[derive(Debug, Clone, Copy)]
 pub struct Admin {
     /// The admin's user id.

@@ -12,7 +12,6 @@ use crate::http::page::{Page, Query};
 use crate::model::leaderboard_item::LeaderboardItem;
 use crate::purchases::history::PurchaseCursor;
 
-/// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(leaderboard))
 }

@@ -1,5 +1,5 @@
-//! `GET /live`: the events of many products over one WebSocket. The messages both ways are described in
-//! `docs/asyncapi.yaml`.
+//! `GET /live`: the events of many products over one WebSocket. `docs/asyncapi.yaml` describes the messages in both
+//! directions.
 
 use std::time::Duration;
 
@@ -27,18 +27,19 @@ use crate::store::token_bucket::TokenBucket;
 
 mod request;
 
-/// The buffer that each socket reads into, in bytes: what clients send is small.
+/// The read buffer of each socket, in bytes. Small, because clients send little.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
-/// What is written goes out at once, so nothing is gathered; a message that is being sent has to fit.
+/// The largest write buffer of each socket, in bytes. Messages go out at once and are not collected in it, but the
+/// one that is being sent has to fit.
 const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 
-/// A message that is too large is read all the same up to so many times what is allowed: what is left unread resets the
-/// connection, perhaps before its client has read why.
+/// A message that is too large is still read, up to this many times the allowed size: closing a connection with
+/// unread data resets it, perhaps before the client has read the reason.
 const MESSAGE_READ_FACTOR: usize = 8;
-/// How long the answer to a close is waited for, in milliseconds.
+/// How long to wait for the client's answer to a close, in milliseconds.
 const CLOSE_MS_MAX: u64 = 1_000;
 
-/// The routes of this file. They are no part of the OpenAPI document, which has no words for WebSocket messages.
+/// Not part of the OpenAPI document, which cannot describe WebSocket messages.
 pub fn router() -> Router<AppState> {
     Router::new().route("/live", get(live))
 }
@@ -70,7 +71,7 @@ async fn live(
     }))
 }
 
-/// A page of another origin may only connect if it is on the list. Other clients than browsers send no origin.
+/// A page of another origin may connect only if its origin is on the list. Clients other than browsers send no origin.
 fn check_origin(headers: &HeaderMap, allowed: &CorsOrigins) -> Result<()> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or_default();
@@ -83,12 +84,11 @@ fn check_origin(headers: &HeaderMap, allowed: &CorsOrigins) -> Result<()> {
     if is_own || is_allowed { Ok(()) } else { Err(Error::FOREIGN_ORIGIN) }
 }
 
-/// One client.
 struct Socket {
     app: AppState,
     socket: WebSocket,
     subscriptions: Vec<Subscription>,
-    /// Counts what was told, so that each subscription is first in turn.
+    /// Counts what was sent; rotates which subscription is asked first.
     told: usize,
     message_bucket: TokenBucket,
     send_max: Duration,
@@ -97,11 +97,11 @@ struct Socket {
 
 /// How the connection ends.
 enum Close {
-    /// It is gone.
+    /// It broke.
     Gone,
-    /// The client closes it, and gets its close back (RFC 6455, 5.5.1).
+    /// The client closes it, and gets its close frame back (RFC 6455, 5.5.1).
     Asked,
-    /// With this code and reason, and if it was a message, with what was wrong with it.
+    /// The server closes it with this frame. If a message was the cause, an error message comes first.
     Because(CloseFrame, Option<Error>),
 }
 
@@ -139,15 +139,15 @@ impl Socket {
             Close::Gone => return,
             Close::Asked => {}
             Close::Because(frame, error) => {
-                // It may be gone, or too slow: then it learns nothing.
+                // Failures are ignored: the client may be gone or too slow.
                 if let Some(error) = error {
                     drop(self.error(&error, None).await);
                 }
                 drop(timeout(self.send_max, self.socket.send(Frame::Close(Some(frame)))).await);
             }
         }
-        // Sends what is still to be sent. And what the client has still on the way would reset the connection, perhaps before
-        // it has read why.
+        // Receiving also flushes what is still to be sent. And closing the connection with unread data would reset it,
+        // perhaps before the client has read the reason.
         let answer = async { while let Some(Ok(_)) = self.socket.recv().await {} };
         drop(timeout(Duration::from_millis(CLOSE_MS_MAX), answer).await);
     }
@@ -205,7 +205,7 @@ impl Socket {
         Ok(())
     }
 
-    /// A client that sends faster than anybody could read is cut off.
+    /// Disconnects a client that sends too many messages.
     async fn count_message(&mut self) -> Result<(), Close> {
         if self.message_bucket.take() {
             return Ok(());
@@ -215,7 +215,7 @@ impl Socket {
     }
 
     async fn subscribe(&mut self, id: Id, request: &SocketRequest) -> Result<()> {
-        // Whoever asks again begins again.
+        // A repeated subscription starts again from the beginning.
         self.subscriptions.retain(|subscription| subscription.product_id() != id);
         let subscriptions_max = self.app.limits.live.socket_subscriptions_max;
         if self.subscriptions.len() >= subscriptions_max {
@@ -235,7 +235,7 @@ impl Socket {
                 let frames: Vec<_> = messages.iter().map(|outgoing| Frame::Text(outgoing.text())).collect();
                 self.send(frames).await
             }
-            // Sockets have pings.
+            // A socket has pings of its own.
             Next::Keepalive => Ok(()),
             Next::End(End::Shutdown) => Err(self.goodbye()),
             Next::End(End::Deleted) => {
@@ -249,7 +249,7 @@ impl Socket {
         self.send([Frame::Text(Message::error(error, about))]).await
     }
 
-    /// A client that does not take what it is sent is cut off.
+    /// Disconnects a client that does not take a message in time.
     async fn send(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), Close> {
         let send_max = self.send_max;
         for frame in frames {
@@ -262,15 +262,15 @@ impl Socket {
         Ok(())
     }
 
-    /// What cannot be read: too large, or no WebSocket message.
+    /// The close for a failed read: too large, or not a WebSocket message.
     fn unreadable(&self, error: axum::Error) -> Close {
         match error.into_inner().downcast_ref() {
             Some(tungstenite::Error::Capacity(_)) => self.too_large(),
             Some(tungstenite::Error::Protocol(_)) => {
-                Close::because(close_code::PROTOCOL, "no WebSocket frame")
+                Close::because(close_code::PROTOCOL, "not a WebSocket frame")
             }
             Some(tungstenite::Error::Utf8(_)) => {
-                let (reason, detail) = ("the text is no UTF-8", "The message is no UTF-8.".into());
+                let (reason, detail) = ("the text is not UTF-8", "The message is not UTF-8.".into());
                 Close::bad_message(close_code::INVALID, reason, Error::MalformedJson { detail })
             }
             _ => Close::Gone,
@@ -289,8 +289,8 @@ impl Socket {
     }
 }
 
-/// The first of the subscriptions that has something to tell, and its index. They are asked in a circle, from another one each
-/// time: one that always has something shall not silence the others.
+/// The next event of any subscription, and the subscription's index. `start` is asked first and changes each time, so
+/// that a subscription that always has an event does not starve the others.
 async fn next(subscriptions: &mut [Subscription], start: usize) -> (Next, usize) {
     if subscriptions.is_empty() {
         return pending().await;

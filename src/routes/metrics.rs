@@ -1,4 +1,4 @@
-//! `/metrics`: what the person on call watches, in the OpenMetrics text that Prometheus scrapes.
+//! `/metrics`: the metrics for the person on call, as OpenMetrics text for Prometheus.
 
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -8,16 +8,14 @@ use utoipa_axum::routes;
 use super::state::AppState;
 use crate::error::Result;
 
-/// The media type of OpenMetrics text.
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(metrics))
 }
 
-/// What to watch, for Prometheus
+/// The server's metrics, for Prometheus
 #[utoipa::path(
     get, path = "/metrics", tag = "status", operation_id = "metrics",
     responses((status = OK, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),

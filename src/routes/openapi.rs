@@ -1,7 +1,7 @@
-//! The OpenAPI 3.1 document, from the code, and the page to try it.
+//! The OpenAPI 3.1 document, generated from the code, and the page to try the API.
 //!
-//! A handler lists the problem codes that are its own (`x-problem-codes`); what every route of its kind can answer is
-//! added here, and each status becomes a response with the codes it stands for, from the one table in `error`.
+//! A handler lists only its own problem codes (`x-problem-codes`). This module adds the codes that every route of its
+//! kind can answer with, and turns each status into a response that lists its codes, from the one table in `error`.
 
 use std::collections::BTreeMap;
 
@@ -23,11 +23,9 @@ use crate::live::message::{Stale, Stock};
 
 mod swagger;
 
-/// Where a handler keeps its codes, before they become responses.
+/// Holds a handler's codes until they become responses.
 const CODES_EXTENSION: &str = "x-problem-codes";
-/// What every id is.
 const ID_PATTERN: &str = "^[0-9a-fA-F]{24}$";
-/// Where the document is.
 const DOCUMENT_PATH: &str = "/openapi.json";
 
 #[derive(OpenApi)]
@@ -35,9 +33,10 @@ const DOCUMENT_PATH: &str = "/openapi.json";
     info(
         title = "flash-sale",
         description = "Sells limited stock to a crowd that arrives in the same second.\n\n\
-            Every response carries `X-Request-Id`. Every error is `application/problem+json` (RFC 9457) with a `code` to \
-            decide by; only what is no HTTP request, or has too large a head, is answered 400 or 431 without a word. Unknown \
-            members of a body are refused, of one that comes twice the last counts, and of wrong ones the first hundred are named.",
+            Every response carries `X-Request-Id`. Every error is `application/problem+json` (RFC 9457) with a `code` \
+            that programs can branch on; only what is not an HTTP request, or has too large a head, is answered 400 or 431 \
+            without a body. Unknown members of a body are refused, the last one counts if a member comes twice, and the first \
+            hundred wrong members are named.",
         license(name = "MIT", identifier = "MIT"),
     ),
     paths(document, page),
@@ -46,7 +45,7 @@ const DOCUMENT_PATH: &str = "/openapi.json";
     tags(
         (name = "auth", description = "Accounts and tokens"),
         (name = "products", description = "What is sold"),
-        (name = "purchases", description = "Buying, and what one has bought"),
+        (name = "purchases", description = "Buying, and the purchases made"),
         (name = "leaderboard", description = "Who bought"),
         (name = "live", description = "Stock and sales as they happen; over WebSocket too, see docs/asyncapi.yaml"),
         (name = "status", description = "The server itself"),
@@ -74,7 +73,7 @@ fn document() {}
 #[expect(dead_code, reason = "it only describes a route of `router`")]
 fn page() {}
 
-/// The document that the routes' own parts are added to.
+/// The document without the routes, which are added to it.
 pub fn base() -> utoipa::openapi::OpenApi {
     let mut document = Base::openapi();
     let bearer = HttpBuilder::new()
@@ -89,7 +88,7 @@ pub fn base() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// Completes the document, and serves it and the page over it. All of the page comes out of this program.
+/// Completes the document, and serves it and the page to try the API.
 pub fn router(mut document: utoipa::openapi::OpenApi) -> Router<AppState> {
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         add_problems(operation);
@@ -106,7 +105,7 @@ pub fn router(mut document: utoipa::openapi::OpenApi) -> Router<AppState> {
         .merge(swagger::router())
 }
 
-/// Unknown members of a body are refused, and what a change may leave out it may not set to null, unless it says so.
+/// Says in the document that unknown members of a body are refused.
 fn close_requests(document: &mut utoipa::openapi::OpenApi) {
     let components = document.components.get_or_insert_default();
     for (name, schema) in &mut components.schemas {
@@ -118,7 +117,7 @@ fn close_requests(document: &mut utoipa::openapi::OpenApi) {
     }
 }
 
-/// What all ids look like, and which codes there are.
+/// Adds the pattern of ids and the list of codes.
 fn describe_members(document: &mut utoipa::openapi::OpenApi) {
     let components = document.components.get_or_insert_default();
     for (schema_name, schema) in &mut components.schemas {
@@ -147,7 +146,7 @@ fn operations(item: &mut utoipa::openapi::PathItem) -> impl Iterator<Item = &mut
     [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
 }
 
-/// Turns the codes into responses, one for each status.
+/// Turns the codes into one response per status.
 fn add_problems(operation: &mut Operation) {
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for code in codes_of(operation) {
@@ -161,7 +160,7 @@ fn add_problems(operation: &mut Operation) {
         let RefOr::T(response) = response else { continue };
         response.headers.insert(
             "X-Request-Id".into(),
-            text_header("The request's id: the client's own, if it sent a sane one"),
+            text_header("The request's id: the client's own, if it sent a valid one"),
         );
         if status == "304" {
             response.headers.insert("ETag".into(), text_header("The tag of what you have"));
@@ -174,7 +173,7 @@ fn text_header(description: &str) -> RefOr<Header> {
     RefOr::T(HeaderBuilder::new().schema(Some(text)).description(Some(description)).build())
 }
 
-/// The operation's own codes, and those of every operation of its kind.
+/// The operation's own codes, and those of all operations of its kind.
 fn codes_of(operation: &mut Operation) -> Vec<Code> {
     let own = operation.extensions.as_mut().and_then(|extensions| extensions.remove(CODES_EXTENSION));
     let own: Vec<_> = own.iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str).collect();

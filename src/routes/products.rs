@@ -1,4 +1,4 @@
-//! `/products`: the catalogue for everybody, and its upkeep for admins.
+//! `/products`: the catalogue for everybody; admins create, change, restock and delete products.
 
 use std::sync::Arc;
 
@@ -23,7 +23,6 @@ use crate::products::filter::{self, ProductCursor, ProductFilter};
 use crate::products::request::{ChangeProductRequest, CreateProductRequest, RestockRequest};
 use crate::products::view::ProductView;
 
-/// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_products, create_product))
@@ -35,8 +34,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 #[utoipa::path(
     get, path = "/products", tag = "products", operation_id = "listProducts",
     params(
-        ("status" = inline(Option<Status>), Query, description = "Only those whose sale stands so: `upcoming`, `live`, `sold_out` or `ended`", example = "live"),
-        ("search" = Option<String>, Query, max_length = 200, description = "Only those whose name has every one of these words, case ignored; at most 200 characters and 10 different words", example = "sneaker"),
+        ("status" = inline(Option<Status>), Query, description = "Only products whose sale has this status: `upcoming`, `live`, `sold_out` or `ended`", example = "live"),
+        ("search" = Option<String>, Query, max_length = 200, description = "Only products whose name contains all of these words, ignoring case; at most 200 characters and 10 different words", example = "sneaker"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
         ("cursor" = Option<String>, Query, min_length = 1, max_length = 500, description = "The `nextCursor` of the page before"),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the list that you have"),
@@ -104,8 +103,8 @@ async fn get_product(State(app): State<AppState>, id: PathId, headers: HeaderMap
 
 /// Change a product
 ///
-/// What is missing stays as it is. A purchase changes the version too: while a sale runs hot, send `If-Match: *` to
-/// change whatever version is there.
+/// Fields that are missing stay unchanged. Every purchase changes the version too: while many people buy, send
+/// `If-Match: *` to change the product whatever its version is.
 #[utoipa::path(
     patch, path = "/products/{id}", tag = "products", operation_id = "changeProduct",
     params(
@@ -193,14 +192,13 @@ async fn restock_product(
     whole(&app, StatusCode::OK, product)
 }
 
-/// The product after a change.
+/// Answers with the whole product after a change.
 fn whole(app: &App, status: StatusCode, product: Arc<Product>) -> Result<Response> {
     let mut response = app.product_pages.changed(&product)?.answer(&HeaderMap::new());
     *response.status_mut() = status;
     Ok(response)
 }
 
-/// Logs what an admin has done.
 fn log_change(request_id: &RequestId, admin: Admin, done: &'static str, product: Id) {
     let (request_id, user_id, product_id) = (request_id.to_string(), admin.id.to_hex(), product.to_hex());
     tracing::info!(

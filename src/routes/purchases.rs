@@ -1,4 +1,4 @@
-//! `/products/purchase` and `/purchases`: buying, and what one has bought.
+//! `/products/purchase` and `/purchases`: buying, and the purchases made.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,14 +30,12 @@ use crate::purchases::lane::queued::Receipt;
 use crate::purchases::settle::Request;
 use crate::purchases::view::PurchaseView;
 
-/// Carries the client's key for a purchase that it may have to send twice.
+/// The client's key for a purchase, which makes it safe to send the request twice.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Tells that the answer is that of an earlier request with the same key.
+/// Marks an answer that repeats the one to an earlier request with the same key.
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-/// The longest key, in characters.
 const IDEMPOTENCY_KEY_CHARACTERS_MAX: usize = 255;
 
-/// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(purchase))
@@ -45,10 +43,9 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(get_purchase))
 }
 
-/// Where one buys.
 pub const PURCHASE_PATH: &str = "/products/purchase";
 
-/// The handler of `PURCHASE_PATH` by itself.
+/// The handler of `PURCHASE_PATH`, for the shortcut around the router.
 pub fn purchase_service(
     app: AppState,
 ) -> impl Service<axum::extract::Request, Response = Response, Error = Infallible, Future: Send>
@@ -65,7 +62,7 @@ pub struct PurchaseRequest {
     /// The product's id.
     #[schema(value_type = String, example = "65f1c0ffee65f1c0ffee65f1")]
     product_id: Id,
-    /// Units; 1 without it. All of them or none.
+    /// Units; 1 if it is missing. The purchase gets all of them or none.
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, default = 1, example = 1)]
     quantity: i64,
 }
@@ -78,7 +75,7 @@ impl FromFields for PurchaseRequest {
     }
 
     fn from_plain(json: &[u8]) -> Option<Self> {
-        // An array of the values would do for serde.
+        // serde would also accept an array of the values.
         if json.first() != Some(&b'{') {
             return None;
         }
@@ -89,7 +86,7 @@ impl FromFields for PurchaseRequest {
     }
 }
 
-/// The body as nearly everybody sends it: each member once, and no escapes.
+/// The body as nearly all clients send it: each member at most once, no escapes.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PlainPurchaseRequest<'a> {
@@ -99,15 +96,15 @@ struct PlainPurchaseRequest<'a> {
 
 /// Buy
 ///
-/// 201 means that the purchase and the smaller stock are committed together, on a majority of the database's servers.
-/// Send an `Idempotency-Key` and you can repeat the request safely, whatever happened to the first answer.
+/// 201 means that the purchase and the reduced stock are committed together, on a majority of the database's servers.
+/// If you send an `Idempotency-Key`, you can safely repeat the request, whatever happened to the first answer.
 #[utoipa::path(
     post, path = "/products/purchase", tag = "purchases", operation_id = "purchase",
-    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters, one for each purchase that you want", example = "8e03978e-40d5-43e8-bc93-6894a57f9324")),
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters; use a new key for each purchase that you want", example = "8e03978e-40d5-43e8-bc93-6894a57f9324")),
     request_body = PurchaseRequest,
     responses((status = CREATED, description = "It is yours", body = PurchaseView, headers(
         ("Location" = String, description = "Where the purchase is"),
-        ("Idempotent-Replayed" = Option<String>, description = "`true` when this answers a repeated key with the first purchase"),
+        ("Idempotent-Replayed" = Option<String>, description = "`true` if the key was used before and this is the purchase that was made then"),
     ))),
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
@@ -148,8 +145,8 @@ fn created(receipt: &Receipt) -> Result<Response> {
     })
 }
 
-/// One of the purchase requests that may be under way at once. It is taken before the token is looked at, so that a refusal
-/// under overload costs next to nothing. Refuses with `overloaded`.
+/// The admission of a purchase request, or a refusal with `overloaded`. It comes before the token is verified, so
+/// that a refusal costs next to nothing.
 struct Admitted {
     _permit: OwnedSemaphorePermit,
 }
@@ -164,7 +161,7 @@ impl FromRequestParts<AppState> for Admitted {
     }
 }
 
-/// The header `Idempotency-Key`, if there is one. Refuses with `validation_failed`.
+/// The header `Idempotency-Key`, if there is one; refuses a malformed one with `validation_failed`.
 struct IdempotencyKey(Option<Arc<str>>);
 
 impl FromRequestParts<AppState> for IdempotencyKey {
@@ -234,7 +231,7 @@ mod tests {
 
     const PLAIN: &str = r#"{"productId":"65f1c0ffee65f1c0ffee65f1","quantity":2}"#;
 
-    /// Whatever is read in one go, reading field by field gives the same.
+    /// If `from_plain` reads the body, reading it field by field must give the same.
     fn check_same(json: &[u8]) -> Option<PurchaseRequest> {
         let plain = PurchaseRequest::from_plain(json)?;
         assert_eq!(parse_fields(json).as_ref(), Ok(&plain), "{}", String::from_utf8_lossy(json));
@@ -242,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_usual_is_read_in_one_go() {
+    fn a_usual_body_is_read_by_from_plain() {
         assert_eq!(check_same(PLAIN.as_bytes()).unwrap().quantity, 2);
         for usual in [
             r#"{"productId":"65f1c0ffee65f1c0ffee65f1"}"#,
@@ -254,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unusual_is_left_to_the_fields() {
+    fn an_unusual_body_is_left_to_from_fields() {
         let id = "65f1c0ffee65f1c0ffee65f1";
         for unusual in [
             String::new(),

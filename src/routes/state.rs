@@ -1,4 +1,4 @@
-//! The shared state: the services that handlers call, built once.
+//! The shared state: the services that handlers call.
 
 use std::sync::Arc;
 
@@ -21,22 +21,19 @@ use crate::purchases::service::Purchases;
 use crate::store::Store;
 use crate::store::heartbeat::Heartbeat;
 
-/// What every handler gets.
 pub type AppState = Arc<App>;
 
-/// The services of one server. All requests share them.
+/// The services of one server, shared by all requests.
 pub struct App {
-    /// Upper bounds.
     pub limits: Limits,
-    /// The database.
     pub store: Store,
     /// Whether the database commits, and its clock.
     pub heartbeat: Heartbeat,
-    /// Whether memory follows what other servers do.
+    /// Whether the caches follow what other servers do.
     pub feed: Feed,
     /// Signs tokens.
     pub tokens: Tokens,
-    /// Verifies tokens, and remembers those that come again.
+    /// Verifies tokens, and remembers the verified ones.
     pub known_tokens: KnownTokens,
     /// Registering and logging in.
     pub accounts: Accounts,
@@ -48,13 +45,12 @@ pub struct App {
     pub leaderboard: Leaderboard,
     /// Buying.
     pub purchases: Purchases,
-    /// What watchers are told.
+    /// What watchers are sent.
     pub rooms: Rooms,
-    /// How many watch.
+    /// How many clients watch.
     pub watchers: Watchers,
-    /// Which pages of other origins may call.
+    /// Which pages of other origins may call the API.
     pub cors_origins: CorsOrigins,
-    /// The counts.
     pub metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 }
@@ -63,7 +59,7 @@ impl App {
     /// Builds the services, and the task that follows the change stream.
     ///
     /// # Errors
-    /// `internal` when the system gives no threads for passwords.
+    /// `internal` if the operating system refuses the threads that hash passwords.
     pub fn new(
         limits: Limits,
         store: Store,
@@ -134,7 +130,7 @@ impl App {
         self.shutdown.cancelled().await;
     }
 
-    /// Refuses new requests once the server shuts down.
+    /// For requests that would outlast a shutdown: refuses them once the server shuts down.
     ///
     /// # Errors
     /// `overloaded`.

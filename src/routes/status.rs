@@ -1,4 +1,4 @@
-//! `/time` and `/health`: what clients, load balancers and the person on call ask the server about itself.
+//! `/time` and `/health`: what clients, load balancers and the person on call can ask the server about itself.
 
 use axum::extract::State;
 use serde::Serialize;
@@ -10,7 +10,6 @@ use crate::error::Result;
 use crate::http::{Uncached, uncached};
 use crate::model::timestamp::Timestamp;
 
-/// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(time)).routes(routes!(liveness)).routes(routes!(readiness))
 }
@@ -22,20 +21,20 @@ pub struct Time {
     pub now: Timestamp,
 }
 
-/// A sign of life.
+/// The state of the server.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Health {
     /// `live` or `ready`.
     #[schema(example = "ready")]
     pub status: &'static str,
-    /// With `ready`: `live`, or `stale` while the server has lost touch with what other servers do. Purchases commit all the
-    /// same; what is told to watchers may be old.
+    /// With `ready`: `live`, or `stale` while the server does not learn what other servers do. Purchases commit all
+    /// the same, but what watchers see may be out of date.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "live")]
     pub feed: Option<&'static str>,
 }
 
-/// The clock that decides sale windows
+/// The time by which sales start and end
 #[utoipa::path(
     get, path = "/time", tag = "status", operation_id = "time",
     responses((status = OK, description = "The time", body = Time)),
@@ -47,19 +46,19 @@ async fn time(State(app): State<AppState>) -> Uncached<Time> {
 /// Whether the process runs
 #[utoipa::path(
     get, path = "/health/live", tag = "status", operation_id = "live",
-    responses((status = OK, description = "It does", body = Health)),
+    responses((status = OK, description = "The process runs", body = Health)),
 )]
 async fn liveness() -> Uncached<Health> {
     uncached(Health { status: "live", feed: None })
 }
 
-/// Whether a purchase could commit now
+/// Whether a purchase could be committed now
 ///
-/// Every second the server commits a small write of its own on a majority of the database's servers; ready means that
-/// the last one went through.
+/// Every second the server commits a small write on a majority of the database's servers; ready means that the last one
+/// succeeded recently.
 #[utoipa::path(
     get, path = "/health/ready", tag = "status", operation_id = "ready",
-    responses((status = OK, description = "It could", body = Health)),
+    responses((status = OK, description = "Purchases can be committed", body = Health)),
     extensions(("x-problem-codes" = json!(["database_unavailable", "overloaded"]))),
 )]
 async fn readiness(State(app): State<AppState>) -> Result<Uncached<Health>> {

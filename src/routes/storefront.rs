@@ -1,6 +1,5 @@
-//! The storefront: a page at `/` and what it loads from `/assets`, all of it compiled into the program.
-//!
-//! The files are served as they are in `web/`; there is no build step.
+//! The storefront: a page at `/` and its files under `/assets`. They are compiled into the program as they are in
+//! `web/`; there is no build step.
 
 use axum::Router;
 
@@ -56,13 +55,12 @@ files! {
     "views/sale.js",
 }
 
-/// The page runs nothing and loads nothing that is not from here, but for the products' pictures, whose addresses admins
-/// enter. Text never becomes markup: the browser refuses to parse any from a script.
+/// The page runs and loads only files of this server, except for the products' pictures, whose addresses admins enter.
+/// `require-trusted-types-for`: the browser refuses to turn text into markup when a script asks for it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: http: data:; \
     connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 
-/// The routes of all files.
 pub fn router() -> Router<AppState> {
     FILES.iter().fold(Router::new(), |router, (name, bytes)| {
         let path = if *name == PAGE { "/".to_owned() } else { format!("/assets/{name}") };

@@ -1,39 +1,39 @@
-//! The database's clock, as far as it can be known here: never ahead of it, and as little behind as the quickest answer was.
+//! Estimates the database's clock: never ahead of it, and behind it by at most what the quickest answer took.
 //!
-//! An answer with the database's time was written some time between question and receipt. So the time of the receipt less
-//! the answer's time is at most how far the clocks are apart, and the time of the question gives the other bound. Of all
-//! answers the quickest tells most; what it told is kept, less what the clocks may have drifted apart since.
+//! The database writes its time into an answer some time between our question and our receipt. At the receipt its
+//! clock shows at least that time, and at the question it showed at most that time: this bounds the clocks' offset
+//! from both sides. The quickest answer gives the tightest bounds, so the estimate keeps it, less what the clocks may
+//! have drifted.
 
 use std::time::Instant;
 
 use crate::model::timestamp::Timestamp;
 
-/// How fast two clocks drift apart at the most: 100 millionths, twice what a quartz does.
+/// Two clocks drift apart by at most 1/10,000 (100 ppm), twice the drift of a quartz.
 const DRIFT_DIVISOR: i64 = 10_000;
-/// The database's clock counts in milliseconds, and an answer has the last full one.
+/// The database's time is cut to whole milliseconds.
 const RESOLUTION_MICROSECONDS: i64 = 1_000;
 
-/// What is known of the database's clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    /// The latest moment, in microseconds since 1970, that the database's clock is known to have reached...
+    /// The time, in microseconds since 1970, that the database's clock had certainly reached at `at`.
     microseconds: i64,
-    /// ... at this moment here.
+    /// By this process's clock.
     at: Instant,
 }
 
 impl Clock {
-    /// Knows what one answer tells.
+    /// The estimate from one answer.
     pub fn new(database_time: Timestamp, received: Instant) -> Self {
         Self { microseconds: database_time.milliseconds().saturating_mul(1_000), at: received }
     }
 
-    /// Learns from one more answer, to a question that was sent at `sent`.
+    /// Improves the estimate by another answer, to a question that was sent at `sent`.
     pub fn learn(&mut self, database_time: Timestamp, sent: Instant, received: Instant) {
         let answer = Self::new(database_time, received);
         let latest = Self::new(database_time, sent).microseconds_at(received) + RESOLUTION_MICROSECONDS;
         let known = self.microseconds_at(received);
-        // Later than it can be: the database's clock was set back, or another server's counts now.
+        // The estimate is later than the answer allows: the database's clock was set back, or there is a new primary.
         let is_refuted = known > latest + microseconds_between(sent, received) / DRIFT_DIVISOR;
         if is_refuted || answer.microseconds > known {
             *self = answer;
@@ -42,7 +42,6 @@ impl Clock {
         }
     }
 
-    /// The database's time at the moment `now`.
     pub fn time_at(&self, now: Instant) -> Timestamp {
         Timestamp::from_milliseconds(self.microseconds_at(now).div_euclid(1_000))
     }
@@ -63,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// The database's clock is at `database_ms` when the answer is written, which takes `there_ms` and `back_ms`.
+    /// The question takes `there_ms`; the database's clock then shows `database_ms`; the answer takes `back_ms`.
     fn ask(clock: &mut Clock, start: Instant, at_ms: u64, database_ms: i64, there_ms: u64, back_ms: u64) {
         let sent = start + Duration::from_millis(at_ms);
         let received = sent + Duration::from_millis(there_ms + back_ms);
@@ -84,7 +83,7 @@ mod tests {
         check(&clock, start, 40, 1_000_000);
         ask(&mut clock, start, 1_000, 1_001_001, 1, 1);
         check(&clock, start, 1_002, 1_001_001);
-        // A slow one does not make it worse, but for the drift.
+        // A slow answer does not make the estimate worse, except for the drift.
         ask(&mut clock, start, 2_000, 2_000 + 1_000_050, 50, 60);
         check(&clock, start, 2_110, 1_002_108);
     }
@@ -102,7 +101,7 @@ mod tests {
         let start = Instant::now();
         let mut clock = Clock::new(Timestamp::from_milliseconds(0), start);
         for second in 1..=60_u64 {
-            // 50 millionths slower than here.
+            // The database's clock is 50 ppm slower than the one here.
             let database_ms = i64::try_from(second * 1_000 - second / 20 - 1).unwrap();
             ask(&mut clock, start, second * 1_000, database_ms, 0, 3);
             assert!(

@@ -1,8 +1,8 @@
-//! Reads that a crowd shares: whoever asks for the same at the same time gets the same answer, read once.
+//! Reads that a crowd shares: requests that ask for the same key at the same time get the answer of one read.
 //!
-//! Nobody gets an answer that is older than the question. A read that is under way when one asks does not count; the next
-//! one does, which begins when that has ended, for all who have asked meanwhile. So the database answers one read after
-//! the other for each key, whatever the size of the crowd, and what is answered is as true as if each had asked alone.
+//! No answer is older than its request. A request does not join a read that is already running; it waits for the next
+//! one, which starts when the running one ends and serves all requests that came meanwhile. So the database runs one
+//! read at a time for each key, however big the crowd, and each answer is as fresh as if the request had read alone.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -17,31 +17,28 @@ use crate::model::id::Id;
 
 type Waiting<V> = Vec<oneshot::Sender<Result<V, FailedRead>>>;
 
-/// What all who share a read are told when it fails.
+/// What all requests that share a read get when it fails.
 #[derive(Clone)]
 struct FailedRead {
     error: Error,
-    /// Stands in the log beside the cause, and in a line of each request that shared the read.
+    /// In the log, links the cause to each request that shared the read.
     id: Id,
 }
 
-/// The reads of one kind, by their key. As many as there are requests under way at the most.
+/// The reads of one kind, by key; at most as many as requests in flight.
 pub struct CoalescedReads<K, V> {
     store: Store,
-    /// Who waits for the next read of each key; a key is here as long as a task reads it.
+    /// The requests that wait for the next read of each key. A key is present while a task reads it.
     waiting: Arc<Mutex<HashMap<K, Waiting<V>>>>,
 }
 
 impl<K: Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static> CoalescedReads<K, V> {
-    /// No reads yet.
     pub fn new(store: Store) -> Self {
         Self { store, waiting: Arc::default() }
     }
 
-    /// What `read` gives, for everybody who asks for `key` now.
-    ///
     /// # Errors
-    /// Those of `read`; `internal` when it panics.
+    /// Those of the given `read`; `internal` when it panics.
     pub async fn get<F>(&self, key: K, read: impl Fn(K) -> F + Send + 'static) -> Result<V>
     where
         F: Future<Output = Result<V>> + Send,
@@ -58,7 +55,7 @@ impl<K: Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static> Coalesced
             is_first
         };
         if is_first {
-            // In a task of its own: the first one may hang up, and the others still wait.
+            // In a task of its own: the first client may hang up while others still wait.
             let task = ReadTask { waiting: self.waiting.clone(), key };
             self.store.spawn(async move { task.run(read).await });
         }
@@ -66,7 +63,7 @@ impl<K: Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static> Coalesced
             Ok(Ok(value)) => Ok(value),
             Ok(Err(FailedRead { error, id })) => {
                 if !is_first && error.is_fault() && self.store.may_log_failure() {
-                    tracing::warn!(read_id = %id, "this request shared the read {id}, which failed");
+                    tracing::warn!(read_id = %id, "this request shared read {id}, which failed");
                 }
                 Err(error)
             }
@@ -75,7 +72,7 @@ impl<K: Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static> Coalesced
     }
 }
 
-/// The task that reads one key. When it ends, however it ends, nobody waits for it.
+/// The task that reads one key. It leaves no request waiting, even if it panics.
 struct ReadTask<K: Hash + Eq, V> {
     waiting: Arc<Mutex<HashMap<K, Waiting<V>>>>,
     key: K,
@@ -87,18 +84,18 @@ impl<K: Hash + Eq + Clone, V: Clone> ReadTask<K, V> {
             let result = read(self.key.clone()).await.map_err(|error| {
                 let id = Id::new();
                 if error.is_fault() && waiting.len() > 1 {
-                    tracing::warn!(read_id = %id, "the read {id} of {} requests failed", waiting.len());
+                    tracing::warn!(read_id = %id, "read {id}, shared by {} requests, failed", waiting.len());
                 }
                 FailedRead { error, id }
             });
             for sender in waiting {
-                // Whoever has hung up needs no answer.
+                // Fails when the client has hung up.
                 drop(sender.send(result.clone()));
             }
         }
     }
 
-    /// Those who have asked since the last read began; none when nobody has, and then the key is gone.
+    /// The requests that came since the last read began. If there are none, removes the key.
     fn next(&self) -> Option<Waiting<V>> {
         let mut waiting = lock(&self.waiting);
         let list = std::mem::take(waiting.get_mut(&self.key)?);
@@ -112,7 +109,8 @@ impl<K: Hash + Eq + Clone, V: Clone> ReadTask<K, V> {
 
 impl<K: Hash + Eq, V> Drop for ReadTask<K, V> {
     fn drop(&mut self) {
-        // After a panic: those who wait are told by their channel. Otherwise the key is gone already, or another's.
+        // After a panic: dropping the senders tells the waiting requests. Otherwise the key is already gone, or
+        // belongs to a new task.
         if std::thread::panicking() {
             lock(&self.waiting).remove(&self.key);
         }

@@ -1,4 +1,4 @@
-//! Connecting to MongoDB, and making sure at the start that it is one that purchases can be committed on.
+//! Connects to MongoDB, and checks at the start that it can commit purchases.
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,9 @@ use super::terms::Terms;
 use super::{Store, failure, hang_up};
 use crate::config::{DATABASE_NAME_DEFAULT, StoreLimits};
 
-/// The oldest release that is supported, as its major version.
+/// The oldest major version that is supported.
 const MAJOR_VERSION_MIN: i32 = 6;
-/// The time to find and ask a server at the start, in milliseconds: a first connection may need name resolution and TLS.
+/// How long finding and asking a server may take at the start, in milliseconds: this includes name resolution and TLS.
 const FIRST_ANSWER_MS_MAX: u64 = 5_000;
 /// MongoDB's error codes for a wrong or missing user or password.
 const AUTHENTICATION_CODES: [i32; 3] = [13, 18, 8_000];
@@ -27,7 +27,7 @@ const AUTHENTICATION_CODES: [i32; 3] = [13, 18, 8_000];
 /// Why the database cannot be used, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The connection string cannot be used, though it can be read: its host names cannot be resolved.
+    /// The connection string is valid, but its host names cannot be resolved.
     #[error(
         "the hosts of MONGO_URI cannot be found: are their names right, and does this machine's name service work?"
     )]
@@ -41,7 +41,7 @@ pub enum ConnectError {
         /// The addresses that were tried.
         hosts: String,
     },
-    /// Wrong user or password, or too few rights.
+    /// Wrong user or password, or the user lacks rights.
     #[error(
         "MongoDB at {hosts} refuses the user or the password of MONGO_URI, or the user lacks the readWrite role"
     )]
@@ -49,7 +49,7 @@ pub enum ConnectError {
         /// The addresses that were tried.
         hosts: String,
     },
-    /// No transactions.
+    /// The server is not part of a replica set, so it has no transactions.
     #[error(
         "MongoDB at {hosts} is a standalone server, but purchases need transactions, which only a replica set has.\n\
          One node is enough: start it with `mongod --replSet rs0`, run `rs.initiate()` once in mongosh, and add ?replicaSet=rs0 to MONGO_URI"
@@ -58,31 +58,31 @@ pub enum ConnectError {
         /// The addresses that were tried.
         hosts: String,
     },
-    /// Too old.
+    /// The server is older than the oldest supported version.
     #[error("MongoDB at {hosts} is version {version}, but {MAJOR_VERSION_MIN}.0 or later is needed")]
     TooOld {
         /// The addresses that were tried.
         hosts: String,
-        /// Its version.
+        /// The server's version.
         version: String,
     },
-    /// Anything else that failed while the collections and indexes were made.
-    #[error("the collections and indexes cannot be made: {0}")]
+    /// Any other error while creating the collections and indexes.
+    #[error("the collections and indexes cannot be created: {0}")]
     Schema(mongodb::error::Error),
 }
 
 impl Store {
-    /// Connects, checks that the server can commit purchases, and makes the collections and indexes that are missing.
+    /// Connects, checks that the server can commit purchases, and creates missing collections and indexes.
     ///
     /// # Errors
-    /// What is wrong with the server or the connection string.
+    /// Says what is wrong with the server or the connection string.
     pub async fn connect(uri: &str, limits: &StoreLimits) -> Result<Self, ConnectError> {
         let mut options = options(uri, limits).await?;
         let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let application = options.app_name.clone().unwrap_or_default().into();
         let name = options.default_database.clone().unwrap_or_else(|| DATABASE_NAME_DEFAULT.into());
-        // Without connections that are kept warm: when those are refused for their password, the driver empties its pool, and
-        // the check would learn that there is no server rather than why.
+        // The probe keeps no warm connections. If the server refuses their password, the driver clears its pool, and
+        // the check would report a missing server instead of the wrong password.
         let mut probe = options.clone();
         probe.min_pool_size = None;
         let probe = Client::with_options(probe).map_err(|_| ConnectError::Uri)?;
@@ -118,16 +118,16 @@ async fn options(uri: &str, limits: &StoreLimits) -> Result<ClientOptions, Conne
     options.min_pool_size = Some(limits.database_connections_min);
     options.connect_timeout = Some(Duration::from_millis(limits.server_selection_ms_max));
     options.server_selection_timeout = Some(Duration::from_millis(limits.server_selection_ms_max));
-    // Every answer is about what cannot be rolled back any more, and every write is on disk on a majority.
+    // Reads see only what can no longer be rolled back; a write is confirmed once it is on disk on a majority.
     options.read_concern = Some(ReadConcern::majority());
     options.write_concern = Some(durable());
-    // Later reads see what a purchase has answered: that holds on the primary.
+    // Only reads from the primary are sure to see a purchase that was answered before.
     options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
     Ok(options)
 }
 
-/// Notes which member is the primary; as long as there is none, the last one that was. And that a term has begun: perhaps
-/// another one of the same member.
+/// Notes a new primary and the start of its term, which may be a later term of the same member. While there is no
+/// primary, the last one stays noted.
 fn note(primaries: &watch::Sender<Option<ServerAddress>>, terms: &watch::Sender<u64>, event: &SdamEvent) {
     let SdamEvent::TopologyDescriptionChanged(change) = event else { return };
     let primary_of = |description: &TopologyDescription| {
@@ -142,7 +142,7 @@ fn note(primaries: &watch::Sender<Option<ServerAddress>>, terms: &watch::Sender<
     }
 }
 
-/// Written to the journals of a majority of the replica set: survives the loss of any minority.
+/// The write is in the journals of a majority of the replica set, so it survives the loss of any minority.
 pub fn durable() -> WriteConcern {
     WriteConcern::builder()
         .w(mongodb::options::Acknowledgment::Majority)
@@ -151,10 +151,10 @@ pub fn durable() -> WriteConcern {
         .build()
 }
 
-/// Asks the server what it is.
+/// Checks that the server has transactions and is new enough.
 async fn check(client: &Client, hosts: &str) -> Result<(), ConnectError> {
     let admin = client.database("admin");
-    // A standalone server is found at once when it is alone in the URI, so ask for any member first.
+    // Ask for any member first: this finds a standalone server at once if it is alone in the URI.
     let nearest = ReadPreference::Nearest { options: None };
     let hello = run(&admin, doc! { "hello": 1 }, nearest, hosts).await?;
     let sharded = hello.get_str("msg").is_ok_and(|text| text == "isdbgrid");
@@ -170,7 +170,7 @@ async fn check(client: &Client, hosts: &str) -> Result<(), ConnectError> {
     Ok(())
 }
 
-/// Runs a command with more patience than later requests have.
+/// Runs a command with a longer timeout than later requests have.
 async fn run(
     admin: &Database,
     command: Document,
@@ -189,7 +189,7 @@ async fn run(
 }
 
 fn explain(cause: mongodb::error::Error, hosts: &str) -> ConnectError {
-    // The driver tells much, and little that helps.
+    // The driver's text is long and rarely helps an operator.
     tracing::debug!("the database at {hosts}: {cause}");
     let hosts = hosts.to_owned();
     match cause.kind.as_ref() {

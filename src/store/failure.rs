@@ -1,4 +1,5 @@
-//! What a failure of the database means for the client. A failure is logged here, once, and answered without its cause.
+//! Turns the driver's errors into answers for clients. Each failure is logged here, once; the answer leaves out the
+//! cause.
 
 use mongodb::error::{
     Error as DatabaseError, ErrorKind, RETRYABLE_WRITE_ERROR, SYSTEM_OVERLOADED_ERROR,
@@ -12,21 +13,21 @@ const DUPLICATE_KEY: i32 = 11_000;
 /// A command took longer than its `maxTimeMS`.
 const MAX_TIME_EXPIRED: i32 = 50;
 
-/// The answer to a read that failed.
+/// Logs why a read failed, and returns the answer for the client.
 pub fn of_read(error: &DatabaseError) -> Error {
     if is_unavailable(error) {
         tracing::warn!("the database cannot be reached: {error}");
         Error::DatabaseUnavailable
     } else {
-        tracing::error!("the database refused what it was asked: {error}");
+        tracing::error!("the database refused a command: {error}");
         Error::Internal
     }
 }
 
-/// The answer to a single write that failed: it tells apart what never reached the database from what may have.
+/// The same for a single write. It tells a write that never reached the database from one that may have taken effect.
 pub fn of_write(error: &DatabaseError) -> Error {
     match error.kind.as_ref() {
-        // Not `ConnectionPoolCleared`: that is also what a command in flight gets when the monitor gives its server up.
+        // Not `ConnectionPoolCleared`: a command in flight also gets it, when the monitor gives up its server.
         ErrorKind::ServerSelection { .. } => {
             tracing::warn!("the database cannot be reached: {error}");
             Error::DatabaseUnavailable
@@ -42,18 +43,17 @@ pub fn of_write(error: &DatabaseError) -> Error {
     }
 }
 
-/// The answer to a read that did not end in time.
 pub fn too_slow(what: &str) -> Error {
     tracing::warn!("{what} got no answer from the database in time");
     Error::DatabaseUnavailable
 }
 
-/// Whether the database has given up before anything has happened: what was to be changed was not free in time.
+/// Whether the database gave up waiting for a document that another transaction held. Nothing was changed.
 pub fn is_held(error: &DatabaseError) -> bool {
     code_of(error) == Some(MAX_TIME_EXPIRED)
 }
 
-/// Whether the database has given up, in the time that it was given.
+/// Whether the command or its write concern ran out of time.
 pub fn is_too_slow(error: &DatabaseError) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Write(WriteFailure::WriteConcernError(error)) => error.code == MAX_TIME_EXPIRED,
@@ -61,7 +61,7 @@ pub fn is_too_slow(error: &DatabaseError) -> bool {
     }
 }
 
-/// Whether the database, rather than what it was asked, is the trouble.
+/// Whether the database, and not the command, is at fault.
 pub fn is_unavailable(error: &DatabaseError) -> bool {
     matches!(
         error.kind.as_ref(),
@@ -71,8 +71,8 @@ pub fn is_unavailable(error: &DatabaseError) -> bool {
         || is_state_change(error)
 }
 
-/// Not primary, stepping down, shutting down, network trouble between servers, a cursor or a snapshot lost with the
-/// primary: another server will do, or this one soon (MongoDB's retryable reads).
+/// Not primary, stepping down, shutting down, a network fault between servers, a cursor or a snapshot lost with the
+/// primary: another server can answer, or this one can soon (the codes of MongoDB's retryable reads).
 fn is_state_change(error: &DatabaseError) -> bool {
     const CODES: [i32; 15] =
         [6, 7, 43, 89, 91, 134, 189, 262, 9001, 10_058, 10_107, 11_600, 11_602, 13_435, 13_436];
@@ -91,12 +91,12 @@ pub fn is_duplicate_key(error: &DatabaseError) -> bool {
     }
 }
 
-/// Whether the whole transaction may be run again, since nothing of it has happened.
+/// Whether the transaction had no effect, so that all of it may be run again.
 pub fn is_transient(error: &DatabaseError) -> bool {
     error.contains_label(TRANSIENT_TRANSACTION_ERROR)
 }
 
-/// Whether the commit may have happened, so that only the commit may be repeated.
+/// Whether the commit may have taken effect, so that only the commit may be repeated.
 pub fn is_unknown_commit(error: &DatabaseError) -> bool {
     error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
 }

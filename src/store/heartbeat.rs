@@ -1,5 +1,5 @@
-//! The heartbeat: one small majority write a second. It proves that a purchase could commit now, which is what readiness
-//! promises, and it brings back the database's clock, which decides the sale windows.
+//! The heartbeat: one small majority write a second. It proves that a purchase could commit now, which readiness
+//! promises, and it reads the database's clock, which decides when a sale starts and ends.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::config::StoreLimits;
 use crate::error::Error;
 use crate::model::timestamp::Timestamp;
 
-/// So many intervals without a pulse are more than one that is slow under load.
+/// A heartbeat is late after this many intervals: one that is only slow under load arrives earlier.
 const LATE_AFTER_INTERVALS: u32 = 2;
 
-/// What the last successful pulse brought; clones share it.
+/// The result of the last successful heartbeat; clones share it.
 #[derive(Clone)]
 pub struct Heartbeat {
     sample: Arc<RwLock<Sample>>,
@@ -31,7 +31,6 @@ struct Sample {
     received: Instant,
 }
 
-/// One answer.
 struct Beat {
     database_time: Timestamp,
     sent: Instant,
@@ -39,10 +38,10 @@ struct Beat {
 }
 
 impl Heartbeat {
-    /// Takes the first heartbeat.
+    /// Waits for the first heartbeat.
     ///
     /// # Errors
-    /// The write's, when the database does not commit.
+    /// Those of its write, when the database does not commit.
     pub async fn start(store: &Store, limits: &StoreLimits) -> Result<(Self, HeartbeatTask), Error> {
         let write_max = Duration::from_millis(limits.write_ms_max);
         let term = *store.terms.watch().borrow();
@@ -58,25 +57,23 @@ impl Heartbeat {
         Ok((heartbeat.clone(), HeartbeatTask { heartbeat, store: store.clone(), interval, write_max }))
     }
 
-    /// The database's clock, never ahead of it: behind it by as much as the quickest answer took, at the most.
+    /// The database's time as estimated here: never ahead of it, and behind by at most what the quickest answer took.
     pub fn database_time(&self) -> Timestamp {
         self.sample().clock.time_at(Instant::now())
     }
 
-    /// The time since the database has last proved that it commits.
+    /// The time since the last successful heartbeat.
     pub fn age(&self) -> Duration {
         self.sample().received.elapsed()
     }
 
-    /// Whether the database commits.
-    ///
     /// # Errors
-    /// `database_unavailable` when it has not for a while.
+    /// `database_unavailable` when the last successful heartbeat is too old.
     pub fn check(&self) -> Result<(), Error> {
         if self.age() <= self.age_max { Ok(()) } else { Err(Error::DatabaseUnavailable) }
     }
 
-    /// Whether a pulse should have come that has not: the database is slower than it is asked, or away.
+    /// Whether a heartbeat is overdue: the database is slow or away.
     pub fn is_late(&self) -> bool {
         self.age() > self.late_after
     }
@@ -86,7 +83,6 @@ impl Heartbeat {
     }
 }
 
-/// The task that keeps a pulse going.
 pub struct HeartbeatTask {
     heartbeat: Heartbeat,
     store: Store,
@@ -104,16 +100,16 @@ impl HeartbeatTask {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
-                // Reads wait for it. The store outlives this task.
+                // Reads wait for the first heartbeat of a new term. The store outlives this task.
                 _ = terms.changed() => {}
             }
             let term = *terms.borrow_and_update();
             // A failure is logged where it happens; `check` sees that no sample came.
             let beat = tokio::select! {
-                // Its write ends by itself.
+                // The write ends by itself.
                 () = shutdown.cancelled() => return,
                 beat = beat(&self.store, self.write_max) => beat,
-                // This one may be sent to a member that stands still.
+                // This heartbeat may have gone to a member that hangs: send another.
                 _ = terms.changed() => {
                     terms.mark_changed();
                     continue;
@@ -129,13 +125,14 @@ impl HeartbeatTask {
     }
 }
 
-/// Not through `Store::write`: the pulse shall not wait its turn behind the writes that it reports on.
+/// Sends one heartbeat. It does not use `Store::write`: it would wait for a permit behind the writes that it reports
+/// on.
 async fn beat(store: &Store, write_max: Duration) -> Result<Beat, Error> {
     let server = store.server;
     let servers = store.database.collection::<Document>(schema::SERVERS);
     let touch = store.spawn(async move {
         servers
-            // `$$NOW`, not `$currentDate`: the same clock that the sale windows are judged by.
+            // `$$NOW`, not `$currentDate`: sale windows are decided by the same clock.
             .find_one_and_update(doc! { "_id": server }, vec![doc! { "$set": { "seenAt": "$$NOW" } }])
             .upsert(true)
             .return_document(ReturnDocument::After)
@@ -145,7 +142,7 @@ async fn beat(store: &Store, write_max: Duration) -> Result<Beat, Error> {
     let sent = Instant::now();
     let touched = match tokio::time::timeout(write_max, touch).await {
         Ok(Ok(touched)) => touched?,
-        Ok(Err(_)) | Err(_) => return Err(super::failure::too_slow("the pulse")),
+        Ok(Err(_)) | Err(_) => return Err(super::failure::too_slow("the heartbeat")),
     };
     let seen_at: DateTime =
         touched.and_then(|server| server.get_datetime("seenAt").ok().copied()).ok_or(Error::Internal)?;

@@ -1,7 +1,7 @@
-//! Reads that a whole crowd asks for again and again: the first ones, and a few each second, go to the database
-//! (`coalesced_read`); the others are answered with what was read before, if the change stream says that it still holds.
+//! Reads that a crowd repeats. The first ones, and a few each second, go to the database (`coalesced_read`). The
+//! others get the last answer again, if the change stream shows that it still holds.
 //!
-//! So who asks now and then gets what the database has at that moment, and a crowd costs it next to nothing.
+//! So an occasional reader sees the database as it is now, and a crowd costs the database almost nothing.
 
 use std::future::Future;
 use std::hash::Hash;
@@ -17,27 +17,25 @@ use crate::config::StoreLimits;
 use crate::error::Result;
 use crate::http::rendered::Rendered;
 
-/// An answer may be there as it was read and as it was written anew from memory.
+/// An answer may be kept twice: as it was read, and as rewritten from memory.
 const COPIES: usize = 2;
 
-/// The reads of one kind, by their key.
+/// The reads of one kind, by key.
 pub struct HotReads<K, T> {
     shared: CoalescedReads<K, Arc<Reading<T>>>,
     memos: Cache<K, Arc<Memo<T>>>,
     bucket: (u32, u32),
 }
 
-/// One reading.
+/// One result of the database.
 pub struct Reading<T> {
-    /// The answer, as it was read.
     pub answer: Rendered,
-    /// What it takes to tell later whether it still holds.
+    /// What is needed to tell later whether the answer still holds.
     pub basis: T,
 }
 
-/// What is kept of one key.
 struct Memo<T> {
-    /// The reads that go to the database.
+    /// Limits the reads that go to the database.
     bucket: Arc<TokenBucket>,
     last: Option<Arc<Reading<T>>>,
 }
@@ -47,11 +45,10 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     T: Send + Sync + 'static,
 {
-    /// No reads yet.
     pub fn new(store: Store, limits: &StoreLimits) -> Self {
         let idle_max = Duration::from_secs(limits.remembered_read_idle_seconds_max);
         let bytes_max = limits.remembered_reads_bytes_max;
-        // As if none were smaller: so their number has a bound, too.
+        // A minimum weight bounds the number of entries, too.
         let bytes_min = bytes_max / limits.remembered_reads_max.max(1);
         let bytes = move |_: &K, memo: &Arc<Memo<T>>| {
             let bytes = memo.last.as_ref().map_or(0, |last| COPIES * last.answer.bytes());
@@ -65,11 +62,11 @@ where
         }
     }
 
-    /// What `remembered` makes of the last reading of `key`, if it can; otherwise, or when it is time again, what `read`
-    /// gives.
+    /// Answers from `remembered` if the key's last reading still holds. Calls `read` if not, and as often as the
+    /// token bucket allows.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// Those of the given `read`.
     pub async fn get<F>(
         &self,
         key: K,

@@ -1,5 +1,5 @@
-//! The sessions in which this server sells: a few, and always the same. So its change stream can tell MongoDB which
-//! transactions to pass over as a whole (`live::feed`), where it would look at every purchase in them.
+//! The sessions in which this server sells: a few, reused for every sale. Its change stream names them to MongoDB
+//! (`products::change_stream`), which then skips their transactions as a whole instead of looking at every purchase.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,14 +8,13 @@ use mongodb::bson::Bson;
 use mongodb::error::Error;
 use mongodb::{Client, ClientSession};
 
-/// The sessions that are made at the start: more than there are transactions in flight, since one whose transaction got no
-/// answer is not free until that is over for certain. Others are made when these do not suffice; the change stream knows
-/// of them once it is opened again, and until then they only cost MongoDB more.
+/// The sessions created at the start: more than the transactions in flight, since a session whose transaction got no
+/// answer is not free until that transaction is certainly over. More are created on demand; the change stream skips
+/// those only after it is reopened, and until then they only cost MongoDB more.
 const SESSIONS_AT_START: usize = 16;
-/// The sessions, and the ids of sessions that there were, which are kept.
+/// The most idle sessions, retired sessions, and ids that are kept, each.
 const SESSIONS_MAX: usize = 256;
 
-/// The sessions.
 pub struct SaleSessions {
     client: Client,
     state: Mutex<State>,
@@ -29,10 +28,8 @@ struct State {
 }
 
 impl SaleSessions {
-    /// Makes those of the start.
-    ///
     /// # Errors
-    /// The driver's, when there is no database.
+    /// The driver's, when the database cannot be reached.
     pub async fn start(client: Client) -> Result<Self, Error> {
         let sessions = Self { client, state: Mutex::default() };
         let mut made = Vec::with_capacity(SESSIONS_AT_START);
@@ -55,7 +52,7 @@ impl SaleSessions {
         }
     }
 
-    /// Takes back a session whose transaction is over for certain.
+    /// Takes back a session whose transaction is certainly over.
     pub fn give_back(&self, session: ClientSession) {
         let idle = &mut self.lock().idle;
         if idle.len() < SESSIONS_MAX {
@@ -63,8 +60,8 @@ impl SaleSessions {
         }
     }
 
-    /// Keeps one whose transaction may not be over: dropped, its id would be used by the driver for other writes, of which the
-    /// change stream would then say nothing.
+    /// Keeps a session whose transaction may not be over. If it were dropped, the driver would reuse its id for other
+    /// writes, and the change stream would skip those.
     pub fn retire(&self, session: ClientSession) {
         let retired = &mut self.lock().retired;
         if retired.len() < SESSIONS_MAX {
@@ -72,13 +69,14 @@ impl SaleSessions {
         }
     }
 
-    /// The ids of all that were made, or the last of them: binary values, the `id` of what MongoDB calls `lsid`.
+    /// The ids of all sessions created, or of the last `SESSIONS_MAX`: binary values, the `id` inside MongoDB's `lsid`.
     pub fn ids(&self) -> Vec<Bson> {
         self.lock().ids.iter().cloned().collect()
     }
 
     async fn make(&self) -> Result<ClientSession, Error> {
-        // A transaction stands on the version of its product. To wait for what its session has seen before would gain nothing.
+        // Not causally consistent: the product's version guards each transaction, so there is no need to wait for
+        // earlier operations of the session.
         let session = self.client.start_session().causal_consistency(false).await?;
         let mut state = self.lock();
         if state.ids.len() == SESSIONS_MAX {

@@ -1,5 +1,5 @@
-//! The collections, their validators and their indexes. All of them are made at the start, so that no transaction
-//! has to; what is there already stays, but for an index that an earlier version has made.
+//! The collections, their validators and their indexes. All are created at the start, so that no transaction has to.
+//! What exists stays, except for an index that only earlier versions used.
 
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
@@ -9,27 +9,27 @@ use mongodb::options::IndexOptions;
 use mongodb::results::CollectionSpecification;
 use mongodb::{Collection, Database, IndexModel};
 
-/// Accounts.
+/// The collection of accounts.
 pub const USERS: &str = "users";
-/// Products with their stock.
+/// The collection of products with their stock.
 pub const PRODUCTS: &str = "products";
-/// Purchases, one document each.
+/// The collection of purchases, one document each.
 pub const PURCHASES: &str = "purchases";
-/// One document for each running server, touched by its heartbeat.
+/// The collection with one document for each running server, updated by its heartbeat.
 pub const SERVERS: &str = "servers";
 
-/// The time after which a server that has stopped is forgotten, in seconds.
+/// The document of a stopped server is deleted after this time, in seconds.
 const SERVER_SECONDS_MAX: u64 = 3_600;
-/// MongoDB's error code for a collection that is there already.
+/// MongoDB's error code for a collection that already exists.
 const NAMESPACE_EXISTS: i32 = 48;
-/// MongoDB's error code for an index that is not there.
+/// MongoDB's error code for an index that does not exist.
 const INDEX_NOT_FOUND: i32 = 27;
 /// The index of a product's purchases in order.
 const IN_ORDER: &str = "product_sequence";
-/// What it was called as long as it was unique.
+/// The same index in earlier versions, where it was unique.
 const IN_ORDER_UNIQUE: &str = "productId_1_sequence_1";
 
-/// Makes what is missing.
+/// Creates missing collections and indexes, and brings validators up to date.
 ///
 /// # Errors
 /// The driver's, for example when the user may not create collections.
@@ -46,14 +46,14 @@ pub async fn prepare(database: &Database) -> Result<(), Error> {
     drop_unique(&database.collection(PURCHASES)).await
 }
 
-/// Drops the index that was unique, now that the other one is there. Not without a look: while MongoDB finds that there is
-/// nothing to drop, nobody can buy.
+/// Drops the unique index of earlier versions, now that its replacement exists. It looks first whether the index is
+/// there: a drop blocks all purchases even while MongoDB finds out that there is nothing to drop.
 async fn drop_unique(purchases: &Collection<Document>) -> Result<(), Error> {
     if !purchases.list_index_names().await?.iter().any(|name| name == IN_ORDER_UNIQUE) {
         return Ok(());
     }
     match purchases.drop_index(IN_ORDER_UNIQUE).await {
-        // Another server that starts just now was faster.
+        // Another server that starts at the same time was faster.
         Err(error) if has_code(&error, INDEX_NOT_FOUND) => Ok(()),
         result => result,
     }
@@ -68,7 +68,7 @@ async fn collection(
 ) -> Result<(), Error> {
     match found.iter().find(|collection| collection.name == name) {
         None => create(database, name, validator).await?,
-        // What is as it should be is not written again.
+        // The validator is up to date.
         Some(collection) if collection.options.validator.clone().unwrap_or_default() == validator => {}
         Some(_) => {
             database.run_command(doc! { "collMod": name, "validator": validator }).await?;
@@ -80,7 +80,7 @@ async fn collection(
 
 async fn create(database: &Database, name: &str, validator: Document) -> Result<(), Error> {
     match database.create_collection(name).validator(validator).await {
-        // Another server that starts just now was faster.
+        // Another server that starts at the same time was faster.
         Err(error) if has_code(&error, NAMESPACE_EXISTS) => Ok(()),
         result => result,
     }
@@ -103,7 +103,7 @@ fn users_indexes() -> Vec<IndexModel> {
 }
 
 fn products_indexes() -> Vec<IndexModel> {
-    // The order of the catalogue.
+    // The catalogue, in its order.
     vec![index(doc! { "saleStartTime": 1, "_id": 1 })]
 }
 
@@ -114,21 +114,22 @@ fn purchases_indexes() -> Vec<IndexModel> {
         .partial_filter_expression(doc! { "idempotencyKey": { "$exists": true } })
         .build();
     vec![
-        // The leaderboard of one product, and what a lane catches up on. No number is given twice, since the product's version
-        // is the lock; to have the index make sure of it once more would cost a tenth of MongoDB's time for a purchase.
+        // The leaderboard of one product, and the purchases that a lane catches up on. Not unique: the product's
+        // version is the lock that keeps sequence numbers unique, and a second guard costs a tenth of MongoDB's time
+        // for a purchase.
         IndexModel::builder().keys(doc! { "productId": 1, "sequence": 1 }).options(in_order).build(),
-        // No buyer's unit is sold twice: the second line of defence behind the product's version. Also a buyer's history
-        // of one product, and all of one's own purchases.
+        // No unit of a buyer is sold twice: the second guard after the product's version. Also serves a buyer's
+        // purchases of one product, and of all.
         unique(own_purchases()),
-        // One purchase for each key, whatever the product.
+        // One purchase for each idempotency key of a buyer, across all products.
         IndexModel::builder().keys(doc! { "userId": 1, "idempotencyKey": 1 }).options(keyed).build(),
         // The leaderboard of all products.
         index(doc! { "purchasedAt": 1, "productId": 1, "sequence": 1 }),
     ]
 }
 
-/// The index of a buyer's purchases. It is not in the order in which they are listed: a buyer has few, and sorting them is
-/// cheaper than one more index on every purchase.
+/// The keys of the index of a buyer's purchases. They are not in listing order: a buyer has few purchases, and sorting
+/// them is cheaper than updating one more index at every purchase.
 pub fn own_purchases() -> Document {
     doc! { "userId": 1, "productId": 1, "firstUnit": 1 }
 }
@@ -151,7 +152,7 @@ fn users_validator() -> Document {
     } }
 }
 
-/// The last line of defence for stock: whatever writes to the collection, sold and left add up and are never negative.
+/// The last guard of the stock: for every writer, `stock` and `sold` add up to `totalStock` and are never negative.
 fn products_validator() -> Document {
     doc! {
         "$jsonSchema": {

@@ -1,9 +1,8 @@
-//! A budget: so many at once, and so many a second.
+//! A token bucket: allows a burst, and then a steady rate.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// A token bucket that is full at first.
 #[derive(Debug)]
 pub struct TokenBucket {
     burst: f64,
@@ -12,13 +11,13 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// `burst` at once, refilled at `per_second`.
+    /// A full bucket of `burst` tokens, refilled at `per_second`.
     pub fn new(burst: u32, per_second: u32) -> Self {
         let burst = f64::from(burst);
         Self { burst, per_second: f64::from(per_second), left: Mutex::new((burst, Instant::now())) }
     }
 
-    /// Takes one; false when none is left.
+    /// Takes a token; false when none is left.
     pub fn take(&self) -> bool {
         self.take_at(Instant::now())
     }
@@ -41,14 +40,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_budget_is_spent_and_refilled() {
-        let budget = TokenBucket::new(2, 10);
+    fn a_bucket_is_emptied_and_refilled() {
+        let bucket = TokenBucket::new(2, 10);
         let start = Instant::now() + Duration::from_secs(1);
-        assert_eq!([0; 3].map(|_| budget.take_at(start)), [true, true, false]);
-        assert!(!budget.take_at(start + Duration::from_millis(90)));
-        assert!(budget.take_at(start + Duration::from_millis(190)));
-        assert!(!budget.take_at(start + Duration::from_millis(190)));
+        assert_eq!([0; 3].map(|_| bucket.take_at(start)), [true, true, false]);
+        assert!(!bucket.take_at(start + Duration::from_millis(90)));
+        assert!(bucket.take_at(start + Duration::from_millis(190)));
+        assert!(!bucket.take_at(start + Duration::from_millis(190)));
         let later = start + Duration::from_secs(60);
-        assert_eq!([0; 3].map(|_| budget.take_at(later)), [true, true, false]);
+        assert_eq!([0; 3].map(|_| bucket.take_at(later)), [true, true, false]);
     }
 }

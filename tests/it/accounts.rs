@@ -47,7 +47,7 @@ async fn an_address_has_one_account() {
     let shop = Shop::open().await;
     let visitor = shop.visitor();
     let body = |email: &str| json!({"name": "Ada", "email": email, "password": PASSWORD});
-    // At once, so that the unique index has to decide.
+    // At the same time, so that the unique index must decide.
     let bodies = [body("ada@shop.example"), body("ADA@shop.example"), body("ada@SHOP.example")];
     let answers = join_all(bodies.iter().map(|body| visitor.post("/auth/register", body))).await;
     let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
@@ -94,14 +94,14 @@ async fn wrong_credentials_tell_nothing_and_are_limited() {
     shop.close().await;
 }
 
-/// Logs in many times at once; how many were answered with 200, 401 and 429.
+/// Logs in `count` times at once; returns how many were answered with 200, 401 and 429.
 async fn many_logins(visitor: &Actor, count: usize, password: &str) -> [usize; 3] {
     let body = json!({"email": "ada@shop.example", "password": password});
     let answers = join_all((0..count).map(|_| visitor.post("/auth/login", &body))).await;
     [200, 401, 429].map(|status| answers.iter().filter(|answer| answer.status == status).count())
 }
 
-/// Whoever waits for his hash on a slow machine is not what is tested here.
+/// Long waits for a password hash are allowed: a slow machine is not the subject here.
 fn patient_with_hashes() -> Limits {
     Limits::default().with(|limits| limits.accounts.password_hash_wait_ms_max = 60_000)
 }
@@ -113,7 +113,7 @@ async fn parallel_guesses_are_limited_too_and_only_where_they_come_from() {
     shop.visitor().post("/auth/register", &body).await.expect(201);
     let (stranger, ada) = (shop.visitor_from([127, 0, 0, 2]), shop.visitor_from([127, 0, 0, 3]));
     assert_eq!(many_logins(&stranger, 50, "not the password").await, [0, 10, 40]);
-    // Not even the right one, from there; but its owner gets in.
+    // From there not even the right password works, but the owner at another address gets in.
     assert_eq!(many_logins(&stranger, 1, PASSWORD).await, [0, 0, 1]);
     assert_eq!(many_logins(&ada, 1, PASSWORD).await, [1, 0, 0]);
     shop.close().await;
@@ -200,9 +200,9 @@ async fn tokens_are_checked() {
     for value in ["Basic YTpi", "Bearer", "bearer", "\u{e9}"] {
         visitor.get_with("/auth/me", &[("Authorization", value)]).await.problem(401, "unauthenticated");
     }
-    // Of another provider: good, but without an account here.
+    // Signed by another provider: valid, but this shop has no such account.
     shop.buyer().get("/auth/me").await.problem(404, "not_found");
-    // The scheme is compared without case.
+    // The name of the scheme is case-insensitive.
     let token = shop.buyer().token().to_owned();
     visitor.get_with("/purchases", &[("Authorization", &format!("bEARER {token}"))]).await.expect(200);
     let good = crate::harness::token(visitor.id, "Ada", Role::Customer);

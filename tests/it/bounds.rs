@@ -1,10 +1,10 @@
-//! What has bounds is taken up to each of them, and no further.
+//! Each value is accepted up to its bound and refused beyond it.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Shop, sneaker, sneaker_with};
 
-/// An address of so many characters: no part of it is longer than it may be.
+/// An address of this many characters, each part within its own bound.
 fn email(characters: usize) -> String {
     let (part, label) = ("a".repeat(64), "a".repeat(45));
     let last = "b".repeat(characters - 65 - 3 * 46);
@@ -92,7 +92,7 @@ async fn of_a_purchase_and_a_restock() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_page() {
     let shop = Shop::open().await;
-    // All start at the same moment: the id decides.
+    // All sales start at the same moment, so the id decides the order.
     let mut ids = Vec::new();
     for _ in 0..53 {
         ids.push(shop.sell(&sneaker()).await);

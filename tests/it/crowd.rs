@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::harness::{Answer, Shop, patient, sneaker_with};
 
-/// Bounded like a crowd of browsers, and by the files that a process may open.
+/// As many as fit: each holds a connection open, and the limit on open files bounds those.
 const BUYERS: usize = 2_000;
 
 fn count(answers: &[Answer], code: &str) -> usize {
@@ -40,7 +40,7 @@ async fn buyers_who_press_again_and_again_never_pass_the_limit() {
     let mut shop = Shop::open_with(patient()).await;
     shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 100, "purchaseLimit": 3}))).await;
-    // 200 buyers, ten presses each, of one, two or three units, over both servers, all at once.
+    // 200 buyers press ten times each, for one, two or three units, on both servers, all at once.
     let buyers: Vec<_> = (0..BUYERS / 10).map(|_| shop.buyer()).collect();
     let answers = join_all((0..BUYERS).map(|number| {
         let (buyer, id) = (shop.at(&buyers[number % buyers.len()], number / buyers.len() % 2), id.clone());

@@ -1,4 +1,4 @@
-//! The page to try the API, in a real browser: that its policy lets it work, and what it keeps.
+//! The page to try the API, in a real browser: whether its policy lets it work, and what it keeps.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ async fn try_it_out(window: &Browser, path: &str) {
     window.press(".opblock.is-open button", "Execute").await;
 }
 
-/// A violation of the policy is an error on the console, which `close` does not let pass.
+/// A violation of the policy is an error on the console, and `close` fails on it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_can_be_tried_with_a_token_that_is_not_kept() {
     if no_browser() {
@@ -55,9 +55,9 @@ async fn the_page_fits_the_screen_and_the_system() {
             window.visit(&format!("/docs/?{scheme}-{width}")).await;
             window.sees(".opblock", "/products/purchase").await;
             assert_eq!(window.run("return document.title", json!([])).await, "flash-sale API");
-            // A phone without a viewport to go by shows a desktop, shrunken.
+            // Without the viewport meta tag a phone shows the page at a desktop's width, scaled down.
             assert_eq!(window.run("return innerWidth", json!([])).await, width);
-            // The document of another address cannot be asked for.
+            // The page offers no field to load a document from another address.
             window.misses("body", "Explore").await;
             let color = "return getComputedStyle(document.querySelector('.swagger-ui')).color";
             let expected = if scheme == "dark" { "rgb(228, 230, 230)" } else { "rgb(59, 65, 81)" };

@@ -1,5 +1,5 @@
-//! A transaction that stays open: of a server that stands still between its statements and its commit. The test is that
-//! server; the others have to wait for it and tell the truth meanwhile.
+//! A transaction stays open because its server hangs between its statements and its commit. The test plays that
+//! server; the other servers must wait for it and meanwhile answer truthfully.
 
 use flash_sale::config::Limits;
 use flash_sale::model::id::Id;
@@ -11,15 +11,15 @@ use serde_json::json;
 
 use crate::harness::{Actor, FailingMongo, Shop, metric, patient, sneaker_with, soon};
 
-/// How long the sale is, in milliseconds.
+/// The length of the sale.
 const SALE_MS: i64 = 500;
 
-/// An open transaction that has taken one unit of `product` for `buyer`, as a lane would.
+/// Opens a transaction that takes one unit of `product` for `buyer`, as a lane does.
 async fn open_transaction(shop: &Shop, product: &str, buyer: Id, key: &str) -> ClientSession {
     open_transaction_of(shop, product, &[(buyer, key)]).await
 }
 
-/// An open transaction that has taken the first units of `product`, one for each buyer.
+/// Opens a transaction that takes the first units of `product`, one for each buyer.
 async fn open_transaction_of(shop: &Shop, product: &str, buyers: &[(Id, &str)]) -> ClientSession {
     let database = shop.database().await;
     let product: Id = product.parse().unwrap();
@@ -48,12 +48,11 @@ async fn now(shop: &Shop) -> Timestamp {
     Timestamp::parse(time["now"].as_str().unwrap()).unwrap()
 }
 
-/// Whether a write to a product waits within the database for somebody else's transaction.
+/// Whether a write to a product waits in the database for another transaction.
 async fn a_write_waits(shop: &Shop) -> bool {
     writes_that_wait(shop).await > 0
 }
 
-/// How many do.
 async fn writes_that_wait(shop: &Shop) -> usize {
     let database = shop.database().await;
     let namespace = format!("{}.products", database.name());
@@ -62,7 +61,7 @@ async fn writes_that_wait(shop: &Shop) -> usize {
     found.get_array("inprog").unwrap().len()
 }
 
-/// Whether a lane has tried in vain to sell what somebody's transaction holds.
+/// Whether a lane failed to sell because another transaction holds the product.
 async fn has_collided(shop: &Shop) -> bool {
     let metrics = reqwest::get(format!("http://{}/metrics", shop.visitor().host())).await.unwrap();
     metrics.text().await.unwrap().contains("flash_sale_batch_retries_total{reason=\"conflict\"}")
@@ -75,7 +74,7 @@ async fn a_refusal_with_a_key_waits_for_what_may_still_be_committed() {
     let id = shop.sell(&sneaker_with(json!({"saleEndTime": end}))).await;
     let ada = shop.buyer();
     let mut session = open_transaction(&shop, &id, ada.id, "press-1").await;
-    // Meanwhile the sale ends: all that can be read speaks for a refusal.
+    // Meanwhile the sale ends: everything that can be read calls for a refusal.
     while now(&shop).await < end {}
     shop.buyer().purchase(&id).await.problem(409, "sale_ended");
     check_answer_waits(&shop, &id, &ada, &mut session).await;
@@ -85,7 +84,7 @@ async fn a_refusal_with_a_key_waits_for_what_may_still_be_committed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_looked_for_again_among_what_was_committed_late() {
-    // What another server sold is not read purchase by purchase.
+    // With 0 the server does not read the purchases that another server made.
     let shop =
         Shop::open_with(Limits::default().with(|limits| limits.purchases.catch_up_purchases_max = 0)).await;
     let end = Timestamp::from_milliseconds(now(&shop).await.milliseconds() + SALE_MS);
@@ -116,7 +115,7 @@ async fn what_may_still_be_committed_is_waited_for_once_after_each_change() {
     };
     let first = barrier_of("press-1").await;
     assert_eq!(barrier_of("press-2").await, first, "nothing can have been begun since");
-    // The sale goes on, and ends again.
+    // The sale goes on, then ends again.
     let end = end_in(SALE_MS).await;
     let ada = shop.buyer();
     let mut session = open_transaction(&shop, &id, ada.id, "press-1").await;
@@ -127,7 +126,7 @@ async fn what_may_still_be_committed_is_waited_for_once_after_each_change() {
     shop.close().await;
 }
 
-/// With its key a purchase cannot be decided before the transaction that makes it is over.
+/// With its key a purchase cannot be decided until the transaction that makes it has ended.
 async fn check_answer_waits(shop: &Shop, product: &str, buyer: &Actor, session: &mut ClientSession) {
     let again = tokio::spawn({
         let (buyer, product) = (buyer.clone(), product.to_owned());
@@ -140,15 +139,15 @@ async fn check_answer_waits(shop: &Shop, product: &str, buyer: &Actor, session: 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_server_that_is_gone_has_begun_is_ended() {
-    // A name of its own: the other tests' transactions are none of its business.
+async fn transactions_of_a_dead_server_are_ended() {
+    // A name of its own, so that this server does not end the transactions of other tests.
     let mut shop =
         Shop::open_as("gone", Limits::default().with(|limits| limits.purchases.batch_ms_max = 300)).await;
     shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({}))).await;
     let ada = shop.buyer();
     let mut session = open_transaction(&shop, &id, Id::new(), "another").await;
-    // MongoDB would keep the transaction open for a minute; the first batch that it fails has it ended.
+    // MongoDB keeps the transaction open for a minute; the first batch that fails on it has it ended.
     assert_eq!(ada.purchase(&id).await.status, 503);
     let lsid = session.id().get("id").unwrap().clone();
     let database = shop.database().await;
@@ -160,7 +159,7 @@ async fn what_a_server_that_is_gone_has_begun_is_ended() {
         !found.get_array("inprog").unwrap().is_empty()
     };
     soon("its end", async { while is_open().await {} }).await;
-    // At a server that has the time: what counts is that nothing holds the product any more.
+    // At the server with time to spare: all that matters is that nothing holds the product any more.
     shop.at(&ada, 1).purchase(&id).await.expect(201);
     session.commit_transaction().await.unwrap_err();
     assert_eq!(shop.check_invariants(&id, 1).await, 1);
@@ -168,9 +167,9 @@ async fn what_a_server_that_is_gone_has_begun_is_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn products_that_somebody_holds_leave_the_database_to_the_others() {
+async fn held_products_leave_the_database_to_the_others() {
     const CONNECTIONS: u32 = 12;
-    // So long that nothing is ended as abandoned.
+    // Limits so long that no transaction is ended as abandoned.
     let limits = patient().with(|limits| limits.store.database_connections_max = CONNECTIONS);
     let waiting = limits.store.sale_writes_in_flight_max;
     let shop = Shop::open_with(limits).await;
@@ -203,7 +202,7 @@ async fn products_that_somebody_holds_leave_the_database_to_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_product_that_somebody_holds_is_in_the_way_of_the_others_just_once() {
+async fn a_held_product_delays_the_others_only_once() {
     const OTHERS: usize = 8;
     let shop = Shop::open_with(patient().with(|limits| limits.purchases.commits_in_flight_max = 1)).await;
     let held = shop.sell(&sneaker_with(json!({}))).await;
@@ -222,7 +221,7 @@ async fn a_product_that_somebody_holds_is_in_the_way_of_the_others_just_once() {
         }
     }))
     .await;
-    // Found by halves among nine, once.
+    // The committer finds the product once, by halving a transaction of nine.
     let split = metric(&shop.visitor(), "flash_sale_transactions_split_total").await;
     assert!(split <= 4.0, "transactions were run again {split} times");
     session.abort_transaction().await.unwrap();
@@ -244,7 +243,7 @@ async fn an_admin_hears_that_a_product_is_held() {
         answer.problem(503, "overloaded");
     }
     session.abort_transaction().await.unwrap();
-    // Nothing of it happens afterwards.
+    // None of the three changes takes effect later.
     admin.post(&restock, &one).await.expect(200);
     let product = shop.product(&id).await;
     assert_eq!((&product["totalStock"], &product["name"]), (&json!(101), &json!("Limited sneaker")));
@@ -252,7 +251,7 @@ async fn an_admin_hears_that_a_product_is_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_without_an_answer_is_told_as_such_and_its_key_settles_it() {
+async fn a_commit_without_an_answer_is_outcome_unknown_and_its_key_settles_it() {
     let mongo = FailingMongo::start("silent").await;
     mongo.ready().await;
     let from_memory = Limits::default().with(|limits| {
@@ -279,21 +278,21 @@ async fn a_commit_without_an_answer_is_told_as_such_and_its_key_settles_it() {
     let settled = soon("an answer", settled).await;
     assert_eq!(settled.json["id"], doubtful.json["purchaseId"]);
     assert_eq!(settled.header("idempotent-replayed"), Some("true"));
-    // Memory knows it too, though no change stream tells of a server's own sales.
+    // Memory knows it too, although the change stream does not report a server's own sales.
     assert_eq!(shop.product(&id).await["sold"], 1);
     assert_eq!(shop.check_invariants(&id, 1).await, 1);
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waited_too_long_is_not_bought_for() {
+async fn nothing_is_bought_for_a_buyer_who_waited_too_long() {
     let limits = Limits::default().with(|limits| {
         limits.purchases.queue_wait_ms_max = 200;
         limits.purchases.batch_ms_max = 60_000;
     });
     let shop = Shop::open_with(limits).await;
     let id = shop.sell(&sneaker_with(json!({"purchaseLimit": 5}))).await;
-    // The lane is held by an open transaction on its product.
+    // An open transaction on the product holds up the lane.
     let mut session = open_transaction(&shop, &id, Id::new(), "another").await;
     let (first, late) = (shop.buyer(), shop.buyer());
     let taken = tokio::spawn({
@@ -304,7 +303,7 @@ async fn who_waited_too_long_is_not_bought_for() {
     late.purchase(&id).await.problem(503, "overloaded");
     session.abort_transaction().await.unwrap();
     taken.await.unwrap().expect(201);
-    // The lane has served whatever was in its queue before this one.
+    // By now the lane has processed everything that was queued before this purchase.
     shop.buyer().purchase(&id).await.expect(201);
     assert_eq!(late.get("/purchases").await.expect(200).json["items"], json!([]));
     assert_eq!(shop.check_invariants(&id, 5).await, 2);
@@ -312,8 +311,8 @@ async fn who_waited_too_long_is_not_bought_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_product_that_stands_still_refuses_its_own_buyers_early_and_nobody_elses() {
-    // Nobody may be predicted to wait, but for two of each product.
+async fn a_stalled_product_refuses_its_own_buyers_early_and_no_others() {
+    // No wait estimate is allowed, but two purchases of each product are always admitted.
     let limits = Limits::default().with(|limits| {
         limits.purchases.lane_estimated_wait_ms_max = 0;
         limits.purchases.lane_purchases_in_flight_min = 2;
@@ -329,7 +328,7 @@ async fn a_product_that_stands_still_refuses_its_own_buyers_early_and_nobody_els
         let (buyer, id) = (shop.buyer(), id.clone());
         buyers.spawn(async move { buyer.purchase(&id).await });
     }
-    // One is in the lane's hands, one waits for it; the third hears at once that it would have to wait too long.
+    // The lane processes one and one waits; the third is refused at once because its wait would be too long.
     let refused = buyers.join_next().await.unwrap().unwrap().problem(503, "overloaded");
     assert_eq!(refused.header("retry-after"), Some("1"));
     shop.buyer().purchase(&other).await.expect(201);
@@ -360,7 +359,7 @@ async fn a_full_server_refuses_before_it_looks_at_anything() {
         async move { buyer.purchase(&id).await }
     });
     while !buyer.is_finished() && !has_collided(&shop).await {}
-    // Without a token and without a body, which it would have to be told first otherwise.
+    // Without a token or a body: otherwise these errors would come first.
     shop.visitor().post("/products/purchase", &json!({})).await.problem(503, "overloaded");
     session.abort_transaction().await.unwrap();
     buyer.await.unwrap().expect(201);

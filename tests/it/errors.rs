@@ -1,4 +1,4 @@
-//! Whatever a client sends, the answer is problem+json, and it is the right one.
+//! Whatever a client sends, an error is problem+json with the right code.
 
 use flash_sale::config::Limits;
 use reqwest::Method;
@@ -34,7 +34,7 @@ async fn unknown_paths_and_wrong_methods() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_are_no_json() {
+async fn bodies_that_are_not_json() {
     let shop = Shop::open().await;
     let visitor = shop.visitor();
     let send = async |body: &str, content_type: &str| {
@@ -71,7 +71,7 @@ async fn bodies_that_are_too_large() {
         let answer = ada.send(Method::POST, "/products/purchase", Some(body), &[]).await;
         answer.problem(413, "payload_too_large");
     }
-    // A client that reads only after it has sent everything.
+    // This client reads only after it has sent everything.
     let mut stubborn = RawConnection::open(ada.host()).await;
     let bytes = 10 * 1024 * 1024;
     let head = format!(
@@ -81,25 +81,25 @@ async fn bodies_that_are_too_large() {
     stubborn.send(&vec![b'x'; bytes]).await;
     let answer = stubborn.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("payload_too_large"), "{answer}");
-    // One that says so is told before it has sent it: nothing would ever come.
+    // `Expect: 100-continue`: the client waits for an answer before it sends the body.
     let mut slow = RawConnection::open(ada.host()).await;
     let head = "POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n";
     slow.send(head.as_bytes()).await;
     let answer = slow.read_answer().await;
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("payload_too_large"), "{answer}");
-    // Nobody wants this one either, and everybody is told why.
+    // No handler reads these bodies either, and the client still learns the reason.
     let large = || Some("x".repeat(10 * 1024 * 1024));
     ada.send(Method::POST, "/nope", large(), &[]).await.problem(404, "not_found");
     ada.send(Method::PUT, "/products", large(), &[]).await.problem(405, "method_not_allowed");
     shop.visitor().send(Method::POST, "/products", large(), &[]).await.problem(401, "unauthenticated");
-    // Just below the limit it is read, and judged.
+    // Just below the limit the body is read and validated.
     let body = json!({"productId": "x".repeat(64 * 1024 - 20)});
     ada.post("/products/purchase", &body).await.invalid(&["productId"]);
     shop.close().await;
 }
 
-/// Many clients send the head and the body in two packets. A refusal that needs only the head must not cost them the
-/// connection, which they keep for the next request.
+/// Many clients send the head and the body in two packets and keep the connection for the next request. A refusal
+/// that needs only the head must not close it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_keeps_the_connection() {
     let shop = Shop::open().await;
@@ -113,7 +113,7 @@ async fn a_refusal_keeps_the_connection() {
                 body.len()
             );
             connection.send(head.as_bytes()).await;
-            // The server has seen the head by itself: another connection has been answered meanwhile.
+            // An answer on another connection shows that the server has seen the head alone.
             shop.visitor().get("/time").await.expect(200);
             connection.send(body.as_bytes()).await;
             let answer = connection.read_answer().await;
@@ -123,7 +123,7 @@ async fn a_refusal_keeps_the_connection() {
     shop.close().await;
 }
 
-/// However a body is cut into packets and chunks, it is the same body.
+/// A body means the same however it is cut into packets and chunks.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_in_pieces_is_one_body() {
     let shop = Shop::open().await;
@@ -143,7 +143,7 @@ async fn a_body_in_pieces_is_one_body() {
     for bytes in [1, 7, 20, body.len()] {
         connection.send(head(&format!("Content-Length: {}", body.len())).as_bytes()).await;
         for piece in pieces(&body, bytes) {
-            // What is sent by itself may still arrive together with the next piece; mostly it does not.
+            // Two pieces may still arrive together; mostly they do not.
             tokio::task::yield_now().await;
             connection.send(piece.as_bytes()).await;
         }
@@ -159,7 +159,7 @@ async fn a_body_in_pieces_is_one_body() {
             assert!(answer.contains("product_not_found"), "{bytes}, chunked: {answer}");
         }
     }
-    // The same limits: nothing, and too much.
+    // The limits are the same: an empty body and one that is too large.
     connection.send(head("Transfer-Encoding: chunked").as_bytes()).await;
     connection.send(b"0\r\n\r\n").await;
     let answer = connection.read_answer().await;
@@ -177,7 +177,7 @@ async fn a_body_in_pieces_is_one_body() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_never_ends_is_not_waited_for() {
     let mut shop = Shop::open_with(Limits::default().with(|limits| limits.http.body_read_ms_max = 100)).await;
-    // Another one, or the head of the request with half a body might come too late as well.
+    // A separate server, because the head of the first request could miss this limit as well.
     shop.add_server_with(Limits::default().with(|limits| limits.http.header_read_ms_max = 100)).await;
     let visitor = shop.visitor();
     let mut half_a_body = RawConnection::open(visitor.host()).await;
@@ -188,7 +188,7 @@ async fn a_body_that_never_ends_is_not_waited_for() {
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("malformed_json"), "{answer}");
     let mut half_a_head = RawConnection::open(shop.at(&visitor, 1).host()).await;
     half_a_head.send(b"GET /products HTTP/1.1\r\nHost:").await;
-    // It is closed, with or without a word.
+    // It is closed, with an answer or without.
     half_a_head.read_to_end().await;
     shop.close().await;
 }
@@ -218,7 +218,7 @@ async fn absurd_headers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ids_that_are_no_ids() {
+async fn ids_that_are_malformed() {
     let shop = Shop::open().await;
     let admin = shop.admin();
     for id in ["17", "zzzzzzzzzzzzzzzzzzzzzzzz", "%7B%22$gt%22:%22%22%7D", "65f1c0ffee65f1c0ffee65f1a", "%ff"]
@@ -275,7 +275,7 @@ async fn pages_of_listed_origins_may_call() {
         let exposed = answer.header("access-control-expose-headers").unwrap_or_default().to_owned();
         let all = names.split(',').all(|name| exposed.split(',').any(|exposed| exposed == name));
         assert_eq!(all, server != 2, "{server} {origin}: {exposed}");
-        // A page of another origin may connect where it may call.
+        // A page may open a WebSocket exactly where it may call the API.
         match allowed {
             Some(_) => drop(Socket::open_from(&visitor, Some(origin)).await),
             None => {

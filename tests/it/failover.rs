@@ -6,10 +6,10 @@ use mongodb::bson::{Document, doc};
 use crate::harness::{Shop, sneaker, soon, until_ready};
 use crate::process::ForeignMongod;
 
-/// What lets a member follow another one no longer.
+/// The fail point that stops a member from replicating.
 const FOLLOWS_NOBODY: &str = "stopReplProducer";
 
-/// One of the two members.
+/// One of the two members of the replica set.
 struct Member {
     mongod: ForeignMongod,
     client: Client,
@@ -47,7 +47,7 @@ async fn a_new_primary_is_read_once_it_has_committed() {
         doc! { "_id": 0, "host": &hosts[0], "priority": 2 },
         doc! { "_id": 1, "host": &hosts[1], "priority": 1 },
     ];
-    // What takes seconds otherwise is of no interest here.
+    // Short intervals: the defaults take seconds.
     let settings = doc! { "heartbeatIntervalMillis": 100, "electionTimeoutMillis": 1_000 };
     let set = doc! { "_id": "rs", "members": members.to_vec(), "settings": settings };
     first.run(doc! { "replSetInitiate": set }).await.unwrap();
@@ -56,12 +56,12 @@ async fn a_new_primary_is_read_once_it_has_committed() {
     let id = shop.sell(&sneaker()).await;
     let (ada, path) = (shop.buyer(), format!("/products/{id}"));
     let bought = ada.purchase_with_key(&id, 1, "press-1").await.expect(201).json;
-    // Nothing that the next primary writes will be on a majority.
+    // Nothing that the next primary writes reaches a majority.
     first.fail(FOLLOWS_NOBODY, "alwaysOn").await;
     first.run(doc! { "replSetStepDown": 600 }).await.unwrap();
     second.until_primary().await;
     until_ready(&ada, 503).await;
-    // So it may not know what is; of two members, it would answer all the same.
+    // So the new primary may not know the latest commits. With two members it would answer nevertheless.
     for path in [&path, "/purchases", "/leaderboard"] {
         ada.get(path).await.problem(503, "database_unavailable");
     }

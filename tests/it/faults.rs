@@ -1,4 +1,4 @@
-//! A database that is lost answers 503 and comes back by itself; a full queue refuses at once.
+//! When the database is lost, requests get 503 until it is back; a full queue refuses at once.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::harness::{
     until_ready,
 };
 
-/// Long enough for any machine; nothing here takes that long.
+/// Generous, for any machine; a test that passes does not wait this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_stands_still_is_told_and_outlived() {
+async fn a_frozen_database_is_reported_and_outlived() {
     let mongo = own_mongo("standstill").await;
     let shop = Shop::open_at(&mongo.uri()).await;
     let id = shop.sell(&sneaker()).await;
     let (ada, eve) = (shop.buyer(), shop.buyer());
     ada.purchase(&id).await.expect(201);
     signal(&mongo, Signal::STOP);
-    // They meet a database that does not answer: nothing has happened, or it may have; either is told.
+    // Both requests meet a database that does not answer. Either is told that nothing happened, or that it may have.
     let (admin, restock) = (shop.admin(), format!("/products/{id}/restock"));
     let one = json!({"quantity": 1});
     let both = async { tokio::join!(eve.purchase_with_key(&id, 1, "once"), admin.post(&restock, &one)) };
@@ -38,7 +38,7 @@ async fn a_database_that_stands_still_is_told_and_outlived() {
     shop.visitor().get("/health/live").await.expect(200);
     signal(&mongo, Signal::CONT);
     until_ready(&ada, 200).await;
-    // The key settles it, as soon as the lane knows what became of the first try.
+    // The key settles it as soon as the lane knows the outcome of the first attempt.
     let settled = async {
         loop {
             let answer = eve.purchase_with_key(&id, 1, "once").await;
@@ -61,7 +61,7 @@ async fn a_transaction_that_lost_its_server_holds_nobody_up() {
     let mongo = FailingMongo::start("orphan").await;
     mongo.ready().await;
     let wire = Wire::to(mongo.host()).await;
-    // So long that no batch ends in vain, which would have the transaction ended as an abandoned one.
+    // So long that no batch fails: a failed batch would have the transaction ended as abandoned.
     let limits = Limits::default().with(|limits| {
         limits.purchases.batch_ms_max = 100_000;
         limits.store.server_selection_ms_max = 500;
@@ -69,7 +69,7 @@ async fn a_transaction_that_lost_its_server_holds_nobody_up() {
     let uri = format!("mongodb://{}/?directConnection=true", wire.address);
     let shop = Shop::open_at_with(&uri, limits).await;
     let id = shop.sell(&sneaker()).await;
-    // The units are taken, the purchases are on their way.
+    // The units are taken and the insert of the purchases is under way.
     let is_under_way = mongo.hold_up("insert", 200).await;
     let ada = shop.buyer();
     let first = tokio::spawn({
@@ -78,10 +78,10 @@ async fn a_transaction_that_lost_its_server_holds_nobody_up() {
     });
     is_under_way.await;
     wire.cut();
-    // By then the driver has given up to abort it.
+    // By now the driver has given up aborting the transaction.
     until_ready(&ada, 503).await;
     wire.mend();
-    // MongoDB would keep the transaction open for a minute.
+    // MongoDB itself keeps the transaction open for a minute.
     first.await.unwrap().expect(201);
     assert_eq!(shop.check_invariants(&id, 1).await, 1);
     shop.close().await;
@@ -92,7 +92,7 @@ async fn a_database_that_was_killed_loses_nothing_and_is_found_again() {
     let mongo = own_mongo("killed").await;
     let shop = Shop::open_at(&mongo.uri()).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 10_000}))).await;
-    // Killed while a crowd buys.
+    // The database is killed while a crowd buys.
     let crowd = join_all((0..300).map(|_| {
         let (buyer, id) = (shop.buyer(), id.clone());
         async move {
@@ -112,7 +112,7 @@ async fn a_database_that_was_killed_loses_nothing_and_is_found_again() {
     }
     until_ready(&shop.visitor(), 503).await;
     drop(mongo);
-    // The same data on the same port.
+    // Restarted with the same data on the same port.
     let mongo = flash_sale::embedded::EmbeddedMongo::start(&process_directory("killed")).await.unwrap();
     until_ready(&shop.visitor(), 200).await;
     for (buyer, answer) in &answers {
@@ -168,13 +168,13 @@ async fn made_up_products_do_not_hold_lanes() {
     for _ in 0..10 {
         ada.purchase(&flash_sale::model::id::Id::new().to_hex()).await.problem(404, "product_not_found");
     }
-    // A lane ends after it has answered.
+    // A lane ends only after it has answered.
     soon("the end of the lanes", async { while metric(&ada, "flash_sale_lanes").await != 0.0 {} }).await;
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lane_that_has_nothing_to_do_makes_room() {
+async fn an_idle_lane_makes_room() {
     let limits = Limits::default().with(|limits| limits.purchases.lanes_max = 2);
     let shop = Shop::open_with(limits).await;
     let ada = shop.buyer();
@@ -198,7 +198,7 @@ async fn busy_lanes_make_no_room() {
     let ada = shop.buyer();
     signal(&mongo, Signal::STOP);
     let purchases = products.iter().map(|id| Box::pin(ada.purchase(id))).collect::<Vec<_>>();
-    // The first two that come are in their lanes, and wait for the database.
+    // Two purchases occupy the two lanes and wait for the database.
     let (refused, _, others) = select_all(purchases).await;
     assert_eq!(
         refused.problem(503, "overloaded").json["detail"],
@@ -229,7 +229,7 @@ async fn buyers_are_known_under(limits: Limits) {
     let id = shop.sell(&sneaker_with(json!({"stock": 1000}))).await;
     let buyers: Vec<_> = (0..30).map(|_| shop.buyer()).collect();
     for (number, buyer) in buyers.iter().enumerate() {
-        // The other server sells several in a row: more than this one catches up with.
+        // The other server sells several in a row, more than this server catches up with.
         shop.at(buyer, usize::from(number % 5 != 0)).purchase(&id).await.expect(201);
     }
     for buyer in &buyers {
@@ -252,7 +252,7 @@ async fn an_idle_lane_retires_and_the_next_purchase_finds_a_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_expected_is_told_without_its_cause() {
+async fn an_unexpected_error_is_answered_without_its_cause() {
     const BAD_VALUE: i32 = 2;
     let mongo = FailingMongo::start("internal").await;
     mongo.ready().await;

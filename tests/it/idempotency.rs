@@ -1,4 +1,4 @@
-//! A repeated key answers the first purchase again.
+//! A repeated key returns the first purchase again.
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -37,7 +37,7 @@ async fn another_body_is_refused() {
     for (product, quantity) in [(id.as_str(), 2), (&other, 1), (&sold_out, 1), (NO_ID, 1)] {
         ada.purchase_with_key(product, quantity, "press-1").await.problem(422, "idempotency_key_reused");
     }
-    // Others in the same batch are not held up by it.
+    // The others in the same batch are not affected.
     let (eve, bob) = (shop.buyer(), shop.buyer());
     let (refused, bought, also) = tokio::join!(
         ada.purchase_with_key(&other, 1, "press-1"),
@@ -69,7 +69,7 @@ async fn one_key_on_two_products_at_once_buys_one() {
         let mut codes = [one.code().to_owned(), other.code().to_owned()];
         codes.sort();
         assert_eq!(codes, ["", "idempotency_key_reused"]);
-        // The same user's presses on the first product, from both servers: a replay each time.
+        // Ada presses for the first product again, on both servers: a replay each time.
         let answers =
             join_all(actors.iter().map(|actor| actor.purchase_with_key(&products[0], 1, "mine"))).await;
         assert!(answers.iter().all(|answer| answer.status == 201));
@@ -83,7 +83,7 @@ async fn a_replay_outlives_the_sale_and_the_server() {
     let id = shop.sell(&sneaker_with(json!({"stock": 1}))).await;
     let ada = shop.buyer();
     let first = ada.purchase_with_key(&id, 1, "press-1").await.expect(201).json;
-    // Sold out, ended, and a server that has never heard of it.
+    // Sold out, ended, and on a server that has never seen this key.
     let end = json!({"saleEndTime": "2025-01-02T00:00:00Z"});
     shop.admin().patch(&format!("/products/{id}"), "*", &end).await.expect(200);
     shop.add_server().await;
@@ -92,13 +92,13 @@ async fn a_replay_outlives_the_sale_and_the_server() {
         assert_eq!(replay.header("idempotent-replayed"), Some("true"));
         assert_eq!(replay.json, first);
     }
-    // Another user's key is another key.
+    // Keys belong to their user: another user's equal key is a new one.
     shop.buyer().purchase_with_key(&id, 1, "press-1").await.problem(409, "sale_ended");
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_are_judged_anew() {
+async fn refusals_are_decided_anew() {
     let shop = Shop::open().await;
     let id = shop.sell(&sneaker_with(json!({"stock": 0}))).await;
     let ada = shop.buyer();
@@ -116,10 +116,10 @@ async fn a_key_is_visible_ascii() {
     for key in ["", "two words", "\u{e9}", &"x".repeat(256)] {
         ada.purchase_with_key(&id, 1, key).await.invalid(&["Idempotency-Key"]);
     }
-    // All that is wrong is told, wherever it stands.
+    // The answer names everything that is wrong, in the header and in the body.
     ada.purchase_with_key(&id, 0, "two words").await.invalid(&["Idempotency-Key", "quantity"]);
     ada.purchase_with_key(&id, 1, &"~".repeat(255)).await.expect(201);
-    // Nobody knows which of two is meant.
+    // With two keys it is unclear which one counts.
     let body = Some(json!({"productId": id}).to_string());
     let twice = [("Idempotency-Key", "one"), ("Idempotency-Key", "one")];
     let answer = ada.send(Method::POST, "/products/purchase", body, &twice).await;

@@ -43,7 +43,7 @@ async fn pages_join_without_gap_or_overlap() {
     for number in 0..10 {
         shop.buyer().purchase(&products[number % 2]).await.expect(201);
     }
-    // At once, so that some share a moment.
+    // At once, so that some get the same timestamp.
     futures_util::future::join_all((0..20).map(|number| {
         let (buyer, product) = (shop.buyer(), products[number % 2].clone());
         async move { buyer.purchase(&product).await.expect(201) }
@@ -58,7 +58,7 @@ async fn pages_join_without_gap_or_overlap() {
             items.extend(page["items"].as_array().unwrap().iter().cloned());
             let Some(next) = page["nextCursor"].as_str() else { break };
             cursor = format!("&cursor={next}");
-            // The place in this list is none in another.
+            // A cursor of this list is not valid in another.
             let others = [
                 format!("/leaderboard?productId={}{cursor}", products[1]),
                 format!("/purchases?limit=4{cursor}"),

@@ -1,5 +1,5 @@
-//! The AsyncAPI document is a promise: its examples are what it says, and the server follows its requests. Every message
-//! of every other test is checked against it.
+//! The AsyncAPI document: its examples match its schemas, and the server answers its requests. All other tests check
+//! every message against it.
 
 use serde_json::json;
 
@@ -30,7 +30,7 @@ async fn the_server_follows_the_requests_of_the_document() {
             socket.expect("product").await;
         }
     }
-    // Nothing is watched now, and nothing was refused.
+    // Nothing is watched any more, and nothing was refused.
     shop.buyer().purchase(&id).await.expect(201);
     socket.ask(&json!({ "subscribe": [id] })).await;
     assert_eq!(socket.expect("product").await.data["stock"], 99);

@@ -1,4 +1,4 @@
-//! Server-Sent Events: what happens to a product, on whichever server, its watchers are told.
+//! Server-Sent Events: watchers learn what happens to a product, on whichever server it happens.
 
 use flash_sale::config::Limits;
 use flash_sale::model::timestamp::Timestamp;
@@ -61,7 +61,7 @@ async fn whatever_changes_a_product_is_told_on_every_server() {
         }
     }
     for server in [0, 1] {
-        // Sold out, and on sale again.
+        // Sold out, then on sale again.
         shop.at(&shop.buyer(), 1 - server).purchase(&id).await.expect(201);
         for watcher in &mut watchers {
             let product = watcher.expect("product").await.data;
@@ -74,7 +74,7 @@ async fn whatever_changes_a_product_is_told_on_every_server() {
             assert_eq!((&product["status"], &product["stock"]), (&json!("live"), &json!(1)));
         }
     }
-    // More of what is there already is more units there ever were: more than the stock has changed.
+    // A restock raises the total as well, so watchers get the whole product and not only its stock.
     admin.post(&format!("/products/{id}/restock"), &json!({ "quantity": 5 })).await.expect(200);
     for watcher in &mut watchers {
         assert_eq!(watcher.expect("product").await.data["totalStock"], 8);
@@ -164,7 +164,7 @@ async fn a_quiet_watcher_gets_signs_of_life() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_says_goodbye_to_its_watchers() {
-    // If anything were waited for in vain, it would take longer than the test's patience.
+    // If the shutdown waited for a watcher, it would exceed the test's patience.
     let limits = Limits::default().with(|limits| limits.http.shutdown_ms_max = 600_000);
     let mut shop = Shop::open_with(limits).await;
     let id = shop.sell(&sneaker()).await;

@@ -1,4 +1,4 @@
-//! A server that loses touch with the database says so to its watchers, and tells them when all is good again.
+//! A server that loses the database tells its watchers, and tells them again when it is back.
 
 use flash_sale::config::Limits;
 use flash_sale::embedded::EmbeddedMongo;
@@ -10,19 +10,18 @@ use crate::harness::{
     soon,
 };
 
-/// MongoDB's error code for a change stream whose place is not in the oplog any more.
+/// MongoDB's error code for a change stream whose position has left the oplog.
 const HISTORY_LOST: i32 = 286;
 
 async fn metrics(actor: &Actor) -> String {
     reqwest::get(format!("http://{}/metrics", actor.host())).await.unwrap().text().await.unwrap()
 }
 
-/// Asks until the server answers.
 async fn until_it_answers(actor: &Actor, path: &str) {
     soon("an answer", async { while actor.get(path).await.status != 200 {} }).await;
 }
 
-/// The same question always from memory, if memory can tell.
+/// Reads are answered from memory whenever possible.
 fn from_memory() -> Limits {
     Limits::default().with(|limits| {
         limits.store.database_reads_burst = 0;
@@ -31,7 +30,7 @@ fn from_memory() -> Limits {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_stands_still_is_told_to_watchers_and_so_is_its_return() {
+async fn watchers_are_told_that_the_database_is_frozen_and_that_it_is_back() {
     let mongo = own_mongo("stale").await;
     let shop = Shop::open_at_with(&mongo.uri(), from_memory()).await;
     let id = shop.sell(&sneaker()).await;
@@ -48,7 +47,7 @@ async fn a_database_that_stands_still_is_told_to_watchers_and_so_is_its_return()
     for path in ["/products".to_owned(), format!("/products/{id}"), format!("/leaderboard?productId={id}")] {
         visitor.get(&path).await.problem(503, "database_unavailable");
     }
-    // Who comes now is told what there is, and what that is worth.
+    // A new watcher gets the product as last known, marked as stale.
     let (mut late, _) = Socket::watching(&visitor, &id).await;
     late.expect("stale").await;
     signal(&mongo, Signal::CONT);
@@ -81,7 +80,7 @@ async fn watchers_outlive_a_database_that_was_killed() {
     mongo.ended().await;
     stream.expect("stale").await;
     drop(mongo);
-    // The same data on the same port: the stream is taken up where it broke off.
+    // Restarted with the same data on the same port: the change stream resumes where it broke off.
     let mongo = EmbeddedMongo::start(&process_directory("watched")).await.unwrap();
     assert_eq!(stream.until("recovery", |event| event.name == "product").await.data["sold"], 1);
     let elsewhere = shop.at(&visitor, 1);
@@ -95,7 +94,7 @@ async fn watchers_outlive_a_database_that_was_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happened_in_lost_history_is_read_anew() {
+async fn changes_in_lost_history_are_read_anew() {
     let mongo = FailingMongo::start("history").await;
     mongo.ready().await;
     let shop = Shop::open_at_with(&mongo.uri, from_memory()).await;
@@ -109,7 +108,7 @@ async fn what_happened_in_lost_history_is_read_anew() {
     }
     mongo.fail(&["getMore", "aggregate"], HISTORY_LOST).await;
     stream.expect("stale").await;
-    // Nobody tells the server of this, neither now nor later.
+    // The change stream never delivers this change to the server.
     let products = shop.database().await.collection::<Document>("products");
     let change = doc! { "$set": { "name": "Renamed in the dark" }, "$inc": { "version": 1_i64 } };
     products.update_one(doc! {}, change).await.unwrap();
@@ -123,10 +122,10 @@ async fn what_happened_in_lost_history_is_read_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_fails_is_tried_again_soon() {
+async fn a_failed_read_is_soon_tried_again() {
     let mongo = FailingMongo::start("reads").await;
     mongo.ready().await;
-    // If it waited for a sign of life, the test would not.
+    // A retry that waits for a keepalive would exceed the test's patience.
     let limits = Limits::default().with(|limits| limits.live.keepalive_ms = 600_000);
     let shop = Shop::open_at_with(&mongo.uri, limits).await;
     let id = shop.sell(&sneaker()).await;
@@ -135,7 +134,7 @@ async fn a_read_that_fails_is_tried_again_soon() {
     shop.buyer().purchase(&id).await.expect(201);
     stream.expect("purchase").await;
     stream.expect("stock").await;
-    // The lane knows all that it needs: the read that fails is the watchers'.
+    // The lane needs no read here: the read that fails is the watchers'.
     mongo.fail_once("find").await;
     shop.buyer().purchase(&id).await.expect(201);
     assert_eq!(stream.until("the purchase", |event| event.name == "purchase").await.id, Some(2));
@@ -149,7 +148,7 @@ async fn a_read_that_fails_is_tried_again_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_document_of_ours_does_not_stop_the_feed() {
+async fn a_foreign_document_does_not_stop_the_feed() {
     let mut shop = Shop::open().await;
     shop.add_server().await;
     let id = shop.sell(&sneaker()).await;

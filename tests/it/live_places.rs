@@ -1,4 +1,4 @@
-//! How many may watch, and what becomes of those who do not take what they are sent.
+//! How many may watch, and what happens to watchers that do not read.
 
 use flash_sale::config::Limits;
 use serde_json::json;
@@ -7,12 +7,12 @@ use crate::harness::{
     Actor, EventStream, RawConnection, Shop, Socket, UPGRADE, Watcher, metric, sneaker, soon,
 };
 
-/// Waits until so many are counted as watching.
+/// Waits until the server counts this many watchers.
 async fn until_watching(actor: &Actor, count: f64) {
     soon("a place given back", async { while metric(actor, "flash_sale_watchers").await != count {} }).await;
 }
 
-async fn who_has_a_place_keeps_the_next_one_out(limits: Limits, status: u16, code: &str) {
+async fn check_places_are_limited_and_freed(limits: Limits, status: u16, code: &str) {
     let shop = Shop::open_with(limits).await;
     let id = shop.sell(&sneaker()).await;
     let visitor = shop.visitor();
@@ -20,7 +20,7 @@ async fn who_has_a_place_keeps_the_next_one_out(limits: Limits, status: u16, cod
     for _ in 0..3 {
         let stream = EventStream::open(&visitor, &id).await;
         let socket = Socket::open(&visitor).await;
-        // `Answer` makes sure of the Retry-After.
+        // `Answer` checks the Retry-After.
         visitor.get(&events).await.problem(status, code);
         visitor.get_with("/live", &UPGRADE).await.problem(status, code);
         drop(stream);
@@ -30,7 +30,7 @@ async fn who_has_a_place_keeps_the_next_one_out(limits: Limits, status: u16, cod
         drop((socket, another));
         until_watching(&visitor, 0.0).await;
     }
-    // Who was refused for another reason has no place.
+    // A watcher who is refused for another reason takes no place.
     for _ in 0..3 {
         visitor
             .get(&format!("/products/{}/events", crate::harness::NO_ID))
@@ -42,15 +42,15 @@ async fn who_has_a_place_keeps_the_next_one_out(limits: Limits, status: u16, cod
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_has_so_many_places_and_gives_them_again() {
+async fn a_server_limits_its_watchers_and_frees_their_places() {
     let limits = Limits::default().with(|limits| limits.live.watchers_max = 2);
-    who_has_a_place_keeps_the_next_one_out(limits, 503, "overloaded").await;
+    check_places_are_limited_and_freed(limits, 503, "overloaded").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_has_so_many_places_and_gets_them_again() {
+async fn watchers_of_an_address_are_limited_and_their_places_freed() {
     let limits = Limits::default().with(|limits| limits.live.watchers_per_address_max = 2);
-    who_has_a_place_keeps_the_next_one_out(limits, 429, "rate_limited").await;
+    check_places_are_limited_and_freed(limits, 429, "rate_limited").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,7 +58,7 @@ async fn a_socket_stays_one_of_the_connections() {
     let shop = Shop::open().await;
     let visitor = shop.visitor();
     let sockets = (Socket::open(&visitor).await, Socket::open(&visitor).await);
-    // These, and the one that asks.
+    // The two sockets and the connection that asks.
     assert_eq!(metric(&visitor, "flash_sale_connections").await, 3.0);
     drop(sockets);
     let given_back = async { while metric(&visitor, "flash_sale_connections").await != 1.0 {} };
@@ -66,7 +66,7 @@ async fn a_socket_stays_one_of_the_connections() {
     shop.close().await;
 }
 
-/// Changes the product, to something large, so that its watchers have much to take.
+/// Changes the product to something large, so that its watchers must read a lot.
 async fn change(shop: &Shop, id: &str, number: usize) -> String {
     let name = format!("Name {number}.");
     let change = json!({ "name": name, "description": "\u{1f45f}".repeat(5_000) });
@@ -75,8 +75,8 @@ async fn change(shop: &Shop, id: &str, number: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_watches_what_is_quiet_slows_nobody_down() {
-    // Were all that watch anything told of each change, that would take longer than the test's patience.
+async fn watchers_of_quiet_products_slow_nobody_down() {
+    // If each change went to all watchers of any product, the test would run out of patience.
     let limits = Limits::default().with(|limits| {
         limits.live.stock_messages_per_second_max = 1;
         limits.live.keepalive_ms = 600_000;

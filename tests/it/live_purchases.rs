@@ -1,4 +1,4 @@
-//! Purchases reach their watchers complete, in order, once: in a crowd, on every server, however often they connect anew.
+//! Each purchase reaches its watchers once and in order: in a crowd, on every server, however often they reconnect.
 
 use futures_util::future::join_all;
 use rand::RngExt as _;
@@ -8,13 +8,13 @@ use crate::harness::{
     Actor, Event, EventStream, Shop, Socket, Watcher, patient, sneaker, sneaker_with, soon,
 };
 
-/// What a client that follows the purchases has got so far, over all its connections.
+/// What a client that follows the purchases has received, over all its connections.
 #[derive(Default)]
 struct Story {
     purchases: Vec<Value>,
-    /// The id of the last event that had one: where it goes on.
+    /// The id of the last event that had one: the client resumes there.
     last_id: i64,
-    /// Of the product, as it was told last on this connection.
+    /// The product's version in the last event of this connection.
     version: i64,
     stock: i64,
 }
@@ -51,7 +51,7 @@ impl Story {
     }
 }
 
-/// How many events a connection lives for.
+/// After how many events a connection is cut.
 fn a_while() -> usize {
     rand::rng().random_range(1..60)
 }
@@ -88,7 +88,7 @@ async fn follow_socket(visitor: Actor, product: String, count: i64) -> Story {
     story
 }
 
-/// One that is never cut, to the last change of the stock.
+/// Follows without a cut, up to the last change of the stock.
 async fn follow_to_the_end(mut watcher: impl Watcher, count: i64) -> Story {
     let mut story = Story { stock: count, ..Story::default() };
     while story.told() < count || story.stock > 0 {
@@ -127,7 +127,7 @@ async fn a_crowd_at_two_servers_is_told_in_order_and_completely_at_both() {
         let story = story.unwrap();
         assert!(story.purchases == board, "not what was bought: {:#?}", story.purchases);
     }
-    // Who comes late, and behind what is kept in memory, gets all of them too.
+    // Late watchers get all purchases too, also those that memory no longer holds.
     let late = follow_stream(visitors[1].clone(), id.clone(), BUYERS).await;
     assert!(late.purchases == board);
     let late = follow_socket(visitors[0].clone(), id.clone(), BUYERS).await;
@@ -136,7 +136,7 @@ async fn a_crowd_at_two_servers_is_told_in_order_and_completely_at_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_comes_back_to_a_busy_socket_gets_what_it_missed() {
+async fn a_busy_socket_delivers_missed_purchases() {
     let shop = Shop::open_with(patient()).await;
     let (quiet, busy) =
         (shop.sell(&sneaker_with(json!({ "stock": 300 }))).await, sneaker_with(json!({ "stock": 100_000 })));
@@ -173,7 +173,7 @@ async fn one_that_comes_back_to_a_busy_socket_gets_what_it_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_place_beyond_the_last_purchase_misses_none() {
+async fn a_position_beyond_the_last_purchase_misses_none() {
     let shop = Shop::open().await;
     let (sold, new) = (shop.sell(&sneaker()).await, shop.sell(&sneaker()).await);
     for _ in 0..3 {
@@ -205,7 +205,7 @@ async fn a_socket_that_has_missed_too_much_is_told_to_read_the_leaderboard() {
     assert_eq!(error.data["code"], "validation_failed");
     assert!(error.data["detail"].as_str().unwrap().contains("leaderboard"), "{error:?}");
     socket.ask(&json!({ "subscribe": [id], "include": ["purchases"], "after": 1 })).await;
-    // Nothing that counts the purchases 2 and 3 comes before them, not even an id.
+    // Until purchases 2 and 3 are sent, no event counts them, not even by its id.
     let product = socket.expect("product").await;
     assert_eq!((&product.data["sold"], product.id), (&json!(3), Some(1)));
     assert_eq!([socket.expect("purchase").await.id, socket.expect("purchase").await.id], [Some(2), Some(3)]);

@@ -1,4 +1,4 @@
-//! `GET /live`: many products over one WebSocket, what its clients may say, and from where.
+//! `GET /live`: many products over one WebSocket, what its clients may send, and from which origins.
 
 use flash_sale::config::Limits;
 use serde_json::json;
@@ -22,7 +22,7 @@ async fn one_socket_watches_many_products() {
         assert_eq!(stock.data, json!({ "productId": id, "stock": 99, "sold": 1, "version": 2 }));
         assert_eq!(stock.id, Some(1));
     }
-    // One of them no more, and purchases of another.
+    // Unsubscribes from one product and asks for the purchases of another.
     let change = json!({ "unsubscribe": [ids[0]], "subscribe": [ids[2]], "include": ["purchases"] });
     socket.ask(&change).await;
     assert_eq!(socket.expect("product").await.data["id"], ids[2]);
@@ -31,7 +31,7 @@ async fn one_socket_watches_many_products() {
     let purchase = socket.expect("purchase").await;
     assert_eq!((&purchase.data["productId"], purchase.id), (&json!(ids[2]), Some(1)));
     assert_eq!(socket.expect("stock").await.data["productId"], ids[2]);
-    // Whoever subscribes again begins again, and only to what is asked for now.
+    // A second subscription replaces the first: it starts over, now without purchases.
     socket.ask(&json!({ "subscribe": [ids[2]] })).await;
     assert_eq!(socket.expect("product").await.data["sold"], 1);
     shop.buyer().purchase(&ids[2]).await.expect(201);
@@ -75,7 +75,7 @@ async fn a_bad_message_gets_an_error_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_watches_so_many_products_and_no_more() {
+async fn a_connection_watches_a_limited_number_of_products() {
     let shop =
         Shop::open_with(Limits::default().with(|limits| limits.live.socket_subscriptions_max = 2)).await;
     let ids = [shop.sell(&sneaker()).await, shop.sell(&sneaker()).await, shop.sell(&sneaker()).await];
@@ -90,7 +90,7 @@ async fn a_connection_watches_so_many_products_and_no_more() {
     shop.close().await;
 }
 
-/// A WebSocket on which anything can be sent.
+/// A WebSocket on which a test can send any bytes.
 async fn upgraded(visitor: &Actor) -> RawConnection {
     let mut connection = RawConnection::open(visitor.host()).await;
     let upgrade = "GET /live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -100,25 +100,25 @@ async fn upgraded(visitor: &Actor) -> RawConnection {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_closes_gets_the_close_back() {
+async fn a_close_frame_is_answered() {
     let shop = Shop::open().await;
     let id = shop.sell(&sneaker()).await;
     let (mut watching, _) = Socket::watching(&shop.visitor(), &id).await;
     let mut idle = Socket::open(&shop.visitor()).await;
     for socket in [&mut watching, &mut idle] {
         socket.send(Message::Close(None)).await;
-        // As the protocol wants it: without the answer, this is an error.
+        // RFC 6455: the peer answers a close frame. Without the answer, reading fails.
         while socket.next().await.is_some() {}
     }
     let mut raw = upgraded(&shop.visitor()).await;
-    // 1000, masked with zeros.
+    // Close code 1000, masked with zeros.
     raw.send(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).await;
     assert_eq!(raw.read_bytes_to_end().await, [0x88, 0x02, 0x03, 0xe8]);
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_says_too_much_is_cut_off() {
+async fn a_client_that_sends_too_much_is_cut_off() {
     let shop = Shop::open().await;
     let id = shop.sell(&sneaker()).await;
     let mut socket = Socket::open(&shop.visitor()).await;
@@ -126,18 +126,18 @@ async fn who_says_too_much_is_cut_off() {
     socket.say(&large).await;
     assert_eq!(socket.error().await, "payload_too_large");
     assert_eq!(u16::from(socket.closed().await.code), 1009);
-    // A text of one byte that is none, masked with zeros.
+    // A text frame with one byte that is not UTF-8, masked with zeros.
     let mut no_text = upgraded(&shop.visitor()).await;
     no_text.send(&[0x81, 0x81, 0, 0, 0, 0, 0xff]).await;
     let answer = no_text.read_bytes_to_end().await;
     let told = String::from_utf8_lossy(&answer);
     assert!(told.contains("malformed_json"), "{told}");
     assert!(answer.windows(2).any(|bytes| bytes == 1007_u16.to_be_bytes()), "{told}");
-    // A frame with a bit that means nothing, masked with zeros.
+    // A frame with a reserved bit set, masked with zeros.
     let mut unreadable = upgraded(&shop.visitor()).await;
     unreadable.send(&[0xf1, 0x80, 0, 0, 0, 0]).await;
     let close = unreadable.read_bytes_to_end().await;
-    // A close frame, and 1002: a protocol error.
+    // A close frame with 1002, protocol error.
     assert_eq!((close[0], &close[2..4]), (0x88, &1002_u16.to_be_bytes()[..]), "{close:?}");
     let limits = Limits::default().with(|limits| {
         limits.live.socket_messages_burst = 5;
@@ -146,7 +146,7 @@ async fn who_says_too_much_is_cut_off() {
     let mut shop_of_few_words = shop;
     shop_of_few_words.add_server_with(limits).await;
     let visitor = shop_of_few_words.at(&shop_of_few_words.visitor(), 1);
-    // All at once, so that there is more on the way when the server closes.
+    // All at once, so that messages are still on their way when the server closes.
     let mut socket = Socket::open(&visitor).await;
     for _ in 0..500 {
         socket.feed("{}").await;

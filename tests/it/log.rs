@@ -1,4 +1,4 @@
-//! What the log tells whoever runs a server, and what it must not tell.
+//! What the log tells the operator, and what it must never contain.
 
 use flash_sale::model::id::Id;
 use flash_sale::model::user::Role;
@@ -11,7 +11,7 @@ use crate::harness::{
 };
 use crate::process::Running;
 
-/// A server on a database of the test's own that logs JSON.
+/// A server on the test's own database that logs JSON.
 fn start(name: &str, uri: &str, admin: (&str, &str)) -> Running {
     let settings = [
         ("MONGO_URI", uri),
@@ -23,7 +23,7 @@ fn start(name: &str, uri: &str, admin: (&str, &str)) -> Running {
     Running::start_with(&process_directory(name), &settings)
 }
 
-/// The lines of that level and of that part of the server, after a look for what must never be there.
+/// The lines of this level from this module, after a check that the log leaks nothing.
 fn lines(log: &str, level: &str, part: &str) -> Vec<Value> {
     for secret in [ADMIN.0, ADMIN.1, SECRET, "eyJ"] {
         assert!(!log.contains(secret), "{secret}: {log}");
@@ -113,7 +113,7 @@ async fn an_account_that_reaches_its_limit_is_told_once_and_by_its_id() {
     assert!(!log.contains("nobody@"), "{log}");
 }
 
-/// The lines of a log that were written in a span with this field.
+/// The lines that were logged in a span with this field.
 fn lines_in_span<'a>(lines: &'a [Value], field: &str, value: &str) -> Vec<&'a Value> {
     let is_in = |line: &&Value| {
         line["spans"].as_array().is_some_and(|spans| spans.iter().any(|span| span[field] == value))

@@ -1,8 +1,8 @@
-//! The promises of flash-sale, tested from outside, over HTTP, against a real MongoDB replica set.
+//! Tests of what flash-sale promises: from outside, over HTTP, against a real MongoDB replica set.
 //!
-//! One mongod serves the whole run (or the replica set that `TEST_MONGO_URI` names), one database each test. The
-//! harness has the actors: a shop with its servers, admins, buyers, visitors. Every answer is checked against the
-//! OpenAPI document on its way in.
+//! One mongod serves the whole run (or the replica set that `TEST_MONGO_URI` names); each test has a database of its
+//! own. The harness provides the actors: a shop with its servers, admins, buyers, visitors. It checks every answer
+//! against the OpenAPI document.
 
 mod harness;
 

@@ -1,5 +1,5 @@
-//! A crowd is answered from memory, and the answers are true: at once on the server that changed something, on the others
-//! when the change stream has told.
+//! A crowd is answered from memory, and the answers are true: at once on the server that made a change, on the others
+//! as soon as the change stream has reported it.
 
 use flash_sale::config::Limits;
 use mongodb::bson::{DateTime, Document, doc};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Actor, EventStream, NO_ID, Shop, Watcher, own_mongo, signal, sneaker, sneaker_with};
 
-/// Everything from memory that memory can tell, and trust in it however long the database stands still.
+/// Answers from memory whenever possible, and trusts it however long the database is frozen.
 fn all_from_memory() -> Limits {
     Limits::default().with(|limits| {
         limits.store.database_reads_burst = 0;
@@ -21,7 +21,8 @@ fn all_from_memory() -> Limits {
     })
 }
 
-/// Lets the first server hear of all that has happened so far: of something that the second one does last.
+/// Waits until the first server knows everything so far: the second one makes a last change, and the first reports
+/// it.
 async fn catch_up(shop: &Shop, id: &str) {
     let mut stream = EventStream::open(&shop.visitor(), id).await;
     let before = stream.expect("product").await.data["totalStock"].as_i64().unwrap();
@@ -35,7 +36,7 @@ async fn get(actor: &Actor, path: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_is_answered_while_the_database_stands_still() {
+async fn a_crowd_is_answered_while_the_database_is_frozen() {
     let mongo = own_mongo("memory").await;
     let mut shop = Shop::open_at_with(&mongo.uri(), all_from_memory()).await;
     shop.add_server().await;
@@ -53,7 +54,7 @@ async fn a_crowd_is_answered_while_the_database_stands_still() {
     let paths = [one.as_str(), "/products", "/products?search=limited&limit=2", board.as_str()];
     let mut before = Vec::new();
     for path in paths {
-        // Once to have it read, once to have it in memory.
+        // The first read fills memory, the second is answered from it.
         visitor.get(path).await.expect(200);
         before.push(visitor.get(path).await.expect(200));
     }
@@ -66,7 +67,7 @@ async fn a_crowd_is_answered_while_the_database_stands_still() {
         assert_eq!((&answer.json, answer.etag()), (&before.json, before.etag()), "{path}");
         visitor.get_with(path, &[("If-None-Match", &before.etag())]).await.expect(304);
     }
-    // The gate: what cannot be had costs the database nothing.
+    // The precheck: hopeless purchases cost the database nothing.
     buyer.purchase(&sold_out).await.problem(409, "sold_out");
     buyer.purchase(&ended).await.problem(409, "sale_ended");
     let early = buyer.purchase(&upcoming).await.problem(409, "sale_not_started");
@@ -74,7 +75,7 @@ async fn a_crowd_is_answered_while_the_database_stands_still() {
     let wait_seconds: u64 = early.header("retry-after").unwrap().parse().unwrap();
     assert!(wait_seconds > 365 * 24 * 60 * 60, "{wait_seconds}");
     signal(&mongo, Signal::CONT);
-    // A key that has bought once has bought for good.
+    // A purchase with a key stays valid for that key.
     let replay = buyer.purchase_with_key(&sold_out, 1, "once").await.expect(201);
     assert_eq!(replay.header("idempotent-replayed"), Some("true"));
     shop.close().await;
@@ -125,7 +126,7 @@ async fn every_read_knows_what_was_done_on_its_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_a_status_has_all_that_are_so_and_no_others() {
+async fn a_list_of_a_status_has_exactly_the_products_with_it() {
     let mut shop = Shop::open_with(all_from_memory()).await;
     shop.add_server().await;
     let id = shop.sell(&sneaker_with(json!({ "stock": 1, "purchaseLimit": 1000 }))).await;
@@ -141,7 +142,7 @@ async fn a_list_of_a_status_has_all_that_are_so_and_no_others() {
         assert_eq!((ids("live").await, ids("sold_out").await), (vec![id.clone(), other.clone()], vec![]));
         buyer.purchase(&id).await.expect(201);
         assert_eq!((ids("live").await, ids("sold_out").await), (vec![other.clone()], vec![id.clone()]));
-        // Again, so that it is surely in memory.
+        // A second time, so that memory surely answers.
         assert_eq!((ids("live").await, ids("sold_out").await), (vec![other.clone()], vec![id.clone()]));
         admin.post(&format!("/products/{id}/restock"), &json!({ "quantity": 1 })).await.expect(200);
     }
@@ -173,7 +174,7 @@ async fn other_servers_know_as_soon_as_their_watchers_do() {
     }
     let buyer_there = shop.at(&shop.buyer(), 1);
     buyer_there.purchase(&id).await.problem(409, "sold_out");
-    // A restock is sold at once where it was made, and elsewhere when it was heard of.
+    // A restock can be sold at once on its own server, elsewhere as soon as the news arrives.
     admin.post(&format!("{one}/restock"), &json!({ "quantity": 2 })).await.expect(200);
     buyer.purchase(&id).await.expect(201);
     stream.until_stock(1).await;
@@ -181,7 +182,7 @@ async fn other_servers_know_as_soon_as_their_watchers_do() {
     stream.until_stock(0).await;
     buyer.purchase(&id).await.problem(409, "sold_out");
     buyer_there.purchase(&id).await.problem(409, "sold_out");
-    // A product that is made or deleted elsewhere.
+    // A product that another server creates and deletes.
     let made = shop.sell(&sneaker()).await;
     let mut stream = EventStream::open(&there, &made).await;
     stream.expect("product").await;
@@ -208,7 +209,7 @@ async fn a_purchase_that_is_committed_late_takes_its_place_in_the_leaderboard() 
     for _ in 0..2 {
         assert_eq!(get(&visitor, "/leaderboard?limit=1").await["items"][0]["productId"], id);
     }
-    // As another server's would be whose transaction began earlier, and was committed just now.
+    // As if another server had begun its transaction earlier and committed it just now.
     let purchases = shop.database().await.collection::<Document>("purchases");
     let first = purchases.find_one(doc! { "sequence": 1_i64 }).await.unwrap().unwrap();
     let mut earlier = first.clone();

@@ -1,11 +1,11 @@
-//! What the person on call watches.
+//! The metrics that the person on call watches.
 
 use flash_sale::config::Limits;
 use serde_json::json;
 
 use crate::harness::{Shop, sneaker_with};
 
-/// The value of a sample, by the beginning of its line.
+/// The value of the sample whose line starts like this.
 fn value(text: &str, sample: &str) -> f64 {
     let line = text
         .lines()
@@ -15,7 +15,7 @@ fn value(text: &str, sample: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_purchase_is_counted_by_what_became_of_it() {
+async fn every_purchase_is_counted_by_its_outcome() {
     let shop = Shop::open().await;
     let id = shop.sell(&sneaker_with(json!({"stock": 2}))).await;
     let ada = shop.buyer();
@@ -49,7 +49,7 @@ async fn every_purchase_is_counted_by_what_became_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_login_is_counted_by_what_became_of_it() {
+async fn every_login_is_counted_by_its_outcome() {
     let shop = Shop::open_with(Limits::default().with(|limits| limits.accounts.login_failures_max = 2)).await;
     let visitor = shop.visitor();
     let right = json!({"email": "ada@shop.example", "password": "correct horse battery"});

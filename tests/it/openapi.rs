@@ -1,11 +1,10 @@
-//! The OpenAPI document is a promise: it changes on purpose or not at all. Every other test checks its answers
-//! against it.
+//! The OpenAPI document changes only on purpose. All other tests check their answers against it.
 
 use serde_json::Value;
 
 use crate::harness::{Shop, document};
 
-/// Set to write the document that the server gives instead of comparing it.
+/// If this variable is set, the server's document is written to the file instead of compared with it.
 const UPDATE: &str = "UPDATE_OPENAPI";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,7 +16,7 @@ async fn the_document_is_the_committed_one() {
         std::fs::write(path, format!("{served:#}\n")).unwrap();
         return;
     }
-    // Not `assert_eq`: nobody reads two whole documents.
+    // Not `assert_eq`, which would print both documents in full.
     assert!(
         &served == document(),
         "docs/openapi.json is stale: {UPDATE}=1 cargo test the_document writes it anew"
@@ -53,7 +52,7 @@ fn check_security(operation: &Value, responses: &serde_json::Map<String, Value>,
     assert_eq!(secured, codes["unauthenticated"].is_object(), "{place}");
 }
 
-/// The page to try the API, and what it refers to.
+/// The page to try the API, and the files that it loads.
 async fn files_of_the_page(shop: &Shop) -> Vec<String> {
     let page = text_of(shop, "/docs/").await;
     let referred = page.split('"').filter_map(|part| part.strip_prefix("./"));
@@ -80,7 +79,7 @@ async fn the_page_needs_no_other_host() {
     shop.close().await;
 }
 
-/// Whoever tries the API enters a token there.
+/// The policy matters here too: people enter a token on this page.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_has_the_policy_of_the_storefront() {
     let shop = Shop::open().await;

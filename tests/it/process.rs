@@ -1,4 +1,4 @@
-//! The program itself: its start, its end, and what it says when it cannot start.
+//! The program itself: its start, its end, and its messages when it cannot start.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{process_directory, sneaker};
 
-/// The program, with nothing in its environment but what it needs to find a mongod, and the given settings.
+/// The program with these settings and otherwise only what it needs to find a mongod in its environment.
 pub fn program(directory: &Path, settings: &[(&str, &str)]) -> Command {
     std::fs::create_dir_all(directory).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_flash-sale"));
@@ -29,26 +29,24 @@ pub fn program(directory: &Path, settings: &[(&str, &str)]) -> Command {
     command
 }
 
-/// A server as a process.
 pub struct Running {
     child: Child,
     greeting: String,
-    /// Where it listens, as `http://host:port`.
+    /// Its address, as `http://host:port`.
     pub base: String,
 }
 
 impl Running {
-    /// With its own MongoDB, as a stranger starts it.
+    /// Starts it without a setting, so with its own MongoDB.
     fn start(directory: &Path) -> Self {
         Self::start_with(directory, &[])
     }
 
-    /// With these settings.
     pub fn start_with(directory: &Path, settings: &[(&str, &str)]) -> Self {
         let mut child = program(directory, settings).spawn().unwrap();
         let mut greeting = String::new();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
-        // The greeting's last command is the purchase.
+        // The last command of the greeting is the purchase.
         while !greeting.contains("first-of-") {
             assert_ne!(lines.read_line(&mut greeting).unwrap(), 0, "it ended early: {greeting}");
         }
@@ -60,7 +58,7 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Ends it in order, and gives what it has logged.
+    /// Stops it in order and returns its log.
     pub fn stop(mut self) -> String {
         self.signal(Signal::TERM);
         let mut log = String::new();
@@ -83,15 +81,14 @@ impl Running {
     }
 }
 
-/// The mongod over a program's data.
+/// The process id of the mongod that runs on a program's data.
 pub fn mongod_of(directory: &Path) -> Pid {
     let lock = std::fs::read_to_string(directory.join("data/mongodb/mongod.lock")).unwrap();
     Pid::from_raw(lock.trim().parse().unwrap()).unwrap()
 }
 
-/// Whether the process is still there.
 pub fn runs(process: Pid) -> bool {
-    // A zombie does not run; it has no memory, so this file is empty.
+    // A zombie does not run: it has no memory, so this file is empty.
     std::fs::read(format!("/proc/{}/cmdline", process.as_raw_nonzero())).is_ok_and(|text| !text.is_empty())
 }
 
@@ -120,11 +117,11 @@ async fn a_stranger_starts_it_sells_kills_it_and_finds_everything_again() {
     let second = Running::start(&directory);
     assert!(!runs(mongod), "the crash has left its mongod behind");
     assert!(!second.greeting.contains("first admin"), "{}", second.greeting);
-    // The token is still good: the secret was kept.
+    // The token is still valid, because the secret was kept.
     let found = second.json("/purchases", Some(token), None).await;
     assert_eq!(found["items"], json!([purchase]));
 
-    // In order: exit code 0, and mongod ends too.
+    // A shutdown in order: exit code 0, and mongod ends too.
     let mongod = mongod_of(&directory);
     second.signal(Signal::TERM);
     let Running { mut child, .. } = second;
@@ -132,7 +129,7 @@ async fn a_stranger_starts_it_sells_kills_it_and_finds_everything_again() {
     assert!(!runs(mongod), "mongod has outlived its server");
 }
 
-/// Runs the program until it ends by itself; its exit code and what it said on standard error.
+/// Runs the program until it exits by itself; returns its exit code and its standard error.
 fn failure(name: &str, settings: &[(&str, &str)]) -> (i32, String) {
     let directory = process_directory(name);
     let output = program(&directory, settings).output().unwrap();
@@ -172,7 +169,7 @@ fn a_broken_env_file_is_told_without_its_secrets() {
 fn what_the_env_file_hides_and_what_it_does_not() {
     let directory = process_directory("env-and-environment");
     let mut program = program(&directory, &[("RUST_LOG", "flash_sale=noisy"), ("ADMIN_EMAIL", "ada")]);
-    // What is no UTF-8 is no port; and the environment wins over the file.
+    // A port that is not UTF-8 is refused, and the environment wins over the file.
     let port = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff");
     program.env::<_, &std::ffi::OsStr>("PORT", port);
     let lines = "LOG_FORMAT=xml\nADMIN_EMAIL=ada@shop.example\nADMIN_PASSWORD=correct horse battery\n";
@@ -219,7 +216,7 @@ fn a_taken_port_is_told() {
 
 #[test]
 fn a_database_that_does_not_answer_is_told() {
-    // Bound and closed again: nobody listens there.
+    // Bound and closed again, so nothing listens on this port.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let uri = format!("mongodb://app:hunter2-hunter2@127.0.0.1:{port}/shop");
     let (code, said) = failure("unreachable", &[("MONGO_URI", &uri), SECRET]);
@@ -231,19 +228,18 @@ fn a_database_that_does_not_answer_is_told() {
 /// `mongod`'s exit code when it cannot listen on its port.
 const EXIT_NET_ERROR: i32 = 48;
 
-/// A mongod started as `arguments` say, for the tests of what the server does not accept.
+/// A mongod with these arguments, for tests of databases that the server refuses.
 pub struct ForeignMongod {
     child: Child,
     port: u16,
 }
 
 impl ForeignMongod {
-    /// Where it listens, as `host:port`.
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Starts it, and returns when it takes connections.
+    /// Starts it and returns when it accepts connections.
     pub async fn start(name: &str, arguments: &[&str]) -> Self {
         let directory = process_directory(name);
         std::fs::create_dir_all(&directory).unwrap();
@@ -255,7 +251,7 @@ impl ForeignMongod {
         }
     }
 
-    /// None when another program has taken the port between our look and `mongod`'s bind.
+    /// `None` if another program takes the port after we found it free and before `mongod` binds it.
     fn start_on_a_free_port(binary: &Path, directory: &Path, arguments: &[&str]) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut child = Command::new(binary)
@@ -275,7 +271,7 @@ impl ForeignMongod {
                 return None;
             }
         }
-        // Whatever else it says has to go somewhere.
+        // The rest of its output must be read, or mongod blocks.
         std::thread::spawn(move || drop(lines.read_to_end(&mut Vec::new())));
         Some(Self { child, port })
     }
@@ -289,7 +285,7 @@ impl Drop for ForeignMongod {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standalone_database_is_told_what_it_lacks() {
+async fn a_standalone_database_is_refused_with_the_remedy() {
     let mongod = ForeignMongod::start("standalone", &[]).await;
     let uri = format!("mongodb://127.0.0.1:{}/shop", mongod.port);
     let (code, said) = failure("standalone-server", &[("MONGO_URI", &uri), SECRET]);
@@ -298,7 +294,7 @@ async fn a_standalone_database_is_told_what_it_lacks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_told() {
+async fn a_wrong_database_password_is_reported() {
     let mongod = ForeignMongod::start("password", &["--auth"]).await;
     let uri = format!("mongodb://app:hunter2-hunter2@127.0.0.1:{}/shop", mongod.port);
     let (code, said) = failure("password-server", &[("MONGO_URI", &uri), SECRET]);

@@ -1,4 +1,4 @@
-//! The catalogue and its upkeep.
+//! The catalogue: reading it and maintaining it.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ async fn an_admin_creates_a_product_that_everybody_sees() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_an_admin_may() {
+async fn only_an_admin_may_change_products() {
     let shop = Shop::open().await;
     let id = shop.sell(&sneaker()).await;
     let path = format!("/products/{id}");
@@ -118,7 +118,7 @@ async fn a_change_needs_the_version_that_it_was_made_from() {
     assert_ne!(changed.etag(), created.etag());
     admin.patch(&path, &created.etag(), &json!({"name": "Newer"})).await.problem(412, "version_conflict");
     admin.patch(&path, "\"nonsense\"", &json!({"name": "Newer"})).await.problem(412, "version_conflict");
-    // A purchase is a change too; whoever does not care sends `*`.
+    // A purchase is a change too. An admin who does not care about the version sends `*`.
     shop.buyer().purchase(changed.json["id"].as_str().unwrap()).await.expect(201);
     admin.patch(&path, &changed.etag(), &json!({"name": "Newer"})).await.problem(412, "version_conflict");
     let newer = admin.patch(&path, "*", &json!({"name": "Newer"})).await.expect(200);
@@ -158,14 +158,14 @@ async fn a_change_keeps_the_rules() {
     let moved = admin.patch(&path, "*", &both).await.expect(200);
     assert_eq!(moved.json["status"], "upcoming");
     admin.patch(&format!("/products/{NO_ID}"), "*", &json!({})).await.problem(404, "product_not_found");
-    // Nothing to change is no change.
+    // An empty change changes nothing, not even the version.
     let same = admin.patch(&path, &moved.etag(), &json!({})).await.expect(200);
     assert_eq!(same.etag(), moved.etag());
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stock_comes_by_restocking() {
+async fn stock_changes_by_restocking() {
     let shop = Shop::open().await;
     let admin = shop.admin();
     let id = shop.sell(&sneaker_with(json!({"stock": 1}))).await;
@@ -198,7 +198,7 @@ async fn stock_comes_by_restocking() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_product_goes_only_unsold() {
+async fn a_product_can_be_deleted_only_unsold() {
     let shop = Shop::open().await;
     let admin = shop.admin();
     let (unsold, sold) = (shop.sell(&sneaker()).await, shop.sell(&sneaker()).await);
@@ -280,7 +280,7 @@ async fn the_list_is_filtered_searched_and_paged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_has_it_is_told_so() {
+async fn an_unchanged_product_is_answered_with_304() {
     let shop = Shop::open().await;
     let id = shop.sell(&sneaker()).await;
     let visitor = shop.visitor();

@@ -36,7 +36,7 @@ async fn the_limit_counts_units_over_all_purchases() {
     ada.purchase(&id).await.expect(201);
     ada.purchase(&id).await.problem(409, "purchase_limit_reached");
     shop.buyer().purchase_many(&id, 4).await.problem(409, "purchase_limit_reached");
-    // A higher limit counts at once.
+    // A raised limit applies at once.
     shop.admin().patch(&format!("/products/{id}"), "*", &json!({"purchaseLimit": 4})).await.expect(200);
     ada.purchase(&id).await.expect(201);
     assert_eq!(shop.check_invariants(&id, 4).await, 4);
@@ -79,12 +79,12 @@ async fn wrong_purchases_are_explained() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_product_is_not_found_by_who_looked_at_it_before() {
+async fn a_deleted_product_is_not_found_by_servers_that_knew_it() {
     let mut shop = Shop::open().await;
     shop.add_server().await;
     let id = shop.sell(&sneaker()).await;
     let ada = shop.buyer();
-    // Both servers get to know the product, and sell nothing of it.
+    // Both servers get to know the product without selling any of it.
     for server in 0..2 {
         shop.at(&ada, server).purchase_many(&id, 2).await.problem(409, "purchase_limit_reached");
     }

@@ -13,17 +13,16 @@ use serde_json::{Value, json};
 use crate::harness::{Shop, own_mongo, process_directory, signal, soon};
 use crate::process::{mongod_of, program, runs};
 
-/// A rehearsal under way. It is killed when this is dropped.
+/// A running rehearsal. It is killed when this is dropped.
 struct Rehearsal {
     child: Child,
     lines: BufReader<ChildStderr>,
     said: String,
 }
 
-/// What a rehearsal ended with.
 struct Ended {
     code: Option<i32>,
-    /// The result, if there is one.
+    /// The result; null if there is none.
     report: Value,
     said: String,
 }
@@ -39,7 +38,7 @@ impl Rehearsal {
         Pid::from_child(&self.child)
     }
 
-    /// Reads on until it says that.
+    /// Reads standard error until it contains these words.
     fn wait_for(&mut self, words: &str) {
         while !self.said.contains(words) {
             assert_ne!(
@@ -72,14 +71,14 @@ impl Drop for Rehearsal {
     }
 }
 
-/// A rehearsal with a server of its own.
+/// A rehearsal that starts its own server.
 fn alone(name: &str, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
     let mut program = program(&process_directory(name), settings);
     program.args(["rehearse", "--json"]).args(arguments);
     program
 }
 
-/// A rehearsal at the shop's server, with these settings.
+/// A rehearsal against the shop's server, with these settings.
 fn at(shop: &Shop, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
     let mut program = program(&process_directory("rehearsal-at-a-shop"), settings);
     program.args(["rehearse", "--json", "--url", &address(shop)]).args(arguments);
@@ -119,12 +118,12 @@ async fn a_rehearsal_sells_out_keeps_its_promises_and_leaves_nothing() {
     };
     assert_eq!((count("bought"), count("sold out") + count("limit reached") + count("replayed")), (200, 130));
     assert!(std::fs::read_to_string(plot).unwrap().starts_with("<svg"));
-    // Nothing of it is left.
+    // It leaves nothing in the database.
     let mongo = flash_sale::embedded::EmbeddedMongo::start(&directory.join("data")).await.unwrap();
     let shop = Shop::open_in(&mongo.uri(), "flashsale").await;
     assert_eq!(shop.visitor().get("/products").await.expect(200).json["items"], serde_json::json!([]));
     assert_eq!(shop.visitor().get("/leaderboard").await.expect(200).json["items"], serde_json::json!([]));
-    // Nor has anybody been made an admin, with a password that nobody has seen.
+    // Nor has it made an admin with a password that nobody has seen.
     let users = shop.database().await.collection::<Document>("users");
     assert_eq!(users.count_documents(doc! {}).await.unwrap(), 0);
     shop.close().await;
@@ -133,10 +132,10 @@ async fn a_rehearsal_sells_out_keeps_its_promises_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_in_a_terminal_ends_the_crowd_and_not_its_server() {
-    // So many that reading them back takes longer than a server takes to end.
+    // So many products that reading them back takes longer than a server's shutdown.
     let arguments = ["--products", "5000", "--buyers", "2000", "--rate", "20", "--connections", "10"];
     let mut program = alone("rehearsal-terminal", &[], &arguments);
-    // As a shell starts a job: Ctrl-C goes to all of its group.
+    // A process group, as a shell makes for a job: Ctrl-C signals all of it.
     program.process_group(0);
     let mut rehearsal = Rehearsal::start(program);
     rehearsal.wait_for("the crowd buys");
@@ -158,12 +157,12 @@ async fn ctrl_c_in_a_terminal_ends_the_crowd_and_not_its_server() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_terminal_that_goes_away_leaves_nothing() {
+async fn a_rehearsal_whose_terminal_closes_leaves_nothing() {
     let shop = Shop::open().await;
     let mut child = at(&shop, &shop.settings(), &["--buyers", "2000", "--rate", "20"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap() == "the crowd buys"));
-    // From here on nobody reads, neither what it says nor the result.
+    // From here on nobody reads its messages or its result.
     drop((lines, child.stdout.take()));
     kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(3), "its result could not be written");
@@ -173,10 +172,10 @@ async fn a_terminal_that_goes_away_leaves_nothing() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rehearsal_that_is_to_outlive_its_terminal_does() {
+async fn a_rehearsal_under_nohup_outlives_its_terminal() {
     let shop = Shop::open().await;
     let rehearsal = at(&shop, &shop.settings(), &["--buyers", "60", "--rate", "20"]);
-    // As `nohup` does it.
+    // SIGHUP is ignored, as under `nohup`.
     let mut deaf = Command::new("sh");
     deaf.args(["-c", r#"trap "" HUP; exec "$0" "$@""#])
         .arg(rehearsal.get_program())
@@ -210,7 +209,7 @@ async fn a_killed_rehearsal_takes_its_server_along() {
 
 #[test]
 fn a_signal_while_the_server_starts_ends_both() {
-    // A database that takes connections and says nothing: with it, no server starts.
+    // A database that accepts connections and never answers: no server can start with it.
     let database = TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("mongodb://{}/shop", database.local_addr().unwrap());
     let settings = [("MONGO_URI", uri.as_str()), ("JWT_SECRET", "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1")];
@@ -223,7 +222,7 @@ fn a_signal_while_the_server_starts_ends_both() {
     assert_eq!((&report["interrupted"], &report["buyersCame"]), (&json!(true), &json!(0)), "{report:#}");
 }
 
-/// Sends a signal as soon as the rehearsal says `phase`; it must not come to the `next` one.
+/// Sends a signal when the rehearsal says `phase`; it must not reach the `next` phase.
 async fn interrupt(shop: &Shop, phase: &str, next: &str, arguments: &[&str]) -> Value {
     let mut rehearsal = Rehearsal::start(at(shop, &shop.settings(), arguments));
     rehearsal.wait_for(phase);
@@ -238,7 +237,7 @@ async fn interrupt(shop: &Shop, phase: &str, next: &str, arguments: &[&str]) -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_at_any_time_is_heard_and_nothing_is_left() {
-    // What is interrupted takes minutes otherwise: to sign, to wait for places, to read.
+    // Uninterrupted, each of these phases takes minutes: signing, waiting for connections, reading back.
     let shop = Shop::open_with(Limits::default().with(|limits| limits.http.connections_max = 4)).await;
     let signing = ["--buyers", "5000000"];
     let report = interrupt(&shop, "tokens are signed", "connections", &signing).await;
@@ -253,8 +252,8 @@ async fn a_signal_at_any_time_is_heard_and_nothing_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_there_was_no_place_for_are_told() {
-    // One is the rehearsal's look at the server.
+async fn connections_without_a_place_are_reported() {
+    // The rehearsal's own look at the server takes one of the four.
     let shop = Shop::open_with(Limits::default().with(|limits| limits.http.connections_max = 4)).await;
     let rehearsal = at(&shop, &shop.settings(), &["--buyers", "20", "--connections", "6"]);
     let Ended { code, report, said } = Rehearsal::start(rehearsal).end();
@@ -271,7 +270,7 @@ async fn a_second_signal_ends_it_at_once_and_it_says_what_stays() {
     let shop = Shop::open_at(&mongo.uri()).await;
     let mut rehearsal = Rehearsal::start(at(&shop, &shop.settings(), &["--buyers", "2000", "--rate", "20"]));
     rehearsal.wait_for("the crowd buys");
-    // Now nothing can be removed any more.
+    // From now on nothing can be removed.
     signal(&mongo, Signal::STOP);
     rehearsal.terminate();
     rehearsal.wait_for("a second signal ends at once");
@@ -289,7 +288,7 @@ async fn a_broken_promise_has_a_code_of_its_own() {
     let shop = Shop::open().await;
     let mut rehearsal = Rehearsal::start(at(&shop, &shop.settings(), &["--buyers", "60", "--rate", "20"]));
     rehearsal.wait_for("the crowd buys");
-    // Somebody bought it, and it is gone.
+    // A purchase disappears from the database.
     let purchases = shop.database().await.collection::<Document>("purchases");
     let theft = async { while purchases.delete_one(doc! {}).await.unwrap().deleted_count == 0 {} };
     soon("a purchase", theft).await;
@@ -314,7 +313,7 @@ async fn a_rehearsal_that_cannot_be_held_says_what_to_do() {
     }
     nothing_is_left(&shop).await;
     nothing_is_left(&other).await;
-    // Bound and closed again: nobody listens there.
+    // Bound and closed again, so nothing listens on this port.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
     let mut nobody = program(&process_directory("rehearsal-at-nobody"), &shop.settings());
@@ -334,7 +333,7 @@ async fn a_plot_that_cannot_be_written_costs_no_result() {
         Rehearsal::start(at(&shop, &settings, &["--plot", "no/such/plot.svg"])).end();
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("no/such/plot.svg") && !said.contains("the crowd"), "{said}");
-    // This device opens, and takes nothing.
+    // This device can be opened, but each write fails.
     let arguments = ["--buyers", "20", "--connections", "4", "--plot", "/dev/full"];
     let Ended { code, report, said } = Rehearsal::start(at(&shop, &settings, &arguments)).end();
     assert_eq!(code, Some(3), "{said}");

@@ -1,4 +1,4 @@
-//! What happens besides the purchases: other servers, restocks, an admin's changes, clients that hang up.
+//! What happens beside the purchases: other servers, restocks, an admin's changes, clients that hang up.
 
 use flash_sale::model::timestamp::Timestamp;
 use futures_util::future::join_all;
@@ -20,7 +20,7 @@ async fn what_one_server_sold_every_server_knows() {
     for server in 0..4 {
         shop.at(&ada, server).purchase(&id).await.problem(409, "purchase_limit_reached");
     }
-    // Each server sells in turn, so that each one's knowledge is stale each time.
+    // The servers sell in rotation, so each one's sale view is stale each time.
     for sequence in 3..=8 {
         let buyer = shop.at(&shop.buyer(), sequence % 4);
         assert_eq!(buyer.purchase(&id).await.expect(201).json["sequence"], sequence);
@@ -42,7 +42,7 @@ async fn a_clock_that_was_put_back_dates_no_purchase_and_no_change_before_an_ear
     shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker()).await;
     let products = shop.database().await.collection::<Document>("products");
-    // As if the last change had been made before.
+    // The last change lies an hour ahead, as if the clock had been put back since.
     let ahead = Timestamp::from_milliseconds(Timestamp::now_here().milliseconds() + 3_600_000);
     products.update_one(doc! {}, doc! { "$set": { "updatedAt": DateTime::from(ahead) } }).await.unwrap();
     let ahead = json!(ahead);
@@ -64,8 +64,8 @@ async fn a_clock_that_was_put_back_dates_no_purchase_and_no_change_before_an_ear
     shop.close().await;
 }
 
-/// A lane does not follow all that its rivals sell, until their buyers come to it. `catch_up_purchases_max` is how many
-/// purchases it reads then, rather than forget all buyers.
+/// A lane does not follow what its rivals sell; it catches up when their buyers come to it. Then it reads up to
+/// `catch_up_purchases_max` purchases; beyond that it forgets all buyers instead.
 async fn buyers_of_a_rival_are_known_when_they_come(catch_up_purchases_max: usize) {
     let limits = || patient().with(|limits| limits.purchases.catch_up_purchases_max = catch_up_purchases_max);
     let mut shop = Shop::open_with(limits()).await;
@@ -82,10 +82,10 @@ async fn buyers_of_a_rival_are_known_when_they_come(catch_up_purchases_max: usiz
         ada.purchase(&id).await.expect(201);
         let first = bob.purchase_with_key(&id, 1, &key).await.expect(201);
         crowd().await;
-        // Who is refused hears how many there are, of which this server sold one.
+        // The refusal states how many units the buyer has; this server sold only one of them.
         let refused = ada_there.purchase_many(&id, 3).await.problem(409, "purchase_limit_reached");
         assert_eq!(refused.json["purchased"], 2 + round);
-        // A repetition, a refusal, and newcomers, all in one batch or several.
+        // A repetition, a refusal and new buyers, in one batch or several.
         let (again, refused, _, bought) = tokio::join!(
             bob_there.purchase_with_key(&id, 1, &key),
             ada_there.purchase_many(&id, 3),
@@ -96,7 +96,7 @@ async fn buyers_of_a_rival_are_known_when_they_come(catch_up_purchases_max: usiz
         refused.problem(409, "purchase_limit_reached");
         bought.expect(201);
         crowd().await;
-        // The second purchase of each is the other server's: it has a number that is taken.
+        // The other server made each buyer's second purchase, so the number that this server would give is taken.
         assert_eq!(eve.purchase_many(&id, 3).await.code(), "purchase_limit_reached");
     }
     crowd().await;
@@ -128,7 +128,7 @@ async fn a_server_with_a_crowd_does_not_keep_another_from_selling() {
     shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 1_000_000_000}))).await;
     let enough = tokio_util::sync::CancellationToken::new();
-    // Buyers without end: the first server's queue is never empty.
+    // An endless stream of buyers: the first server's queue is never empty.
     let crowd = join_all((0..100).map(|_| async {
         while !enough.is_cancelled() {
             shop.at(&shop.buyer(), 0).purchase(&id).await.expect(201);
@@ -164,7 +164,7 @@ async fn a_restock_in_mid_sale_is_sold_too() {
     };
     let (answers, ()) = tokio::join!(crowd, restocks);
     let early = answers.iter().filter(|answer| answer.status == 201).count();
-    // Whoever comes after the restocks gets what the crowd has left.
+    // Buyers who come after the restocks get what the crowd has left.
     let late = join_all((early..110).map(|_| {
         let (buyer, id) = (shop.buyer(), id.clone());
         async move { buyer.purchase(&id).await.status }
@@ -195,7 +195,7 @@ async fn an_admins_changes_and_purchases_do_not_undo_each_other() {
             let changed = admin.patch(&path, "*", &json!({"name": name, "price": price})).await.expect(200);
             assert_eq!(changed.json["name"], name);
             names.push(name.clone());
-            // With a version it either holds or says so.
+            // With a version, the change either succeeds or reports the conflict.
             let stale = admin.patch(&path, &changed.etag(), &json!({"description": name})).await;
             assert!(stale.status == 200 || stale.code() == "version_conflict", "{stale:?}");
         }
@@ -246,7 +246,7 @@ async fn in_a_crowd_of_readers_every_read_knows_what_was_bought_before_on_its_se
             };
             let all = [sold as u64; 3];
             assert_eq!(seen(sold % 2).await, all);
-            // The other server answers a crowd from memory, which its change stream keeps.
+            // Under a crowd the other server answers from memory, which its change stream updates.
             soon("the purchase at the other server", async { while seen(1 - sold % 2).await != all {} })
                 .await;
         }
@@ -262,7 +262,7 @@ async fn no_server_sells_at_a_price_of_the_past() {
     shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker()).await;
     for amount in 1..=5 {
-        // This server knows the product, and does not hear of the change.
+        // This server knows the product, but the change is made on the other one.
         shop.at(&shop.buyer(), 1).purchase(&id).await.expect(201);
         let price = json!({"price": {"amount": amount, "currency": "USD"}});
         shop.admin().patch(&format!("/products/{id}"), "*", &price).await.expect(200);
@@ -309,7 +309,7 @@ async fn clients_that_hang_up_leave_nothing_half_done() {
         drop(connection);
     }))
     .await;
-    // Whatever became of each: with the same key everybody ends up with exactly one.
+    // Whatever happened to each request: with the same key every buyer ends up with exactly one purchase.
     for buyer in &buyers {
         buyer.purchase_with_key(&id, 1, "once").await.expect(201);
         assert_eq!(buyer.get("/purchases").await.expect(200).json["items"].as_array().unwrap().len(), 1);

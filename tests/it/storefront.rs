@@ -1,4 +1,4 @@
-//! The storefront: all of it comes out of the program, and nothing of it from anywhere else.
+//! The storefront: the program serves all of it, and the page loads nothing from elsewhere.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,12 +8,12 @@ use reqwest::Method;
 
 use crate::harness::{Actor, Shop};
 
-/// A file as a browser gets it.
+/// Requests a file as a browser does.
 async fn fetch(visitor: &Actor, path: &str) -> reqwest::Response {
     reqwest::get(format!("http://{}{path}", visitor.host())).await.unwrap()
 }
 
-/// The files of `web/`, by their paths in it.
+/// The files of `web/`, by their relative paths.
 fn files() -> BTreeSet<String> {
     fn walk(directory: &Path, root: &Path, found: &mut BTreeSet<String>) {
         for entry in fs::read_dir(directory).unwrap() {
@@ -30,7 +30,7 @@ fn files() -> BTreeSet<String> {
     found
 }
 
-/// Where a file is served.
+/// The path under which a file is served.
 fn path_of(file: &str) -> String {
     if file == "index.html" { "/".to_owned() } else { format!("/assets/{file}") }
 }
@@ -105,7 +105,7 @@ async fn a_browser_keeps_what_has_not_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_file_is_a_problem() {
+async fn a_path_without_a_file_is_a_problem() {
     let shop = Shop::open().await;
     let visitor = shop.visitor();
     for path in [
@@ -124,7 +124,7 @@ async fn what_is_no_file_is_a_problem() {
     shop.close().await;
 }
 
-/// What a file refers to, as the path where it is served: `src` and `href` of the page, imports of a module.
+/// The files that a file refers to, as served paths: `src` and `href` of the page, imports of a module.
 fn references(file: &str, text: &str) -> Vec<String> {
     let quoted = |start: &str, quote: char| {
         let parts = text.split(start).skip(1);
@@ -151,7 +151,7 @@ fn references(file: &str, text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every file is one that the page needs, and there is all that it needs.
+/// The page needs each file, and each file that it needs exists.
 #[test]
 fn the_page_refers_to_all_files_and_no_others() {
     let files = files();
@@ -167,12 +167,12 @@ fn the_page_refers_to_all_files_and_no_others() {
     assert_eq!(referred, served);
 }
 
-/// No other host, no markup out of text, nothing that the page's own policy would refuse.
+/// No other host, no markup made from text, nothing that the page's own policy refuses.
 #[test]
 fn the_files_keep_the_policy() {
     for file in files() {
         let text = text_of(&file);
-        // The only addresses are names of XML and what the form for a picture's address shows.
+        // The only addresses are the SVG namespace and the placeholder for a picture's address.
         let text = text.replace("http://www.w3.org/2000/svg", "").replace("'https://'", "");
         assert!(!text.contains("http://") && !text.contains("https://"), "{file} names another host");
         for forbidden in [

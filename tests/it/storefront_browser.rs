@@ -1,4 +1,4 @@
-//! What people do at the storefront, in a real browser: several windows, several servers, and what goes wrong in between.
+//! What people do at the storefront, in a real browser: several windows, several servers, and failures in between.
 
 use flash_sale::model::timestamp::Timestamp;
 use rustix::process::Signal;
@@ -8,11 +8,11 @@ use crate::harness::{
     ADMIN, Browser, ENTER, Shop, TAB, no_browser, own_mongo, signal, sneaker, sneaker_with,
 };
 
-/// So long a sale is watched before it opens.
+/// How long the windows watch the sale before it opens.
 const OPENS_IN_MS: i64 = 6_000;
 
 const REFUSED: &str = "status of 409";
-/// What a browser says of requests while there is no server.
+/// A browser's messages about requests while there is no server.
 const NO_SERVER: [&str; 3] = ["WebSocket connection to", "ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET"];
 
 /// A shop with two servers, and a window at each.
@@ -24,7 +24,7 @@ async fn two_windows() -> (Shop, Browser, Browser) {
     (shop, first, second)
 }
 
-/// Marks the page, to see later that it is still the same.
+/// Marks the page, to check later that it was not reloaded.
 async fn mark(browser: &Browser) {
     browser.run("window.marked = true", json!([])).await;
 }
@@ -70,7 +70,7 @@ async fn two_visitors_at_two_servers_buy_at_the_opening() {
     }
     ada.screenshot("product-bought").await;
 
-    // The second logs in on the way, and what was pressed goes on.
+    // The second visitor logs in on the way, and then the purchase goes on.
     alan.press(".button-buy", "Buy now").await;
     alan.sees("dialog", "the purchase goes on").await;
     alan.screenshot("login").await;
@@ -90,7 +90,7 @@ async fn two_visitors_at_two_servers_buy_at_the_opening() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_limit_and_the_end_of_the_stock_are_told() {
+async fn the_limit_and_the_end_of_the_stock_are_shown() {
     if no_browser() {
         return;
     }
@@ -108,7 +108,7 @@ async fn the_limit_and_the_end_of_the_stock_are_told() {
     ada.press_until(".button-buy", "Buy now", "one person may have 2, and you have 1").await;
     ada.screenshot("product-limit").await;
 
-    // In the list of sales it is the same.
+    // The list of sales shows the same.
     alan.follow("/").await;
     alan.sees(".card", "2 left").await;
     shop.at(&shop.buyer(), 1).purchase_many(&id, 2).await.expect(201);
@@ -146,14 +146,14 @@ async fn an_open_page_survives_a_restart_of_its_server() {
     window.follow(&format!("/products/{id}")).await;
     window.sees("#connection", "Live").await;
     window.sees(".board tbody tr", "1 Ada L.").await;
-    // By its own news and not by the list: then the page knows where to go on.
+    // Through the event and not the list: then the page knows where to resume.
     shop.buyer_named("Alan Turing").purchase(&id).await.expect(201);
     window.sees(".board tbody tr", "2 Alan T.").await;
     mark(&window).await;
 
     let port = shop.stop_newest_server().await;
     window.sees("#connection", "Reconnecting").await;
-    // Where one is looking, and not at the end of the page.
+    // The notice is in the visible part of the page, not at its end.
     window.waits("document.querySelector('#connection').getBoundingClientRect().bottom < innerHeight").await;
     window.screenshot("product-reconnecting").await;
     for name in ["Barbara Liskov", "Edsger Dijkstra", "Frances Allen"] {
@@ -173,7 +173,7 @@ async fn an_open_page_survives_a_restart_of_its_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn figures_that_may_be_old_are_called_so() {
+async fn figures_that_may_be_old_are_marked() {
     if no_browser() {
         return;
     }
@@ -186,7 +186,7 @@ async fn figures_that_may_be_old_are_called_so() {
     window.sees("#connection", "Live").await;
     mark(&window).await;
 
-    // The socket stays, but what comes through it is what the server knew.
+    // The socket stays open, but it carries only what the server knew before.
     signal(&mongo, Signal::STOP);
     window.sees("#connection", "The figures may be old").await;
     window.screenshot("product-old").await;
@@ -244,7 +244,7 @@ async fn an_admin_keeps_a_sale_and_visitors_see_it() {
 
     admin.press(".keep a", "Edit").await;
     admin.fill("Price", "199").await;
-    // Somebody buys while the form is open, so the version is another one.
+    // A purchase while the form is open raises the version.
     shop.buyer().purchase(&id).await.expect(201);
     admin.press("main button", "Save").await;
     visitor.sees(".price", "199.00").await;
@@ -256,7 +256,7 @@ async fn an_admin_keeps_a_sale_and_visitors_see_it() {
     visitor.sees(".button-buy[aria-disabled=true]", "Sale ended").await;
     admin.sees(".keep .pill", "Ended").await;
     is_still_the_same(&visitor).await;
-    // The purchase that came between: the form reads anew and saves again.
+    // The purchase in between caused a 412: the form reads the product again and saves once more.
     admin.close(&["status of 412"]).await;
     visitor.close(&[]).await;
     shop.close().await;
@@ -273,7 +273,7 @@ async fn a_deleted_product_goes_from_open_pages() {
     detail.follow(&format!("/products/{id}")).await;
     detail.sees(".stock-left", "100 left").await;
     detail.sees("#connection", "Live").await;
-    // Loaded before there was a product.
+    // Loaded before the product existed.
     list.run("location.reload()", json!([])).await;
     list.sees(".card", "Wrong sneaker").await;
     list.sees("#connection", "Live").await;
@@ -285,7 +285,7 @@ async fn a_deleted_product_goes_from_open_pages() {
     detail.sees("main h1", "This sale was removed").await;
     list.misses(".card", "Wrong sneaker").await;
     list.sees(".card", "Right sneaker").await;
-    // It stays so when the clock ticks, and the title says the same.
+    // It stays like this when the clock ticks, and the title matches.
     let second = "Math.floor(performance.now() / 1000)";
     let seen = detail.run(&format!("return {second}"), json!([])).await;
     detail.waits(&format!("{second} > {seen} + 1")).await;
@@ -320,7 +320,7 @@ async fn the_keyboard_is_enough_to_buy() {
     window.sees("dialog button", "Create account").await;
     window.keys("Ada Lovelace\u{E004}ada@example.com\u{E004}correct horse battery\u{E007}").await;
     window.sees(".outcome", "Bought: you are number 1").await;
-    // The focus is back where it was, to go on from there.
+    // The focus is back on the button, to go on from there.
     window.waits("document.activeElement.matches('.button-buy')").await;
     window.close(&[]).await;
     shop.close().await;
@@ -337,7 +337,8 @@ async fn the_focus_stays_where_one_logs_in_and_out() {
     let window = Browser::open(&shop.visitor()).await;
     window.sees(".card", "Limited sneaker").await;
     let credentials = format!("{}{TAB}{}{ENTER}", ADMIN.0, ADMIN.1);
-    // At the start page it stays where it is; from another view one comes back to the start page, whose heading has it.
+    // The start page stays and the focus with it. Any other view leads to the start page, whose heading gets the
+    // focus.
     for (view, after) in [("/", "#account > button"), ("/admin", "main h1")] {
         window.follow(view).await;
         window.tab_to("#account button", "Log in").await;
@@ -353,7 +354,7 @@ async fn the_focus_stays_where_one_logs_in_and_out() {
         window.waits(&format!("document.activeElement.matches('{after}')")).await;
     }
 
-    // The button that was pressed goes with the view that had it.
+    // The button that was pressed disappears together with its view.
     window.follow("/admin").await;
     window.tab_to("main button", "Log in").await;
     window.keys(ENTER).await;

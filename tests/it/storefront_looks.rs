@@ -1,5 +1,4 @@
-//! What the storefront looks like: to axe-core, on a narrow phone, and in pictures for people
-//! (`target/screenshots/`).
+//! How the storefront looks: to axe-core, on a narrow phone, and in pictures for people (`target/screenshots/`).
 
 use flash_sale::model::timestamp::Timestamp;
 use serde_json::{Value, json};
@@ -9,10 +8,10 @@ use crate::harness::{ADMIN, Browser, Shop, no_browser, sneaker_with};
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 
-/// Where axe-core is: the file axe.min.js of the npm package.
+/// The variable with the path of axe.min.js, from the npm package axe-core.
 const AXE_CORE: &str = "AXE_CORE";
 
-/// The name, the price in cents and what it was, the stock, how many are bought, the start and the end from now on.
+/// Name, price and original price in cents, stock, units bought, start and end from now.
 type Sale = (&'static str, i64, Option<i64>, i64, usize, i64, i64);
 
 const SALES: [Sale; 10] = [
@@ -28,7 +27,7 @@ const SALES: [Sale; 10] = [
     (LONG_NAME, 2_500, None, 12, 0, 50 * HOUR, 51 * HOUR),
 ];
 
-/// Without a blank where a line could end.
+/// No blank at which a line could break.
 const LONG_NAME: &str =
     "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaftsmütze";
 
@@ -47,7 +46,7 @@ const PEOPLE: [&str; 12] = [
     "Hedwig Eva Maria Kiesler",
 ];
 
-/// A shop with sales that run, that open, that are over. Gives the id of the first.
+/// A shop with running, upcoming and ended sales. Returns the id of the first.
 async fn busy_shop() -> (Shop, String) {
     let shop = Shop::open().await;
     shop.make_admin().await;
@@ -70,7 +69,7 @@ async fn busy_shop() -> (Shop, String) {
         for person in PEOPLE.iter().cycle().take(sold) {
             shop.buyer_named(person).purchase(&id).await.expect(201);
         }
-        // Nothing can be bought of what is over, so it ends afterwards.
+        // An ended sale sells nothing, so it is ended after the purchases.
         let changes = json!({ "saleEndTime": Timestamp::from_milliseconds(now + end) });
         shop.admin().patch(&format!("/products/{id}"), "*", &changes).await.expect(200);
         if first.is_empty() {
@@ -80,7 +79,7 @@ async fn busy_shop() -> (Shop, String) {
     (shop, first)
 }
 
-/// The views, each with what shows that it is complete.
+/// The views, each with an element that shows that it is complete.
 fn views(id: &str) -> Vec<(&'static str, String, &'static str, &'static str)> {
     vec![
         ("catalogue", "/".into(), ".group-ended .card", "Winter coat"),
@@ -93,7 +92,7 @@ fn views(id: &str) -> Vec<(&'static str, String, &'static str, &'static str)> {
     ]
 }
 
-/// The admin's window, who has bought something.
+/// The window of an admin who has bought something.
 async fn window(shop: &Shop, id: &str) -> Browser {
     let window = Browser::open(&shop.visitor()).await;
     window.log_in(ADMIN.0, ADMIN.1).await;
@@ -119,7 +118,7 @@ async fn no_view_is_wider_than_a_narrow_phone() {
             window.fits(name).await;
         }
     }
-    // The picture of the README, with the pointer away.
+    // The picture in the README, with the pointer moved away.
     let found = shop.visitor().get("/products?search=Donau").await.expect(200).json;
     shop.admin()
         .delete(&format!("/products/{}", found["items"][0]["id"].as_str().unwrap()))

@@ -1,5 +1,5 @@
-//! One transaction for several products: they share it and nothing else. What is in the way of one of them, another
-//! server, an admin, the clock, does not keep the others from being sold.
+//! One transaction for several products, which otherwise share nothing. When another server, an admin or the clock
+//! stops one product, the others are still sold.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::harness::{Shop, sneaker, sneaker_with};
 
-/// What a lane would ask for that knows a new product: purchases of one unit each.
+/// The change that a lane sends for a new product: purchases of one unit each.
 fn change(product: &str, purchases: i64) -> Change {
     let product_id: Id = product.parse().unwrap();
     let purchase = |sequence| Purchase {
@@ -58,7 +58,7 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-/// One transaction for all of them, and what each lane is told; none if it is to be run again.
+/// Runs one transaction for all changes; returns what each lane hears, or `None` if it is to be run again.
 async fn together(store: &Store, changes: Vec<Change>) -> Vec<Option<CommitOutcome>> {
     let (pending, tickets): (Vec<_>, Vec<ChangeTicket>) =
         changes.into_iter().map(|change| pair(change, soon())).unzip();
@@ -72,7 +72,7 @@ async fn together(store: &Store, changes: Vec<Change>) -> Vec<Option<CommitOutco
     outcomes
 }
 
-/// What comes of `work` with a committer, which has ended afterwards.
+/// Runs `work` with a committer and waits until the committer has ended.
 async fn with_committer<T>(
     store: &Store,
     limits: &Limits,
@@ -88,7 +88,7 @@ async fn with_committer<T>(
     result
 }
 
-/// Sends all of them to a committer.
+/// Sends all changes to a committer.
 async fn through_committer(
     store: &Store,
     limits: &Limits,
@@ -101,7 +101,7 @@ async fn through_committer(
     .await
 }
 
-/// The metric of how many products the transactions had, as it is scraped.
+/// The scraped metric of how many products the transactions had.
 fn transactions(metrics: &Metrics) -> String {
     let mut registry = Registry::default();
     registry.register("products", "In one transaction", metrics.transaction_products.clone());
@@ -119,7 +119,7 @@ async fn set(store: &Store, product: &str, change: Document) {
     store.products.update_one(doc! { "_id": id }, doc! { "$set": change }).await.unwrap();
 }
 
-/// A transaction of somebody who has changed the product and stands still.
+/// A rival's transaction that has changed the product and stays open.
 async fn rival_of(store: &Store, product: &str) -> ClientSession {
     let id: Id = product.parse().unwrap();
     let mut rival = store.client.start_session().await.unwrap();
@@ -147,7 +147,7 @@ async fn a_transaction_sells_many_products() {
         let Some(CommitOutcome::Committed { state, purchases }) = outcome else { panic!("{id}") };
         let product =
             store.products.find_one(doc! { "_id": id.parse::<Id>().unwrap() }).await.unwrap().unwrap();
-        // What it says of the product is what the database has.
+        // The reported state matches the database.
         assert_eq!((state.stock, state.purchase_count, state.version), (10 - count, count, 2));
         assert_eq!((product.stock, product.purchase_count, product.version), (10 - count, count, 2));
         assert_eq!(state.updated_at, product.updated_at);
@@ -222,7 +222,7 @@ async fn who_collides_does_so_alone() {
     let shop = Shop::open().await;
     let store = shop.store().await;
     let products = sell(&shop, 5).await;
-    // A rival has changed one of them and stands still; another one was sold to the last buyer before.
+    // A rival has changed one product and stays open; another was sold to the last buyer before.
     let mut rival = rival_of(&store, &products[1]).await;
     let before = change(&products[3], 1).purchases.remove(0);
     store.purchases.insert_one(&before).await.unwrap();
@@ -233,11 +233,11 @@ async fn who_collides_does_so_alone() {
         }
         change
     };
-    // As one transaction none of them is possible, and nothing has happened.
+    // Together in one transaction all of them fail, and nothing is written.
     let outcomes = together(&store, products.iter().map(change_of).collect()).await;
     assert!(outcomes.iter().all(Option::is_none));
     assert_eq!(store.purchases.count_documents(doc! {}).await.unwrap(), 1);
-    // The committer finds out who it was.
+    // The committer finds out which ones are to blame.
     let limits = Limits::default().with(|limits| limits.purchases.commits_in_flight_max = 1);
     let outcomes = through_committer(&store, &limits, Arc::default(), products.iter().map(change_of)).await;
     assert!(matches!(outcomes[1], CommitOutcome::Transient(_)));
@@ -251,7 +251,7 @@ async fn who_collides_does_so_alone() {
     shop.close().await;
 }
 
-/// On one thread: the committer comes to look when all have sent theirs.
+/// On one thread, so that the committer looks only after all changes have been sent.
 #[tokio::test]
 async fn who_has_collided_alone_shares_no_transaction_with_the_others() {
     let shop = Shop::open().await;
@@ -287,7 +287,7 @@ async fn a_few_sessions_do_for_all_transactions() {
     assert!(!sessions.is_empty());
     let mut outcomes = Vec::new();
     for _ in 0..=sessions.len() {
-        // Committed the first time, and stale from then on; refused by the index; in conflict with another one.
+        // First committed, later stale; refused by the unique index; in conflict with a rival.
         outcomes.extend(together(&store, vec![change_by(buyer, 1)]).await);
         outcomes.extend(together(&store, vec![change_by(buyer, 2)]).await);
         let mut rival = rival_of(&store, &product).await;
@@ -309,27 +309,27 @@ async fn what_was_given_up_is_never_committed() {
     let shop = Shop::open().await;
     let store = shop.store().await;
     let products = sell(&shop, 2).await;
-    // While it waits for its turn.
+    // Given up before the transaction has begun.
     let (pending, ticket) = pair(change(&products[0], 1), Instant::now());
     assert!(matches!(ticket.outcome().await, CommitOutcome::NotBegun));
     assert!(!pending.begin());
-    // While its transaction is being prepared: with it goes what shares the transaction.
+    // Given up while the transaction is prepared: everything that shares the transaction is dropped with it.
     let (late, ticket) = pair(change(&products[0], 1), Instant::now());
     let (other, others_ticket) = pair(change(&products[1], 1), soon());
     assert!(late.begin() && other.begin());
     assert!(matches!(ticket.outcome().await, CommitOutcome::Failed(None)));
     assert!(transact(&store, vec![other, late]).await.is_empty());
-    // It may try again at once.
+    // The other change may be tried again at once.
     assert!(matches!(others_ticket.outcome().await, CommitOutcome::Stale));
     assert_eq!(store.purchases.count_documents(doc! {}).await.unwrap(), 0);
-    // Once the commit is sent nobody can take it back.
+    // Once the commit has been sent, it cannot be taken back.
     let (pending, ticket) = pair(change(&products[0], 1), Instant::now());
     assert!(pending.begin() && pending.begin_commit());
     assert!(matches!(ticket.outcome().await, CommitOutcome::Unknown));
     shop.close().await;
 }
 
-/// On one thread: the committer comes to look when all have sent theirs.
+/// On one thread, so that the committer looks only after all changes have been sent.
 #[tokio::test]
 async fn what_waits_meanwhile_shares_the_next_transaction() {
     let limits = Limits::default().with(|limits| {
@@ -351,7 +351,7 @@ async fn what_waits_meanwhile_shares_the_next_transaction() {
     shop.close().await;
 }
 
-/// On one thread: the committer has had every opportunity to begin without who comes later.
+/// On one thread: the committer has every opportunity to begin without the latecomer.
 #[tokio::test]
 async fn a_round_waits_for_who_has_a_seat() {
     let shop = Shop::open().await;

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{Actor, Shop, sneaker_with};
 
-/// How long before the sale the buyers begin to press, in milliseconds.
+/// How long before the sale the buyers begin to press.
 const BEFORE_MS: i64 = 3_000;
-/// How long the sale is, in milliseconds.
+/// The length of the sale.
 const SALE_MS: i64 = 3_000;
 
 fn moment(value: &Value) -> Timestamp {
@@ -18,8 +18,8 @@ async fn now(actor: &Actor) -> Timestamp {
     moment(&actor.get("/time").await.expect(200).json["now"])
 }
 
-/// The server's clock is never ahead of the database's: once it says that the sale is on, a purchase must succeed, and
-/// once it says that the sale is over, none may. What was bought, was bought within the window, to the millisecond.
+/// The server's clock is never ahead of the database's: once it says that the sale is on, a purchase must succeed,
+/// and once it says that the sale is over, none may. All purchases lie within the window, to the millisecond.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sale_opens_and_closes_to_the_millisecond() {
     let mut shop = Shop::open().await;

@@ -1,4 +1,4 @@
-// Logging in and registering, in a dialog over whatever the visitor is doing, so that it can go on afterwards.
+// Login and registration, in a dialog over the current view, so that the visitor can go on afterwards.
 
 import { Problem, inWords, request } from '../api.js';
 import { announce } from '../announce.js';
@@ -13,21 +13,21 @@ const MODES = {
   },
   register: {
     title: 'Register', button: 'Create account', path: '/auth/register', other: 'login',
-    question: 'You have an account?', otherLabel: 'Log in',
+    question: 'Already have an account?', otherLabel: 'Log in',
   },
 };
 
 let opened = null;
 
-/// Resolves to whether somebody is logged in: at once, or when the dialog has been closed. `reason` says why to log in.
+/// Resolves to whether the visitor is logged in: at once, or when the dialog closes. `reason` says why to log in.
 export function ensureLogin(reason) {
   const expires = Date.parse(session.current()?.expiresAt ?? 0);
-  // By the visitor's clock, which may be wrong: so this spares a request, and the server has the last word.
+  // By the visitor's clock, which may be wrong: this only saves a request, the server decides.
   if (session.current() && !(expires < Date.now() - 60_000)) return Promise.resolve(true);
   return openAccount('login', reason);
 }
 
-/// Opens the dialog. Resolves when it is closed, to whether somebody is logged in.
+/// Opens the dialog. Resolves to whether the visitor is logged in when it closes.
 export function openAccount(mode = 'login', reason = '') {
   opened ??= dialog(mode, reason).finally(() => { opened = null; });
   return opened;
@@ -68,8 +68,8 @@ function dialog(mode, reason) {
   });
 }
 
-/// The browser gives the focus back to what was pressed, which a login may have replaced, as it does with the header's
-/// buttons: whoever uses the keyboard then goes on from what the header has now.
+/// The browser returns the focus to the element that was pressed. A login may have replaced it, as it does the
+/// header's buttons; then the focus goes to what the header has now.
 function keepFocus() {
   if (document.activeElement === document.body) document.querySelector('#account > button:last-of-type').focus();
 }

@@ -1,4 +1,4 @@
-// The button that buys, and what became of it, in words.
+// The button that buys, and the outcome in words.
 
 import { inWords } from '../api.js';
 import * as clock from '../clock.js';
@@ -11,14 +11,14 @@ import { asDigits } from './countdown.js';
 import { field } from './fields.js';
 
 const LABELS = { live: 'Buy now', upcoming: 'Not open yet', sold_out: 'Sold out', ended: 'Sale ended' };
-// In the last hour the button itself counts down: that is where everybody looks.
+// In the last hour the button itself counts down, because visitors look there.
 const COUNT_DOWN_MS = 3_600_000;
-// The shop may answer within the time of a double click, whose second half is not another wish.
+// The shop may answer within a double click, whose second click is not meant as another purchase.
 const REST_MS = 1_000;
 
-/// A buy box for `product()`, which may change at any time; `update()` after it has. The compact one buys a single unit.
+/// A buy box for `product()`; call `update()` after the product has changed. The compact one buys a single unit.
 export function buyBox(product, signal, { compact = false } = {}) {
-  // What was sent and is not settled; the next press sends it again instead of buying once more.
+  // An order that was sent and is not settled; the next press sends it again instead of buying once more.
   let order = null;
   let busy = false;
   let restUntil = 0;
@@ -42,7 +42,7 @@ export function buyBox(product, signal, { compact = false } = {}) {
       quantity.element.hidden = product().purchaseLimit === 1;
       setAttribute(quantity.control, 'max', max);
     }
-    // Not `disabled`, which would take the focus away from whoever waits on the button for the opening.
+    // Not `disabled`: that would take the focus from a visitor who waits on the button for the opening.
     const active = !busy && (status === 'live' || order !== null);
     setAttribute(button, 'aria-disabled', active ? null : 'true');
     setAttribute(button, 'aria-busy', busy ? 'true' : null);
@@ -84,7 +84,7 @@ export function buyBox(product, signal, { compact = false } = {}) {
     }
   }
 
-  /// Until it is bought, refused or left open; a login on the way is part of it.
+  /// Sends the order until it is bought, refused or left uncertain, with a login on the way if needed.
   async function settle() {
     let reason = 'Log in or register, and the purchase goes on.';
     for (;;) {
@@ -94,7 +94,7 @@ export function buyBox(product, signal, { compact = false } = {}) {
         if (!order.unsure) order = null;
         return say('refused', order ? 'Log in to see whether it was bought.' : 'Nothing was bought: log in to buy.');
       }
-      // Keys belong to an account: what one has left open, another cannot settle.
+      // Keys belong to an account, so one account cannot settle another's uncertain order.
       if (order.unsure && id && session.user().id !== id) order = purchases.newOrder(order.productId, order.quantity);
       if (button.isConnected && document.activeElement === document.body) button.focus();
       say('busy', order.unsure ? 'Not sure yet: checking…' : 'Buying…');
@@ -146,7 +146,7 @@ function whyNot(product, status) {
     return `The sale starts in ${Math.max(1, Math.ceil(left / 1000))} s.`;
   }
   if (status === 'ended') return `The sale ended on ${dateTime(product.saleEndTime)}.`;
-  return 'Sold out. If more comes in, this button wakes up by itself.';
+  return 'Sold out. If more comes in, you can buy here again.';
 }
 
 function refusal(problem) {

@@ -1,4 +1,4 @@
-// A product among others.
+// A product in a list.
 
 import * as clock from '../clock.js';
 import { h, setAttribute, setText } from '../dom.js';
@@ -9,13 +9,13 @@ import { priceTag, statusPill } from './labels.js';
 import { picture } from './picture.js';
 import { stockBar } from './stock.js';
 
-/// The list item of one product. It keeps itself up to date until `signal`.
+/// The list item of one product. It updates itself until `signal`.
 export function card(first, signal) {
   let product = first;
   const image = picture();
   const pill = statusPill();
   const price = priceTag();
-  // Shown only where there is room for it.
+  // CSS shows it only where there is room.
   const text = h('p', { class: 'card-text' });
   const stock = stockBar(`Stock of ${first.name}`);
   const timer = countdown(() => product, signal);

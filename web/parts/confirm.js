@@ -1,4 +1,4 @@
-// Asks before something that cannot be taken back.
+// Asks for confirmation before an action that cannot be undone.
 
 import { h, uniqueId } from '../dom.js';
 

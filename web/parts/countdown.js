@@ -6,7 +6,7 @@ import { countdownParts, dateTime, inWords } from '../format.js';
 
 const SOON_MS = 60_000;
 
-/// A countdown for `product()`, which may change at any time. It is no live region: it would never be silent.
+/// A countdown for `product()`, which may change at any time. Not a live region: it would speak all the time.
 export function countdown(product, signal, { large = false } = {}) {
   const label = h('span', { class: 'countdown-label' });
   const digits = h('span', { class: 'countdown-digits', 'aria-hidden': 'true' });
@@ -37,10 +37,10 @@ export function countdown(product, signal, { large = false } = {}) {
   return { element, update };
 }
 
-/// `2 d 03:14:09`; days only when there are some, hours always, so that the width does not change at a full hour.
+/// `2 d 03:14:09`. Days only if there are any; hours always, so that the width stays the same at a full hour.
 export function asDigits(milliseconds) {
   const { days, hours, minutes, seconds } = countdownParts(milliseconds);
-  // Nobody waits for the seconds of a year.
+  // From 100 days on, seconds do not matter.
   if (days >= 100) return `${days} days`;
   const two = (value) => String(value).padStart(2, '0');
   return `${days > 0 ? `${days} d ` : ''}${two(hours)}:${two(minutes)}:${two(seconds)}`;

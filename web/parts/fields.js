@@ -1,10 +1,10 @@
-// Form fields: a label, a hint, the field, and what is wrong with it. The browser checks what it can before anything is
-// sent; what the server finds is shown beside the field that it names.
+// Form fields: a label, a hint, the field, and its error. The browser checks what it can before anything is sent; an
+// error of the server is shown beside the field that it names.
 
 import { h, setAttribute, setText, uniqueId } from '../dom.js';
 
-/// A labelled field. `attributes` are the input's; `input` is another element in its place. `name` is what the server
-/// calls it.
+/// A labelled field. `attributes` are the input's; `input` replaces the input by another element. `name` is the
+/// field's name in the API.
 export function field({ name, label, hint = null, input = null, attributes = {}, extra = null }) {
   const id = uniqueId('field');
   const control = input ?? h('input', attributes);
@@ -14,7 +14,7 @@ export function field({ name, label, hint = null, input = null, attributes = {},
   const hintText = hint ? h('p', { class: 'field-hint', id: `${id}-hint` }, hint) : null;
   const described = [`${id}-error`, hintText ? `${id}-hint` : null].filter(Boolean).join(' ');
   control.setAttribute('aria-describedby', described);
-  // It is answered as soon as it is touched.
+  // The error is cleared as soon as the visitor edits the field.
   control.addEventListener('input', () => setError(''));
   function setError(text) {
     setText(error, text);
@@ -26,12 +26,13 @@ export function field({ name, label, hint = null, input = null, attributes = {},
   return { name, element, control, setError };
 }
 
-/// Shows the server's `errors` beside the fields, moves the focus to the first, and gives what belongs to none.
+/// Shows the server's `errors` beside their fields, focuses the first of these, and returns the errors without a
+/// field.
 export function showErrors(fields, errors) {
   const rest = [];
   let first = null;
   for (const { field: name, message } of errors) {
-    // `price.amount` belongs to the field `price` if there is none of that name.
+    // `price.amount` belongs to the field `price` if there is no field with the full name.
     const found = fields.find((one) => one.name === name) ?? fields.find((one) => one.name === name.split('.')[0]);
     if (!found) {
       rest.push(name ? `${name} ${message}` : message);
@@ -44,7 +45,7 @@ export function showErrors(fields, errors) {
   return rest.join('; ');
 }
 
-/// "must be ..." as it stands under a field.
+/// Turns "must be ..." into a sentence.
 function sentence(message) {
   const text = message.charAt(0).toUpperCase() + message.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;

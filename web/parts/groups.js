@@ -1,29 +1,29 @@
-// Which group a product stands in, and in which order.
+// The group of each product, and the order within a group.
 
 import * as clock from '../clock.js';
 
-// The list is asked for by status, since it comes by the start of the sale: the first page of all of it would be the
-// sales of years ago. Whoever sold out while the sale runs stands with those that are live.
+// The list is read by status because it is sorted by the start of the sale: the first page of everything would be
+// years old. Sales that are sold out but still running belong to the live ones.
 export const GROUPS = [
   { name: 'live', title: 'Live now', lists: ['live', 'sold_out'] },
   { name: 'upcoming', title: 'Opening soon', lists: ['upcoming'] },
   { name: 'ended', title: 'Ended', lists: ['ended'] },
 ];
-// So long a card stays where it is although its sale has opened or ended: at the opening it is just about to be pressed.
+// How long a card stays in place after its sale has opened or ended: at the opening the visitor is about to press it.
 const STAY_MS = 20_000;
 
 const groupOf = (status) => (status === 'sold_out' ? 'live' : status);
 const start = (product) => Date.parse(product.saleStartTime);
 const end = (product) => Date.parse(product.saleEndTime);
 
-/// Keeps where products have been put. `isSeen(id)` tells whether its card is on the screen, `isUsed(id)` whether the
-/// visitor is at it.
+/// Remembers where products were placed. `isSeen(id)`: its card is on the screen. `isUsed(id)`: the visitor is using
+/// it.
 export function places(isSeen, isUsed) {
-  /// id -> {group, late, since}: the group, whether it was sold out when it was put there, since when it belongs elsewhere.
+  /// id -> {group, late, since}: its group, whether it was sold out when placed, since when it belongs elsewhere
   const placed = new Map();
 
-  /// The group by the server's clock, and not by the list it was read from: time moves it. But not from under the
-  /// visitor's finger.
+  /// The group by the server's clock, not by the list it was read from, because time moves it. But a card must not
+  /// move away under the visitor's finger.
   function place(product) {
     const group = groupOf(clock.statusOf(product));
     const before = placed.get(product.id);
@@ -37,14 +37,14 @@ export function places(isSeen, isUsed) {
   }
 
   return {
-    /// Lets everything go where it belongs.
+    /// Lets every product move to its group.
     clear: () => placed.clear(),
 
     /// group -> its products, in order
     arrange(products) {
       const groups = new Map(GROUPS.map(({ name }) => [name, []]));
       for (const product of products) groups.get(place(product)).push(product);
-      // What sells out under one's eyes stays where it is; only what came sold out stands behind.
+      // A product that sells out while shown keeps its place; only those that arrived sold out come last.
       const late = ({ id }) => (placed.get(id).late ? 1 : 0);
       groups.get('live').sort((a, b) => late(a) - late(b) || end(a) - end(b));
       groups.get('upcoming').sort((a, b) => start(a) - start(b));

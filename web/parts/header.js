@@ -1,4 +1,4 @@
-// What stands around every view: the navigation, the account menu, and how fresh the figures are.
+// The frame of every view: the navigation, the account menu, and how fresh the figures are.
 
 import { announce } from '../announce.js';
 import { h, setAttribute, setText, unseen } from '../dom.js';
@@ -7,7 +7,7 @@ import * as router from '../router.js';
 import * as session from '../session.js';
 import { openAccount } from './account.js';
 
-/// Fills the header and the footer, and keeps them up to date.
+/// Fills the header and the footer and keeps them up to date.
 export function start() {
   const draw = () => {
     drawNavigation();
@@ -32,7 +32,7 @@ function drawAccount() {
   const focused = root.contains(document.activeElement);
   const user = session.user();
   root.replaceChildren(...(user ? accountMenu(user) : accountButtons()));
-  // Who has pressed "Log out" goes on from what stands here now, unless it is another view.
+  // After "Log out" the focus moves to the button that takes its place, unless the view changes.
   if (focused) root.querySelector(':scope > button:last-of-type').focus();
 }
 
@@ -44,7 +44,7 @@ function accountButtons() {
 }
 
 function accountMenu(user) {
-  // The browser closes a popover on Escape and on a press anywhere else, and gives the focus back.
+  // The browser closes a popover on Escape or a press elsewhere, and returns the focus.
   const menu = h('div', { class: 'menu', id: 'account-menu', popover: 'auto' },
     h('p', { class: 'menu-who' }, h('b', {}, user.name), h('span', {}, user.email),
       session.isAdmin() ? h('span', { class: 'menu-role' }, 'Admin') : null),
@@ -61,7 +61,7 @@ function accountMenu(user) {
 const CONNECTION = {
   connecting: 'Connecting',
   live: 'Live: figures change as they happen',
-  polling: 'Reconnecting: figures are read anew every 10 seconds',
+  polling: 'Reconnecting: figures refresh every 10 seconds',
   old: 'The figures may be old: the shop is not answering',
 };
 

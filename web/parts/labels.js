@@ -1,11 +1,11 @@
-// Small pieces that say what a sale is: its state, its price.
+// The status and the price of a sale.
 
 import { h, setText, unseen } from '../dom.js';
 import { discount, money } from '../format.js';
 
 const STATUS = { upcoming: 'Upcoming', live: 'Live', sold_out: 'Sold out', ended: 'Ended' };
 
-/// The state of a sale, in a word.
+/// The status of a sale, in a word.
 export function statusPill() {
   const element = h('span', { class: 'pill' });
   return {
@@ -18,7 +18,7 @@ export function statusPill() {
   };
 }
 
-/// The price, what it was, and what is saved.
+/// The price, the original price, and the saving.
 export function priceTag() {
   const now = h('span', { class: 'price-now' });
   const was = h('s', { class: 'price-was' });

@@ -1,5 +1,5 @@
-// Who bought, filling up as it happens. A sale has tens of thousands of buyers; the table never has more than fifty of
-// them, and changes a few times a second, however many come.
+// Who bought, updated as it happens. A sale has tens of thousands of buyers; the table shows at most fifty and
+// changes a few times a second, however many come.
 
 import { get, inWords, pathOf } from '../api.js';
 import { h, setText, uniqueId, whenOver } from '../dom.js';
@@ -8,20 +8,21 @@ import * as live from '../live.js';
 import { isOwn, onBought } from '../purchase.js';
 
 const ROWS = 50;
-// To show the newest, the list is read to its end, for it can only be read from its start; so far at most.
+// The list can only be read from its start. To show the newest buyers it is read to its end, but at most this many
+// pages.
 const TAIL_PAGES_MAX = 5;
 const TAIL_LIMIT = 200;
 const DRAW_EVERY_MS = 250;
 
-/// The leaderboard of one product, of which `sold` units have been sold. `newest` chooses what is shown first: the newest
-/// buyers, or the first.
+/// The leaderboard of a product with `sold` units sold. `newest` decides whether the newest buyers are shown first or
+/// the earliest.
 export function leaderboard(productId, { newest, sold }, signal) {
   let mode = newest ? 'newest' : 'first';
-  /// The end of the list, newest first; and whether it is known, or begins with those that come from now on.
+  /// The end of the list, newest first, and whether it is complete; if not, it begins with the purchases from now on.
   let tail = [];
   let tailKnown = false;
   let tailCursor = null;
-  /// The pages of the list from its start: where each begins, and the one that is shown.
+  /// The cursor of each page from the start, and the page that is shown.
   const cursors = [null];
   let page = 0;
   let items = [];
@@ -66,7 +67,7 @@ export function leaderboard(productId, { newest, sold }, signal) {
     live.follow(productId, { purchases: true, after: tailKnown ? (tail[0]?.sequence ?? 0) : null }, signal);
   }
 
-  /// Reads on from the last page that is known, to the end if it is not too far.
+  /// Reads from the last known page to the end, unless that is too far.
   async function readTail() {
     for (let pages = 0; pages < TAIL_PAGES_MAX; pages += 1) {
       const path = pathOf('/leaderboard', { productId, limit: TAIL_LIMIT, cursor: tailCursor });
@@ -86,7 +87,7 @@ export function leaderboard(productId, { newest, sold }, signal) {
     if (more) cursors[page + 1] = data.nextCursor;
   }
 
-  /// Adds buyers, oldest first, that are newer than those that are known.
+  /// Adds buyers that are newer than the known ones; `list` is oldest first.
   function take(list) {
     const last = tail[0]?.sequence ?? 0;
     const fresh = list.filter(({ sequence }) => sequence > last).reverse();
@@ -97,7 +98,7 @@ export function leaderboard(productId, { newest, sold }, signal) {
   let drawing;
   live.onPurchase((item) => {
     if (item.productId !== productId) return;
-    // More than a table full between two drawings: the first of them are not going to be seen.
+    // More than a tableful between two drawings: the first of them will never be seen.
     waiting.push(item);
     if (waiting.length > 2 * ROWS) waiting = waiting.slice(-ROWS);
     const lastItem = items.at(-1)?.sequence ?? page * ROWS;
@@ -121,7 +122,7 @@ export function leaderboard(productId, { newest, sold }, signal) {
 
   async function turn(by) {
     try {
-      // The cursor behind this page is not known if its rows came live.
+      // The next page's cursor is unknown if this page was filled by events.
       if (by > 0 && cursors[page + 1] === undefined) await readPage();
       if (cursors[page + by] !== undefined) {
         page += by;
@@ -149,15 +150,15 @@ export function leaderboard(productId, { newest, sold }, signal) {
   }
 
   function words(shown) {
-    if (!loaded) return 'Reading who bought…';
+    if (!loaded) return 'Loading the buyers…';
     if (shown.length === 0) {
       return mode === 'newest' && !tailKnown && items.length > 0
-        ? 'Buyers appear here the moment they buy.' : 'Nobody has bought yet. The first one stands here.';
+        ? 'Buyers appear here the moment they buy.' : 'Nobody has bought yet. The first buyer appears here.';
     }
     return mode === 'newest' && shown.length === ROWS ? `The newest ${ROWS} are shown.` : '';
   }
 
-  /// Rows that stay are not touched; those that are new are put before them or after.
+  /// Keeps the rows that stay and inserts the new ones before or after them.
   function drawRows(shown) {
     const wanted = new Set(shown.map(({ sequence }) => String(sequence)));
     const present = new Map();
@@ -165,7 +166,7 @@ export function leaderboard(productId, { newest, sold }, signal) {
       if (wanted.has(row.dataset.sequence)) present.set(row.dataset.sequence, row);
       else row.remove();
     }
-    // What arrives one by one may be seen to arrive; a flood just stands there.
+    // A few arrivals are animated; a flood is not.
     const arrivals = present.size > 0 && shown.length - present.size <= 5;
     shown.forEach((item, index) => {
       const row = present.get(String(item.sequence)) ?? makeRow(item, arrivals);
@@ -174,13 +175,13 @@ export function leaderboard(productId, { newest, sold }, signal) {
     });
   }
 
-  // The news of it may be faster than the answer.
+  // The event of a purchase may arrive before the answer to the buyer.
   onBought(draw, signal);
   draw();
   load();
   return {
     element,
-    /// Reads anew what has not come by itself.
+    /// Refreshes what no event has brought.
     async refresh() {
       if (!loaded || live.isLive()) return;
       if (tailKnown) await readTail();

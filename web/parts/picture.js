@@ -1,16 +1,16 @@
-// A product's picture. The address is an admin's text and may be wrong, slow or gone; then, and without one, a picture
-// is drawn from the product's id: always the same for one product, and seldom the same for two.
+// A product's picture. Its address comes from an admin and may be wrong, slow or dead. Then, or without an address, a
+// picture is drawn from the product's id: always the same for one product, seldom the same for two.
 
 import { h, svg } from '../dom.js';
 
-// Ground, figure, accent. Deep enough for white letters, quiet enough to stand beside each other.
+// Ground, figure, accent: dark enough for white letters, muted enough to stand beside each other.
 const PALETTES = [
   ['#1f3a5f', '#2f5d8c', '#f2b56b'], ['#4a2545', '#7a3b69', '#f0a7a0'], ['#1f4a43', '#2f7265', '#e9c46a'],
   ['#5a2a1c', '#99462c', '#f3c99b'], ['#2c2f55', '#4a4f8f', '#9fd0d6'], ['#3b4422', '#66763a', '#f0d9a0'],
   ['#51203a', '#8c3a5f', '#f5c6a5'], ['#233b4a', '#3d6275', '#f29e7d'],
 ];
 
-/// The picture, to be brought up to date with `update(product)`.
+/// The picture; `update(product)` brings it up to date.
 export function picture({ eager = false } = {}) {
   const element = h('div', { class: 'picture' });
   let drawn = null;
@@ -27,7 +27,8 @@ export function picture({ eager = false } = {}) {
       address = imageUrl;
       element.querySelector('img')?.remove();
       if (!isWeb(imageUrl)) return;
-      // Over the drawing, and seen only once it is there: no empty frame, nothing that moves. The name is beside it.
+      // Laid over the drawing and shown only once loaded: no empty frame, no shift. No alt text, the name is beside
+      // it.
       const img = h('img', { alt: '', decoding: 'async', loading: eager ? 'eager' : 'lazy', referrerpolicy: 'no-referrer' });
       img.onload = () => img.classList.add('loaded');
       img.onerror = () => img.remove();
@@ -89,7 +90,7 @@ function initials(name) {
   return words.slice(0, 2).map((word) => [...word][0].toUpperCase()).join('') || '?';
 }
 
-/// Numbers from 0 to 1 that depend on nothing but the text (mulberry32 over an FNV hash).
+/// Numbers from 0 to 1 that depend only on the text (mulberry32 over an FNV hash).
 function generator(text) {
   let state = 0x811c9dc5;
   for (const character of text) state = Math.imul(state ^ character.codePointAt(0), 0x01000193);

@@ -1,11 +1,11 @@
-// A small curve of what just happened. The number beside it says the same in text.
+// A small curve of the recent past. The number beside it says the same in text.
 
 import { svg } from '../dom.js';
 
 const WIDTH = 120;
 const HEIGHT = 28;
 
-/// The curve, to be redrawn with `update(points)`.
+/// The curve; `update(points)` redraws it.
 export function sparkline() {
   const area = svg('path', { class: 'spark-area' });
   const line = svg('path', { class: 'spark-line' });

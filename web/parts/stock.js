@@ -5,7 +5,7 @@ import { number } from '../format.js';
 
 const LOW = 0.2;
 
-/// A bar and the figures. It empties as the product sells.
+/// A bar and the figures. The bar empties as the product sells.
 export function stockBar(label = 'Stock') {
   const level = h('span', { class: 'stock-level' });
   const bar = h('div', {
@@ -22,7 +22,7 @@ export function stockBar(label = 'Stock') {
       level.style.setProperty('--part', part.toFixed(4));
       setAttribute(element, 'data-low', stock > 0 && part <= LOW ? '' : null);
       setAttribute(element, 'data-empty', stock === 0 ? '' : null);
-      // A meter may not go from 0 to 0.
+      // A meter's range must not be from 0 to 0.
       setAttribute(bar, 'aria-valuemax', Math.max(1, totalStock));
       setAttribute(bar, 'aria-valuenow', stock);
       setAttribute(bar, 'aria-valuetext', `${number(stock)} of ${number(totalStock)} left`);

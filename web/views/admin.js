@@ -1,4 +1,4 @@
-// The sales as their keeper sees them: how fast each one sells, and what can be done about it.
+// The sales as an admin sees them: how fast each one sells, and the actions.
 
 import { get, inWords, loginIsOver, pathOf, request } from '../api.js';
 import { announce } from '../announce.js';
@@ -21,9 +21,9 @@ import { stockBar } from '../parts/stock.js';
 const STATUSES = ['live', 'sold_out', 'upcoming', 'ended'];
 const PAGE = 100;
 
-/// Whether the visitor may be here; otherwise shows the way in.
+/// Whether the visitor is an admin; if not, shows how to log in.
 export function admitAdmin({ root, setTitle, signal }, again) {
-  // Whoever is in stays in, with all that they have typed, even if their login lapses meanwhile.
+  // An admin keeps the view and everything typed, even if the login expires meanwhile.
   if (session.isAdmin()) return true;
   session.onChange(again, signal);
   setTitle('Admin');
@@ -36,7 +36,7 @@ export function admitAdmin({ root, setTitle, signal }, again) {
   return false;
 }
 
-/// Sends an admin's request; asks to log in again if that is all that is missing.
+/// Sends an admin's request; asks for a new login if the old one has expired.
 export async function asAdmin(method, path, options) {
   try {
     return await request(method, path, options);
@@ -46,7 +46,6 @@ export async function asAdmin(method, path, options) {
   }
 }
 
-/// The view.
 export function admin(page) {
   const { root, signal } = page;
   if (!admitAdmin(page, page.again)) return;
@@ -64,7 +63,7 @@ export function admin(page) {
   const cursors = new Map();
   const rates = watchRates(signal);
 
-  /// The first page of each status, or with `further` the next one.
+  /// Reads the first page of each status, or the next pages if `further`.
   async function read(further = false) {
     for (const status of STATUSES) {
       if (further && !cursors.get(status)) continue;
@@ -109,7 +108,7 @@ export function admin(page) {
     followRunning();
   }
 
-  /// The rates of the sales that run, and of those that will.
+  /// Measures the rates of running and upcoming sales.
   let followed = new Set();
   function followRunning() {
     const running = [...rows.keys()].filter((id) => clock.statusOf(store.find(id)) !== 'ended').slice(0, 50);
@@ -169,10 +168,10 @@ function row(first, rates, signal) {
 
   async function endNow() {
     const sure = await confirm({
-      title: `End “${product.name}” now?`, text: 'Nobody can buy any more. What was bought stays bought.', yes: 'End now',
+      title: `End “${product.name}” now?`, text: 'Nobody can buy any more. Purchases already made stay valid.', yes: 'End now',
     });
     if (!sure) return;
-    // Whatever version it has by now: it is the sale that ends, not what was read of it.
+    // `*`, whatever the version: the admin ends the sale itself, not a state that was read earlier.
     const { data } = await asAdmin('PATCH', `/products/${id}`, {
       body: { saleEndTime: new Date(clock.now()).toISOString() }, headers: { 'If-Match': '*' },
     });
@@ -198,7 +197,7 @@ function row(first, rates, signal) {
     stock.update(product, status);
     end.hidden = status !== 'live' && status !== 'sold_out';
     remove.hidden = product.sold > 0;
-    // What has ended has no speed.
+    // An ended sale has no rate.
     const running = status === 'live' || status === 'sold_out';
     setAttribute(rateBox, 'data-idle', running ? null : '');
     setText(rate, number(Math.round(rates.rate(id) * 10) / 10));
@@ -216,7 +215,7 @@ function row(first, rates, signal) {
   return { element };
 }
 
-/// Asks how much to add, and adds it. Resolves when the dialog is closed.
+/// Asks how much to add, and adds it. Resolves when the dialog closes.
 export function restock(product) {
   const titleId = uniqueId('restock');
   const quantity = field({
@@ -234,7 +233,7 @@ export function restock(product) {
 
   async function submit(event) {
     event.preventDefault();
-    // It is not idempotent: a double press would add twice.
+    // A restock is not idempotent: a double press would add twice.
     if (sending) return;
     sending = true;
     setText(problem, '');
@@ -260,7 +259,7 @@ export function restock(product) {
   });
 }
 
-/// A moment as an admin should read it: here and in UTC.
+/// A moment for an admin: local time and UTC.
 export function instantInWords(instant) {
   return `${dateTime(instant)} here, ${new Date(instant).toISOString().replace('.000Z', 'Z')} in UTC`;
 }

@@ -1,4 +1,4 @@
-// All sales: what can be bought now, what opens soon, what is over.
+// All sales: open now, opening soon, ended.
 
 import { get, pathOf } from '../api.js';
 import * as clock from '../clock.js';
@@ -16,17 +16,17 @@ import { failure, notice, skeleton } from '../parts/states.js';
 const PAGE = 24;
 const LIMIT_MAX = 200;
 const SEARCH_AFTER_MS = 250;
-// A search looks at every product, whatever their status, and the server does few at a time: one is enough for all groups.
+// A search scans every product of any status, and the server runs only a few at a time: one request serves all
+// groups.
 const ANY = 'any';
 
-/// The view.
 export function catalogue(page) {
   const { root, query, signal } = page;
   page.setTitle('');
   let show = GROUPS.some(({ name }) => name === query.get('show')) ? query.get('show') : 'all';
   let search = query.get('q') ?? '';
 
-  /// status -> {ids, cursor}: what has been read of that list.
+  /// status -> {ids, cursor}: how far that list has been read
   let lists = new Map();
   const cards = new Map();
   const onScreen = new Set();
@@ -65,7 +65,7 @@ export function catalogue(page) {
 
   function change(newShow, newSearch) {
     if (newShow === show && newSearch === search) return;
-    // What one list shows is not what two show together.
+    // One list does not show the same as two lists together.
     const reread = newSearch !== search || (search && newShow !== show);
     [show, search] = [newShow, newSearch];
     placed.clear();
@@ -86,7 +86,7 @@ export function catalogue(page) {
     return { ids: data.items.map(({ id }) => id), cursor: data.nextCursor };
   }
 
-  /// Reads what the filters ask for; lists that have been read are read anew, as far as they were.
+  /// Reads what the filters ask for; lists that were read are read again, as far as before.
   async function readAll() {
     const asked = `${show} ${search}`;
     const statuses = [...new Set(shownGroups().flatMap(listsOf))];
@@ -97,7 +97,7 @@ export function catalogue(page) {
     if (asked !== `${show} ${search}`) return;
     statuses.forEach((status, index) => {
       const longer = lists.get(status);
-      // More than one request can bring anew: the rest stays as it was.
+      // Longer than one request can refresh: keep the list as it is.
       if (longer && longer.ids.length > LIMIT_MAX) return;
       lists.set(status, read[index]);
     });
@@ -140,7 +140,7 @@ export function catalogue(page) {
     return new Set([...lists.values()].flatMap(({ ids }) => ids));
   }
 
-  // Only what is on the screen is followed: that is what the visitor sees, and a socket carries only so many.
+  // Only products on the screen are followed: the visitor sees no others, and a socket carries a limited number.
   const observer = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       const id = target.dataset.productId;
@@ -199,7 +199,7 @@ export function catalogue(page) {
     arrange();
   }
 
-  /// Puts every card where it belongs; the cards that stay are not made anew.
+  /// Puts every card in its place and reuses the cards that stay.
   function arrange() {
     const groups = placed.arrange([...shownIds()].map(store.find).filter(Boolean));
     const next = shownGroups().map(({ name }) => `${name}:${groups.get(name).map(({ id }) => id).join()}`).join(';');
@@ -221,7 +221,7 @@ export function catalogue(page) {
     }
     dropCards(kept);
     if (shown.length === 0) return body.replaceChildren(nothing());
-    // Moving a node takes the focus from what is in it; so only if the sections have changed.
+    // Moving a node takes the focus from its content, so only when the sections have changed.
     if (shown.length !== body.children.length || shown.some((element, index) => body.children[index] !== element)) {
       body.replaceChildren(...shown);
     }
@@ -229,7 +229,7 @@ export function catalogue(page) {
 
   function clearSearch() {
     searchField.value = '';
-    // What was pressed is about to be gone, and the focus with it.
+    // The pressed element is about to disappear, and the focus with it.
     searchField.focus();
     change(show, '');
   }

@@ -1,4 +1,4 @@
-// One sale: all about it, the button, and who was quick enough.
+// One sale: its details, the button, and the buyers.
 
 import { Problem, get } from '../api.js';
 import { announce, throttled } from '../announce.js';
@@ -16,15 +16,14 @@ import { picture } from '../parts/picture.js';
 import { failure, notice, skeleton } from '../parts/states.js';
 import { stockBar } from '../parts/stock.js';
 
-// A screen reader hears of the stock no more often.
+// A screen reader hears the stock at most this often.
 const STOCK_SAID_EVERY_MS = 20_000;
 
-/// The view.
 export function product(page) {
   const { root, parameters: [id], signal } = page;
   let board = null;
   let shown = false;
-  // Ends when the product does, which may be before the view.
+  // Aborted when the product is removed, which may be before the view ends.
   const removal = new AbortController();
   const alive = AbortSignal.any([signal, removal.signal]);
 
@@ -37,7 +36,7 @@ export function product(page) {
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof Problem && error.status === 404) return gone();
-      // What is known from the list is better than nothing.
+      // A product known from the list is better than an error.
       if (!store.find(id)) return root.replaceChildren(back, failure(error, load, 'h1'));
     }
     if (!signal.aborted) show(store.find(id));
@@ -49,11 +48,11 @@ export function product(page) {
     page.setTitle('Not found');
     root.replaceChildren(back, notice({
       heading: 'h1', title: shown ? 'This sale was removed' : 'This sale does not exist',
-      text: shown ? 'The shop has taken it back; nobody has bought it.' : 'The address is wrong, or the sale was removed.',
+      text: shown ? 'The shop has withdrawn it. Nobody had bought it.' : 'The address is wrong, or the sale was removed.',
       action: h('a', { class: 'button', href: '#/' }, 'See all sales'),
     }));
     if (shown) announce('This sale was removed.');
-    // What had the focus is no more.
+    // The focused element is gone.
     if (focused) root.querySelector('h1').focus({ preventScroll: true });
   }
 
@@ -78,11 +77,11 @@ export function product(page) {
     }
     await board?.refresh();
   }, alive);
-  // What the list has shown is there at once; the rest follows.
+  // What the list knows is shown at once; the rest follows.
   page.setTitle(store.find(id)?.name ?? 'Sale');
   if (!store.find(id)) return load();
   show(store.find(id));
-  // With a socket the newest figures come by themselves.
+  // With a socket, events bring the newest figures.
   if (!live.isLive()) get(`/products/${id}`, { signal }).then(({ data }) => store.put(data), () => {});
 }
 

@@ -1,4 +1,4 @@
-// What the visitor has bought; for an admin, what everybody has.
+// What the visitor has bought; for an admin, all purchases.
 
 import { get, loginIsOver, pathOf, request } from '../api.js';
 import { h, setAttribute } from '../dom.js';
@@ -12,7 +12,6 @@ import { failure, notice, skeleton } from '../parts/states.js';
 const PAGE = 20;
 const NAMES_AT_ONCE = 4;
 
-/// The view.
 export function purchases(page) {
   const { root, signal } = page;
   page.setTitle('Purchases');
@@ -52,7 +51,7 @@ export function purchases(page) {
     }
     if (cursor === null && data.items.length === 0) {
       body.replaceChildren(notice({
-        title: 'Nothing bought yet', text: 'What you buy stands here from the moment it is yours.',
+        title: 'Nothing bought yet', text: 'What you buy appears here at once.',
         action: h('a', { class: 'button', href: '#/' }, 'See all sales'),
       }));
       return;
@@ -65,12 +64,12 @@ export function purchases(page) {
       loadPage(list, data.nextCursor);
     } }, 'Show more');
     body.replaceChildren(list, data.nextCursor ? h('p', { class: 'group-more' }, more) : '');
-    // The keyboard goes on where the new ones begin.
+    // The focus moves to the first new entry.
     if (cursor) entries[0]?.element.querySelector('a').focus();
     await fillProducts(entries);
   }
 
-  /// Names and pictures of the products, some at a time.
+  /// Loads names and pictures of the products, a few at a time.
   async function fillProducts(entries) {
     const missing = [...new Set(entries.map(({ item }) => item.productId))].filter((id) => !store.find(id));
     const fill = () => entries.forEach(({ item, update }) => update(store.find(item.productId)));

@@ -1,4 +1,4 @@
-// The form of one sale: a new one, or one that is changed while it may be selling.
+// The form of one sale: a new one, or an existing one that may be selling meanwhile.
 
 import { Problem, inWords, request } from '../api.js';
 import { announce } from '../announce.js';
@@ -12,7 +12,7 @@ import { failure, skeleton } from '../parts/states.js';
 import { admitAdmin, asAdmin, instantInWords, restock } from './admin.js';
 
 const CURRENCIES = ['USD', 'EUR', 'GBP', 'CHF', 'JPY', 'CAD', 'AUD', 'SEK', 'NOK', 'DKK', 'PLN', 'BRL', 'INR', 'NGN', 'KWD'];
-// A sale that sells changes its version with every batch of purchases: several tries are normal.
+// The version of a selling product changes with every batch of purchases, so several tries are normal.
 const CONFLICTS_MAX = 10;
 
 /// The view of `#/admin/new` and `#/admin/ID`.
@@ -38,7 +38,7 @@ export async function sale(page) {
   }
 }
 
-/// What the form can change, by what the API calls it: how it is read from the fields, and put into them.
+/// The fields of the form by their API names: how each is read, and how it is filled.
 function saleFields(product) {
   const start = product?.saleStartTime ?? new Date(Math.ceil((clock.now() + 600_000) / 600_000) * 600_000).toISOString();
   const end = product?.saleEndTime ?? new Date(Date.parse(start) + 3_600_000).toISOString();
@@ -72,7 +72,7 @@ function saleFields(product) {
     make('price', 'Price', money, { ...amount(product?.price), required: true }),
     currency,
     make('originalPrice', 'Usual price', money, amount(product?.originalPrice), { hint: 'Shown struck through.' }),
-    // The stock of a sale that there is grows by restocking only.
+    // The stock of an existing sale grows only by a restock.
     product ? null : make('stock', 'Stock', whole, units(0, 1_000_000_000, 100)),
     make('purchaseLimit', 'Limit per person', whole, units(1, 1000, product?.purchaseLimit ?? 1)),
     instantField('saleStartTime', 'Opens', start),
@@ -81,10 +81,10 @@ function saleFields(product) {
   return fields.filter(Boolean);
 }
 
-/// A moment, entered in the visitor's time zone, shown in UTC too: a sale is for people in all zones.
+/// A moment in the visitor's time zone, shown in UTC too: a sale is for people in all zones.
 function instantField(name, label, value) {
   const shown = h('p', { class: 'field-instant' });
-  // Milliseconds that a field does not show would be lost by touching it.
+  // With a step of a second, touching the field would lose its milliseconds.
   const step = value.endsWith('.000Z') ? 1 : 0.001;
   const one = field({
     name, label, extra: shown, attributes: { type: 'datetime-local', required: true, step, value: toLocal(value) },
@@ -102,7 +102,7 @@ function instantField(name, label, value) {
   return { ...one, read };
 }
 
-/// As `datetime-local` wants it: the visitor's wall clock, without a zone.
+/// The format of `datetime-local`: the visitor's wall clock, without a zone.
 function toLocal(instant) {
   const date = new Date(instant);
   const local = new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString();
@@ -130,7 +130,7 @@ function saleForm(product, etag) {
     return Object.fromEntries(fields.filter(({ read }) => read).map(({ name, control, read }) => [name, read(control)]));
   }
 
-  /// What only this page knows to be wrong: amounts, which are text, and the order of the times.
+  /// Errors that only the page can find: amounts, which are text, and the order of the times.
   function check(entered) {
     const errors = [];
     const digits = currencyDigits(currency.control.value);
@@ -179,8 +179,8 @@ function saleForm(product, etag) {
     go(`/products/${data.id}`);
   }
 
-  /// Sends what the admin has changed, and nothing else. If the product has changed meanwhile, and only in what nobody
-  /// edits (every purchase changes its version), that is no conflict: it is read and sent again.
+  /// Sends only what the admin has changed. If the product has changed meanwhile in other fields (every purchase
+  /// changes its version), there is no conflict: it is read and the change is sent again.
   async function change(entered) {
     const changed = Object.fromEntries(Object.entries(entered).filter(([name, value]) => !same(value, base[name])));
     if (Object.keys(changed).length === 0) return setText(problem, 'Nothing has been changed.');
@@ -209,10 +209,10 @@ function saleForm(product, etag) {
   function tellConflict(names) {
     for (const name of names) byName(name).setError(`Somebody else has changed this to ${shown(base[name])} meanwhile.`);
     byName(names[0]).control.focus();
-    setText(problem, 'Nothing was saved, because somebody else has changed the same. Save again to put yours in its place.');
+    setText(problem, 'Nothing was saved, because somebody else has changed the same field. Save again to overwrite it.');
   }
 
-  /// What somebody else has changed and this admin has not touched stands in the fields as it is now.
+  /// Fields that somebody else changed and this admin did not touch get the new values.
   function refreshUntouched(before, changed) {
     const fresh = saleFields(base);
     for (const { name, control } of fields) {

@@ -1,4 +1,4 @@
-//! A time in which the crowd behaves in one way.
+//! A part of the run in which the crowd behaves in one way.
 
 use std::str::FromStr;
 
@@ -6,19 +6,17 @@ use flash_sale::rehearse::within;
 
 use crate::{CONNECTIONS, DURATION_SECONDS, RATE_PER_SECOND};
 
-/// A part of the run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Phase {
-    /// Requests a second; none for a closed loop.
+    /// Requests per second; `None` is a closed loop.
     pub rate: Option<f64>,
-    /// How long.
     pub seconds: f64,
-    /// Connections of its own.
+    /// Each phase has connections of its own.
     pub connections: usize,
 }
 
 impl Phase {
-    /// The requests that are to be sent; none in a closed loop, where the answers decide.
+    /// The number of requests that are due; `None` in a closed loop, where the answers decide.
     pub fn offered(&self) -> Option<usize> {
         self.rate.map(|rate| (rate * self.seconds) as usize)
     }

@@ -1,4 +1,4 @@
-//! What the crowd got.
+//! The results of a crowd.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,29 +10,27 @@ use serde::Serialize;
 use super::phase::Phase;
 use crate::figures::Latencies;
 
-/// The result of one phase.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Connections that the server took.
+    /// Connections that the server accepted.
     pub connections: usize,
-    /// Requests a second that were to be sent; none in a closed loop.
+    /// Requests that are due per second; `None` in a closed loop.
     pub rate: Option<f64>,
-    /// The time that rates refer to.
+    /// The time that the rates refer to.
     pub seconds: f64,
-    /// Requests that were to be sent.
+    /// Requests that were due.
     pub offered: usize,
-    /// Requests that were sent. What is missing found no free connection before the phase was over.
+    /// Requests that were sent. The rest found no free connection before the phase was over.
     pub sent: usize,
-    /// Answers a second of any kind.
+    /// All answers, of any kind.
     pub answers_per_second: f64,
-    /// Good answers a second: the server decided, in time.
+    /// Good answers: the server decided in time.
     pub good_per_second: f64,
-    /// Good answers of all requests that were to be sent, 0 to 1.
+    /// Good answers as a share of the requests that were due, 0 to 1.
     pub good_share: f64,
-    /// The latencies of each kind of answer.
     pub answers: Vec<Answers>,
-    /// What happened in each second, by the time when requests were to be sent.
+    /// What happened in each second, by the time when requests were due.
     pub series: Vec<Second>,
 }
 
@@ -43,10 +41,10 @@ pub struct Answers {
     kind: String,
     status: u16,
     per_second: f64,
-    /// From the moment when the request was to be sent.
+    /// From the time when the request was due.
     #[serde(flatten)]
     latencies: Latencies,
-    /// From the moment when it was sent: without the time in which the crowd itself was too slow.
+    /// From the time when it was sent: without the delay of a crowd that is too slow.
     since_sent: Option<Latencies>,
 }
 
@@ -66,7 +64,7 @@ pub struct Second {
 }
 
 impl Report {
-    /// Sums up. `pool` is how many requests there were, if each was sent once at the most.
+    /// `pool` is the number of available requests, if each is sent at most once.
     pub fn new(
         phase: &Phase,
         connections: usize,
@@ -99,7 +97,7 @@ impl Report {
     }
 }
 
-/// The server has decided, and soon enough: an answer, or a refusal that will not change by asking again.
+/// Whether the server decided in time: a success, or a refusal that a repetition would not change.
 fn is_good(event: &Event, in_time: Duration) -> bool {
     matches!(event.status, 200..=428 | 430..=499) && event.latency <= in_time
 }
@@ -117,7 +115,7 @@ fn answers(events: &[Event], seconds: f64) -> Vec<Answers> {
     }
     let summed = kinds.into_iter().filter_map(|((status, kind), (latencies, since_sent))| {
         let (latencies, since_sent) = (Latencies::of(latencies)?, Latencies::of(since_sent));
-        // `Kind` is about purchases: of anything else the status tells enough.
+        // `Kind` is about purchases; for other requests the status says enough.
         let kind = if kind == Kind::Unexpected { status.to_string() } else { kind.name().to_owned() };
         Some(Answers { kind, status, per_second: latencies.count as f64 / seconds, latencies, since_sent })
     });

@@ -1,4 +1,4 @@
-//! The requests, written beforehand: sending one costs next to nothing.
+//! The requests, prepared as bytes before the clock starts, so that sending costs next to nothing.
 
 use super::arguments::Arguments;
 use super::phase::Phase;
@@ -7,7 +7,8 @@ use crate::{Outcome, buyers};
 /// The requests to one server, in order.
 pub type Requests = Vec<Box<[u8]>>;
 
-/// The requests of each phase, for each server. Buyers who send once are shared out by how much each phase sends.
+/// The requests of each phase for each server. Buyers who send once are divided among the phases by how much each one
+/// sends.
 pub fn prepare(arguments: &Arguments, phases: &[Phase]) -> Outcome<Vec<Vec<Requests>>> {
     let tokens = buyers::tokens(&arguments.secret, arguments.tokens, arguments.user)?;
     let bodies: Vec<String> = match &arguments.bodies {

@@ -1,11 +1,11 @@
-//! The chunked transfer coding (RFC 9112, 7.1), taken off as the bytes come.
+//! Decodes the chunked transfer coding (RFC 9112, 7.1) as the bytes arrive.
 
 use std::io;
 
-/// No size of a chunk has more digits.
+/// A chunk size has at most this many digits.
 const SIZE_DIGITS_MAX: u32 = 16;
 
-/// Where in the coding the next byte stands.
+/// The state of the decoder: what the next byte belongs to.
 #[derive(Debug, Default)]
 pub struct Chunks {
     state: State,
@@ -17,20 +17,21 @@ pub struct Chunks {
 enum State {
     #[default]
     Size,
-    /// What follows the size up to the end of its line.
+    /// The rest of the line after the size.
     Extension,
     Data,
     /// The line end after the data.
     DataEnd,
-    /// The last chunk has come.
+    /// After the last chunk.
     End,
 }
 
 impl Chunks {
-    /// Appends what `input` carries to `output`. True once the last chunk has come.
+    /// Appends the decoded `input` to `output`. True once the last chunk has ended.
     ///
     /// # Errors
-    /// It is not chunked.
+    ///
+    /// The input is not chunked.
     pub fn take_off(&mut self, mut input: &[u8], output: &mut Vec<u8>) -> io::Result<bool> {
         while let Some((&byte, rest)) = input.split_first() {
             match self.state {

@@ -1,7 +1,9 @@
-//! `feed-latency`: how long after a purchase its watchers know of it, best on another server than the one that sold.
+//! `feed-latency`: how long after a purchase its watchers know of it, preferably on another server than the one that
+//! sold.
 //!
-//! It counts from `purchasedAt`, the moment in which the database took the unit from the stock, before the commit: the
-//! time since the buyer's answer is shorter. Both clocks have to be the same machine's.
+//! It counts from `purchasedAt`, the moment when the database took the unit from the stock, which is before the
+//! commit; the time since the buyer's answer is shorter. The database and this program must share one machine's
+//! clock.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -16,21 +18,20 @@ use crate::figures::Latencies;
 use crate::target::Target;
 use crate::{DURATION_SECONDS, Outcome};
 
-/// The options of `feed-latency`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The server that is watched
+    /// The server to watch
     #[arg(long)]
     url: Target,
-    /// The product
+    /// The id of the product
     #[arg(long)]
     product: String,
-    /// How long, in seconds
+    /// Duration in seconds
     #[arg(long, default_value_t = 10.0, value_parser = within(DURATION_SECONDS), allow_negative_numbers = true)]
     duration: f64,
 }
 
-/// The part of the event's data that is looked at.
+/// The part of the event's data that is measured.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Bought {
@@ -38,7 +39,7 @@ struct Bought {
     purchased_at: Timestamp,
 }
 
-/// Tells that it watches in a first line on standard output, then what it saw.
+/// Prints one line when it watches, then what it saw.
 pub async fn run(arguments: Arguments) -> Outcome {
     let mut events = Events::open(&arguments.url, &arguments.product, "?include=purchases").await?;
     println!("{}", json!({ "watching": 1 }));

@@ -8,19 +8,18 @@ use tokio::net::TcpStream;
 use super::chunks::Chunks;
 use crate::target::Target;
 
-/// The headers of an answer of ours.
+/// The product's answers have fewer headers.
 const HEADERS_MAX: usize = 32;
 /// The longest event, in bytes.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
-/// What is read at once: thousands of these are held.
+/// A small read buffer, because thousands of these are held.
 const BUFFER_BYTES: usize = 2048;
 
-/// One event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Event {
-    /// What follows `event:`; `message` without it.
+    /// The value of `event:`; `message` without it.
     pub name: String,
-    /// What follows `data:`, its lines joined.
+    /// The values of `data:`, joined by line ends.
     pub data: String,
 }
 
@@ -33,10 +32,11 @@ pub struct Events {
 }
 
 impl Events {
-    /// Asks for the events and reads the head of the answer.
+    /// Requests the events and reads the head of the answer.
     ///
     /// # Errors
-    /// The system's, or the answer is not a stream of events.
+    ///
+    /// I/O errors, or the answer is not a stream of events.
     pub async fn open(target: &Target, product: &str, query: &str) -> io::Result<Self> {
         let mut stream = TcpStream::connect(target.address).await?;
         let path = format!("/products/{product}/events{query}");
@@ -56,14 +56,15 @@ impl Events {
         Ok(events)
     }
 
-    /// The next event; none when the server has ended the stream.
+    /// The next event; `None` when the server has ended the stream.
     ///
     /// # Errors
-    /// The connection broke, or what came is no event.
+    ///
+    /// The connection broke, or the data is not an event.
     pub async fn next(&mut self) -> io::Result<Option<Event>> {
         loop {
             if let Some(event) = take_event(&mut self.text) {
-                // Comments keep the connection alive, and are no events.
+                // Comments only keep the connection alive.
                 if !event.data.is_empty() {
                     return Ok(Some(event));
                 }
@@ -85,7 +86,7 @@ impl Events {
     }
 }
 
-/// The length of the answer's head; none while something of it is missing.
+/// The length of the answer's head; `None` while it is incomplete.
 fn head(bytes: &[u8]) -> io::Result<Option<usize>> {
     let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -103,7 +104,7 @@ fn head(bytes: &[u8]) -> io::Result<Option<usize>> {
     Ok(Some(length))
 }
 
-/// Takes the first complete event off the text.
+/// Removes the first complete event from the text.
 fn take_event(text: &mut Vec<u8>) -> Option<Event> {
     let end = text.windows(2).position(|pair| pair == b"\n\n")?;
     let event = parse(&String::from_utf8_lossy(&text[..end]));

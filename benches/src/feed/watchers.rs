@@ -1,4 +1,4 @@
-//! `watchers`: a crowd that only looks. Counts what each of them gets to see.
+//! `watchers`: a crowd that only watches. Counts the events that each watcher receives.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -17,33 +17,32 @@ use crate::process::resident_kibibytes;
 use crate::target::Target;
 use crate::{DURATION_SECONDS, Outcome};
 
-/// Connections that are being opened at once: fewer than a listener's backlog.
+/// Connections being opened at the same time: fewer than a listener's backlog.
 const OPENING_MAX: usize = 100;
 
-/// The options of `watchers`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The server
+    /// The server's address
     #[arg(long)]
     url: Target,
-    /// The product
+    /// The id of the product
     #[arg(long)]
     product: String,
-    /// Watchers
+    /// How many watchers
     #[arg(long, default_value_t = 10_000)]
     count: usize,
-    /// How long they watch once all of them do, in seconds
+    /// How long they watch once all are connected, in seconds
     #[arg(long, default_value_t = 10.0, value_parser = within(DURATION_SECONDS), allow_negative_numbers = true)]
     duration: f64,
-    /// They also want the purchases
+    /// Ask for the purchases as well
     #[arg(long)]
     purchases: bool,
-    /// The server's process, on this machine, to tell its memory
+    /// The process id of the server, on this machine, to report its memory
     #[arg(long)]
     pid: Option<u32>,
 }
 
-/// How many events each watcher got of one kind.
+/// How many events of one kind each watcher received.
 #[derive(Debug, Serialize)]
 struct PerWatcher {
     total: u64,
@@ -64,15 +63,15 @@ impl PerWatcher {
     }
 }
 
-/// What one watcher saw.
+/// What one watcher received.
 #[derive(Debug, Default)]
 struct Seen {
     events: BTreeMap<String, u64>,
-    /// The server, or an error, ended it before its time.
+    /// The server ended it before its time, or an error did.
     ended_early: bool,
 }
 
-/// Opens, tells that all are open in a first line on standard output, watches, tells what was seen.
+/// Opens all watchers and prints one line, then watches and prints what they received.
 pub async fn run(arguments: Arguments) -> Outcome {
     let rss = || arguments.pid.and_then(resident_kibibytes);
     let before = rss();

@@ -6,12 +6,12 @@ use flash_sale::model::product::Product;
 use flash_sale::model::purchase::Purchase;
 use mongodb::bson::{DateTime, RawDocumentBuf, rawdoc};
 
-/// The price of everything.
+/// The price of every product.
 pub fn price() -> Money {
     Money { amount: 9_900, currency: "USD".into() }
 }
 
-/// A product on sale, of which `sold` units are sold, one each, and `stock` are left.
+/// A product on sale with `sold` purchases of one unit each and `stock` units left.
 pub fn product(name: &str, sold: i64, stock: i64, at: DateTime) -> Product {
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
     Product {
@@ -35,7 +35,7 @@ pub fn product(name: &str, sold: i64, stock: i64, at: DateTime) -> Product {
     }
 }
 
-/// The purchase with that number, of one unit, by somebody new.
+/// The purchase with this sequence: one unit, by a new buyer.
 pub fn purchase(product_id: Id, sequence: i64) -> Purchase {
     Purchase {
         id: Id::new(),
@@ -51,7 +51,7 @@ pub fn purchase(product_id: Id, sequence: i64) -> Purchase {
     }
 }
 
-/// A purchase, without the detour through serde: ten millions of them are written.
+/// Writes a purchase without serde, because ten million of them are written.
 pub fn raw(purchase: &Purchase) -> RawDocumentBuf {
     rawdoc! {
         "_id": purchase.id,

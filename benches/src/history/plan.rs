@@ -1,7 +1,8 @@
-//! Who bought what and when: computed from a purchase's number, so that it can be written in any order.
+//! Who bought what and when, computed from a purchase's number, so that purchases can be written in any order.
 //!
-//! Every tenth purchase is the hot product's (number 0), the others go to the other products in turn. The first purchase
-//! of each of those is the collector's, a user who owns as many purchases as anybody might; all other buyers own some ten.
+//! Every tenth purchase is of the hot product (number 0), the others of the other products in turn. The first
+//! purchase of each of those belongs to the collector, a user with an extreme number of purchases; all other buyers
+//! have about ten.
 
 use flash_sale::model::id::Id;
 use flash_sale::model::product::Product;
@@ -11,24 +12,21 @@ use mongodb::bson::{DateTime, RawDocumentBuf};
 use super::documents;
 use crate::Outcome;
 
-/// One purchase in so many is the hot product's.
+/// One purchase in this many is of the hot product.
 const HOT_EVERY: u64 = 10;
-/// The time between two purchases: ten millions take eleven days.
+/// The time between two purchases: ten million take eleven days.
 const INTERVAL_MS: u64 = 100;
-/// What is left of each product.
+/// The stock left of each product.
 const STOCK_LEFT: i64 = 1_000_000;
-/// Set in the last eight bytes of ids, which have nothing else in common.
+/// The kind of an id, set in its last eight bytes so that ids of different kinds never collide.
 const PRODUCT: u64 = 1 << 56;
 const BUYER: u64 = 2 << 56;
 const PURCHASE: u64 = 3 << 56;
 
-/// The whole history.
 pub struct Plan {
-    /// How many purchases.
     pub purchases: u64,
-    /// Of how many products.
     pub products: u64,
-    /// Different buyers, the collector apart.
+    /// Different buyers, without the collector.
     buyers: u64,
     start_ms: u64,
     start_seconds: u32,
@@ -43,7 +41,7 @@ impl Plan {
         let now_ms = u64::try_from(DateTime::now().timestamp_millis())?;
         let start_ms = now_ms - purchases * INTERVAL_MS;
         let start_seconds = u32::try_from(start_ms / 1000)?;
-        // As many as the most popular product has purchases, so that nobody has one twice.
+        // As many buyers as the most popular product has purchases, so that nobody buys a product twice.
         let hot = purchases.div_ceil(HOT_EVERY);
         let buyers = hot.max((purchases - hot).div_ceil(products - 1));
         Ok(Self { purchases, products, buyers, start_ms, start_seconds })
@@ -56,28 +54,27 @@ impl Plan {
         Id::from_bytes(bytes)
     }
 
-    /// The id of a product.
     pub fn product_id(&self, number: u64) -> Id {
         self.id(PRODUCT, number)
     }
 
-    /// The buyer of the first purchase of each product but the hot one.
+    /// The buyer of the first purchase of each product except the hot one.
     pub fn collector(&self) -> Id {
         self.id(BUYER, 0)
     }
 
-    /// The collector's purchases.
+    /// How many purchases the collector has.
     pub fn collector_count(&self) -> u64 {
         self.products - 1
     }
 
     /// The number of the collector's n-th purchase, from 0.
     pub fn nth_of_collector(&self, nth: u64) -> u64 {
-        // Of each ten purchases the first is the hot product's.
+        // The first of each ten purchases is of the hot product.
         nth + nth / (HOT_EVERY - 1) + 1
     }
 
-    /// The hot product's purchases.
+    /// How many purchases the hot product has.
     pub fn hot_count(&self) -> u64 {
         self.purchases.div_ceil(HOT_EVERY)
     }
@@ -87,7 +84,7 @@ impl Plan {
         nth * HOT_EVERY
     }
 
-    /// The product of a purchase, and how many purchases of it came before.
+    /// The product of a purchase, and how many purchases of that product came before.
     fn place(&self, number: u64) -> (u64, u64) {
         if number.is_multiple_of(HOT_EVERY) {
             return (0, number / HOT_EVERY);
@@ -100,12 +97,12 @@ impl Plan {
         if product > 0 && before == 0 {
             return self.collector();
         }
-        // Consecutive within a product, so different; another beginning for each product.
+        // Consecutive buyers within a product, so all differ; each product begins at another buyer.
         let beginning = product * (self.buyers / self.products);
         self.id(BUYER, 1 + (beginning + before) % self.buyers)
     }
 
-    /// A purchase by its number, from 0.
+    /// The purchase with this number, from 0.
     pub fn purchase(&self, number: u64) -> Purchase {
         let (product, before) = self.place(number);
         Purchase {
@@ -122,12 +119,12 @@ impl Plan {
         }
     }
 
-    /// The same as it is stored.
+    /// The same as a stored document.
     pub fn purchase_document(&self, number: u64) -> RawDocumentBuf {
         documents::raw(&self.purchase(number))
     }
 
-    /// A product with all its purchases made.
+    /// A product after all its purchases.
     pub fn product(&self, number: u64) -> Product {
         let others = self.purchases - self.hot_count();
         let sold = match number {
@@ -140,7 +137,7 @@ impl Plan {
     }
 }
 
-/// Far from the end of either.
+/// The numbers are far from the limits of both types.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

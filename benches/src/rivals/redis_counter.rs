@@ -1,5 +1,5 @@
-//! `redis-counter`: the usual design for a sale that has to be fast. The stock is a number in Redis; one Lua script checks
-//! and decrements it, and appends the order to a stream, from which somebody will bring it to a database later.
+//! `redis-counter`: the usual design for a fast sale. The stock is a number in Redis; one Lua script checks and
+//! decrements it and appends the order to a stream, from which another program would later store it in a database.
 //!
 //! With `appendfsync everysec` a crash loses up to a second of sales: it promises less than the product does.
 
@@ -19,17 +19,16 @@ use redis::{AsyncCommands, AsyncConnectionConfig, Script};
 use super::{Buyer, Common, PurchaseRequest, Refusal, Sale, Verifier, bought, complain, serve};
 use crate::Outcome;
 
-/// The options of `redis-counter`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
     sale: Sale,
-    /// Where Redis listens, on the loopback
+    /// The port of Redis, on the loopback
     #[arg(long)]
     redis_port: u16,
-    /// Connections to Redis; each carries any number of requests at once
+    /// How many connections to Redis; each carries any number of requests at once
     #[arg(long, default_value_t = 1)]
     redis_connections: usize,
 }
@@ -49,11 +48,11 @@ impl FromRef<Arc<Server>> for Verifier {
     }
 }
 
-/// Puts the product on sale and serves.
 pub async fn run(arguments: Arguments) -> Outcome {
     let Arguments { common, sale, redis_port, redis_connections } = arguments;
     let client = redis::Client::open(format!("redis://127.0.0.1:{redis_port}/"))?;
-    // As patient as the clients are: under load an answer may take longer than the half second that it gets otherwise.
+    // The clients limit the wait, not this timeout: under load an answer may take longer than the default half
+    // second.
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let mut connections = Vec::new();
     for _ in 0..redis_connections.max(1) {

@@ -1,7 +1,7 @@
--- One purchase, all of it or nothing: Redis runs a script to its end before anything else.
+-- One purchase, atomically: Redis runs nothing else until the script has ended.
 -- KEYS: the sale (hash), the buyers' units (hash), the orders (stream)
 -- ARGV: order id, user id, buyer, quantity
--- Answers {outcome, number, milliseconds since 1970}; the number is the sequence, or what is left, or what was bought.
+-- Returns {outcome, number, milliseconds since 1970}; the number is the sequence, the units left, or the units bought.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local sale = redis.call('HMGET', KEYS[1], 'stock', 'limit', 'startMs', 'endMs')

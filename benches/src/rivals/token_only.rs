@@ -1,6 +1,6 @@
-//! `token-only`: the least that a server can do for an answer. A purchase is read, its token is checked, and the same
-//! bytes are answered every time; a read of any other path is routed and answered with the same bytes. What the product
-//! is slower than this is what its answers being true costs.
+//! `token-only`: the least work that an answer takes. A purchase is read, its token is checked, and the same bytes
+//! are answered every time; a read of any other path is routed and gets the same bytes. The product's extra time is
+//! the price of correct answers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use axum::routing::{get, post};
 use super::{Buyer, Common, Verifier, serve};
 use crate::Outcome;
 
-/// The options of `token-only`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -26,7 +25,7 @@ pub struct Arguments {
     /// A header of the answer, NAME:VALUE
     #[arg(long = "header")]
     headers: Vec<String>,
-    /// The file with the body of the answer; none without it
+    /// The file with the body of the answer; an empty body by default
     #[arg(long)]
     answer: Option<PathBuf>,
 }
@@ -44,7 +43,6 @@ impl FromRef<Arc<Server>> for Verifier {
     }
 }
 
-/// Serves.
 pub async fn run(arguments: Arguments) -> Outcome {
     let body = match &arguments.answer {
         Some(path) => std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?,
@@ -68,7 +66,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
     serve(arguments.common.port, router).await
 }
 
-/// The body is taken off the connection, but not looked at.
+/// Reads the body from the connection without looking at it.
 async fn purchase(State(server): State<Arc<Server>>, _: Buyer, _: axum::body::Bytes) -> Response {
     server.answer()
 }

@@ -1,5 +1,5 @@
-//! `transaction-per-request`: the usual design for a sale that has to be right. Every request is one MongoDB transaction,
-//! which is run again, after a pause, whenever it collides with another.
+//! `transaction-per-request`: the usual design for a correct sale. Every request is one MongoDB transaction, which is
+//! run again, after a pause, when it collides with another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,14 +25,13 @@ use tokio::time::Instant;
 use super::{Buyer, Common, PurchaseRequest, Refusal, Sale, UNIT_PRICE, Verifier, bought, complain, serve};
 use crate::Outcome;
 
-/// How long one request tries, in seconds.
+/// How long one request is tried, in seconds.
 const TRY_SECONDS_MAX: u64 = 5;
-/// The longest pause between two tries; it doubles from one.
+/// The longest pause between two tries; it starts at one millisecond and doubles.
 const PAUSE_MS_MAX: u64 = 128;
 /// As many connections to the database as the product has.
 const CONNECTIONS_MAX: u32 = 64;
 
-/// The options of `transaction-per-request`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -57,7 +56,6 @@ impl FromRef<Arc<Server>> for Verifier {
     }
 }
 
-/// Puts the product on sale and serves.
 pub async fn run(arguments: Arguments) -> Outcome {
     let Arguments { common, sale, mongo_uri } = arguments;
     let mut options = ClientOptions::parse(&mongo_uri).await?;
@@ -87,7 +85,7 @@ async fn purchase(
     Buyer(buyer): Buyer,
     Json(request): Json<PurchaseRequest>,
 ) -> Response {
-    // In a task: the driver's futures must not be dropped half-way when a client hangs up.
+    // In a task of its own: the driver's futures must not be dropped half-way when a client hangs up.
     match tokio::spawn(async move { server.sell(&buyer, &request).await }).await {
         Ok(response) => response,
         Err(error) => complain(&error).into_response(),
@@ -123,7 +121,7 @@ impl Server {
         session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable()).await?;
         match self.transact(&mut session, buyer, request).await {
             Ok(Ok(response)) => {
-                // The outcome of a commit without an answer is found by sending it again.
+                // When a commit gets no answer, sending it again reveals its outcome.
                 while let Err(error) = session.commit_transaction().await {
                     if !error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) {
                         return Err(error);
@@ -132,7 +130,7 @@ impl Server {
                 Ok(Ok(response))
             }
             undone => {
-                // After an error the database may have ended the transaction itself.
+                // After an error the database may already have ended the transaction.
                 drop(session.abort_transaction().await);
                 undone
             }
@@ -181,7 +179,7 @@ impl Server {
         Ok(Ok(bought(id, buyer, request, sequence, at.into())))
     }
 
-    /// Why nothing was sold.
+    /// The reason why nothing was sold.
     async fn refusal(
         &self,
         session: &mut ClientSession,

@@ -1,5 +1,5 @@
-//! `unbounded-server`: the product with the limits on its queues, waits and connections lifted. Nobody should run it: it
-//! is there to show, under the same overload, what the limits are for.
+//! `unbounded-server`: the product without the limits on its queues, waits and connections. Not for use: it shows,
+//! under the same overload, what the limits are for.
 
 use std::collections::HashMap;
 
@@ -10,12 +10,11 @@ use flash_sale::signals::Signals;
 use super::{Common, announce};
 use crate::Outcome;
 
-/// Far more than there will ever be.
+/// Far more than any measurement reaches.
 const COUNT: usize = 100_000_000;
-/// Far longer than anybody waits: an hour.
+/// An hour, far longer than anybody waits.
 const MS: u64 = 60 * 60 * 1000;
 
-/// The options of `unbounded-server`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -44,7 +43,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
     Ok(())
 }
 
-/// Lifts what keeps waiting short. The size of a batch stays: it is what a transaction can hold.
+/// Lifts the limits that keep waits short. The size of a batch stays: it is bounded by what a transaction can hold.
 fn lift(limits: &mut Limits) {
     limits.http.connections_max = COUNT;
     limits.purchases.purchases_in_flight_max = COUNT;

@@ -1,4 +1,4 @@
-"""Those who are only there: idle connections, and watchers of a sale."""
+"""Clients that do not buy: idle connections, and watchers of a sale; and buyers who all connect at once."""
 
 import http.client
 import json
@@ -33,7 +33,7 @@ def idle_connections(lab):
 
 
 def arrival(lab):
-    """Everybody connects and buys in the same moment."""
+    """All buyers connect and buy at the same moment."""
     count = lab.seconds(5_000, 2_000)
     result = Result("arrival", f"{count:,} buyers who connect in the same moment")
     reports = []
@@ -53,7 +53,7 @@ def arrival(lab):
 
 
 def check_events(lab, server, product):
-    """A server without the events answers with an error at once."""
+    """Fails early if the server has no events."""
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(server.url).netloc, timeout=5)
     try:
         connection.request("GET", f"/products/{product}/events", headers={"Accept": "text/event-stream"})
@@ -69,7 +69,7 @@ def last_line(process):
 
 
 def watchers(lab):
-    """A sale with and without an audience."""
+    """A sale with and without watchers."""
     count, seconds = lab.seconds(10_000, 1_000), lab.seconds(8, 2)
     result = Result("watchers", f"{count:,} watchers of one product while it sells")
     alone, watched, reports = [], [], []
@@ -80,7 +80,7 @@ def watchers(lab):
                 check_events(lab, server, product)
                 lab.buying(server, product, 0.5, CONNECTIONS, tokens=2_000)
                 alone.append(lab.buying(server, product, seconds, CONNECTIONS))
-                # The buyers' tokens are minted after they have begun to watch.
+                # The watchers are connected; the buyers' tokens are signed only now, hence the extra seconds.
                 process, ready = lab.start_bench("watchers", "--url", server.url, "--product", product, "--count", count,
                                                  "--duration", seconds + 6, "--pid", server.pid)
                 with process:
@@ -102,7 +102,7 @@ def watchers(lab):
 
 
 def feed_latency(lab):
-    """From a purchase on one server to its watcher on another."""
+    """From a purchase on one server to a watcher on another."""
     rate, seconds = lab.seconds(5_000, 1_000), lab.seconds(10, 3)
     result = Result("feed-latency", f"A purchase's way to a watcher on another server, at {rate:,} purchases/s")
     reports, phases = [], []

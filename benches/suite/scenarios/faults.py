@@ -1,4 +1,4 @@
-"""A hot sale, and something that dies or stands still in the middle of it: how soon it sells again."""
+"""A server dies, or the database freezes, in the middle of a hot sale: how soon the sale goes on."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from ..results import Result, Row, number
 BUYERS = 50_000
 CONNECTIONS = 200
 STOCK = 100_000_000
-# Longer than the driver waits for a sign of life before it gives its connections up.
+# Longer than the driver waits for a heartbeat before it closes its connections.
 STANDSTILL_SECONDS = 14
 STANDSTILL_BUYERS = 3
 PATIENCE_SECONDS = 180
@@ -18,7 +18,7 @@ DATABASE = "faults"
 
 
 def faults(lab):
-    """A server is killed beside another while a crowd buys; the database stands still while some do."""
+    """One of two servers is killed while a crowd buys; the database freezes while a few buy."""
     result = Result("faults", "Something dies or stands still in the middle of a sale")
     with lab.mongod() as mongod, lab.flash_sale(mongod, DATABASE) as survivor:
         killed, frozen = [], []
@@ -36,7 +36,7 @@ def faults(lab):
 
 
 def buying(lab, server, product, seconds):
-    """A crowd that goes on beside what happens."""
+    """A crowd that keeps buying in the background."""
     return lab.start("crowd", "--url", server.url, "--secret", lab.secret, "--tokens", BUYERS, "--connections", CONNECTIONS,
                      "--duration", seconds, "--body", f'{{"productId":"{product}"}}')
 
@@ -49,7 +49,7 @@ def after_a_kill(lab, mongod, survivor, product):
 
 
 def after_a_standstill(lab, mongod, server, product):
-    """Some who are known come again meanwhile: their transaction begins in a database that reads it when they have gone."""
+    """Known buyers come again meanwhile: the database begins their transaction only after they have gone."""
     token = lab.token()
     buy(lab, server, product, token)
     buyers = [threading.Thread(target=buy, args=(lab, server, product, token)) for _ in range(STANDSTILL_BUYERS)]

@@ -1,4 +1,4 @@
-"""Years later: whether stored purchases slow down new ones, or the reading of old ones."""
+"""A shop after years: whether stored purchases slow down new ones, or reading."""
 
 from urllib.parse import quote
 
@@ -37,7 +37,7 @@ def history(lab):
 
 
 def pages(lab, result, server, stored):
-    """The first page of each list beside one from its middle, asked for by one client."""
+    """The first page of each list beside one from its middle, requested by one client."""
     hot, collector = f"/leaderboard?productId={stored['hotProduct']}", stored["collector"]
     for name, path, cursor, who in (
             ("leaderboard of one product", hot, stored["hotCursor"], {}),

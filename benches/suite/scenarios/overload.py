@@ -1,4 +1,4 @@
-"""More than it can sell: what it still does, what it says to the others, and how soon all is well again."""
+"""More buyers than a shop can serve: what it still sells, what it answers to the others, and how soon it recovers."""
 
 import json
 import statistics
@@ -7,46 +7,46 @@ from ..lab import latency, per_second
 from ..results import Curve, Line, Result, Row, number
 
 FACTORS = (0.5, 1, 2, 5, 10)
-# Of one core, for the database: it is what gives out first, as in production, and the crowd can really send ten times as much.
+# The database's share of one core: it saturates first, as in production, and the crowd can send ten times its capacity.
 DATABASE_SHARE = 0.1
-# Of many products each purchase costs it more.
+# With many products each purchase costs the database more.
 DATABASE_SHARE_MANY = 0.2
-# Fewer than are let in: who is refused and comes again at once takes the server's time.
+# Fewer than the server admits: refused clients who return at once would take its time.
 CAPACITY_CONNECTIONS = 1_000
-# Enough to send ten times the capacity as long as refusals are quick; each costs the server most when it is used first.
+# Enough to send ten times the capacity while refusals are quick; a connection costs the server most at its first use.
 CONNECTIONS = 6_000
-# Without limits it takes as many as come: here, as many as one address has ports for, if this user may open so many files.
+# Without limits the server accepts all that come: here as many as one address has ports, if the file limit allows it.
 CONNECTIONS_UNBOUNDED = 26_000
 FILES_FOR_OTHERS = 500
-# Who gets a good answer gets it within that time.
+# A good answer comes within this time.
 GOODPUT_MS = 2_000
-# After the storm: the storm's connections are still open.
+# The crowd after the storm; the storm's connections are still open.
 CALM_CONNECTIONS = 1_000
 BUYERS = 100_000
 STOCK = 100_000_000
-# A second is normal again when its p99 is no more than this, or twice that of the calm before.
+# A second counts as normal if its p99 is at most this, or at most twice the p99 of the calm before.
 CALM_P99_MS = 50
 LOGINS_PER_SECOND = 200
 
 
 def hot_product(lab):
-    """Everybody wants the same."""
+    """Everybody wants the same product."""
     return overload(lab, "overload", "Overload, one product", products=1)
 
 
 def many_products(lab):
-    """Everybody wants something else: a transaction has fewer purchases of each, so the capacity is smaller."""
+    """The crowd spreads over many products: a transaction has fewer purchases of each, so the capacity is smaller."""
     return overload(lab, "overload-many-products", "Overload, 200 products", products=200, share=DATABASE_SHARE_MANY)
 
 
 def one_core(lab):
-    """Server and database take each other's processor time, and ten times what they can do nobody here could send."""
+    """Server and database compete for one half of the cores. The crowd cannot send ten times that capacity."""
     return overload(lab, "overload-one-core", "Overload, server and database on one core", products=1, share=None,
                     factors=(0.5, 1, 2))
 
 
 class Sale:
-    """What the crowd is told to buy. The limit is so high that the same buyers may come again and again."""
+    """The sale that the crowd buys from. The limit is so high that the same buyers may come again and again."""
 
     def __init__(self, lab, server, products, connections=CONNECTIONS):
         self.lab, self.server, self.connections = lab, server, connections
@@ -58,7 +58,7 @@ class Sale:
         return self.lab.crowd(self.server, tokens=BUYERS, bodies=self.bodies, **options)
 
     def capacity(self, seconds):
-        """What it sells in a closed loop."""
+        """The purchases per second in a closed loop."""
         self.crowd(connections=CAPACITY_CONNECTIONS, duration=1)
         return per_second(self.crowd(connections=CAPACITY_CONNECTIONS, duration=seconds)[0])
 
@@ -69,7 +69,7 @@ class Sale:
 def overload(lab, name, title, products, share=DATABASE_SHARE, factors=FACTORS):
     """The product, then the product without its limits, under the same multiples of its capacity."""
     result = Result(name, title)
-    # A database with so little time is uneven: over fewer seconds chance decides.
+    # A database with so little processor time is uneven: over fewer seconds chance decides.
     seconds = lab.seconds(12, 2)
     factors = (factors[0], factors[-1]) if lab.options.quick else factors
     found = {}
@@ -99,13 +99,13 @@ def storm(lab, name, sale, capacity, factors, seconds):
 
 
 def recover(sale, capacity, factor, seconds):
-    """The worst, and half of the capacity from one moment to the next."""
+    """The largest load, then without a pause half of the capacity."""
     return sale.crowd(phase=[f"{capacity * factor:.0f}:{seconds}:{CONNECTIONS}",
                              f"{capacity / 2:.0f}:{max(seconds, 6)}:{CALM_CONNECTIONS}"])
 
 
 def seconds_until_calm(phase, calm_p99_ms):
-    """The first second, from 1, whose requests were all answered as in calm times."""
+    """The number of the first second, from 1, that is as calm as before the storm."""
     limit = max(CALM_P99_MS, 2 * calm_p99_ms)
     for second in phase["series"]:
         if second["latencies"] and second["latencies"]["p99Ms"] <= limit and not second["turnedAway"]:
@@ -181,7 +181,7 @@ def logins(lab):
         rate = sale.capacity(seconds) / 2
         for repeat in lab.repeats(result):
             calm.append(sale.crowd(connections=CALM_CONNECTIONS, rate=rate, duration=seconds)[0])
-            # It lasts until the buyers are gone: theirs are the figures.
+            # The storm outlasts the buyers, whose figures count.
             process = lab.start("logins", "--url", server.url, "--rate", LOGINS_PER_SECOND, "--duration", seconds + 4)
             with process:
                 stormy.append(sale.crowd(connections=CALM_CONNECTIONS, rate=rate, duration=seconds)[0])

@@ -1,4 +1,4 @@
-"""Those who look are more than those who buy: what a read costs, beside answering the same bytes without a database."""
+"""Most visitors only look: the cost of a read, beside answering the same bytes without a database."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""Those who get nothing are the most: what a refusal costs, beside answering the same bytes without a question."""
+"""Most buyers get nothing: the cost of a refusal, beside answering the same bytes without looking."""
 
 import datetime
 import json
@@ -8,7 +8,7 @@ from ..results import Result, Row
 
 CONNECTIONS = 256
 BUYERS = 20_000
-# Made anew for each answer by hyper, or by whoever asks.
+# Set by hyper for each answer, or by the client.
 NOT_COPIED = {"date", "content-length", "connection"}
 
 
@@ -30,7 +30,7 @@ def in_seconds(seconds):
 
 
 def prepared(lab, server):
-    """A product for each refusal."""
+    """Creates a product for each kind of refusal."""
     sold_out = lab.put_on_sale(server, 100)
     lab.buying(server, sold_out, 10, 50, tokens=100)
     ended = lab.put_on_sale(server, 100, end=in_seconds(3))

@@ -1,4 +1,4 @@
-"""How fast it sells, beside other ways of selling."""
+"""How fast the product sells, beside other designs."""
 
 import json
 import statistics
@@ -13,18 +13,18 @@ CONNECTIONS = 1000
 RIVAL_PRODUCT = "65f1c0ffee65f1c0ffee65f1"
 STOCK = 100_000_000
 MONGODB_HISTORY_SECONDS = 300
-# Of a transaction: as many products as the product's committer puts into one.
+# Purchases in one transaction: as many products as the committer puts into one.
 BATCH_PURCHASES = 500
 
 
 def costs(phase, **processes):
-    """What a purchase cost each process, in microseconds of processor time."""
+    """The processor time of a purchase in each process, in microseconds."""
     count = sum(answer["count"] for answer in phase["answers"]) or 1
     return {name: seconds / count * 1e6 for name, seconds in processes.items()}
 
 
 def sell(lab, server, product, connections, seconds, processes):
-    """One measurement, after a short one that warms everything up."""
+    """One measurement after a short warm-up."""
     lab.buying(server, product, 0.5, connections, tokens=2_000)
     before = {name: cpu_seconds(pid) for name, pid in processes.items()}
     phase = lab.buying(server, product, seconds, connections)
@@ -76,7 +76,7 @@ def hot_product(lab):
 
 
 def long_sale(lab):
-    """Whether it still sells as fast after minutes, beside what MongoDB's own settings would make of it."""
+    """Whether the product still sells as fast after minutes, beside the same with MongoDB's default setting."""
     seconds, part = lab.seconds((120, 30), (6, 2))
     result = Result("long-sale", f"A sale of {seconds} seconds, {CONNECTIONS} connections, beside MongoDB's default of "
                                  f"{MONGODB_HISTORY_SECONDS} s of old versions")
@@ -103,10 +103,10 @@ def long_sale(lab):
 
 
 def transactions(lab):
-    """One product, beside a transaction for each request."""
+    """One product, beside one transaction per request."""
     connections = 256
     result = Result("transactions", f"One hot product, {connections} connections, beside a transaction per request")
-    # The rival answers after seconds: it needs some of them.
+    # The rival answers only after seconds, so it needs a longer run.
     seconds = lab.seconds(12, 6)
     ours, rival = [], []
     with lab.mongod() as mongod:
@@ -128,7 +128,7 @@ def transactions(lab):
 
 
 def lone_client(lab):
-    """One client at a time: what the layers above the driver add."""
+    """One client at a time: the time that the layers above the driver add."""
     result = Result("lone-client", "One connection, beside the same statements straight through the driver")
     count = lab.seconds(3_000, 500)
     ours, rival = [], []
@@ -147,7 +147,7 @@ def lone_client(lab):
 
 
 def products(lab):
-    """The same crowd for one product, ten and a thousand."""
+    """The same crowd for one product, for ten and for a thousand."""
     result = Result("products", f"Many products, {CONNECTIONS} connections")
     buyers = {1: lab.seconds(100_000, 10_000), 10: lab.seconds(100_000, 10_000), 1000: lab.seconds(30_000, 3_000)}
     found = {count: [] for count in buyers}
@@ -184,7 +184,7 @@ def rehearse(lab, mongod, database, server, count, buyers):
 
 
 def servers(lab):
-    """One product, and more servers that sell it from the same database."""
+    """One product, sold by several servers on one database."""
     counts = (1, 2, 4)
     result = Result("servers", f"Several servers on one database, {CONNECTIONS} connections in all")
     seconds = lab.seconds(6, 1.5)

@@ -1,6 +1,6 @@
-//! Transactions that nobody will commit any more, and that may still be open in the database: their statements or their commit
-//! got no answer, or their server was killed. Until such a one is over, nobody can sell its products, on no server; MongoDB
-//! itself waits for a minute and more.
+//! Ends transactions that nobody will commit any more and that may still be open in the database: a statement or the
+//! commit got no answer, or the server was killed. Until such a transaction is over, no server can sell its products;
+//! MongoDB itself waits for a minute or more.
 
 use std::time::Duration;
 
@@ -14,30 +14,30 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::store::Store;
 
-/// How long is waited for the database's word that the transaction is over.
+/// How long to wait for the database to confirm that the transaction is over.
 const PATIENCE_MS_MAX: u64 = 500;
-/// The pause before the database is asked again.
+/// The pause before the database is asked again after a failure.
 const RETRY_PAUSE_MS: u64 = 250;
-/// The pause before the database is asked once more after it has answered.
+/// The pause before the database is asked a second time after it has confirmed.
 const SECOND_PAUSE_MS: u64 = 1_000;
-/// How long it is tried: by then MongoDB has ended the transaction itself (`transactionLifetimeLimitSeconds`).
+/// How long to keep trying: by then MongoDB has ended the transaction itself (`transactionLifetimeLimitSeconds`).
 const TRIED_SECONDS_MAX: u64 = 90;
 
-/// Ends whatever transaction of `session` is open, and goes on with it in a task of its own while the database is away. After
-/// a commit that got no answer, it is the commit's last chance: what became of it is certain afterwards.
+/// Ends the transaction of `session` if it is open, and keeps trying in a task of its own while the database is away.
+/// Once this has succeeded, a commit that got no answer can no longer happen: its outcome is certain.
 ///
-/// The driver's own abort will not do: it keeps to itself whether it got an answer.
+/// The driver's own abort is not enough: it does not report whether it got an answer.
 pub async fn end(store: &Store, session: ClientSession) {
     let (over, is_over) = oneshot::channel();
     store.spawn(end_twice(store.clone(), session, over));
     if timeout(Duration::from_millis(PATIENCE_MS_MAX), is_over).await.is_err() {
-        tracing::warn!("a transaction may still be open; the database is asked to end it until it answers");
+        tracing::warn!("a transaction may still be open; asking the database to end it until it answers");
     }
 }
 
-/// Ends the transactions that any server of this application has left alone for longer than `idle_max`, after which they can
-/// hardly come to anything: those of servers that were killed, or that stand still. Should one of those go on, its commit
-/// fails, as it would after MongoDB's own minute.
+/// Ends all transactions of this application, whatever the server, that have been idle for longer than `idle_max` and
+/// can hardly succeed any more: their servers were killed or stand still. If such a server goes on, its commit fails,
+/// as it would after MongoDB's own minute.
 pub async fn end_all(store: &Store, idle_max: Duration) {
     let idle_microseconds = i64::try_from(idle_max.as_micros()).unwrap_or(i64::MAX);
     let abandoned = doc! {
@@ -47,7 +47,7 @@ pub async fn end_all(store: &Store, idle_max: Duration) {
     };
     let sessions = [doc! { "$currentOp": { "idleSessions": true } }, doc! { "$match": abandoned }];
     let admin = store.client.database("admin");
-    // What is going on has no other read concern.
+    // `$currentOp` allows no other read concern.
     let look = admin.aggregate(sessions).read_concern(ReadConcern::local());
     let found = store.read_sale(async { look.await?.try_collect::<Vec<_>>().await }).await;
     let sessions: Vec<_> = found
@@ -60,21 +60,21 @@ pub async fn end_all(store: &Store, idle_max: Duration) {
     }
     tracing::warn!("{} transactions of servers that are gone are ended", sessions.len());
     if let Err(error) = kill(store, sessions).await {
-        tracing::warn!("they could not be ended: {error}");
+        tracing::warn!("transactions of servers that are gone could not be ended: {error}");
     }
 }
 
-/// Twice, since a statement that the database had not read by the first time would begin the transaction afterwards. The
-/// session is held until then: another transaction of it would be ended too.
+/// Ends the transaction twice, since a statement that the database had not read by the first kill would begin it
+/// again. The session is kept until then: the second kill would also end another transaction that uses it.
 async fn end_twice(store: Store, mut session: ClientSession, over: oneshot::Sender<()>) {
     let deadline = Instant::now() + Duration::from_secs(TRIED_SECONDS_MAX);
     let mut is_over = end_once(&store, &session, deadline).await;
     if is_over {
-        // Nobody may be waiting for it any more.
+        // The receiver may be gone.
         let _ = over.send(());
         sleep(Duration::from_millis(SECOND_PAUSE_MS)).await;
         is_over = end_once(&store, &session, deadline).await;
-        // The driver still counts it as open, unless its commit was sent.
+        // The driver still considers the transaction open, unless its commit was sent.
         let patience = Duration::from_millis(PATIENCE_MS_MAX);
         is_over = is_over && timeout(patience, session.abort_transaction()).await.is_ok();
     }
@@ -95,7 +95,7 @@ async fn end_once(store: &Store, session: &ClientSession, deadline: Instant) -> 
     true
 }
 
-/// Has the database end what these sessions have open.
+/// Has the database end everything that these sessions have open.
 async fn kill(store: &Store, sessions: Vec<Document>) -> Result<(), DatabaseError> {
     store.client.database("admin").run_command(doc! { "killSessions": sessions }).await.map(drop)
 }

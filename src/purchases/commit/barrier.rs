@@ -1,4 +1,4 @@
-//! Writes to a product outside of the transactions that sell it: they wait until those are over, where a second
+//! Writes to a product outside the transactions that sell it. Such a write waits until those are over, where a second
 //! transaction would fail at once.
 
 use std::time::Duration;
@@ -9,14 +9,14 @@ use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::store::{Store, failure};
 
-/// How long the database waits for the transactions that a barrier is to outlive, and for its majority, in milliseconds.
+/// How long the database may wait for the transactions before a barrier, and for its majority, in milliseconds.
 const BARRIER_WAIT_MS_MAX: u64 = 2_000;
 
-/// Settles what became of purchases whose commit got no answer: tells how many of them are there, for good; none as long
-/// as that transaction, or another one, still holds the product.
+/// Finds out how many of the purchases whose commit got no answer exist; the count is final. `None` while that
+/// transaction, or another one, still holds the product.
 ///
 /// # Errors
-/// Those of a read.
+/// Those of [`pass_barrier`] and [`Store::read_sale`].
 pub async fn settle_unknown(store: &Store, product_id: Id, purchases: &[Id]) -> Result<Option<u64>> {
     if !pass_barrier(store, product_id).await? {
         return Ok(None);
@@ -25,12 +25,12 @@ pub async fn settle_unknown(store: &Store, product_id: Id, purchases: &[Id]) -> 
     store.read_sale(async { made.await.map(Some) }).await
 }
 
-/// Waits until every transaction that has changed the product is over, wherever it comes from: what is read afterwards
-/// knows its outcome. It is a write to the same document, so it waits for them; and once it is durable on a majority, so
-/// is everything that came before it. False when one of them is not over after some time.
+/// Waits until every transaction that has changed the product is over, on any server: reads after that see its
+/// outcome. The barrier is a write to the same document, so it waits for those transactions; once it is durable on a
+/// majority, so is everything before it. False when a transaction is not over within `BARRIER_WAIT_MS_MAX`.
 ///
 /// # Errors
-/// Those of a read.
+/// Those of [`Store::read`].
 pub async fn pass_barrier(store: &Store, product_id: Id) -> Result<bool> {
     // A new value each time: an update that changes nothing takes no lock.
     let barrier = doc! { "$set": { "barrier": Id::new() } };
@@ -41,7 +41,7 @@ pub async fn pass_barrier(store: &Store, product_id: Id) -> Result<bool> {
         match pass.await {
             Ok(_) => Ok(true),
             Err(error) if failure::is_too_slow(&error) => Ok(false),
-            // Whatever became of it: nobody sees it, and it will be tried again.
+            // Reported like a failed read: nobody sees whether the barrier was written, and it will be tried again.
             Err(error) => Err(failure::of_read(&error)),
         }
     };

@@ -1,5 +1,5 @@
-//! What a lane asks to have committed, and what it is told: a change of one product, and the ticket by which the lane
-//! can take it back as long as its commit was not sent.
+//! What a lane asks to have committed, and what it is told: a change of one product, and the ticket with which the
+//! lane can take it back as long as its commit was not sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -16,25 +16,25 @@ use crate::purchases::sale_state::SaleState;
 
 /// The change that a settlement asks for.
 pub struct Change {
-    /// What is sold.
+    /// The product that is sold.
     pub product_id: Id,
-    /// The product that the settlement stands on.
+    /// The product as the settlement knew it.
     pub state: SaleState,
     /// Units to take from the stock.
     pub units: i64,
-    /// The purchases, by `sequence`; their `purchased_at` is still to be set.
+    /// The purchases, by `sequence`. Their `purchased_at` is set by [`Change::date`].
     pub purchases: Vec<Purchase>,
-    /// The last change of this product collided with somebody's transaction, who may hold it for long.
+    /// The last change of this product collided with another transaction, which may hold the product for long.
     pub has_collided: bool,
 }
 
 impl Change {
-    /// How many purchases there are.
+    /// The number of purchases.
     pub fn count(&self) -> i64 {
         i64::try_from(self.purchases.len()).unwrap_or(i64::MAX)
     }
 
-    /// The product once it is made at `now`.
+    /// The product after the change, if that is made at `now`.
     pub fn state_after(&self, now: DateTime) -> SaleState {
         SaleState {
             stock: self.state.stock - self.units,
@@ -45,7 +45,7 @@ impl Change {
         }
     }
 
-    /// Notes when its purchases are made: when the product was changed for them.
+    /// Sets the time of the purchases: `updated_at` of `state`, the product after the change.
     pub fn date(&mut self, state: &SaleState) {
         for purchase in &mut self.purchases {
             purchase.purchased_at = state.updated_at;
@@ -55,7 +55,7 @@ impl Change {
 
 /// What became of a change.
 pub enum CommitOutcome {
-    /// It is there, durable on a majority.
+    /// It was made, and is durable on a majority.
     Committed {
         /// The product after it.
         state: SaleState,
@@ -68,34 +68,34 @@ pub enum CommitOutcome {
     Duplicate,
     /// Nothing happened, and trying again may help.
     Transient(DatabaseError),
-    /// Nothing happened: its turn did not come in time.
+    /// Nothing happened: its transaction did not begin in time.
     NotBegun,
-    /// Nothing happened.
+    /// Nothing happened, for this error; without one, no answer came in time.
     Failed(Option<DatabaseError>),
-    /// It may have happened.
+    /// The commit was sent but got no clear answer: the change may have been made.
     Unknown,
 }
 
 /// A change on its way to the database.
 pub struct PendingChange {
-    /// The change.
+    /// What to commit.
     pub change: Change,
     /// When its lane gives up.
     pub deadline: Instant,
-    /// Of the batch that asks for it.
+    /// The log span of the batch that asks for the change.
     pub span: Span,
     phase: Phase,
     outcome: oneshot::Sender<CommitOutcome>,
 }
 
-/// The lane's half.
+/// The lane's half: it receives the outcome.
 pub struct ChangeTicket {
     deadline: Instant,
     phase: Phase,
     outcome: oneshot::Receiver<CommitOutcome>,
 }
 
-/// A change and the ticket to wait for it.
+/// A pending change, and the ticket to wait for its outcome.
 pub fn pair(change: Change, deadline: Instant) -> (PendingChange, ChangeTicket) {
     let phase = Phase::default();
     let (sender, receiver) = oneshot::channel();
@@ -105,34 +105,34 @@ pub fn pair(change: Change, deadline: Instant) -> (PendingChange, ChangeTicket) 
 }
 
 impl PendingChange {
-    /// Its transaction begins. False when its lane has given up.
+    /// Call before its transaction begins. False when its lane has given up: then leave it out.
     pub fn begin(&self) -> bool {
         self.phase.advance(Phase::WAITING, Phase::PREPARING)
     }
 
-    /// Its commit is about to be sent. False when its lane has given up.
+    /// Call before its commit is sent. False when its lane has given up: then do not send it.
     pub fn begin_commit(&self) -> bool {
         self.phase.advance(Phase::PREPARING, Phase::COMMITTING)
     }
 
-    /// Tells the lane, if it is still there.
+    /// Tells the lane what became of the change, if it is still waiting.
     pub fn tell(self, outcome: CommitOutcome) {
         let _ = self.outcome.send(outcome);
     }
 }
 
 impl ChangeTicket {
-    /// Waits for the outcome until the deadline. After it nothing will happen any more, unless the commit was sent.
+    /// Waits for the outcome until the deadline. After that the change will not be made, unless its commit was sent.
     pub async fn outcome(self) -> CommitOutcome {
         match timeout_at(self.deadline, self.outcome).await {
             Ok(Ok(outcome)) => outcome,
-            // Its transaction panicked, or got no answer in time.
+            // The transaction panicked, or got no answer in time.
             Ok(Err(_)) | Err(_) => self.phase.abandon(),
         }
     }
 }
 
-/// How far a change has come: whoever is first, the transaction or the lane that gives it up, decides.
+/// How far a change has come. The first to advance it decides: the transaction, or the lane that gives it up.
 #[derive(Clone, Default)]
 struct Phase(Arc<AtomicU8>);
 

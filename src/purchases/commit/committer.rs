@@ -1,14 +1,14 @@
-//! The committer: gathers the changes that the lanes have ready and commits them together. A transaction costs much
-//! and each product in it little, so a thousand products that sell one unit each are not a thousand transactions.
+//! The committer gathers the changes that lanes have ready and commits them together. A transaction costs much and
+//! each product in it little, so a thousand products that sell one unit each do not take a thousand transactions.
 //!
-//! It gathers in rounds. While as many transactions as may be in flight are, the purchases wait in their lanes; when
-//! one of them is done, all lanes with purchases take seats in the next round, settle what has come until now, and hand
-//! in their changes. The round ends when no slot is taken: a slot is held by a lane that computes, never by one that
-//! waits for the database, so nobody waits for anybody, and no transaction waits to be filled.
+//! It gathers in rounds. While the maximum number of transactions is in flight, purchases wait in their lanes, which
+//! take slots in the next round. When a transaction is done, that round opens: the lanes settle what has arrived by
+//! then and hand in their changes. The round ends when no slot is held. Only a lane that computes holds a slot, never
+//! one that waits for the database, so no lane waits for another, and no transaction waits to be filled.
 //!
-//! Lanes share a transaction and nothing else: if one of them is in the way of the others, the transaction is run again
-//! in halves, until it stands alone. Who has stood alone shares none with the others until it has got through: whatever holds
-//! its product may hold it for long.
+//! Lanes share only the transaction: if one product makes it fail, it is run again in halves, until that product is
+//! alone. A product that has failed alone is committed apart from the others until it succeeds: whatever holds it may
+//! hold it for long.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,25 +24,25 @@ use crate::config::PurchasesLimits;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
-/// The longest pause before the halves of a transaction are run, in milliseconds: rivals that collided once shall not
-/// collide in step.
+/// The longest pause before the halves of a transaction are run, in milliseconds. It is random, so that rivals that
+/// collided do not collide in step.
 const SPLIT_PAUSE_MS_MAX: u64 = 4;
 
-/// Takes changes. The committer ends when the last clone is gone.
+/// The lanes' handle to the committer, which ends when the last clone is gone.
 #[derive(Clone)]
 pub struct Commits(watch::Receiver<Round>);
 
-/// Keeps a round from ending: once it is open, who has a slot must not wait for anything.
+/// Keeps a round from ending: once the round is open, the lane that holds the slot must not wait for anything.
 pub struct Slot {
     _way_in: mpsc::Sender<PendingChange>,
 }
 
-/// The round that is open, or the next one. It has ended when all ways into it are gone.
+/// The open round, or the next one. It ends when all senders into it are gone.
 struct Round {
     way_in: mpsc::Sender<PendingChange>,
-    /// Its transaction may begin, and those who have a slot may hand in their changes.
+    /// Its transaction may begin, so lanes that hold a slot may hand in their changes.
     is_open: bool,
-    /// Of the round before: as long as seats are taken there, whoever has a change may still hand it in.
+    /// The way into the previous round: a change may still join it while slots are held there.
     last_way_in: Option<mpsc::WeakSender<PendingChange>>,
 }
 
@@ -67,21 +67,21 @@ impl Commits {
         Self(rounds)
     }
 
-    /// Takes a slot in the next round, and waits until it is open.
+    /// Takes a slot in the next round and waits until that round is open.
     pub async fn slot(&self) -> Slot {
         let mut rounds = self.0.clone();
         let way_in = rounds.borrow_and_update().way_in.clone();
-        // When another round is the next one, this one was opened; when there is none any more, nothing is to be waited for.
+        // A later round in place of ours means that ours was opened; an error, that there is nothing to wait for.
         let is_open = |round: &Round| round.is_open || !round.way_in.same_channel(&way_in);
         drop(rounds.wait_for(is_open).await);
         Slot { _way_in: way_in }
     }
 
-    /// Commits `change` before `deadline`. Its transaction runs in a task of its own: it is never dropped half-way, and
-    /// when the deadline passes before the commit was sent, it never will be.
+    /// Commits `change` before `deadline`. Its transaction runs in a task of its own, so it is never dropped
+    /// half-way; if the deadline passes before the commit is sent, the commit is never sent.
     pub async fn commit(&self, change: Change, deadline: Instant) -> CommitOutcome {
         let (pending, ticket) = change::pair(change, deadline);
-        // The way in is gone before the outcome is waited for: else the round would wait for its own outcome.
+        // The way in is dropped before waiting for the outcome; otherwise the round would wait for its own outcome.
         let is_sent = self.way_in().try_send(pending).is_ok();
         if is_sent { ticket.outcome().await } else { CommitOutcome::NotBegun }
     }
@@ -96,11 +96,11 @@ impl Commits {
 struct Committer {
     round: watch::Sender<Round>,
     changes: mpsc::Receiver<PendingChange>,
-    /// Each lane has one at the most.
+    /// Each lane has at most one.
     changes_max: usize,
-    /// What did not fit into the transaction of its round.
+    /// Gathered changes whose transaction has not begun.
     waiting: VecDeque<PendingChange>,
-    /// The same of those who were in the way of others.
+    /// The same for products whose last transaction collided.
     collided: VecDeque<PendingChange>,
     permits: Arc<Semaphore>,
     products_max: usize,
@@ -111,7 +111,7 @@ struct Committer {
 
 impl Committer {
     async fn run(mut self) {
-        // Who waits for a turn for too long gives up by himself.
+        // No timeout here: a lane that waits too long gives its change up by itself.
         while let Ok(permit) = self.permits.clone().acquire_owned().await {
             if self.waiting.is_empty() && self.collided.is_empty() && !self.gather().await {
                 return;
@@ -126,7 +126,7 @@ impl Committer {
         }
     }
 
-    /// A round: waits for the first change, and for more as long as seats are taken. False when there will be no more.
+    /// Runs a round: waits for the first change, then for more while slots are held. False when no more can come.
     async fn gather(&mut self) -> bool {
         self.round.send_modify(|round| round.is_open = true);
         let first = tokio::select! {
@@ -140,7 +140,7 @@ impl Committer {
             round.last_way_in = Some(round.way_in.downgrade());
             round.way_in = way_in;
             round.is_open = false;
-            // Nobody waits for this.
+            // Wakes nobody: lanes wait only for a round to open.
             false
         });
         while let Some(next) = self.changes.recv().await {
@@ -171,7 +171,7 @@ impl Committer {
     }
 }
 
-/// Holds the turn as long as somebody waits for the outcome: a transaction that hangs is not waited for longer.
+/// Commits the group. Holds the permit only while a lane waits for an outcome, even if a transaction hangs.
 async fn commit_with_permit(
     store: Store,
     metrics: Arc<Metrics>,
@@ -184,7 +184,7 @@ async fn commit_with_permit(
     drop(permit);
 }
 
-/// Commits the group in one transaction, or, where one is in the way of the others, in several.
+/// Commits the group in one transaction, or in several if one product makes it fail.
 async fn commit_apart(store: Store, metrics: Arc<Metrics>, group: Vec<PendingChange>) {
     let mut groups = vec![group];
     while let Some(group) = groups.pop() {
@@ -193,7 +193,7 @@ async fn commit_apart(store: Store, metrics: Arc<Metrics>, group: Vec<PendingCha
             continue;
         }
         metrics.transactions_split.inc();
-        // One half after the other: by the time the second one comes, the rival of the first has often gone.
+        // One half after the other: by the time the second half runs, what the first collided with has often gone.
         groups.push(again.split_off(again.len() / 2));
         groups.push(again);
         let pause = Duration::from_millis(rand::rng().random_range(0..=SPLIT_PAUSE_MS_MAX));

@@ -1,5 +1,5 @@
-//! The transaction: one for the changes of one product or many. Of each product either all purchases and the smaller
-//! stock are there, or nothing.
+//! One transaction for the changes of one or many products. For each product, either all purchases and the reduced
+//! stock are there, or nothing is.
 
 use std::collections::HashMap;
 use std::mem;
@@ -19,13 +19,13 @@ use crate::purchases::settle::Window;
 use crate::store::connect::durable;
 use crate::store::{Store, failure, schema};
 
-/// The pause between two tries of the same commit.
+/// The pause between two attempts at the same commit.
 const COMMIT_RETRY_MS: u64 = 50;
-/// How long an abort is waited for before the transaction counts as one that may stay open.
+/// How long to wait for an abort before the transaction is treated as one that may stay open.
 const ABORT_MS_MAX: u64 = 500;
 
-/// Runs one transaction for the whole group and tells each lane what became of its change. Gives back those with whom it
-/// failed because of one of them: nothing of them has happened, and alone each would learn whether it was the one.
+/// Runs one transaction for the whole group and tells each lane what became of its change. Returns the group if one
+/// member made it fail; nothing was written, so the caller retries it in halves, until the culprit is alone.
 pub async fn transact(store: &Store, mut group: Vec<PendingChange>) -> Vec<PendingChange> {
     let mut session = match begin(store).await {
         Ok(session) => session,
@@ -55,7 +55,7 @@ pub async fn transact(store: &Store, mut group: Vec<PendingChange>) -> Vec<Pendi
         finish(store, session, sold).await;
     } else {
         abort(store, session).await;
-        // A lane that gave up does not hear it any more; the others settle again.
+        // A lane that gave up does not receive this; the others settle again.
         tell_all(sold.into_iter().map(|(pending, _)| pending), || CommitOutcome::Stale);
     }
     Vec::new()
@@ -84,19 +84,19 @@ fn nothing_happened(group: Vec<PendingChange>, error: &DatabaseError) -> Vec<Pen
     Vec::new()
 }
 
-/// Begins a transaction: on a snapshot, and durable on a majority once it is committed. Once it is over, its session goes back
-/// to `Store::sale_sessions`.
+/// Begins a transaction that reads from a snapshot and is durable on a majority once committed. When it is over, its
+/// session goes back to `Store::sale_sessions`.
 ///
 /// # Errors
 /// The driver's.
 pub async fn begin(store: &Store) -> Result<ClientSession, DatabaseError> {
     let mut session = store.sale_sessions.take().await?;
-    // The settings of collections are ignored inside a transaction: they have to be its own.
+    // A transaction ignores the concerns of its collections, so it needs its own.
     session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable()).await?;
     Ok(session)
 }
 
-/// Ends a transaction whose statements were all answered: an error has ended it already.
+/// Aborts a transaction whose statements were all answered. If one of them failed, that has ended it already.
 async fn abort(store: &Store, mut session: ClientSession) {
     let patience = Duration::from_millis(ABORT_MS_MAX);
     match timeout(patience, session.abort_transaction()).await {
@@ -105,15 +105,15 @@ async fn abort(store: &Store, mut session: ClientSession) {
     }
 }
 
-/// Takes the units from the stocks and inserts the purchases. The products after it; none for one that was not as its
-/// settlement knew it, of which nothing is changed.
+/// Takes the units from the stocks and inserts the purchases. Returns the products after that; `None` for a product
+/// that was not as its settlement knew it, for which no purchase is inserted.
 async fn prepare(
     store: &Store,
     session: &mut ClientSession,
     group: &mut [PendingChange],
 ) -> Result<Vec<Option<SaleState>>, DatabaseError> {
     let states = match group {
-        // One round trip less, for what is most frequent.
+        // The most frequent case, in one round trip less.
         [alone] => vec![take_from_one(store, session, &alone.change).await?],
         _ => take_from_many(store, session, group).await?,
     };
@@ -130,8 +130,9 @@ async fn prepare(
     Ok(states)
 }
 
-/// Takes the units of one change from its product. The product after it; none if it was not as the settlement knew it, or
-/// is not for sale: then the transaction is to be aborted, as the units may be taken in it.
+/// Takes the units of one change from its product and returns the product after that. `None` if it was not as the
+/// settlement knew it, or is not for sale: the caller must then abort the transaction, which may have taken the
+/// units.
 ///
 /// # Errors
 /// The driver's.
@@ -140,7 +141,7 @@ pub async fn take_from_one(
     session: &mut ClientSession,
     change: &Change,
 ) -> Result<Option<SaleState>, DatabaseError> {
-    // The version alone implies the stock; it is asked for all the same, so that no mistake in here can oversell.
+    // The version alone implies the stock. The query checks both, so that no mistake in here can oversell.
     let as_settled = doc! {
         "_id": change.product_id,
         "version": change.state.version,
@@ -158,13 +159,13 @@ pub async fn take_from_one(
         .return_document(ReturnDocument::After)
         .session(&mut *session)
         .await?;
-    // `$currentDate` is when the update was applied, `$$NOW` when it was sent: in between, the sale may have ended.
+    // `$currentDate` is when the update was applied, `$$NOW` when it was sent: the sale may have ended in between.
     let Some(mut state) = state.filter(|state| state.window(state.updated_at) == Window::Open) else {
         return Ok(None);
     };
     let before = change.state.updated_at;
     if state.updated_at < before {
-        // The clock was put back. Purchases take their time from here, and theirs does not go back.
+        // The clock was set back. Purchases take their time from `updated_at`, and their times never decrease.
         let unchanged = store
             .products
             .update_one(doc! { "_id": change.product_id }, doc! { "$max": { "updatedAt": before } });
@@ -174,8 +175,8 @@ pub async fn take_from_one(
     Ok(Some(state))
 }
 
-/// The same for many products in two round trips. An update of many tells how many it found, not which: so they are
-/// read first, in the same snapshot. Whoever changes one of them after that makes the update fail as a whole.
+/// The same for many products, in two round trips. A multi-update reports how many products it matched, not which, so
+/// they are read first, in the same snapshot. If anybody changes one of them after that, the whole update fails.
 async fn take_from_many(
     store: &Store,
     session: &mut ClientSession,
@@ -200,24 +201,24 @@ async fn take_from_many(
         alike.into_iter().map(|((units, count), ids)| take_alike(store, ids, units, count, now)).collect();
     let command = doc! { "update": schema::PRODUCTS, "updates": updates };
     let reply = store.database.run_command(command).session(session).await?;
-    // The errors of single updates are told within the reply.
+    // Errors of single updates are inside the reply.
     match reply.get_i32("n") {
         Ok(found) if usize::try_from(found) == Ok(expected) && !reply.contains_key("writeErrors") => {
             Ok(after)
         }
-        _ => Err(DatabaseError::custom(format!("{expected} products were to be updated: {reply}"))),
+        _ => Err(DatabaseError::custom(format!("{expected} products should have been updated: {reply}"))),
     }
 }
 
 /// The products of a group as its transaction sees them.
 struct Snapshot {
     now: DateTime,
-    /// The version of each, and the units left.
+    /// Version and units left, by product.
     stocks: HashMap<Id, (i64, i64)>,
 }
 
-/// Reads the version and the stock of those products that are for sale at this moment. The rest follows from the version,
-/// which every change raises.
+/// Reads version and stock of those products that are for sale at this moment. Every change raises the version, so
+/// the rest follows from it.
 async fn read(
     store: &Store,
     session: &mut ClientSession,
@@ -230,7 +231,7 @@ async fn read(
         .find(doc! { "_id": { "$in": &ids }, "$expr": is_open() })
         .hint(Hint::Keys(by_id()))
         .projection(doc! { "version": 1, "stock": 1, "now": "$$NOW" })
-        // All of them at once: a second round trip would hold up the transaction.
+        // All in one reply: a second round trip would hold up the transaction.
         .batch_size(u32::try_from(ids.len() + 1).unwrap_or(u32::MAX))
         .session(&mut *session)
         .await?;
@@ -243,8 +244,8 @@ async fn read(
     Ok(snapshot)
 }
 
-/// The update of all products of which as much is sold. They are as their settlements knew them; what MongoDB can check
-/// once more for all of them alike, it does, so that no mistake in here can oversell.
+/// The update of all products that sell equally many units in equally many purchases. The snapshot has shown them to
+/// be as settled; MongoDB checks again what it can for all alike, so that no mistake in here can oversell.
 fn take_alike(store: &Store, products: Vec<Id>, units: i64, count: i64, now: DateTime) -> Document {
     let mut taking = taking(store, units, count);
     taking.insert("$max", doc! { "updatedAt": now });
@@ -252,7 +253,7 @@ fn take_alike(store: &Store, products: Vec<Id>, units: i64, count: i64, now: Dat
         "q": {
             "_id": { "$in": products },
             "stock": { "$gte": units },
-            // Once more, since the clock has gone on: who was told that the sale is over was told the truth.
+            // Checked again, as time has passed: once somebody was told that the sale is over, nothing is sold.
             "$expr": is_open(),
         },
         "u": taking,
@@ -261,7 +262,8 @@ fn take_alike(store: &Store, products: Vec<Id>, units: i64, count: i64, now: Dat
     }
 }
 
-/// The index to find a product by: else MongoDB weighs that of the sale's start against it, for each product anew.
+/// The hint to find products by id: without it MongoDB weighs the index on the sale's start too, for each product
+/// anew.
 fn by_id() -> Document {
     doc! { "_id": 1 }
 }
@@ -271,7 +273,7 @@ fn is_open() -> Document {
     doc! { "$and": [{ "$lte": ["$saleStartTime", "$$NOW"] }, { "$gt": ["$saleEndTime", "$$NOW"] }] }
 }
 
-/// Takes the units, and notes who sold them: a change stream tells only what has changed, so each sale has an id of its own.
+/// Takes the units and records the seller. A change stream reports only changed fields, so each sale has its own id.
 fn taking(store: &Store, units: i64, count: i64) -> Document {
     doc! {
         "$inc": { "stock": -units, "sold": units, "purchaseCount": count, "version": 1_i64 },
@@ -279,7 +281,7 @@ fn taking(store: &Store, units: i64, count: i64) -> Document {
     }
 }
 
-/// Sends the commit, again and again while its outcome is unknown and a lane waits for it.
+/// Sends the commit, repeatedly while its outcome is unknown and a lane waits for it.
 async fn finish(store: &Store, mut session: ClientSession, sold: Vec<(PendingChange, SaleState)>) {
     let deadline = sold.iter().map(|(pending, _)| pending.deadline).max().unwrap_or_else(Instant::now);
     loop {

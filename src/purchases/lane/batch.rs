@@ -1,4 +1,4 @@
-//! The purchases of one batch while they are being decided: the requests, their keys, and what each client is told.
+//! The purchases of one batch while they are being decided: the requests, their keys, and the replies.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,35 +16,33 @@ use crate::model::text::public_name;
 use crate::purchases::settle::{Outcome, Request, Settlement};
 use crate::store::Store;
 
-/// What a look for the keys of a batch has shown.
+/// The result of looking up the keys of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyCheck {
-    /// Nothing new.
+    /// The lookup showed nothing new.
     Clean,
-    /// A key was used for another product, or for this one by way of another server: the batch has to be settled again.
+    /// A key was used for another product, or for this one on another server: the batch has to be settled again.
     Found,
-    /// A key was used for this product, and the lane did not know: what it knows is wrong.
+    /// A key was used for this product without the lane knowing: what the lane knows is wrong.
     Contradiction,
 }
 
-/// The purchases of one batch.
 pub struct Batch {
-    /// What is wanted, in order of arrival.
+    /// In order of arrival.
     pub requests: Vec<Request>,
-    /// When everybody has to be told.
+    /// When everybody has to be answered.
     pub deadline: Instant,
-    /// Its name in the log.
+    /// Names the batch in the log.
     pub id: Id,
     product_id: Id,
     waiting: Vec<QueuedPurchase>,
-    /// The requests whose key was looked for.
+    /// Whether the key of each request was looked up.
     keys_checked: Vec<bool>,
-    /// One of its purchases was there already, so its buyers have to be known.
+    /// One of its purchases existed already, so its buyers have to be known.
     pub has_repeated: bool,
 }
 
 impl Batch {
-    /// A batch of those who wait.
     pub fn new(product_id: Id, waiting: Vec<QueuedPurchase>, deadline: Instant) -> Self {
         Self {
             requests: waiting.iter().map(|waiting| waiting.request.clone()).collect(),
@@ -62,12 +60,9 @@ impl Batch {
         self.requests[index].key.is_some() && !self.requests[index].key_used_elsewhere
     }
 
-    /// Looks for the keys of the requests that `wanted` names among all purchases, once for each request until more is sold.
+    /// Looks up the keys of the `wanted` requests among all purchases, once per request until more is sold.
     ///
-    /// A request that buys needs no look: the unique index on (user, key) refuses its commit.
-    ///
-    /// # Errors
-    /// Those of a read.
+    /// A request that buys needs no lookup: if its key was used, the unique index on (user, key) refuses its commit.
     pub async fn check_keys(
         &mut self,
         store: &Store,
@@ -114,21 +109,18 @@ impl Batch {
         Ok(check)
     }
 
-    /// The same once more for all requests, when the unique index says that a key was used meanwhile.
-    ///
-    /// # Errors
-    /// Those of a read.
+    /// Looks up the keys of all requests again, after a unique index has refused a purchase.
     pub async fn check_keys_again(&mut self, store: &Store, view: &mut SaleView) -> Result<KeyCheck> {
         self.forget_key_checks();
         self.check_keys(store, Some(view), |_| true).await
     }
 
-    /// More was sold since the keys were looked for, perhaps with one of them.
+    /// To be called when more was sold since the lookup, perhaps with one of the keys.
     pub fn forget_key_checks(&mut self) {
         self.keys_checked.fill(false);
     }
 
-    /// The users who are refused for what they have bought, which may be more than is known.
+    /// The users whose refusal depends on what they have bought, which may be more than is known.
     pub fn refused_buyers(&self, settlement: &Settlement) -> Vec<Id> {
         let is_refused =
             |outcome: &Outcome| matches!(outcome, Outcome::Refused(refusal) if refusal.depends_on_history());
@@ -137,9 +129,6 @@ impl Batch {
     }
 
     /// Reads the purchases that this batch repeats.
-    ///
-    /// # Errors
-    /// Those of a read.
     pub async fn read_replayed(
         &self,
         store: &Store,
@@ -155,7 +144,7 @@ impl Batch {
         Ok(purchases.into_iter().map(|purchase| (purchase.id, Arc::new(purchase))).collect())
     }
 
-    /// The documents of all that was bought, by sequence, which is the order of the requests.
+    /// The documents of the new purchases, by sequence, which is the order of the requests.
     pub fn purchases(&self, settlement: &Settlement, view: &SaleView) -> Vec<Purchase> {
         let bought =
             settlement.outcomes.iter().zip(&self.waiting).filter_map(|(outcome, waiting)| match outcome {
@@ -178,19 +167,18 @@ impl Batch {
             .collect()
     }
 
-    /// Tells everybody.
     pub fn reply(self, replies: Vec<Result<Receipt>>) {
         for (waiting, reply) in self.waiting.into_iter().zip(replies) {
             waiting.reply(reply, Some(self.id));
         }
     }
 
-    /// The same for everybody.
+    /// The same error for everybody.
     pub fn all(&self, error: &Error) -> Vec<Result<Receipt>> {
         self.waiting.iter().map(|_| Err(error.clone())).collect()
     }
 
-    /// What everybody is told when there is no such product.
+    /// The replies if the product does not exist.
     pub fn replies_without_product(&self) -> Vec<Result<Receipt>> {
         let reply = |request: &Request| match request.key_used_elsewhere {
             true => Err(Error::IdempotencyKeyReused),
@@ -199,7 +187,7 @@ impl Batch {
         self.requests.iter().map(reply).collect()
     }
 
-    /// What everybody is told once the settlement holds. `purchases` are those that it made, by sequence.
+    /// The replies once the settlement holds. `purchases` are the ones it made, by sequence.
     pub fn replies(
         &self,
         settlement: &Settlement,
@@ -226,7 +214,7 @@ impl Batch {
         replies
     }
 
-    /// What everybody is told when the commit got no answer: only what was committed before is certain.
+    /// The replies if the commit got no answer: only what was committed before is certain.
     pub fn replies_in_doubt(
         &self,
         settlement: &Settlement,

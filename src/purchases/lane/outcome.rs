@@ -16,7 +16,6 @@ use crate::purchases::settle::Settlement;
 use crate::store::failure;
 
 impl Lane {
-    /// Commits the batch as it was settled.
     pub(super) async fn commit(&mut self, batch: &mut Batch, settlement: Settlement) -> Result<Attempt> {
         let replayed = batch.read_replayed(&self.registry.store, &settlement).await?;
         let Some(view) = self.view.take() else { return Ok(Attempt::Again(RIVALS)) };
@@ -50,9 +49,7 @@ impl Lane {
             }
             CommitOutcome::NotBegun => {
                 self.view = Some(view);
-                Err(Error::Overloaded {
-                    detail: "The transactions before took too long; nothing was bought.",
-                })
+                Err(Error::Overloaded { detail: "Earlier transactions took too long; nothing was bought." })
             }
             CommitOutcome::Failed(error) => {
                 let cause = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
@@ -61,7 +58,7 @@ impl Lane {
             }
             CommitOutcome::Unknown => {
                 self.registry.metrics.commits_in_doubt.inc();
-                // What memory has may be over, and the change stream would not tell.
+                // Memory may be outdated now, and the change stream does not report this server's own sales.
                 self.registry.catalogue.cache().mark(self.product_id, next_version);
                 let (product_id, count) = (self.product_id, ids.len());
                 tracing::error!("product {product_id}: the outcome of {count} purchases is unknown");
@@ -70,7 +67,7 @@ impl Lane {
         }
     }
 
-    /// Notes what was bought.
+    /// Records what was bought.
     fn learn(
         &mut self,
         mut view: SaleView,
@@ -81,15 +78,15 @@ impl Lane {
         view.now = state.updated_at;
         let change = state.stock_change(self.registry.store.server);
         if self.registry.catalogue.cache().advance(self.product_id, change) {
-            // The change stream leaves out what this server has sold.
+            // The change stream does not report this server's own sales.
             self.registry.catalogue.refresh(self.product_id);
         }
         view.state = state;
         (self.view.insert(view), purchases)
     }
 
-    /// After a unique index has refused: somebody has bought by way of a rival, whose sales were not followed. Or one of the
-    /// keys is another product's, used since it was looked for; if not, something is not as it was known: start over.
+    /// Called after a unique index has refused the batch. Either a buyer has bought from a rival whose sales were not
+    /// followed, or a key was used for another product since its lookup. Otherwise the view is wrong: start over.
     async fn look_again(&mut self, batch: &mut Batch, mut view: SaleView) -> Result<Attempt> {
         self.registry.metrics.count_retry("duplicate");
         if view.is_behind() {
@@ -99,12 +96,12 @@ impl Lane {
             self.view = Some(view);
         } else {
             let product_id = self.product_id;
-            tracing::warn!("product {product_id}: a purchase was there already; reading the sale anew");
+            tracing::warn!("product {product_id}: a purchase existed already; reading the sale again");
         }
         Ok(Attempt::Again(RIVALS))
     }
 
-    /// What everybody is told if there is no time left after this.
+    /// The reply to everybody if no time is left after this error.
     fn excuse(&mut self, error: &DatabaseError) -> Error {
         let product_id = self.product_id;
         if failure::is_unavailable(error) {

@@ -1,4 +1,4 @@
-//! How a lane decides what to do with a batch: it settles it on what is known, and learns what is not.
+//! How a lane decides what to do with a batch: it settles it on what the lane knows, and reads what is missing.
 
 use super::{Lane, lasts};
 use crate::error::Result;
@@ -9,30 +9,27 @@ use crate::purchases::lane::sale_view::SaleView;
 use crate::purchases::sale_state::{SaleReading, SaleState, read_sale};
 use crate::purchases::settle::{Outcome, Settlement, settle};
 
-/// What is to be done with a batch.
 pub(super) enum Plan {
-    /// Commit this.
     Commit(Settlement),
-    /// Nothing: everybody can be told.
+    /// There is nothing to commit: everybody can be answered.
     Reply(Vec<Result<Receipt>>),
-    /// What was known was wrong: again.
+    /// What the lane knew was wrong: try again.
     Again,
 }
 
 impl Lane {
-    /// Settles the batch on what is known, and learns what is not.
     pub(super) async fn plan(&mut self, batch: &mut Batch) -> Result<Plan> {
         let registry = self.registry.clone();
         let (store, limits) = (&registry.store, &registry.limits);
         let mut is_current = false;
-        // Refusals are only true of the product as it is now, whatever memory has heard.
+        // A refusal must be true of the product in the database now, so memory is not enough for it.
         let mut has_to_be_read = false;
         let mut are_buyers_looked_up = false;
         let mut view = self.view.take();
         if let Some(known) = &view
             && registry.catalogue.cache().version_told(self.product_id) > known.state.version
         {
-            // The change stream was faster than the failure of a transaction would be.
+            // The change stream reports this sooner than a failed transaction would.
             self.is_stale = true;
         }
         loop {
@@ -96,9 +93,9 @@ impl Lane {
                 self.is_stale = true;
                 continue;
             }
-            // And a refusal with a key settles what became of an earlier try with it, perhaps on another server: that
-            // one must not be committed afterwards. It would be committed on this very version of the product, on which
-            // it was allowed; so only if the refusal comes from the clock, which has gone on since.
+            // Refusing a request with a key also decides an earlier attempt with that key, perhaps on another server,
+            // which must not be committed afterwards. It could only be committed on this very version of the product,
+            // on which it was allowed. So this concerns only refusals by the clock, which has moved on since.
             if known.may_be_committed_late()
                 && (0..batch.requests.len()).any(|index| batch.has_key(index) && is_refused(index))
             {
@@ -114,8 +111,8 @@ impl Lane {
         }
     }
 
-    /// The product as memory has it, if somebody has told of a newer version than is known. A purchase may build on it, since
-    /// its commit looks at the version; a refusal may not.
+    /// The product in memory, if newer than the view. A purchase may build on it, since its commit checks the
+    /// version; a refusal may not.
     fn heard(&self, known: &SaleView) -> Option<SaleReading> {
         let Some(product) = self.catalogue_entry.as_ref()?.0.current() else {
             self.registry.catalogue.refresh(self.product_id);
@@ -126,16 +123,16 @@ impl Lane {
             .then(|| SaleReading { state: SaleState::of(&product), now: known.now.max(product.updated_at) })
     }
 
-    /// Waits for as long as it takes; the batch's deadline ends it.
+    /// Retries without a limit: the batch's deadline ends it.
     async fn barrier(&self) -> Result<()> {
         while !pass_barrier(&self.registry.store, self.product_id).await? {
-            // What holds the product may be of a server that is gone.
+            // A transaction of a server that is gone may hold the product.
             self.registry.end_abandoned();
         }
         Ok(())
     }
 
-    /// Without a product there is nothing to buy; but a key that was used says so first.
+    /// Nothing can be bought, but a key that was used for another product is reported first.
     async fn without_product(&mut self, batch: &mut Batch) -> Result<Plan> {
         self.view = None;
         batch.check_keys(&self.registry.store, None, |_| true).await?;

@@ -1,4 +1,4 @@
-//! A purchase that waits: the lane's end of it, and its client's. Either may let go first, and exactly one decides.
+//! A waiting purchase has two ends, the lane's and the client's. Either may let go first; exactly one decides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,32 +11,28 @@ use crate::model::id::Id;
 use crate::model::purchase::Purchase;
 use crate::purchases::settle::Request;
 
-/// What a purchase is answered with.
 #[derive(Debug, Clone)]
 pub struct Receipt {
-    /// The purchase.
     pub purchase: Arc<Purchase>,
-    /// It was made before, by a request with the same key.
+    /// The purchase was made before, by a request with the same key.
     pub replayed: bool,
 }
 
 /// What the lane tells the client.
 pub struct Reply {
-    /// The purchase, or why there is none.
     pub result: Result<Receipt>,
-    /// The batch in which it was decided. Its id stands beside the cause in the log.
+    /// The batch that decided it. The log line with the cause has the same id.
     pub batch_id: Option<Id>,
 }
 
 /// The lane's end.
 pub struct QueuedPurchase {
-    /// What is wanted.
     pub request: Request,
     /// The buyer's display name.
     pub name: String,
-    /// What the purchase will be called if it is made.
+    /// The id that the purchase gets if it is made.
     pub purchase_id: Id,
-    /// When it came.
+    /// When it arrived.
     pub since: Instant,
     reply: oneshot::Sender<Reply>,
     claim: Arc<Claim>,
@@ -49,7 +45,7 @@ pub struct PendingReply {
     claim: Arc<Claim>,
 }
 
-/// Who got hold of the purchase first: the lane, to make it, or its client, to give up.
+/// Who takes the purchase first: the lane, to make it, or the client, to give it up.
 #[derive(Default)]
 struct Claim(AtomicBool);
 
@@ -59,7 +55,6 @@ impl Claim {
     }
 }
 
-/// Both ends of a new purchase.
 pub fn pair(request: Request, name: String) -> (QueuedPurchase, PendingReply) {
     let (sender, receiver) = oneshot::channel();
     let claim = Arc::new(Claim::default());
@@ -78,23 +73,23 @@ pub fn pair(request: Request, name: String) -> (QueuedPurchase, PendingReply) {
 }
 
 impl QueuedPurchase {
-    /// Takes the purchase out of its client's hands. False when the client has given up: then nothing may happen.
+    /// Takes the purchase from its client. False when the client has given up: then nothing may be bought.
     pub fn take(&self) -> bool {
         self.claim.take()
     }
 
-    /// Tells the client. One that has hung up since finds the purchase among its own.
+    /// Answers the client. A client that has hung up since finds the purchase in its own list.
     pub fn reply(self, result: Result<Receipt>, batch_id: Option<Id>) {
         drop(self.reply.send(Reply { result, batch_id }));
     }
 }
 
 impl PendingReply {
-    /// Waits for the reply. From `deadline` on the purchase is given up, unless a lane has taken it: then it replies
+    /// Waits for the reply. At `deadline` the purchase is given up, unless a lane has taken it: then the lane replies
     /// within the time of a batch.
     ///
     /// # Errors
-    /// The lane's; `overloaded` when no lane took it in time.
+    /// The lane's; `overloaded` when no lane took the purchase in time.
     pub async fn reply(mut self, deadline: Instant) -> Reply {
         let undecided = |error| Reply { result: Err(error), batch_id: None };
         let reply = match timeout_at(deadline, &mut self.reply).await {
@@ -108,7 +103,7 @@ impl PendingReply {
         };
         match reply {
             Ok(reply) => reply,
-            // The lane has panicked: before it took this purchase, or after, perhaps in the middle of a commit.
+            // The lane panicked: before it took this purchase, or after, perhaps in the middle of a commit.
             Err(_) if self.claim.take() => undecided(Error::Internal),
             Err(_) => undecided(Error::OutcomeUnknown { purchase_id: Some(self.purchase_id) }),
         }

@@ -1,29 +1,28 @@
-//! How much all lanes together remember of their buyers: each one is bounded, and there may be thousands.
+//! How much all lanes together remember of their buyers: each lane is bounded, but there may be thousands of lanes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Buyers, and purchases with a key, that the lanes of this process remember.
+/// The buyers plus the purchases with a key that all lanes of this process remember.
 #[derive(Default)]
 pub struct RememberedCount(Arc<AtomicUsize>);
 
-/// The part of one lane, which is given back with it.
+/// The part of one lane. Dropping it subtracts the part.
 pub struct LaneRememberedCount {
     all: Arc<AtomicUsize>,
     count: usize,
 }
 
 impl RememberedCount {
-    /// For a lane that remembers nothing yet.
     pub fn for_lane(&self) -> LaneRememberedCount {
         LaneRememberedCount { all: self.0.clone(), count: 0 }
     }
 }
 
 impl LaneRememberedCount {
-    /// Notes how much the lane remembers by now; how much all of them do.
+    /// Sets how much this lane remembers; returns how much all lanes do.
     pub fn note(&mut self, count: usize) -> usize {
-        // Their number is small, and so the sum of what each last noted does not overflow.
+        // Thousands of lanes at most: the sum of their counts does not overflow.
         self.all.fetch_add(count, Ordering::Relaxed);
         let before = std::mem::replace(&mut self.count, count);
         self.all.fetch_sub(before, Ordering::Relaxed).saturating_sub(before)

@@ -1,9 +1,9 @@
-//! What a lane knows of its sale, and how it comes to know it: the product at one version, and the buyers up to some
-//! sequence number. As the sequence has no gaps, what another server sold can be read exactly.
+//! What a lane knows about its sale, and how it learns it: the product at one version, and the buyers up to some
+//! sequence number. The sequence has no gaps, so what another server sold can be read exactly.
 //!
-//! Mostly it need not be. A purchase by somebody of whom too little is known fails: his next unit has its number already,
-//! and a unique index refuses it. So only a refusal has to be looked up, and a lane that has rivals follows what they
-//! sell when buyers of theirs come to it, not before.
+//! Mostly that is not needed. If too little is known about a buyer, the purchase fails: the number of its unit is
+//! already used, and a unique index refuses it. So only a refusal has to be looked up, and a lane with rivals follows
+//! what they sell only once their buyers come to it.
 
 use std::sync::Arc;
 
@@ -20,35 +20,32 @@ use crate::purchases::sale_state::{SaleReading, SaleState};
 use crate::purchases::settle::{Refusal, Sale};
 use crate::store::Store;
 
-/// No transaction is open for longer, in milliseconds: MongoDB ends each after a minute (`transactionLifetimeLimitSeconds`),
-/// and who has raised that has hardly raised it tenfold.
+/// No transaction stays open for longer, in milliseconds: MongoDB ends each after a minute
+/// (`transactionLifetimeLimitSeconds`), and an operator who raises that hardly raises it tenfold.
 const OPEN_TRANSACTION_MS_MAX: i64 = 10 * 60 * 1_000;
 
-/// So many missed purchases are read as soon as they are heard of: that takes hardly any time.
+/// Up to this many missed purchases are read as soon as they are heard of: that takes hardly any time.
 const CATCH_UP_AT_ONCE: usize = 100;
-/// The missed purchases that are read for each request rather than forgotten with all buyers.
+/// Up to this many missed purchases per request are read; with more, it is cheaper to forget all buyers.
 const CATCH_UP_PER_REQUEST_MAX: usize = 8;
-/// So many missed purchases are read for any request: they take some milliseconds.
+/// Up to this many missed purchases are read for any batch: that takes some milliseconds.
 const CATCH_UP_ALWAYS: usize = 1_000;
 
-/// What a lane knows.
 #[derive(Debug)]
 pub struct SaleView {
     product_id: Id,
-    /// The product at the version that everything else here belongs to.
+    /// The product, at the version that all other fields belong to.
     pub state: SaleState,
     /// The database's clock when it was last read.
     pub now: DateTime,
-    /// The buyers.
     pub buyers: Buyers,
-    /// All purchases up to this number are noted there, and some of the later ones.
+    /// `buyers` have all purchases up to this sequence number, and some of the later ones.
     followed: i64,
-    /// The version on which the barrier was passed after the sale's end: nothing can be bought on that version any more.
+    /// The version on which a barrier was passed after the sale's end: no purchase can be committed on it any more.
     closed_version: Option<i64>,
 }
 
 impl SaleView {
-    /// Starts to know a sale from a reading.
     pub fn begin(product_id: Id, reading: SaleReading) -> Self {
         let SaleReading { state, now } = reading;
         let buyers = if state.purchase_count == 0 { Buyers::all_of_none() } else { Buyers::unknown() };
@@ -56,10 +53,7 @@ impl SaleView {
         Self { product_id, state, now, buyers, followed, closed_version: None }
     }
 
-    /// Brings the knowledge up to a newer reading. What others sold meanwhile is not followed where it is much.
-    ///
-    /// # Errors
-    /// Those of a read.
+    /// Updates the view to a newer reading. What others sold meanwhile is only followed if it is little.
     pub async fn advance(
         mut self,
         store: &Store,
@@ -71,7 +65,7 @@ impl SaleView {
             return Ok(Self::begin(self.product_id, reading));
         }
         if reading.now < self.now {
-            // The clock was set back, or another server's counts now: the sale may be open once more.
+            // The clock was set back, or another MongoDB server's clock counts now: the sale may be open again.
             self.closed_version = None;
         }
         self.state = reading.state;
@@ -83,7 +77,7 @@ impl SaleView {
         Ok(self)
     }
 
-    /// Whether others sold what was not followed: then there may be more purchases than are noted.
+    /// Whether others sold what was not followed: then there may be more purchases than are recorded.
     pub fn is_behind(&self) -> bool {
         self.missed() > 0
     }
@@ -96,18 +90,15 @@ impl SaleView {
         self.missed() <= i64::try_from(count).unwrap_or(i64::MAX)
     }
 
-    /// Whether it is worth while to read what was missed, for so many requests. If it is not, as on a server with few buyers
-    /// beside one with a crowd, it is cheaper to forget the buyers and to ask for those of the requests; but then those of
-    /// each batch have to be asked for from now on.
+    /// Whether reading what was missed pays off for this many requests. If not, as on a server with few buyers beside
+    /// one with a crowd, it is cheaper to forget the buyers and read only those of the requests; but then every later
+    /// batch has to read its buyers too.
     pub fn can_catch_up(&self, limits: &PurchasesLimits, requests: usize) -> bool {
         let worthwhile = (CATCH_UP_PER_REQUEST_MAX * requests).max(CATCH_UP_ALWAYS);
         self.misses_at_most(worthwhile.min(limits.catch_up_purchases_max))
     }
 
-    /// Follows what others sold, up to the known version; or forgets the buyers.
-    ///
-    /// # Errors
-    /// Those of a read.
+    /// Reads what others sold, up to the view's version; or forgets the buyers, if that is cheaper.
     pub async fn catch_up(&mut self, store: &Store, limits: &PurchasesLimits, requests: usize) -> Result<()> {
         if self.is_behind() && self.can_catch_up(limits, requests) {
             let purchases = self.read_from(store, self.followed + 1).await?;
@@ -119,13 +110,13 @@ impl SaleView {
         Ok(())
     }
 
-    /// Knows the buyers no more, as of now.
+    /// Forgets all buyers; from now on no purchase counts as missed.
     pub fn forget(&mut self) {
         self.buyers = Buyers::unknown();
         self.followed = self.state.purchase_count;
     }
 
-    /// The purchases from that number on, up to the known version.
+    /// The purchases from sequence number `first` on, up to the view's version.
     async fn read_from(&self, store: &Store, first: i64) -> Result<Vec<Purchase>> {
         let last = self.state.purchase_count;
         let wanted = doc! { "productId": self.product_id, "sequence": { "$gte": first, "$lte": last } };
@@ -138,17 +129,14 @@ impl SaleView {
         if i64::try_from(purchases.len()) != Ok(last - first + 1) {
             let (product_id, read) = (self.product_id, purchases.len());
             tracing::error!("product {product_id}: {read} purchases were read from {first} to {last}");
-            // As from a new primary that does not know yet what the one before knew.
+            // For example, a new primary does not have yet what the previous one had.
             return Err(Error::DatabaseUnavailable);
         }
         Ok(purchases)
     }
 
-    /// Reads the purchases of those users who are not known yet. Who is behind does not know of anybody whether there are
-    /// more, and makes do with what is noted.
-    ///
-    /// # Errors
-    /// Those of a read.
+    /// Reads the purchases of those users who are not known yet. A view that is behind reads nothing: for any user
+    /// there could be more, so it uses what is recorded.
     pub async fn learn(&mut self, store: &Store, users: impl Iterator<Item = Id> + Clone) -> Result<()> {
         if self.is_behind() {
             return Ok(());
@@ -162,15 +150,12 @@ impl SaleView {
     }
 
     /// Reads the purchases of these users.
-    ///
-    /// # Errors
-    /// Those of a read.
     pub async fn look_up(&mut self, store: &Store, users: &[Id]) -> Result<()> {
         if users.is_empty() {
             return Ok(());
         }
         let history = doc! { "productId": self.product_id, "userId": { "$in": users } };
-        // Where the limit is high they may have a thousand each: none is kept for longer than it takes to note it.
+        // With a high limit each user may have a thousand purchases, so each is recorded and dropped at once.
         let buyers = &mut self.buyers;
         store
             .read_sale(async {
@@ -183,7 +168,7 @@ impl SaleView {
             .await
     }
 
-    /// Notes purchases, in the order of their sequence.
+    /// Records purchases, which must be in the order of their sequence.
     pub fn record(&mut self, purchases: impl IntoIterator<Item = Purchase>) -> Vec<Arc<Purchase>> {
         let purchases: Vec<_> = purchases.into_iter().map(Arc::new).collect();
         for purchase in &purchases {
@@ -195,7 +180,6 @@ impl SaleView {
         purchases
     }
 
-    /// The sale as the settlement sees it.
     pub fn sale(&self) -> Sale {
         Sale {
             window: self.state.window(self.now),
@@ -205,20 +189,19 @@ impl SaleView {
         }
     }
 
-    /// Whether the sale has ended so short a time ago that a transaction from before its end may still be open.
+    /// Whether the sale ended so recently that a transaction from before its end may still be open.
     pub fn may_be_committed_late(&self) -> bool {
         let since_end_ms = self.now.timestamp_millis() - self.state.sale_end_time.timestamp_millis();
         self.closed_version != Some(self.state.version)
             && (0..OPEN_TRANSACTION_MS_MAX).contains(&since_end_ms)
     }
 
-    /// Notes that, after the sale's end, every transaction that had changed the product was waited for. Those that began
-    /// later found it over; so until the version changes there is none to wait for.
+    /// Records that, after the sale's end, all transactions that had changed the product are over. Later ones find
+    /// the sale ended; so until the version changes there is no transaction to wait for.
     pub fn close(&mut self) {
         self.closed_version = Some(self.state.version);
     }
 
-    /// What the client is told of a refusal.
     pub fn error_of(&self, refusal: Refusal) -> Error {
         let start = Timestamp::from(self.state.sale_start_time);
         match refusal {

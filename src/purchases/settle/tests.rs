@@ -1,4 +1,4 @@
-//! The settlement against a model that anyone can check by eye, and its promises, over made-up sales.
+//! Compares the settlement with a model that can be checked by eye, and checks its promises, over made-up sales.
 
 use mongodb::bson::DateTime;
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ fn request((number, quantity, key): Wish) -> Request {
     Request { user: user(number), quantity, key, key_used_elsewhere: false }
 }
 
-/// The model: one request after the other over a list of all purchases, nothing remembered, nothing clever.
+/// The model: takes one request after the other and searches a list of all purchases each time.
 fn model(stock: i64, limit: i64, open: bool, wishes: &[Wish]) -> Vec<&'static str> {
     let mut bought: Vec<Wish> = Vec::new();
     let mut decide = |wish: &Wish| {
@@ -52,7 +52,7 @@ fn name(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// What the lane does with a settlement: remember its purchases, count on.
+/// Does what the lane does with a settlement: records its purchases and counts on.
 fn apply(sale: &mut Sale, buyers: &mut Buyers, requests: &[Request], settlement: &Settlement) {
     for (request, outcome) in requests.iter().zip(&settlement.outcomes) {
         if let Outcome::Bought { sequence, first_unit } = outcome {
@@ -74,7 +74,7 @@ fn apply(sale: &mut Sale, buyers: &mut Buyers, requests: &[Request], settlement:
     sale.stock -= settlement.units;
 }
 
-/// Settles the wishes in batches of `batch` and gives all outcomes.
+/// Settles the wishes in batches of `batch` and returns all outcomes.
 fn run(mut sale: Sale, batch: usize, wishes: &[Wish]) -> Vec<Outcome> {
     let mut buyers = Buyers::all_of_none();
     let mut outcomes = Vec::new();
@@ -125,10 +125,10 @@ proptest! {
         }
     }
 
-    /// A lane that has not followed all that its rivals sold does nothing wrong: where its outcome is not the right one, a
-    /// unique index refuses the purchase, or the refusal is looked up.
+    /// A lane that has not followed all sales of its rivals makes no mistake: if its outcome is wrong, a unique index
+    /// refuses the purchase, or the refusal is looked up.
     #[test]
-    fn who_knows_too_little_notices(
+    fn a_lane_that_knows_too_little_notices(
         limit in 1_i64..8, stock in 0_i64..5, noted in proptest::collection::vec(any::<bool>(), 60), wishes in wishes(), batch in wishes(),
     ) {
         let mut sale = Sale { window: Window::Open, stock: 200, purchase_limit: limit, purchase_count: 0 };
@@ -144,7 +144,7 @@ proptest! {
         sale.stock = stock;
         let requests: Vec<_> = batch.iter().copied().map(request).collect();
         let [right, tried] = [&all, &some].map(|buyers| settle(&sale, buyers, &requests).outcomes);
-        // What comes after the first one that is not right does not matter: nothing of it is committed.
+        // Only the first wrong outcome matters: nothing after it is committed.
         let wrong = right.iter().zip(&tried).zip(&requests).find(|((right, tried), _)| right != tried);
         if let Some(((_, tried), request)) = wrong {
             let key_is_used = request.key.as_ref().is_some_and(|key| all.purchase_with_key(request.user, key).is_some());

@@ -1,4 +1,4 @@
-//! What a WebSocket client asks for.
+//! The messages that WebSocket clients send.
 
 use serde_json::Value;
 
@@ -9,13 +9,13 @@ use crate::model::id::Id;
 /// `{"subscribe": [...], "unsubscribe": [...], "include": ["purchases"], "after": 17}`, all of them optional.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SocketRequest {
-    /// The products to watch from now on, each once.
+    /// The products to watch from now on, without duplicates.
     pub subscribe: Vec<Id>,
-    /// The products to watch no more.
+    /// The products to stop watching.
     pub unsubscribe: Vec<Id>,
-    /// Also tell every purchase of the products in `subscribe`.
+    /// Also send every purchase of the products in `subscribe`.
     pub wants_purchases: bool,
-    /// Those after this number; from now on without it.
+    /// Start with the purchase after this number; if `None`, with the next one.
     pub after: Option<i64>,
 }
 
@@ -26,7 +26,7 @@ impl SocketRequest {
     /// `malformed_json`, `validation_failed`.
     pub fn parse(text: &str, products_max: usize) -> Result<Self> {
         let value: Value = serde_json::from_str(text)
-            .map_err(|error| Error::MalformedJson { detail: format!("The message is no JSON: {error}.") })?;
+            .map_err(|error| Error::MalformedJson { detail: format!("The message is not JSON: {error}.") })?;
         let has = |name| value.get(name).is_some_and(|value| !value.is_null());
         let (is_empty, has_after) = (!has("subscribe") && !has("unsubscribe"), has("after"));
         let no_object = |_| Error::invalid("message", "must be a JSON object");
@@ -39,7 +39,7 @@ impl SocketRequest {
             fields.wrong("message", "must have subscribe or unsubscribe");
         }
         if has_after && wants_purchases != Some(true) {
-            fields.wrong("after", r#"goes with "include": ["purchases"]"#);
+            fields.wrong("after", r#"needs "include": ["purchases"]"#);
         }
         fields.finish(Some(Self {
             subscribe: subscribe.unwrap_or_default(),
@@ -50,7 +50,7 @@ impl SocketRequest {
     }
 }
 
-/// Ids, each once.
+/// Ids, without duplicates.
 fn ids(products_max: usize) -> impl FnOnce(Value) -> Rule<Vec<Id>> {
     move |value| {
         let Value::Array(values) = value else { return Err("must be a list of ids".into()) };
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused() {
+    fn an_invalid_request_is_refused() {
         refused("{", Code::MalformedJson);
         for text in [
             "[]",

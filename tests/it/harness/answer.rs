@@ -1,4 +1,4 @@
-//! An answer of the server, with the checks that hold for every one.
+//! An answer of the server, and the checks that every answer must pass.
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Response};
@@ -6,12 +6,11 @@ use serde_json::Value;
 
 use super::document;
 
-/// What came back.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
-    /// Null when the body is empty or no JSON.
+    /// Null when the body is empty or not JSON.
     pub json: Value,
     request: String,
 }
@@ -32,7 +31,7 @@ impl Answer {
         answer
     }
 
-    /// RFC 9457 and the contract: the members of every problem.
+    /// Checks the members that every problem has: those of RFC 9457 and those of our contract.
     fn check_problem(&self) {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         assert_eq!(self.json["status"], self.status, "{self:?}");
@@ -52,36 +51,32 @@ impl Answer {
         }
     }
 
-    /// A header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The problem's code, or nothing.
+    /// The problem's code; empty when the answer is not a problem.
     pub fn code(&self) -> &str {
         self.json["code"].as_str().unwrap_or_default()
     }
 
-    /// The ETag.
     pub fn etag(&self) -> String {
         self.header("etag").expect("an ETag").to_owned()
     }
 
-    /// Asserts the status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:#?}");
         self
     }
 
-    /// Asserts the problem.
     #[track_caller]
     pub fn problem(self, status: u16, code: &str) -> Self {
         assert_eq!((self.status, self.code()), (status, code), "{self:#?}");
         self
     }
 
-    /// Asserts `validation_failed` over just these fields.
+    /// Asserts `validation_failed` with errors in exactly these fields.
     #[track_caller]
     pub fn invalid(self, fields: &[&str]) -> Self {
         let answer = self.problem(422, "validation_failed");
@@ -92,14 +87,14 @@ impl Answer {
     }
 }
 
-/// A value of `/metrics`, on a connection of its own.
+/// Reads a value from `/metrics`, over a connection of its own.
 pub async fn metric(actor: &super::Actor, name: &str) -> f64 {
     let text = reqwest::get(format!("http://{}/metrics", actor.host())).await.unwrap().text().await.unwrap();
     let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
     line.unwrap_or_else(|| panic!("no {name}:\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Asks until the server says what is expected of its readiness.
+/// Polls `/health/ready` until it answers with `status`.
 pub async fn until_ready(actor: &super::Actor, status: u16) {
     let asking = async { while actor.get("/health/ready").await.status != status {} };
     super::soon("another readiness", asking).await;

@@ -1,4 +1,4 @@
-//! Somebody who looks at the storefront in a browser.
+//! A person who uses the storefront in a browser.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -10,34 +10,34 @@ use tokio::time::{Instant, sleep};
 use super::shop::Actor;
 use super::webdriver::{WebDriver, missing_programs};
 
-/// A machine that does other things besides may take long; what works does not wait for it.
+/// Generous, because the machine may be busy; a test that passes does not wait this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(40);
 
-/// Keys that are no characters.
+/// The codes that WebDriver gives to keys without a character.
 pub const TAB: &str = "\u{E004}";
 pub const ENTER: &str = "\u{E007}";
 
-/// The first visible element that the selector and the text fit. In the page's words: with the text that is read out.
+/// Finds the first visible element that matches the selector and contains the text; an `aria-label` counts as text.
 const FIND: &str = "
     const [selector, text] = arguments;
     const words = (element) => `${element.innerText} ${element.getAttribute('aria-label') ?? ''}`.replace(/\\s+/g, ' ');
     return [...document.querySelectorAll(selector)]
       .find((element) => element.checkVisibility() && words(element).includes(text)) ?? null;";
 
-/// The field with this label.
+/// Finds the field with this label.
 const FIND_FIELD: &str = "
     return [...document.querySelectorAll('label')]
       .find((label) => label.checkVisibility() && label.innerText.startsWith(arguments[0]))?.control ?? null;";
 
-/// The elements that stick out of the page.
+/// Lists the elements that stick out of the page.
 const WIDE: &str = "
     const width = document.documentElement.clientWidth;
     if (document.documentElement.scrollWidth <= width) return [];
     return [...document.body.querySelectorAll('*')].filter((element) => element.getBoundingClientRect().right > width)
       .map((element) => element.outerHTML.slice(0, 120));";
 
-/// Whether the test has to be left out, which is told; in CI that is a failure.
+/// Whether the programs for the test are missing. Then it is skipped with a message; in CI that is a failure.
 pub fn no_browser() -> bool {
     let missing = missing_programs();
     if !missing.is_empty() {
@@ -47,7 +47,7 @@ pub fn no_browser() -> bool {
     !missing.is_empty()
 }
 
-/// A window of a browser of its own.
+/// A browser window with its own browser process.
 pub struct Browser {
     driver: WebDriver,
     base: String,
@@ -55,38 +55,37 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Opens the storefront of the server that `actor` talks to.
     pub async fn open(actor: &Actor) -> Self {
         let driver = WebDriver::start().await;
-        // Not 127.0.0.1, which no visitor types.
+        // A visitor does not type 127.0.0.1.
         let base = format!("http://{}", actor.host().replace("127.0.0.1", "localhost"));
         let browser = Self { driver, base, console: Mutex::default() };
         browser.go("/").await;
         browser
     }
 
-    /// Goes to a view of the storefront, as with a link from elsewhere.
+    /// Opens a view of the storefront as a link from another site would.
     pub async fn go(&self, view: &str) {
         self.visit(&format!("/#{view}")).await;
     }
 
-    /// Goes to a page of the server.
+    /// Opens a page of the server.
     pub async fn visit(&self, path: &str) {
         let url = format!("{}{path}", self.base);
         self.driver.go(&url).await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
     }
 
-    /// Goes to a view within the open page.
+    /// Goes to a view without leaving the page.
     pub async fn follow(&self, view: &str) {
         self.run("location.hash = arguments[0]", json!([format!("#{view}")])).await;
     }
 
-    /// Runs the body of a function in the page.
+    /// Runs `script` in the page as the body of a function.
     pub async fn run(&self, script: &str, arguments: Value) -> Value {
         self.driver.run(script, arguments).await.unwrap_or_else(|error| panic!("{script}: {error:?}"))
     }
 
-    /// Sends a command of the browser's own protocol.
+    /// Sends a command of the DevTools protocol.
     pub async fn devtools(&self, command: &str, parameters: Value) {
         self.driver
             .devtools(command, parameters)
@@ -94,23 +93,23 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{command}: {error:?}"));
     }
 
-    /// Waits until there is a visible element that `selector` matches and that has the text.
+    /// Waits until a visible element matches `selector` and contains `text`.
     pub async fn sees(&self, selector: &str, text: &str) {
         self.find(FIND, json!([selector, text]), &format!("{selector} with “{text}”")).await;
     }
 
-    /// Waits until there is none.
+    /// Waits until no such element is left.
     pub async fn misses(&self, selector: &str, text: &str) {
         let script = FIND.replace("?? null", "=== undefined || null");
         self.find(&script, json!([selector, text]), &format!("the end of {selector} with “{text}”")).await;
     }
 
-    /// Waits until the expression is true.
+    /// Waits until the JavaScript expression is true.
     pub async fn waits(&self, expression: &str) {
         self.find(&format!("return {expression} || null"), json!([]), expression).await;
     }
 
-    /// Presses a button or a link, once it is there.
+    /// Presses a button or a link as soon as it is there.
     pub async fn press(&self, selector: &str, text: &str) {
         let what = format!("{selector} with “{text}” to press");
         self.attempt(&what, async || {
@@ -120,7 +119,7 @@ impl Browser {
         .await;
     }
 
-    /// Fills in a field.
+    /// Fills in the field with this label.
     pub async fn fill(&self, label: &str, text: &str) {
         let what = format!("the field “{label}”");
         self.attempt(&what, async || {
@@ -130,14 +129,14 @@ impl Browser {
         .await;
     }
 
-    /// Sets the value of a field that is typed differently in each country.
+    /// Sets a field's value directly: how a date is typed depends on the country.
     pub async fn set(&self, label: &str, value: &str) {
         let element = self.find(FIND_FIELD, json!([label]), &format!("the field “{label}”")).await;
         let script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', { bubbles: true }))";
         self.run(script, json!([element, value])).await;
     }
 
-    /// Presses it as often as it takes: a button rests for a moment after a purchase.
+    /// Presses until the outcome appears: the button rests for a moment after a purchase.
     pub async fn press_until(&self, selector: &str, text: &str, outcome: &str) {
         let what = format!("“{outcome}” after pressing {selector} with “{text}”");
         self.attempt(&what, async || {
@@ -149,12 +148,12 @@ impl Browser {
         .await;
     }
 
-    /// Types on whatever has the focus.
+    /// Types into the element that has the focus.
     pub async fn keys(&self, keys: &str) {
         self.driver.keys(keys).await.unwrap_or_else(|error| panic!("{keys:?}: {error:?}"));
     }
 
-    /// Presses Tab until the focus is on such an element.
+    /// Presses Tab until the focus is on an element that matches.
     pub async fn tab_to(&self, selector: &str, text: &str) {
         let script = format!(
             "const found = (() => {{ {FIND} }})(); return found === document.activeElement && found !== null || null"
@@ -167,7 +166,7 @@ impl Browser {
         .await;
     }
 
-    /// Makes an account; the dialog is open.
+    /// Registers an account in the dialog, which is open.
     pub async fn register(&self, name: &str, email: &str) {
         self.press("dialog button", "Register").await;
         self.fill("Name", name).await;
@@ -176,7 +175,7 @@ impl Browser {
         self.press("dialog button", "Create account").await;
     }
 
-    /// Logs in, from the header.
+    /// Logs in through the header.
     pub async fn log_in(&self, email: &str, password: &str) {
         self.press("#account button", "Log in").await;
         self.fill("E-mail", email).await;
@@ -185,29 +184,28 @@ impl Browser {
         self.sees("#account", "Account:").await;
     }
 
-    /// Asks for light or dark, as the system's setting does.
+    /// Emulates the system's setting for light or dark.
     pub async fn prefer(&self, scheme: &str) {
         let features = json!([
             { "name": "prefers-color-scheme", "value": scheme },
-            // What fades or slides looks like anything in between.
+            // Without animations: an element that fades or slides has no fixed look.
             { "name": "prefers-reduced-motion", "value": "reduce" },
         ]);
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
-    /// Has a screen of this size.
+    /// Emulates a screen of this size.
     pub async fn resize(&self, width: u32, height: u32) {
         let metrics =
             json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    /// Checks that the page is no wider than the screen.
     pub async fn fits(&self, name: &str) {
         assert_eq!(self.run(WIDE, json!([])).await, json!([]), "wider than the screen: {name}");
     }
 
-    /// Keeps what is on the screen as `target/screenshots/NAME.png`.
+    /// Saves the screen as `target/screenshots/NAME.png`.
     pub async fn screenshot(&self, name: &str) {
         use base64::Engine as _;
         let taken = self.driver.devtools("Page.captureScreenshot", json!({})).await.unwrap();
@@ -219,8 +217,8 @@ impl Browser {
         std::fs::write(directory.join(format!("{name}.png")), image).unwrap();
     }
 
-    /// Closes the window, if nothing is on the console as an error but what contains one of `expected`: requests that
-    /// are refused, or that find no server.
+    /// Closes the window. Fails if the console has an error, other than of a failed request whose message contains
+    /// one of `expected`.
     pub async fn close(self, expected: &[&str]) {
         self.read_console().await;
         let console = self.console.lock().unwrap();
@@ -245,12 +243,12 @@ impl Browser {
         found
     }
 
-    /// A look may come while the page changes, and is simply taken again.
+    /// Looks once. The page may be changing right now; then the look fails, and the caller looks again.
     async fn look(&self, script: &str, arguments: Value) -> Option<Value> {
         self.driver.run(script, arguments).await.ok().filter(|value| !value.is_null())
     }
 
-    /// Tries until it works.
+    /// Repeats `works` until it is true; after `PATIENCE` the test fails.
     async fn attempt(&self, what: &str, mut works: impl AsyncFnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !works().await {

@@ -10,14 +10,14 @@ use super::schema::check_answer;
 
 static DOCUMENT: OnceLock<Value> = OnceLock::new();
 
-/// The committed document. A test of its own compares it with the server's.
+/// The committed document. Another test compares it with the one that the server serves.
 pub fn document() -> &'static Value {
     DOCUMENT.get_or_init(|| {
         serde_json::from_str(include_str!("../../../docs/openapi.json")).expect("docs/openapi.json")
     })
 }
 
-/// Panics when the answer is not one that the document promises. Paths and methods that it does not know are left out.
+/// Panics when the document does not allow the answer. Paths and methods that it does not list are not checked.
 pub fn check(method: &Method, path: &str, answer: &Answer) {
     let path = path.split('?').next().unwrap_or_default();
     let Some(operation) = operation(path, method) else { return };
@@ -31,7 +31,7 @@ pub fn check(method: &Method, path: &str, answer: &Answer) {
         );
     }
     for content in response["content"].as_object().into_iter().flat_map(serde_json::Map::values) {
-        // Events and metrics are no JSON.
+        // Only JSON has a schema; events and metrics have none.
         if content["schema"].is_object() && !answer.json.is_null() {
             check_answer(&content["schema"], &answer.json);
         }

@@ -23,7 +23,7 @@ pub use wire::Wire;
 
 use serde_json::{Value, json};
 
-/// A new product as an admin sends it: on sale since long ago and for a long time, 100 units, one each.
+/// A new product as an admin sends it: on sale for years, 100 units, at most one for each buyer.
 pub fn sneaker() -> Value {
     json!({
         "name": "Limited sneaker",
@@ -34,7 +34,7 @@ pub fn sneaker() -> Value {
     })
 }
 
-/// A sneaker with other members.
+/// A sneaker with some members replaced.
 pub fn sneaker_with(changes: Value) -> Value {
     let mut product = sneaker();
     for (name, value) in changes.as_object().expect("an object") {
@@ -43,5 +43,5 @@ pub fn sneaker_with(changes: Value) -> Value {
     product
 }
 
-/// An id that belongs to nothing.
+/// A valid id that no document has.
 pub const NO_ID: &str = "65f1c0ffee65f1c0ffee65f1";

@@ -15,10 +15,10 @@ use tokio::sync::OnceCell;
 
 use super::watch::soon;
 
-/// Started by the first test that needs it; ends with the process (on Linux by its parent-death signal).
+/// Started by the first test that needs it; ends with this process (on Linux by its parent-death signal).
 static MONGO: OnceCell<EmbeddedMongo> = OnceCell::const_new();
 
-/// The connection string of a database of its own.
+/// The connection string of a fresh database.
 pub async fn database_uri() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -29,26 +29,26 @@ pub async fn database_uri() -> String {
     with_database(&uri, &name)
 }
 
-/// A mongod that belongs to one test, which may stop, kill or starve it.
+/// A mongod for one test alone, which may stop or kill it.
 pub async fn own_mongo(name: &str) -> EmbeddedMongo {
     EmbeddedMongo::start(&process_directory(name)).await.expect("an embedded MongoDB")
 }
 
-/// A directory of this process and test; those of processes that are gone are removed.
+/// A directory for this process and test. Removes those of processes that no longer run.
 pub fn process_directory(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let owner =
             entry.file_name().to_string_lossy().split('-').next().and_then(|owner| owner.parse::<u32>().ok());
         if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
-            // Another process of the run may be faster.
+            // Another test process may have removed it already.
             drop(fs::remove_dir_all(entry.path()));
         }
     }
     root.join(format!("{}-{name}", std::process::id()))
 }
 
-/// The URI with `name` as its path.
+/// Replaces the path of the URI by `name`.
 pub fn with_database(uri: &str, name: &str) -> String {
     let (base, options) =
         uri.split_once('?').map_or((uri, String::new()), |(base, options)| (base, format!("?{options}")));
@@ -62,35 +62,35 @@ pub fn with_database(uri: &str, name: &str) -> String {
     format!("{host}/{name}{options}")
 }
 
-/// Sends the mongod a signal: `STOP` lets it stand still, `CONT` go on.
+/// Sends the mongod a signal: `STOP` freezes it, `CONT` lets it run on.
 pub fn signal(mongo: &EmbeddedMongo, signal: Signal) {
     let id = mongo.process_id();
     kill_process(Pid::from_raw(i32::try_from(id).unwrap()).unwrap(), signal).unwrap();
-    // The first thread of it that runs again stops the others: on a busy machine, some answers later.
+    // All threads stop when one of them next runs: on a busy machine some answer a while longer.
     while signal == Signal::STOP && !stands_still(id) {
         std::thread::yield_now();
     }
 }
 
-/// Whether all threads of the process are stopped. Where there is no `/proc`, that is taken for granted.
+/// Whether all threads of the process are stopped. Assumed where there is no `/proc`.
 fn stands_still(process: u32) -> bool {
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok()).all(|stat| {
-        // `id (name) state ...`, where the name may hold anything.
+        // The line is `id (name) state ...`, and the name may contain anything, so search from its end.
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     })
 }
 
-/// A mongod that can be told to fail; it ends when this is dropped.
+/// A mongod with fail points; it is killed when this is dropped.
 pub struct FailingMongo {
     pub uri: String,
-    /// It repeats no write, for which it would have to read.
+    /// Without retryable writes: these need a read, which a fail point on reads would hit.
     pub client: Client,
     _process: Child,
 }
 
 impl FailingMongo {
-    /// Starts an embedded one again as it was, but with the commands for tests.
+    /// Starts an embedded mongod, then restarts it with the same arguments and the test commands enabled.
     pub async fn start(name: &str) -> Self {
         let embedded = own_mongo(name).await;
         let command_line = fs::read(format!("/proc/{}/cmdline", embedded.process_id())).unwrap();
@@ -111,20 +111,20 @@ impl FailingMongo {
         Self { uri, client, _process: process }
     }
 
-    /// Has these commands fail with this error, until another call says otherwise.
+    /// Makes these commands fail with this error until the next call.
     pub async fn fail(&self, commands: &[&str], error_code: i32) {
         let data = doc! { "failCommands": commands, "errorCode": error_code };
         self.configure(doc! { "mode": "alwaysOn", "data": data }).await;
     }
 
-    /// Has the next one of these commands fail.
+    /// Makes the next such command fail.
     pub async fn fail_once(&self, command: &str) {
         const UNKNOWN_ERROR: i32 = 8;
         let data = doc! { "failCommands": [command], "errorCode": UNKNOWN_ERROR };
         self.configure(doc! { "mode": { "times": 1 }, "data": data }).await;
     }
 
-    /// Holds up the next one of these commands for that long; what is given waits until it has come.
+    /// Delays the next such command by this time. The returned future ends when the command has arrived.
     pub async fn hold_up(&self, command: &str, milliseconds: i32) -> impl Future<Output = ()> {
         let data = doc! { "failCommands": [command], "blockConnection": true, "blockTimeMS": milliseconds };
         let configured = self.configure(doc! { "mode": { "times": 1 }, "data": data }).await;
@@ -134,7 +134,6 @@ impl FailingMongo {
         async move { drop(admin.run_command(wait).await.unwrap()) }
     }
 
-    /// Nothing fails any more.
     pub async fn fail_no_more(&self) {
         self.configure(doc! { "mode": "off" }).await;
     }
@@ -145,13 +144,12 @@ impl FailingMongo {
         self.client.database("admin").run_command(command).await.unwrap()
     }
 
-    /// Where it listens.
     pub fn host(&self) -> String {
         let (_, rest) = self.uri.split_once("://").unwrap();
         rest.split(['/', '?']).next().unwrap().to_owned()
     }
 
-    /// Waits until it takes writes.
+    /// Waits until it is a primary that takes writes.
     pub async fn ready(&self) {
         let admin = self.client.database("admin");
         let hello = || admin.run_command(doc! { "hello": 1 });

@@ -1,16 +1,15 @@
-//! A connection on which a test can send bytes that no HTTP client would, or hang up when it likes.
+//! A connection on which a test can send bytes that no HTTP client would send, or hang up at any moment.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// A connection whose receive buffer is small.
+/// Connects with a small receive buffer.
 pub async fn narrow(host: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 * 1024).unwrap();
     socket.connect(host.parse().unwrap()).await.unwrap()
 }
 
-/// A TCP connection to a server.
 pub struct RawConnection(TcpStream);
 
 impl RawConnection {
@@ -18,7 +17,7 @@ impl RawConnection {
         Self(TcpStream::connect(host).await.unwrap())
     }
 
-    /// One that takes little before it is read.
+    /// A connection that takes few bytes before the test reads it.
     pub async fn open_narrow(host: &str) -> Self {
         Self(narrow(host).await)
     }
@@ -28,7 +27,7 @@ impl RawConnection {
         self.0.flush().await.unwrap();
     }
 
-    /// Reads one answer with a body, and keeps the connection. Nothing when the server has closed it.
+    /// Reads one answer with a body and keeps the connection. Empty if the server has closed it.
     pub async fn read_answer(&mut self) -> String {
         let mut bytes = Vec::new();
         let mut buffer = [0; 4096];
@@ -49,7 +48,7 @@ impl RawConnection {
         }
     }
 
-    /// Reads until `end` has come.
+    /// Reads until the text contains `end`.
     pub async fn read_until(&mut self, end: &str) -> String {
         let mut bytes = Vec::new();
         let mut buffer = [0; 64 * 1024];
@@ -62,12 +61,12 @@ impl RawConnection {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Reads until the server closes the connection; what came before a reset counts.
+    /// Reads until the server closes the connection, or resets it.
     pub async fn read_to_end(self) -> String {
         String::from_utf8_lossy(&self.read_bytes_to_end().await).into_owned()
     }
 
-    /// The same, of what is no text.
+    /// The same for bytes that are not text.
     pub async fn read_bytes_to_end(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut buffer = [0; 4096];

@@ -1,4 +1,4 @@
-//! JSON Schema checks of what clients and watchers are sent, against the two committed documents.
+//! JSON Schema checks of what clients and watchers receive, against the two committed documents.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::document;
 
-/// The events and what their data is called in the OpenAPI document.
+/// The events, each with the OpenAPI schema of its data.
 const EVENTS: [(&str, &str); 4] = [
     ("product", "Product"),
     ("stock", "StockEvent"),
@@ -16,7 +16,6 @@ const EVENTS: [(&str, &str); 4] = [
     ("stale", "StaleEvent"),
 ];
 
-/// The AsyncAPI document.
 pub fn asyncapi() -> &'static Value {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
@@ -24,7 +23,7 @@ pub fn asyncapi() -> &'static Value {
     })
 }
 
-/// Panics when an answer is not what the OpenAPI document promises by this schema.
+/// Panics when an answer does not match this schema of the OpenAPI document.
 pub fn check_answer(schema: &Value, answer: &Value) {
     static VALIDATORS: OnceLock<Mutex<HashMap<String, Arc<Validator>>>> = OnceLock::new();
     let name = schema.to_string();
@@ -35,7 +34,7 @@ pub fn check_answer(schema: &Value, answer: &Value) {
     check(&validator, &name, answer);
 }
 
-/// Panics when the data of a Server-Sent Event is not what the OpenAPI document promises.
+/// Panics when the data of a Server-Sent Event does not match its schema in the OpenAPI document.
 pub fn check_event(event: &str, data: &Value) {
     let Some((_, name)) = EVENTS.iter().find(|(name, _)| *name == event) else {
         panic!("{event} is not documented: {data}")
@@ -43,7 +42,7 @@ pub fn check_event(event: &str, data: &Value) {
     check_answer(&reference(name), data);
 }
 
-/// The OpenAPI document, in which what is not documented is not sent.
+/// The OpenAPI document with `additionalProperties: false` everywhere: an undocumented member fails the test.
 fn closed() -> &'static Value {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
@@ -57,7 +56,8 @@ fn closed() -> &'static Value {
     })
 }
 
-/// Panics when a WebSocket message is not what the AsyncAPI document promises; `name` is `request` for one to the server.
+/// Panics when a WebSocket message does not match the AsyncAPI document. `name` is `request` for messages to the
+/// server.
 pub fn check_message(name: &str, message: &Value) {
     static VALIDATORS: OnceLock<HashMap<String, Validator>> = OnceLock::new();
     let validators = VALIDATORS.get_or_init(|| {

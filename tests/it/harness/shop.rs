@@ -1,4 +1,4 @@
-//! A shop: a database with one or more servers on it, and the people who come.
+//! A shop: a database with one or more servers, and the people who use it.
 
 use std::collections::HashMap;
 
@@ -16,20 +16,20 @@ use super::answer::Answer;
 use super::mongo::{database_uri, with_database};
 use super::watch::soon;
 
-/// The secret of all shops.
+/// The JWT secret of all shops.
 pub const SECRET: &str = "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1";
 
-/// What an admin of a shop with accounts logs in with: e-mail and password.
+/// The e-mail and the password of the admin that `make_admin` creates.
 pub const ADMIN: (&str, &str) = ("grace@shop.example", "a rear admiral's password");
 
-/// Servers on one database. Each test has its own.
+/// The servers on one database. Each test has its own shop.
 pub struct Shop {
     pub servers: Vec<Server>,
     uri: String,
     client: reqwest::Client,
 }
 
-/// Somebody who talks to one of the shop's servers.
+/// A person who talks to one of the shop's servers.
 #[derive(Clone)]
 pub struct Actor {
     pub id: Id,
@@ -44,29 +44,28 @@ impl Shop {
         Self::open_with(Limits::default()).await
     }
 
-    /// A shop with one server that has other limits.
+    /// A shop with one server under these limits.
     pub async fn open_with(limits: Limits) -> Self {
         Self::open_on(database_uri().await, limits).await
     }
 
-    /// The same, with a server that calls itself `application` to the database.
+    /// The same; the server gives the database `application` as its name.
     pub async fn open_as(application: &str, limits: Limits) -> Self {
         let uri = database_uri().await;
         let separator = if uri.contains('?') { '&' } else { '?' };
         Self::open_on(format!("{uri}{separator}appName={application}"), limits).await
     }
 
-    /// A shop on a MongoDB of the test's own.
+    /// A shop on the test's own MongoDB.
     pub async fn open_at(uri: &str) -> Self {
         Self::open_in(uri, "test_own").await
     }
 
-    /// The same with other limits.
     pub async fn open_at_with(uri: &str, limits: Limits) -> Self {
         Self::open_on(with_database(uri, "test_own"), limits).await
     }
 
-    /// A shop on a database of that name.
+    /// A shop on this database of the test's own MongoDB.
     pub async fn open_in(uri: &str, database: &str) -> Self {
         Self::open_on(with_database(uri, database), Limits::default()).await
     }
@@ -78,19 +77,19 @@ impl Shop {
         shop
     }
 
-    /// Makes the account of an admin, with which one can log in.
+    /// Creates an admin's account with a password.
     pub async fn make_admin(&self) {
         let settings = [("ADMIN_EMAIL", ADMIN.0), ("ADMIN_PASSWORD", ADMIN.1)];
         self.start_server(Limits::default(), &settings).await.stop().await;
     }
 
-    /// Starts one more server, with these settings besides the usual ones.
+    /// Starts another server, with these settings on top of the usual ones.
     pub async fn add_server_where(&mut self, settings: &[(&str, &str)]) {
         let server = self.start_server(Limits::default(), settings).await;
         self.servers.push(server);
     }
 
-    /// Stops the newest server, and gives the port where it was.
+    /// Stops the newest server and returns its port.
     pub async fn stop_newest_server(&mut self) -> u16 {
         let server = self.servers.pop().unwrap();
         let port = server.address().port();
@@ -98,17 +97,15 @@ impl Shop {
         port
     }
 
-    /// Starts one more server, at this port.
+    /// Starts another server at this port.
     pub async fn add_server_at(&mut self, port: u16) {
         self.add_server_where(&[("PORT", &port.to_string())]).await;
     }
 
-    /// Starts one more server on the same database.
     pub async fn add_server(&mut self) {
         self.add_server_with(Limits::default()).await;
     }
 
-    /// Starts one more server, with other limits.
     pub async fn add_server_with(&mut self, limits: Limits) {
         let server = self.start_server(limits, &[]).await;
         self.servers.push(server);
@@ -128,7 +125,8 @@ impl Shop {
         Server::start(config).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Stops all servers in order. On somebody's replica set nothing is left behind; our own goes as a whole.
+    /// Stops all servers in order. A database on an external replica set is dropped; our own mongod is removed as a
+    /// whole.
     pub async fn close(self) {
         let database = self.database().await;
         for server in self.servers {
@@ -139,45 +137,43 @@ impl Shop {
         }
     }
 
-    /// What another program needs to have the same database and the same tokens.
+    /// The settings with which another program uses the same database and accepts the same tokens.
     pub fn settings(&self) -> [(&'static str, &str); 2] {
         [("MONGO_URI", &self.uri), ("JWT_SECRET", SECRET)]
     }
 
-    /// The database, for what only it can tell.
     pub async fn database(&self) -> mongodb::Database {
         let client = mongodb::Client::with_uri_str(&self.uri).await.unwrap();
         client.default_database().unwrap()
     }
 
-    /// The database as the servers use it.
+    /// The database through the servers' own layer.
     pub async fn store(&self) -> Store {
         Store::connect(&self.uri, &StoreLimits::default()).await.unwrap()
     }
 
-    /// Somebody without a token.
+    /// A person without a token.
     pub fn visitor(&self) -> Actor {
         self.actor(Id::new(), None, 0)
     }
 
-    /// A visitor who comes from this address of the loopback network.
+    /// A visitor from this address of the loopback network.
     pub fn visitor_from(&self, address: [u8; 4]) -> Actor {
         let client =
             reqwest::Client::builder().local_address(std::net::IpAddr::from(address)).build().unwrap();
         Actor { client, ..self.visitor() }
     }
 
-    /// An admin.
     pub fn admin(&self) -> Actor {
         self.person("Grace Hopper", Role::Admin)
     }
 
-    /// A new customer with a token of an identity provider that knows the secret.
+    /// A new customer, with a token as an external identity provider would sign it.
     pub fn buyer(&self) -> Actor {
         self.buyer_named("Ada Lovelace")
     }
 
-    /// A new customer of that name.
+    /// A new customer with this name.
     pub fn buyer_named(&self, name: &str) -> Actor {
         self.person(name, Role::Customer)
     }
@@ -197,7 +193,7 @@ impl Shop {
         Actor { base: format!("http://{}", self.servers[server].address()), ..actor.clone() }
     }
 
-    /// Puts a product on sale and gives its id.
+    /// Puts a product on sale and returns its id.
     pub async fn sell(&self, product: &Value) -> String {
         let answer = self.admin().post("/products", product).await.expect(201);
         answer.json["id"].as_str().unwrap().to_owned()
@@ -208,7 +204,7 @@ impl Shop {
         self.visitor().get(&format!("/products/{id}")).await.expect(200).json
     }
 
-    /// All purchases of a product, from its leaderboard, page by page.
+    /// All purchases of a product, read page by page from its leaderboard.
     pub async fn leaderboard(&self, product: &str) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), String::new());
         loop {
@@ -222,8 +218,8 @@ impl Shop {
         }
     }
 
-    /// Checks, from the database itself, what must hold of a product at any time: nothing oversold, a sequence without
-    /// gaps, time along it, no buyer over `limit`. Gives the units sold.
+    /// Checks in the database what must always hold for a product: nothing oversold, a sequence without gaps, times
+    /// that follow it, no buyer over `limit`. Returns the units sold.
     pub async fn check_invariants(&self, product: &str, limit: i64) -> i64 {
         use futures_util::TryStreamExt;
         use mongodb::bson::{Document, doc};
@@ -257,7 +253,7 @@ impl Shop {
     }
 }
 
-/// Servers that wait for a slow machine: who is refused for want of speed is not what is tested here.
+/// Limits for a slow machine: refusals for lack of speed are not the subject of the test.
 pub fn patient() -> Limits {
     Limits::default().with(|limits| {
         limits.purchases.estimated_wait_ms_max = 60_000;
@@ -270,12 +266,11 @@ pub fn patient() -> Limits {
     })
 }
 
-/// A token as any identity provider with the secret mints it.
+/// A token as any identity provider that knows the secret would sign it.
 pub fn token(id: Id, name: &str, role: Role) -> String {
     token_under(&Limits::default(), id, name, role)
 }
 
-/// The same under other limits.
 pub fn token_under(limits: &Limits, id: Id, name: &str, role: Role) -> String {
     let user = User {
         id,
@@ -289,7 +284,7 @@ pub fn token_under(limits: &Limits, id: Id, name: &str, role: Role) -> String {
 }
 
 impl Actor {
-    /// Somebody who talks to a server that no shop has started.
+    /// A person who talks to a server outside any shop.
     pub fn of(base: &str, id: Id, token: Option<String>) -> Self {
         Self { id, base: base.to_owned(), token, client: reqwest::Client::new() }
     }
@@ -299,12 +294,11 @@ impl Actor {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
-    /// Where this actor's server listens, as `host:port`.
+    /// The address of this actor's server, as `host:port`.
     pub fn host(&self) -> &str {
         self.base.trim_start_matches("http://")
     }
 
-    /// The token.
     pub fn token(&self) -> &str {
         self.token.as_deref().unwrap()
     }
@@ -329,23 +323,20 @@ impl Actor {
         self.send(Method::DELETE, path, None, &[]).await
     }
 
-    /// Buys one.
     pub async fn purchase(&self, product: &str) -> Answer {
         self.post("/products/purchase", &json!({ "productId": product })).await
     }
 
-    /// Buys several.
     pub async fn purchase_many(&self, product: &str, quantity: i64) -> Answer {
         self.post("/products/purchase", &json!({ "productId": product, "quantity": quantity })).await
     }
 
-    /// Buys with an idempotency key.
     pub async fn purchase_with_key(&self, product: &str, quantity: i64, key: &str) -> Answer {
         let body = json!({ "productId": product, "quantity": quantity }).to_string();
         self.send(Method::POST, "/products/purchase", Some(body), &[("Idempotency-Key", key)]).await
     }
 
-    /// Sends any request; a body is JSON unless `headers` say otherwise.
+    /// Sends any request. The body counts as JSON unless `headers` say otherwise.
     pub async fn send(
         &self,
         method: Method,

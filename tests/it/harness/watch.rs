@@ -1,4 +1,4 @@
-//! Watchers: one of a single product over Server-Sent Events, one of many over a WebSocket.
+//! Watchers: of one product over Server-Sent Events, of many over a WebSocket.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use super::raw::narrow;
 use super::schema::{check_event, check_message};
 use super::shop::Actor;
 
-/// Long enough for any machine; nothing takes that long.
+/// Generous, for any machine; a test that passes does not wait this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a client sends to have a connection upgraded.
+/// The headers that ask for an upgrade to a WebSocket.
 pub const UPGRADE: [(&str, &str); 4] = [
     ("Connection", "Upgrade"),
     ("Upgrade", "websocket"),
@@ -28,7 +28,7 @@ pub const UPGRADE: [(&str, &str); 4] = [
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// Waits for what has to happen; panics, saying so, when it does not.
+/// Waits for something that must happen; panics with its name when it does not.
 pub async fn soon<T>(what: &str, happening: impl Future<Output = T>) -> T {
     timeout(PATIENCE, happening).await.unwrap_or_else(|_| panic!("{what} did not happen"))
 }
@@ -41,19 +41,18 @@ pub struct Event {
     pub data: Value,
 }
 
-/// Whoever gets events.
 pub trait Watcher {
-    /// The next event; none at the end. It is as documented.
+    /// The next event, checked against its schema; `None` at the end.
     async fn next(&mut self) -> Option<Event>;
 
-    /// The next event, which has to have this name.
+    /// The next event, which must have this name.
     async fn expect(&mut self, name: &str) -> Event {
         let event = self.next().await.unwrap_or_else(|| panic!("the end, and no {name}"));
         assert_eq!(event.name, name, "{event:?}");
         event
     }
 
-    /// The first event from now on that is so.
+    /// The first event from now on for which `is_it` holds.
     async fn until(&mut self, what: &str, is_it: impl Fn(&Event) -> bool) -> Event {
         let mut before = Vec::new();
         loop {
@@ -65,7 +64,7 @@ pub trait Watcher {
         }
     }
 
-    /// The first event that tells of this stock.
+    /// The first event with this stock.
     async fn until_stock(&mut self, stock: i64) -> Event {
         self.until(&format!("stock {stock}"), |event| event.data["stock"] == stock).await
     }
@@ -75,11 +74,11 @@ pub trait Watcher {
 pub struct EventStream {
     response: Response,
     buffer: Vec<u8>,
-    /// As a browser would send it when it connects again.
+    /// What a browser would send when it reconnects.
     pub last_event_id: Option<i64>,
-    /// The delays that the server has asked for, in milliseconds.
+    /// The delays before reconnecting that the server has asked for, in milliseconds.
     pub retries: Vec<u64>,
-    /// The signs of life.
+    /// The keepalives received.
     pub beats: usize,
 }
 
@@ -89,7 +88,7 @@ impl EventStream {
         Self::connect(actor, &format!("/products/{product}/events"), None).await
     }
 
-    /// Watches a product and every purchase, after the one with this number.
+    /// Watches a product and each purchase after the one with this number.
     pub async fn purchases(actor: &Actor, product: &str, after: Option<i64>) -> Self {
         Self::connect(actor, &format!("/products/{product}/events?include=purchases"), after).await
     }
@@ -107,13 +106,13 @@ impl EventStream {
         Self { response, buffer: Vec::new(), last_event_id, retries: Vec::new(), beats: 0 }
     }
 
-    /// Waits for a sign of life; no event may come before it.
+    /// Waits for a keepalive; no event may come before it.
     pub async fn beat(&mut self) {
         let block = self.block().await.expect("a sign of life before the end");
         assert_eq!(block, ":");
     }
 
-    /// What comes before the next empty line; none at the end.
+    /// The text up to the next empty line; `None` at the end.
     async fn block(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
@@ -130,7 +129,7 @@ impl EventStream {
         }
     }
 
-    /// Reads what a browser would: an event, or nothing.
+    /// Reads a block as a browser does: an event, or nothing.
     fn read(&mut self, block: &str) -> Option<Event> {
         let (mut name, mut data) = (None, None);
         for line in block.lines() {
@@ -154,7 +153,7 @@ impl EventStream {
 
 impl Watcher for EventStream {
     async fn next(&mut self) -> Option<Event> {
-        // Signs of life are no news.
+        // Keepalives are skipped.
         let event = async {
             loop {
                 let block = self.block().await?;
@@ -170,14 +169,14 @@ impl Watcher for EventStream {
 /// A client of `GET /live`.
 pub struct Socket {
     stream: WebSocketStream<TcpStream>,
-    /// The pings that came.
+    /// The pings received.
     pub pings: usize,
-    /// Why the server has closed it.
+    /// The close frame that the server has sent.
     pub close: Option<CloseFrame>,
 }
 
 impl Socket {
-    /// Connects without an origin, as programs do.
+    /// Connects without an `Origin` header, as programs do.
     pub async fn open(actor: &Actor) -> Self {
         Self::open_from(actor, None).await
     }
@@ -191,7 +190,7 @@ impl Socket {
         Self::over(TcpStream::connect(actor.host()).await.unwrap(), request).await
     }
 
-    /// Connects in a way that takes little before it is read.
+    /// Connects with a small receive buffer.
     pub async fn open_narrow(actor: &Actor) -> Self {
         let request = format!("ws://{}/live", actor.host()).into_client_request().unwrap();
         Self::over(narrow(actor.host()).await, request).await
@@ -202,7 +201,7 @@ impl Socket {
         Self { stream, pings: 0, close: None }
     }
 
-    /// Watches one product, which comes at once.
+    /// Watches one product and returns its first event.
     pub async fn watching(actor: &Actor, product: &str) -> (Self, Event) {
         let mut socket = Self::open(actor).await;
         socket.ask(&json!({ "subscribe": [product] })).await;
@@ -210,7 +209,7 @@ impl Socket {
         (socket, event)
     }
 
-    /// Sends a request that is as documented.
+    /// Sends a request, checked against its schema.
     pub async fn ask(&mut self, request: &Value) {
         check_message("request", request);
         self.say(&request.to_string()).await;
@@ -221,34 +220,32 @@ impl Socket {
         self.send(Message::text(text)).await;
     }
 
-    /// Sends anything.
     pub async fn send(&mut self, message: Message) {
         soon("sending", self.stream.send(message)).await.unwrap();
     }
 
-    /// Takes a text to be sent with the next flush.
+    /// Queues a text for the next flush.
     pub async fn feed(&mut self, text: &str) {
         self.stream.feed(Message::text(text)).await.unwrap();
     }
 
-    /// Sends what was taken.
     pub async fn flush(&mut self) {
         soon("sending", self.stream.flush()).await.unwrap();
     }
 
-    /// Sends something that is no request, and gives the code of the error.
+    /// Sends an invalid request and returns the code of the error.
     pub async fn refused(&mut self, text: &str) -> String {
         self.say(text).await;
         self.error().await
     }
 
-    /// The next message, which has to be an error, by its code.
+    /// The code of the next message, which must be an error.
     pub async fn error(&mut self) -> String {
         let error = self.expect("error").await;
         error.data["code"].as_str().unwrap().to_owned()
     }
 
-    /// Why the server closes the connection; whatever comes before is left out.
+    /// The close frame of the server; messages before it are skipped.
     pub async fn closed(&mut self) -> CloseFrame {
         while self.next().await.is_some() {}
         self.close.clone().expect("a close frame")

@@ -1,6 +1,6 @@
-//! A browser as a program: chromedriver, the browser that it starts, and the few commands of WebDriver that are needed.
-//! WebDriver is JSON over HTTP, so it takes no crate; the crates there are change how `serde_json` orders members, in the
-//! server under test too.
+//! Drives a browser: starts chromedriver and the browser, and sends the few WebDriver commands that the tests need.
+//! WebDriver is JSON over HTTP, so this needs no crate; the existing crates change how `serde_json` orders members,
+//! also in the server under test.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use super::mongo::process_directory;
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 const CHROMEDRIVER: &str = "/usr/bin/chromedriver";
-/// The driver and the browser end when the standard input does, so also when this process is killed. Nobody but the driver
-/// holds its output, which ends with it.
+/// Kills the driver and the browser when its standard input ends, so also when this process is killed. Only the
+/// driver holds the output, so the output ends with the driver.
 const UNTIL_END_OF_INPUT: &str = "\"$0\" --port=0 & exec >/dev/null; read -r _; kill -KILL 0";
 const ATTEMPTS_MAX: u32 = 5;
-/// What a WebDriver element looks like in JSON.
+/// The key under which WebDriver puts an element's id in JSON.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// One browser, without cookies, storage or history of any other.
+/// One browser with a fresh profile: no cookies, storage or history.
 pub struct WebDriver {
     client: reqwest::Client,
     session: String,
@@ -30,7 +30,7 @@ pub struct WebDriver {
     profile: PathBuf,
 }
 
-/// A command that was not carried out: WebDriver's name of the reason, such as `stale element reference`, and more.
+/// A command that failed: `kind` is WebDriver's error code, such as `stale element reference`.
 pub struct WebDriverError {
     kind: String,
     message: String,
@@ -44,19 +44,19 @@ impl std::fmt::Debug for WebDriverError {
 
 type Result<T> = std::result::Result<T, WebDriverError>;
 
-/// The programs that are not on this machine.
+/// The programs that are not installed.
 pub fn missing_programs() -> Vec<&'static str> {
     [CHROMIUM, CHROMEDRIVER].into_iter().filter(|program| !Path::new(program).exists()).collect()
 }
 
 impl WebDriver {
-    /// Starts a browser.
     pub async fn start() -> Self {
         let mut attempts = 1;
         let (mut driver, port) = loop {
             match Self::start_driver().await {
                 (driver, Some(port)) => break (driver, port),
-                // It looks for a port that is free twice, for IPv4 and IPv6, and gives up when another program was faster.
+                // It looks for a port that is free for both IPv4 and IPv6, and gives up when another program takes it
+                // first.
                 (_, None) => assert!(attempts < ATTEMPTS_MAX, "chromedriver does not start"),
             }
             attempts += 1;
@@ -72,7 +72,7 @@ impl WebDriver {
         driver
     }
 
-    /// Starts chromedriver, and gives the port that it has found.
+    /// Starts chromedriver and returns the port that it listens on.
     async fn start_driver() -> (Self, Option<u16>) {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let profile = process_directory(&format!("chromium-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
@@ -96,7 +96,7 @@ impl WebDriver {
             "--headless",
             "--no-sandbox",
             "--disable-gpu",
-            // Containers often have little of it.
+            // /dev/shm is often small in containers.
             "--disable-dev-shm-usage",
             "--disable-quic",
             "--no-first-run",
@@ -111,17 +111,17 @@ impl WebDriver {
         fixed.into_iter().map(str::to_owned).chain([profile]).collect()
     }
 
-    /// Goes to an address, and returns when the page is loaded.
+    /// Opens an address and returns when the page has loaded.
     pub async fn go(&self, url: &str) -> Result<()> {
         self.post("/url", json!({ "url": url })).await.map(drop)
     }
 
-    /// Runs the body of a function in the page and gives what it returns. A promise is waited for.
+    /// Runs `script` in the page as the body of a function and returns its result; a promise is awaited.
     pub async fn run(&self, script: &str, arguments: Value) -> Result<Value> {
         self.post("/execute/sync", json!({ "script": script, "args": arguments })).await
     }
 
-    /// Presses an element, which must be in sight and nothing before it.
+    /// Clicks an element, which must be in sight and not covered.
     pub async fn click(&self, element: &Value) -> Result<()> {
         self.post(&format!("/element/{}/click", id(element)), json!({})).await.map(drop)
     }
@@ -132,7 +132,7 @@ impl WebDriver {
         self.post(&format!("/element/{}/value", id(element)), json!({ "text": text })).await.map(drop)
     }
 
-    /// Presses and releases keys, one after the other, on whatever has the focus.
+    /// Presses and releases keys one after the other, on the element that has the focus.
     pub async fn keys(&self, keys: &str) -> Result<()> {
         let strokes = keys
             .chars()
@@ -141,12 +141,12 @@ impl WebDriver {
         self.post("/actions", json!({ "actions": [keyboard] })).await.map(drop)
     }
 
-    /// Sends a command of the browser's own protocol.
+    /// Sends a command of the DevTools protocol.
     pub async fn devtools(&self, command: &str, parameters: Value) -> Result<Value> {
         self.post("/goog/cdp/execute", json!({ "cmd": command, "params": parameters })).await
     }
 
-    /// What came onto the console since the last time.
+    /// The console's entries since the last call.
     pub async fn console(&self) -> Result<Vec<Value>> {
         let entries = self.post("/se/log", json!({ "type": "browser" })).await?;
         Ok(entries.as_array().cloned().unwrap_or_default())
@@ -178,7 +178,7 @@ impl WebDriver {
 
 impl Drop for WebDriver {
     fn drop(&mut self) {
-        // All at once: a driver that is ended alone leaves its browser behind.
+        // The whole process group: a driver that is killed alone leaves its browser behind.
         kill_process_group(Pid::from_child(&self.programs), Signal::KILL).ok();
         self.programs.wait().ok();
         std::fs::remove_dir_all(&self.profile).ok();
@@ -189,7 +189,7 @@ fn id(element: &Value) -> &str {
     element[ELEMENT].as_str().expect("an element")
 }
 
-/// The port that chromedriver says it listens on; none when it ends before.
+/// The port that chromedriver says it listens on; `None` if it ends before it says so.
 fn port(output: impl BufRead) -> Option<u16> {
     let mut lines = output.lines().map_while(std::io::Result::ok);
     let line = lines.find(|line| line.contains("started successfully"))?;

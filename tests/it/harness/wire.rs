@@ -1,4 +1,4 @@
-//! A wire between a server and its database that a test can cut.
+//! A connection between a server and its database that a test can cut.
 
 use std::net::SocketAddr;
 
@@ -6,14 +6,13 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Everything that comes to its address goes on to the other end, as long as it is whole.
+/// Forwards everything that arrives at its address to the other end, until it is cut.
 pub struct Wire {
     pub address: SocketAddr,
     is_whole: watch::Sender<bool>,
 }
 
 impl Wire {
-    /// A wire to `end`, whole.
     pub async fn to(end: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -26,12 +25,12 @@ impl Wire {
         Self { address, is_whole }
     }
 
-    /// Cuts all connections, and new ones at once.
+    /// Cuts all connections, and each new one at once.
     pub fn cut(&self) {
         self.is_whole.send_replace(false);
     }
 
-    /// New connections go through again.
+    /// Lets new connections through again.
     pub fn mend(&self) {
         self.is_whole.send_replace(true);
     }

@@ -1,4 +1,4 @@
-//! The estimate over a made-up lane, millisecond by millisecond.
+//! Tests the estimate on a simulated lane, millisecond by millisecond.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use super::*;
 const BOUNDS: Bounds =
     Bounds { wait_max: Duration::from_millis(500), purchases_min: 10, purchases_max: 10_000 };
 const BATCH_MAX: usize = 1_000;
-/// Who has waited so long before a batch takes them gives up.
+/// A purchase that no batch has taken after this time is given up.
 const QUEUE_WAIT_MAX: Duration = Duration::from_millis(1_000);
 
-/// A lane that decides so many a second, in batches of all that wait, and the crowd in front of it.
+/// A lane that decides at a given rate, in batches of all that wait, and the crowd in front of it.
 struct Lane {
     estimate: WaitEstimate,
     now: Instant,
     waiting: VecDeque<Instant>,
     batch: Vec<Instant>,
     batch_end: Instant,
-    /// The crowd that has not come yet, in thousandths of a purchase.
+    /// What has not made up a whole purchase yet, in thousandths of a purchase.
     coming: u64,
     refused: usize,
     waits: Vec<Duration>,
@@ -39,7 +39,7 @@ impl Lane {
         }
     }
 
-    /// So many purchases a second come, and so many can be decided, for this time. What it brought.
+    /// Runs the lane at these rates. Returns how many purchases were decided and refused, and the longest wait.
     fn run(
         &mut self,
         milliseconds: u64,
@@ -84,13 +84,13 @@ impl Lane {
             self.estimate.leave(self.now);
         }
         self.batch.extend(self.waiting.drain(..self.waiting.len().min(BATCH_MAX)));
-        // And 2 ms for the transaction as such.
+        // The transaction itself takes 2 ms more.
         self.batch_end = self.now + Duration::from_millis(2 + self.batch.len() as u64 * 1_000 / per_second);
     }
 }
 
 #[test]
-fn who_comes_to_an_idle_lane_is_let_in() {
+fn an_idle_lane_lets_everybody_in() {
     let mut estimate = WaitEstimate::new(BOUNDS, Instant::now());
     assert_eq!(estimate.places(), 10_000);
     let mut now = Instant::now();
@@ -99,7 +99,7 @@ fn who_comes_to_an_idle_lane_is_let_in() {
         estimate.enter(now);
     }
     assert!(estimate.is_full());
-    // Light traffic shows no lack of speed, however little it is.
+    // Light traffic, however little, does not mean that the lane is slow.
     let mut estimate = WaitEstimate::new(BOUNDS, now);
     for _ in 0..100 {
         estimate.enter(now);
@@ -121,9 +121,9 @@ fn up_to_its_capacity_nobody_is_refused() {
 }
 
 #[test]
-fn beyond_its_capacity_it_decides_as_many_and_in_time() {
+fn beyond_its_capacity_it_still_decides_at_full_speed_and_in_time() {
     let mut lane = Lane::new();
-    // The first crowd is larger than anybody could know; a second later it is known.
+    // The first crowd exceeds an unknown capacity; a second later the capacity is known.
     lane.run(2_000, 20_000, 2_000);
     for come_per_second in [4_000, 10_000, 20_000, 200_000] {
         let (decided, _, longest) = lane.run(5_000, come_per_second, 2_000);
@@ -137,7 +137,7 @@ fn it_follows_a_lane_that_becomes_slower_or_faster() {
     let mut lane = Lane::new();
     lane.run(2_000, 50_000, 10_000);
     for decide_per_second in [1_000, 10_000, 500, 5_000] {
-        // Batches that were taken too large, and what comes of them, last a little longer than two seconds.
+        // The effects of batches that were too large last a little longer than two seconds.
         lane.run(3_000, 50_000, decide_per_second);
         let (decided, _, longest) = lane.run(5_000, 50_000, decide_per_second);
         assert!(decided as u64 >= decide_per_second * 45 / 10, "{decide_per_second}/s: {decided}");
@@ -153,7 +153,7 @@ fn a_lane_that_stands_still_keeps_few_waiting_and_starts_again_at_once() {
     let in_batch = lane.batch.len();
     lane.run(5_000, 20_000, 0);
     assert!(lane.estimate.under_way() <= in_batch + BOUNDS.purchases_min, "{}", lane.estimate.under_way());
-    // Those are decided; then it is as before.
+    // These are decided first; then the lane is as fast as before.
     lane.run(1_000, 20_000, 2_000);
     let (decided, _, longest) = lane.run(5_000, 20_000, 2_000);
     assert!(decided >= 9_000, "{decided}");
@@ -161,7 +161,7 @@ fn a_lane_that_stands_still_keeps_few_waiting_and_starts_again_at_once() {
 }
 
 #[test]
-fn a_few_are_let_in_whatever_is_predicted() {
+fn a_few_are_let_in_whatever_the_estimate() {
     let mut now = Instant::now();
     let mut estimate = WaitEstimate::new(BOUNDS, now);
     for _ in 0..100 {
@@ -182,7 +182,7 @@ fn a_few_are_let_in_whatever_is_predicted() {
 }
 
 #[test]
-fn who_gives_up_is_no_decision() {
+fn a_purchase_given_up_is_not_a_decision() {
     let mut now = Instant::now();
     let mut estimate = WaitEstimate::new(BOUNDS, now);
     for _ in 0..100 {
@@ -194,7 +194,7 @@ fn who_gives_up_is_no_decision() {
 }
 
 #[test]
-fn a_slow_first_purchase_says_nothing_of_the_crowd_behind_it() {
+fn a_slow_first_purchase_says_nothing_about_the_crowd_behind_it() {
     let mut now = Instant::now();
     let mut estimate = WaitEstimate::new(BOUNDS, now);
     for _ in 0..2_000 {
@@ -206,12 +206,12 @@ fn a_slow_first_purchase_says_nothing_of_the_crowd_behind_it() {
     assert_eq!(estimate.places(), BOUNDS.purchases_max);
     now += Duration::from_millis(200);
     estimate.decided(now, 1_000, Duration::from_millis(400));
-    // 1,001 in 400 ms.
+    // 1,001 in 400 ms, so 1,251 in 500 ms.
     assert_eq!(estimate.places(), 1_251);
 }
 
 #[test]
-fn a_batch_in_vain_is_no_progress() {
+fn a_batch_without_decisions_is_not_progress() {
     let mut now = Instant::now();
     let mut estimate = WaitEstimate::new(BOUNDS, now);
     for _ in 0..BOUNDS.purchases_min {

@@ -1,6 +1,6 @@
-// Starts Swagger UI over this server's own document.
+// Starts Swagger UI with this server's own document.
 
-// Swagger UI has dark colours, but it is the page that switches to them.
+// Swagger UI has dark colours, but the page has to switch to them.
 const dark = matchMedia('(prefers-color-scheme: dark)');
 const follow = () => document.documentElement.classList.toggle('dark-mode', dark.matches);
 dark.addEventListener('change', follow);
@@ -9,12 +9,12 @@ follow();
 SwaggerUIBundle({
   url: '/openapi.json',
   dom_id: '#swagger-ui',
-  // Without the bar that loads the document of any address.
+  // Without the bar that loads a document from any address.
   layout: 'BaseLayout',
-  // An operation has an address of its own.
+  // Each operation gets its own address.
   deepLinking: true,
-  // Nobody else is asked what he thinks of the document.
+  // Do not send the document to an online validator.
   validatorUrl: null,
-  // A token that is entered here is forgotten with the page: nothing else of this origin has any use for it.
+  // Forget an entered token with the page: nothing else on this origin needs it.
   persistAuthorization: false,
 });
