@@ -15,6 +15,7 @@ pub(crate) mod page;
 pub(crate) mod path;
 pub(crate) mod peer;
 pub(crate) mod rendered;
+pub(crate) mod request_context;
 pub(crate) mod request_id;
 
 /// A JSON answer that no cache may keep: it is for one client only, or changes at any moment.

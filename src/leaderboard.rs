@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use mongodb::bson::RawDocumentBuf;
+
 use crate::config::StoreLimits;
 use crate::error::Result;
 use crate::http::page::{Page, PageRequest};
@@ -16,6 +18,7 @@ use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::Feed;
 use crate::purchases::history::{self, Order, PurchaseCursor, Selection};
 use crate::store::Store;
+use crate::store::document::parse;
 use crate::store::heartbeat::Heartbeat;
 use crate::store::hot_read::{HotReads, Reading};
 
@@ -88,9 +91,10 @@ impl Source {
         let selection = product.map_or(Selection::Everything, Selection::Product);
         let before = page.after.as_ref().map_or(0, |after| after.rank);
         let purchases = history::list(&self.store, selection, Order::OldestFirst, page).await?;
-        let ranked: Vec<(i64, Purchase)> = (before + 1..).zip(purchases).collect();
+        let ranked: Vec<(i64, RawDocumentBuf)> = (before + 1..).zip(purchases).collect();
         let ranked =
             Page::of(ranked, page.limit, |(rank, purchase)| PurchaseCursor::of(purchase, *rank, product));
+        let ranked = ranked.filter_map(|(rank, purchase)| Some((rank, parse::<Purchase>(&purchase)?)));
         // The products' current names: a product with sales cannot be deleted.
         let mut ids: Vec<_> = ranked.items.iter().map(|(_, purchase)| purchase.product_id).collect();
         ids.sort_unstable();

@@ -4,7 +4,7 @@
 //! knows what its client has already been sent. `routes::events` (Server-Sent Events) and `routes::live` (WebSocket)
 //! send it.
 //!
-//! A slow watcher delays nobody: news is not queued for it, it takes the newest when it can.
+//! A slow watcher delays nobody: news is not queued for it; it takes the newest when it can.
 
 pub(crate) mod message;
 mod pace;

@@ -6,18 +6,16 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mongodb::options::ServerAddress;
-use mongodb::{Client, Collection, Database};
+use mongodb::{Client, ClientSession, Collection, Database};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_util::task::TaskTracker;
-use tracing::Instrument;
 
+use self::confirmation::{Confirmations, Point};
 use self::sale_sessions::SaleSessions;
-use self::terms::Terms;
-use self::token_bucket::TokenBucket;
+use self::tasks::Tasks;
 use crate::config::StoreLimits;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
@@ -27,13 +25,16 @@ use crate::model::user::User;
 
 mod clock;
 mod coalesced_read;
+mod confirmation;
 pub mod connect;
+pub(crate) mod document;
 pub(crate) mod failure;
 pub(crate) mod heartbeat;
 pub(crate) mod hot_read;
 pub(crate) mod sale_sessions;
 pub mod schema;
-mod terms;
+mod standstill;
+mod tasks;
 pub(crate) mod token_bucket;
 
 /// Documents in one batch of the database's answer: more than any page has, so that a page takes one round trip.
@@ -56,23 +57,19 @@ pub struct Store {
     pub purchases: Collection<Purchase>,
     /// The database that holds the collections above; for commands.
     pub database: Database,
-    /// The `appName` under which all servers connect to the database.
-    pub application: Arc<str>,
     /// This server's id, random for each start.
     pub server: Id,
-    /// Holds reads back until a new primary knows all confirmed writes.
-    pub(crate) terms: Arc<Terms>,
+    confirmations: Arc<Confirmations>,
     primary: watch::Receiver<Option<ServerAddress>>,
     reads: Arc<Semaphore>,
+    history_reads: Arc<Semaphore>,
     sale_reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     sale_writes: Arc<Semaphore>,
     permit_wait_max: Duration,
     read_max: Duration,
     write_max: Duration,
-    failure_lines: Arc<TokenBucket>,
-    tasks: TaskTracker,
-    runtime: Handle,
+    tasks: Tasks,
 }
 
 impl Store {
@@ -81,64 +78,146 @@ impl Store {
         sale_sessions: SaleSessions,
         database: Database,
         primary: watch::Receiver<Option<ServerAddress>>,
-        terms: Terms,
-        application: Arc<str>,
         limits: &StoreLimits,
     ) -> Self {
+        let (server, tasks) = (Id::new(), Tasks::new(limits));
+        let sale_sessions = Arc::new(sale_sessions);
+        let write_max = Duration::from_millis(limits.write_ms_max);
+        let confirmations = Confirmations::new(
+            client.clone(),
+            database.collection(schema::SERVERS),
+            server,
+            sale_sessions.clone(),
+            primary.clone(),
+            tasks.clone(),
+            write_max,
+        );
         Self {
             client,
-            sale_sessions: Arc::new(sale_sessions),
-            application,
-            server: Id::new(),
-            terms: Arc::new(terms),
+            sale_sessions,
+            server,
+            confirmations: Arc::new(confirmations),
             primary,
             users: database.collection(schema::USERS),
             products: database.collection(schema::PRODUCTS),
             purchases: database.collection(schema::PURCHASES),
             database,
             reads: Arc::new(Semaphore::new(limits.reads_in_flight_max)),
+            history_reads: Arc::new(Semaphore::new(limits.history_reads_in_flight_max)),
             sale_reads: Arc::new(Semaphore::new(limits.sale_reads_in_flight_max)),
             writes: Arc::new(Semaphore::new(limits.writes_in_flight_max)),
             sale_writes: Arc::new(Semaphore::new(limits.sale_writes_in_flight_max)),
             permit_wait_max: Duration::from_millis(limits.permit_wait_ms_max),
             read_max: Duration::from_millis(limits.read_ms_max),
-            write_max: Duration::from_millis(limits.write_ms_max),
-            failure_lines: Arc::new(TokenBucket::new(
-                limits.failure_lines_burst,
-                limits.failure_lines_per_second,
-            )),
-            tasks: TaskTracker::new(),
-            runtime: Handle::current(),
+            write_max,
+            tasks,
         }
     }
 
-    /// Waits for a permit, then runs the read.
+    /// Confirms that the database commits now.
+    ///
+    /// # Errors
+    /// `database_unavailable`.
+    pub(crate) async fn confirm(&self) -> Result<Arc<Point>> {
+        self.confirmations.confirm().await
+    }
+
+    /// Takes note of what a session has committed, so that no later read of this server is older.
+    pub fn note(&self, session: &ClientSession) {
+        self.confirmations.note(session);
+    }
+
+    /// Waits for a permit and a confirmation, then reads in a session that shows everything that was confirmed before.
     ///
     /// # Errors
     /// `overloaded` when the permit does not come in time, `database_unavailable` when the result does not.
-    pub async fn read<T>(&self, read: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
-        self.read_with_permit(&self.reads, read).await
+    pub async fn read<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
+    where
+        F: Future<Output = mongodb::error::Result<T>>,
+    {
+        self.read_confirmed(&self.reads, read).await
     }
 
-    /// Like `read`, for the lanes: these permits are separate, so visitors of the catalogue cannot use them up.
+    /// Like `read`, for lists of purchases: a buyer of very many takes long to list, and must not hold up other reads.
     ///
     /// # Errors
     /// Those of [`Store::read`].
-    pub async fn read_sale<T>(&self, read: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
-        self.read_with_permit(&self.sale_reads, read).await
+    pub async fn read_history<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
+    where
+        F: Future<Output = mongodb::error::Result<T>>,
+    {
+        self.read_confirmed(&self.history_reads, read).await
     }
 
-    async fn read_with_permit<T>(
+    /// Like `read`, for what a lane refuses buyers by. The permits of the lanes are separate, so visitors of the catalogue
+    /// cannot use them up.
+    ///
+    /// # Errors
+    /// Those of [`Store::read`].
+    pub async fn read_sale_confirmed<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
+    where
+        F: Future<Output = mongodb::error::Result<T>>,
+    {
+        self.read_confirmed(&self.sale_reads, read).await
+    }
+
+    /// Like `read_sale_confirmed`, for what a commit verifies later: it waits for no confirmation, and what it shows is at
+    /// least as new as what this server has read before.
+    ///
+    /// # Errors
+    /// Those of [`Store::read`].
+    pub async fn read_sale<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
+    where
+        F: Future<Output = mongodb::error::Result<T>>,
+    {
+        let _permit = self.permit(&self.sale_reads).await?;
+        let point = self.confirmations.last_point().ok_or(Error::DatabaseUnavailable)?;
+        self.read_within(self.read_max, point, read).await
+    }
+
+    /// Reads what the database is doing. No session and no confirmation: `$currentOp` allows neither.
+    ///
+    /// # Errors
+    /// Those of [`Store::read`].
+    pub async fn read_current_operations<T>(
         &self,
-        permits: &Arc<Semaphore>,
         read: impl Future<Output = mongodb::error::Result<T>>,
     ) -> Result<T> {
-        let _permit = self.permit(permits).await?;
-        let read = async {
-            self.terms.settled().await;
-            read.await
-        };
+        let _permit = self.permit(&self.sale_reads).await?;
         match tokio::time::timeout(self.read_max, read).await {
+            Ok(result) => result.map_err(|error| failure::of_read(&error)),
+            Err(_) => Err(failure::too_slow("a read")),
+        }
+    }
+
+    async fn read_confirmed<T, F>(
+        &self,
+        permits: &Arc<Semaphore>,
+        read: impl FnOnce(ClientSession) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = mongodb::error::Result<T>>,
+    {
+        let _permit = self.permit(permits).await?;
+        let began = Instant::now();
+        let point = match tokio::time::timeout(self.read_max, self.confirm()).await {
+            Ok(point) => point?,
+            Err(_) => return Err(failure::too_slow("a read")),
+        };
+        self.read_within(self.read_max.saturating_sub(began.elapsed()), point, read).await
+    }
+
+    async fn read_within<T, F>(
+        &self,
+        time: Duration,
+        point: Arc<Point>,
+        read: impl FnOnce(ClientSession) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = mongodb::error::Result<T>>,
+    {
+        let read = async { read(point.session(&self.client).await?).await };
+        match tokio::time::timeout(time, read).await {
             Ok(result) => result.map_err(|error| failure::of_read(&error)),
             Err(_) => Err(failure::too_slow("a read")),
         }
@@ -214,23 +293,23 @@ impl Store {
         self.primary.clone()
     }
 
-    /// Runs a task for a caller that waits for it in its own way. Shutdown waits for the task, and it logs in the
-    /// span of the current request.
+    /// Runs a task for a caller that waits for it in its own way. Shutdown waits for the task, and what it logs names the
+    /// request or the batch that it works for.
     pub fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
-        self.tasks.spawn_on(task.in_current_span(), &self.runtime)
+        self.tasks.spawn(task)
     }
 
     /// Whether one more request may log its own line about a fault that it shares with others: such lines are limited.
     pub fn may_log_failure(&self) -> bool {
-        self.failure_lines.take()
+        self.tasks.may_log_failure()
     }
 
     /// The runtime of all tasks that talk to the database.
     pub fn runtime(&self) -> &Handle {
-        &self.runtime
+        self.tasks.runtime()
     }
 
     async fn permit(&self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
@@ -242,10 +321,7 @@ impl Store {
 
     /// Waits at most `patience` for all writes to end, then disconnects.
     pub async fn close(&self, patience: Duration) {
-        self.tasks.close();
-        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
-            tracing::warn!("{} writes had not ended at shutdown", self.tasks.len());
-        }
+        self.tasks.close(patience).await;
         hang_up(&self.client).await;
     }
 }

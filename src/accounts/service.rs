@@ -1,6 +1,6 @@
 //! Registers accounts, logs users in, and creates the first admin.
 
-use mongodb::bson::{DateTime, doc, oid::ObjectId};
+use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 
 use super::login_failures::LoginFailures;
 use super::passwords::Passwords;
@@ -67,7 +67,7 @@ impl Accounts {
     /// # Errors
     /// Those of `Store::read`.
     pub async fn find(&self, id: ObjectId) -> Result<Option<User>> {
-        self.store.read(async { self.store.users.find_one(doc! { "_id": id }).await }).await
+        self.find_one(doc! { "_id": id }).await
     }
 
     /// Creates the admin, unless a user with that address exists.
@@ -109,12 +109,18 @@ impl Accounts {
     /// Those of `Store::read`.
     pub async fn admin_email(&self) -> Result<Option<String>> {
         let oldest = self.store.users.find_one(doc! { "role": "admin" }).sort(doc! { "_id": 1 });
-        let admin = self.store.read(async { oldest.await }).await?;
+        let read = |mut session| async move { oldest.session(&mut session).await };
+        let admin = self.store.read(read).await?;
         Ok(admin.map(|admin| admin.email))
     }
 
+    async fn find_one(&self, query: Document) -> Result<Option<User>> {
+        let found = self.store.users.find_one(query);
+        self.store.read(|mut session| async move { found.session(&mut session).await }).await
+    }
+
     async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
-        self.store.read(async { self.store.users.find_one(doc! { "email": email }).await }).await
+        self.find_one(doc! { "email": email }).await
     }
 }
 

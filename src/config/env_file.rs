@@ -22,7 +22,7 @@ pub struct EnvFile {
 /// Reads the file, if there is one. The directories above are not searched: a server started below another project
 /// would get that project's database.
 pub fn read() -> EnvFile {
-    // Absolute: whoever reads the message later does not know the working directory.
+    // Absolute, because the reader of the message may not know the working directory.
     let path = std::path::absolute(NAME).unwrap_or_else(|_| NAME.into());
     match fs::read_to_string(&path) {
         Ok(text) => parse(&text, &path),

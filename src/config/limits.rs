@@ -91,8 +91,10 @@ pub struct StoreLimits {
     pub database_connections_min: u32,
     /// The time to find a writable database server.
     pub server_selection_ms_max: u64,
-    /// Reads in flight at once.
+    /// Reads in flight at once, lists of purchases and what the lanes read not counted.
     pub reads_in_flight_max: usize,
+    /// Reads of lists of purchases in flight at once.
+    pub history_reads_in_flight_max: usize,
     /// Reads of lanes in flight at once; these permits are reserved for lanes.
     pub sale_reads_in_flight_max: usize,
     /// Single writes (an account, a product) in flight at once.
@@ -132,6 +134,7 @@ impl Default for StoreLimits {
             database_connections_min: 4,
             server_selection_ms_max: 2_000,
             reads_in_flight_max: 20,
+            history_reads_in_flight_max: 6,
             sale_reads_in_flight_max: 8,
             writes_in_flight_max: 12,
             sale_writes_in_flight_max: 8,
@@ -278,6 +281,8 @@ pub struct PurchasesLimits {
     pub buyers_max: usize,
     /// Purchases of another server that a lane reads to catch up; if there are more, it forgets its buyers instead.
     pub catch_up_purchases_max: usize,
+    /// Idempotency keys that are remembered as used, some 150 bytes each.
+    pub used_keys_max: usize,
     /// A lane retires after this time without a purchase.
     pub lane_idle_ms_max: u64,
 }
@@ -303,6 +308,7 @@ impl Default for PurchasesLimits {
             lane_buyers_max: 200_000,
             buyers_max: 2_000_000,
             catch_up_purchases_max: 10_000,
+            used_keys_max: 100_000,
             lane_idle_ms_max: 60_000,
         }
     }

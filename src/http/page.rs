@@ -53,6 +53,11 @@ impl<T> Page<T> {
     pub fn map<U>(self, view: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(view).collect(), next_cursor: self.next_cursor }
     }
+
+    /// The page without the items that `view` leaves out.
+    pub fn filter_map<U>(self, view: impl FnMut(T) -> Option<U>) -> Page<U> {
+        Page { items: self.items.into_iter().filter_map(view).collect(), next_cursor: self.next_cursor }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Query

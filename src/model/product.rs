@@ -48,6 +48,10 @@ pub struct Product {
     pub created_at: DateTime,
     /// When the product last changed.
     pub updated_at: DateTime,
+    /// When something last changed by which a purchase that was refused before may be allowed: a restock, another price,
+    /// limit or window. Documents of an earlier version have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reopened_at: Option<DateTime>,
 }
 
 /// The state of a sale.
@@ -109,6 +113,7 @@ impl Product {
             version: 1,
             created_at: now,
             updated_at: now,
+            reopened_at: None,
         }
     }
 

@@ -78,6 +78,8 @@ pub struct StockChange {
     pub total_stock: Option<i64>,
     pub purchase_count: Option<i64>,
     pub updated_at: Option<DateTime>,
+    /// When it reopened the product; `None` if it did not.
+    pub reopened_at: Option<DateTime>,
     /// The server that sold, this one or another; `None` for a restock.
     pub seller: Option<Id>,
 }
@@ -338,6 +340,7 @@ impl StockChange {
             // It never goes back. After the database's clock was set back, a purchase's event has the earlier time,
             // and the correction comes in a second event without a version, which is ignored.
             updated_at: self.updated_at.map_or(product.updated_at, |at| at.max(product.updated_at)),
+            reopened_at: self.reopened_at.or(product.reopened_at),
             ..product.clone()
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
 use mongodb::error::Error as DatabaseError;
 use mongodb::options::ReturnDocument;
 use serde::Deserialize;
@@ -23,6 +23,7 @@ use crate::http::page::{Page, PageRequest};
 use crate::model::id::Id;
 use crate::model::product::Product;
 use crate::model::timestamp::Timestamp;
+use crate::store::document::parse;
 use crate::store::{BATCH_ITEMS, Store, failure};
 
 /// How often a change is tried when the product keeps changing meanwhile: with `If-Match: *`, the times of its sale.
@@ -97,18 +98,16 @@ impl Catalogue {
         };
         let query = filter.query(page.after.as_ref(), now);
         let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
-        let products = self
-            .store
-            .read(async {
-                let order = doc! { "saleStartTime": 1, "_id": 1 };
-                let products = self.store.products.find(query).sort(order).limit(limit);
-                // The page in one batch: a second round trip might reach another primary.
-                let products = products.batch_size(BATCH_ITEMS).max_time(self.store.read_max()).await?;
-                products.try_collect::<Vec<_>>().await
-            })
-            .await?;
-        let page = Page::of(products, page.limit, ProductCursor::after);
-        Ok(page.map(|product| self.cache.insert_if_newer(product, began)))
+        let products = self.store.products.clone_with_type::<RawDocumentBuf>();
+        let find = products.find(query).sort(doc! { "saleStartTime": 1, "_id": 1 }).limit(limit);
+        // The page in one batch: a second round trip might reach another primary.
+        let find = find.batch_size(BATCH_ITEMS).max_time(self.store.read_max());
+        let read = |mut session| async move {
+            let mut found = find.session(&mut session).await?;
+            found.stream(&mut session).try_collect::<Vec<_>>().await
+        };
+        let page = Page::of(self.store.read(read).await?, page.limit, |last| ProductCursor::after(last));
+        Ok(page.filter_map(|document| Some(self.cache.insert_if_newer(parse(&document)?, began))))
     }
 
     /// Only a few searches run at a time, because each looks at every product.
@@ -123,8 +122,8 @@ impl Catalogue {
     /// `product_not_found`, and those of `Store::read`.
     pub async fn find(&self, id: Id) -> Result<Arc<Product>> {
         let began = Instant::now();
-        let product =
-            self.store.read(async { self.store.products.find_one(doc! { "_id": id }).await }).await?;
+        let find = self.store.products.find_one(doc! { "_id": id });
+        let product = self.store.read(|mut session| async move { find.session(&mut session).await }).await?;
         match product {
             Some(product) => Ok(self.cache.insert_if_newer(product, began)),
             None => {
@@ -143,15 +142,13 @@ impl Catalogue {
             id: Id,
             name: String,
         }
-        let named = self
-            .store
-            .read(async {
-                let products = self.store.products.clone_with_type::<Named>();
-                let named =
-                    products.find(doc! { "_id": { "$in": ids } }).projection(doc! { "name": 1 }).await?;
-                named.try_collect::<Vec<_>>().await
-            })
-            .await?;
+        let products = self.store.products.clone_with_type::<Named>();
+        let find = products.find(doc! { "_id": { "$in": ids } }).projection(doc! { "name": 1 });
+        let read = |mut session| async move {
+            let mut found = find.session(&mut session).await?;
+            found.stream(&mut session).try_collect::<Vec<_>>().await
+        };
+        let named = self.store.read(read).await?;
         Ok(named.into_iter().map(|product| (product.id, product.name)).collect())
     }
 
@@ -217,6 +214,7 @@ impl Catalogue {
                 let change = doc! {
                     "$inc": { "stock": quantity, "totalStock": quantity, "version": 1_i64 },
                     "$max": { "updatedAt": DateTime::from(now) },
+                    "$currentDate": { "reopenedAt": true },
                 };
                 match update(&store, room, change).await? {
                     Some(product) => Ok(product),

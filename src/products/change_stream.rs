@@ -34,8 +34,17 @@ use crate::store::heartbeat::Heartbeat;
 /// resumable.
 const LOST_CODES: [i32; 3] = [260, 280, 286];
 /// The fields that purchases, restocks and barriers change.
-const STOCK_FIELDS: [&str; 8] =
-    ["stock", "sold", "totalStock", "purchaseCount", "version", "updatedAt", "seller", "barrier"];
+const STOCK_FIELDS: [&str; 9] = [
+    "stock",
+    "sold",
+    "totalStock",
+    "purchaseCount",
+    "version",
+    "updatedAt",
+    "reopenedAt",
+    "seller",
+    "barrier",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedState {
@@ -49,6 +58,7 @@ pub enum FeedState {
 #[derive(Clone)]
 pub struct Feed {
     state: watch::Receiver<FeedState>,
+    heartbeat: Heartbeat,
 }
 
 impl Feed {
@@ -58,7 +68,8 @@ impl Feed {
 
     /// Whether memory is current.
     pub fn is_synced(&self) -> bool {
-        self.state() == FeedState::Synced
+        // A stream of a primary that is cut off, or that commits nothing yet, reports no change and says nothing by it.
+        self.state() == FeedState::Synced && !self.heartbeat.is_late()
     }
 
     pub fn watch(&self) -> watch::Receiver<FeedState> {
@@ -111,7 +122,7 @@ pub fn new(
     let task = FeedTask {
         store,
         catalogue,
-        heartbeat,
+        heartbeat: heartbeat.clone(),
         metrics,
         state,
         token: None,
@@ -121,7 +132,7 @@ pub fn new(
         lag_ms_max: i64::try_from(limits.feed_lag_ms_max).unwrap_or(i64::MAX),
         retry: Duration::from_millis(limits.feed_retry_ms),
     };
-    (Feed { state: receiver }, task)
+    (Feed { state: receiver, heartbeat }, task)
 }
 
 impl FeedTask {
@@ -269,6 +280,7 @@ impl FeedTask {
             total_stock: fields.get_i64("totalStock").ok(),
             purchase_count: fields.get_i64("purchaseCount").ok(),
             updated_at: fields.get_datetime("updatedAt").ok(),
+            reopened_at: fields.get_datetime("reopenedAt").ok(),
             seller: seller.and_then(|seller| seller.get_object_id("server")).ok(),
         };
         if self.catalogue.cache().advance(id, change) {
@@ -288,7 +300,7 @@ impl FeedTask {
         self.heard = moment;
         let lag_ms = (self.heartbeat.database_time().milliseconds() - self.heard.milliseconds()).max(0);
         self.metrics.feed_lag.set(lag_ms as f64 / 1_000.0);
-        if lag_ms <= self.lag_ms_max {
+        if lag_ms <= self.lag_ms_max && !self.heartbeat.is_late() {
             self.set_synced();
         } else {
             self.lost();
@@ -306,7 +318,10 @@ impl FeedTask {
     }
 
     fn lost(&self) {
-        let since = self.heard;
+        // What the stream said after the last confirmation was begun is not certain.
+        let now_ms = self.heartbeat.database_time().milliseconds();
+        let age_ms = i64::try_from(self.heartbeat.age().as_millis()).unwrap_or(i64::MAX);
+        let since = self.heard.min(Timestamp::from_milliseconds(now_ms.saturating_sub(age_ms)));
         self.state.send_if_modified(|state| {
             let was_synced = *state == FeedState::Synced;
             if was_synced {

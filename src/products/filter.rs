@@ -1,10 +1,10 @@
 //! Selects the products of a list, and turns the selection into a MongoDB query.
 
-use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
+use mongodb::bson::{DateTime, Document, RawDocument, doc, oid::ObjectId};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ProductsLimits;
-use crate::model::product::{Product, Status};
+use crate::model::product::Status;
 use crate::model::text::folded;
 use crate::model::timestamp::Timestamp;
 
@@ -24,8 +24,10 @@ pub struct ProductCursor {
 }
 
 impl ProductCursor {
-    pub fn after(product: &Product) -> Self {
-        Self { start: product.sale_start_time.timestamp_millis(), id: product.id }
+    /// The place after this document of `products`.
+    pub fn after(product: &RawDocument) -> Self {
+        let start = product.get_datetime("saleStartTime").map_or(0, |start| start.timestamp_millis());
+        Self { start, id: product.get_object_id("_id").unwrap_or_default() }
     }
 }
 

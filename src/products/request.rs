@@ -176,6 +176,14 @@ impl FromFields for ChangeProductRequest {
 }
 
 impl ChangeProductRequest {
+    /// Whether a purchase that was refused before may be allowed after this change.
+    fn reopens(&self) -> bool {
+        self.price.is_some()
+            || self.purchase_limit.is_some()
+            || self.sale_start_time.is_some()
+            || self.sale_end_time.is_some()
+    }
+
     /// The MongoDB update for this change; `None` if the request changes nothing. A cleared member becomes null.
     pub fn update(&self, now: Timestamp) -> Option<Document> {
         let mut set = Document::new();
@@ -204,9 +212,15 @@ impl ChangeProductRequest {
         if let Some(limit) = self.purchase_limit {
             set.insert("purchaseLimit", limit);
         }
-        (!set.is_empty()).then(|| {
-            doc! { "$set": set, "$inc": { "version": 1_i64 }, "$max": { "updatedAt": DateTime::from(now) } }
-        })
+        if set.is_empty() {
+            return None;
+        }
+        let max = doc! { "updatedAt": DateTime::from(now) };
+        let mut update = doc! { "$set": set, "$inc": { "version": 1_i64 }, "$max": max };
+        if self.reopens() {
+            update.insert("$currentDate", doc! { "reopenedAt": true });
+        }
+        Some(update)
     }
 }
 

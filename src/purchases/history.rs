@@ -1,7 +1,7 @@
 //! Reads purchases: one, or pages of a user's own, of a product's, or of everybody's.
 
 use futures_util::TryStreamExt;
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{DateTime, Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::options::Hint;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use crate::http::page::{Page, PageRequest};
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
 use crate::model::user::Role;
+use crate::store::document::parse;
 use crate::store::schema::own_purchases;
 use crate::store::{BATCH_ITEMS, Store};
 
@@ -48,11 +49,11 @@ fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Resu
 
 impl PurchaseCursor {
     /// The position right after `purchase`, which is the `rank`-th of its list: of the product `list`, or of all.
-    pub fn of(purchase: &Purchase, rank: i64, list: Option<Id>) -> Self {
+    pub fn of(purchase: &RawDocument, rank: i64, list: Option<Id>) -> Self {
         Self {
-            at: purchase.purchased_at.timestamp_millis(),
-            product: purchase.product_id,
-            sequence: purchase.sequence,
+            at: purchase.get_datetime("purchasedAt").map_or(0, |at| at.timestamp_millis()),
+            product: purchase.get_object_id("productId").unwrap_or_default(),
+            sequence: purchase.get_i64("sequence").unwrap_or_default(),
             rank,
             list,
         }
@@ -85,7 +86,11 @@ impl Selection {
 /// # Errors
 /// `purchase_not_found`, and those of [`Store::read`].
 pub async fn find(store: &Store, id: Id, user: &CurrentUser) -> Result<Purchase> {
-    let purchase = store.read(async { store.purchases.find_one(doc! { "_id": id }).await }).await?;
+    let purchase = store
+        .read(|mut session| async move {
+            store.purchases.find_one(doc! { "_id": id }).session(&mut session).await
+        })
+        .await?;
     let is_visible = |purchase: &Purchase| user.role == Role::Admin || purchase.user_id == user.id;
     purchase.filter(is_visible).ok_or(Error::PurchaseNotFound)
 }
@@ -101,7 +106,7 @@ pub async fn list(
     selection: Selection,
     order: Order,
     page: &PageRequest<PurchaseCursor>,
-) -> Result<Vec<Purchase>> {
+) -> Result<Vec<RawDocumentBuf>> {
     let (direction, beyond) = match order {
         Order::OldestFirst => (1, "$gt"),
         Order::NewestFirst => (-1, "$lt"),
@@ -120,18 +125,28 @@ pub async fn list(
     }
     // One purchase more than the page shows whether there is a next page.
     let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
-    store
-        .read(async {
-            let purchases = store.purchases.find(query).sort(sort).limit(limit).max_time(store.read_max());
-            let purchases = match selection {
-                // Without the hint MongoDB may walk through everybody's purchases in the list's order.
-                Selection::User(_) => purchases.hint(Hint::Keys(own_purchases())),
-                Selection::Everything | Selection::Product(_) => purchases,
+    let purchases = store.purchases.clone_with_type::<RawDocumentBuf>();
+    // The whole page in one reply: a second round trip may reach another primary.
+    let find =
+        purchases.find(query).sort(sort).limit(limit).max_time(store.read_max()).batch_size(BATCH_ITEMS);
+    match selection {
+        Selection::User(_) => {
+            // Without the hint MongoDB may walk through everybody's purchases in the list's order.
+            let find = find.hint(Hint::Keys(own_purchases()));
+            let read = |mut session| async move {
+                let mut found = find.session(&mut session).await?;
+                found.stream(&mut session).try_collect().await
             };
-            // The whole page in one reply: a second round trip may reach another primary.
-            purchases.batch_size(BATCH_ITEMS).await?.try_collect().await
-        })
-        .await
+            store.read_history(read).await
+        }
+        Selection::Everything | Selection::Product(_) => {
+            let read = |mut session| async move {
+                let mut found = find.session(&mut session).await?;
+                found.stream(&mut session).try_collect().await
+            };
+            store.read(read).await
+        }
+    }
 }
 
 /// A product's purchases after the one with the sequence number `after`, in order, at most `count_max`.
@@ -141,10 +156,26 @@ pub async fn list(
 pub async fn following(store: &Store, product: Id, after: i64, count_max: usize) -> Result<Vec<Purchase>> {
     let query = doc! { "productId": product, "sequence": { "$gt": after } };
     let limit = i64::try_from(count_max).unwrap_or(i64::MAX);
+    let find = store.purchases.find(query).sort(doc! { "sequence": 1 }).limit(limit);
+    let find = find.batch_size(BATCH_ITEMS).max_time(store.read_max());
     store
-        .read(async {
-            let purchases = store.purchases.find(query).sort(doc! { "sequence": 1 }).limit(limit);
-            purchases.batch_size(BATCH_ITEMS).max_time(store.read_max()).await?.try_collect().await
+        .read(|mut session| async move {
+            let mut found = find.session(&mut session).await?;
+            found.stream(&mut session).try_collect().await
+        })
+        .await
+}
+
+/// The purchases that match, for a lane.
+///
+/// # Errors
+/// Those of [`Store::read_sale`].
+pub async fn find_all(store: &Store, query: Document) -> Result<Vec<Purchase>> {
+    let find = store.purchases.find(query);
+    store
+        .read_sale(|mut session| async move {
+            let mut found = find.session(&mut session).await?;
+            found.stream(&mut session).try_collect().await
         })
         .await
 }
@@ -159,7 +190,8 @@ pub async fn newest(
     page: &PageRequest<PurchaseCursor>,
 ) -> Result<Page<Purchase>> {
     let purchases = list(store, selection, Order::NewestFirst, page).await?;
-    Ok(Page::of(purchases, page.limit, |purchase| PurchaseCursor::of(purchase, 0, None)))
+    let page = Page::of(purchases, page.limit, |purchase| PurchaseCursor::of(purchase, 0, None));
+    Ok(page.filter_map(|document| parse(&document)))
 }
 
 fn by_moment(direction: i32) -> Document {

@@ -149,7 +149,7 @@ impl Lane {
         self.registry.metrics.batch_purchases.observe(waiting.len() as f64);
         // The median: half of them have waited longer, half less.
         let middle = waiting[waiting.len() / 2].since;
-        let mut batch = Batch::new(self.product_id, waiting, start + time);
+        let mut batch = Batch::new(self.product_id, waiting, start + time, &self.registry.used_keys);
         // Every log line about this batch names it, here and in the tasks that work for it.
         let span = tracing::error_span!("batch", product_id = %self.product_id, batch_id = %batch.id);
         let decision = self.decide_with_slot(&mut batch, slot).instrument(span.clone());
@@ -158,7 +158,8 @@ impl Lane {
         self.admission.decided(replies.iter().filter(|reply| is_decided(reply)).count(), middle.elapsed());
         batch.reply(replies);
         if !in_doubt.is_empty() {
-            self.find_out(in_doubt).instrument(span).await;
+            self.find_out(&in_doubt).instrument(span).await;
+            self.registry.in_doubt.remove(&in_doubt);
         }
     }
 
@@ -281,11 +282,11 @@ impl Lane {
 
     /// Finds out what became of a commit that got no answer. Until then this lane sells nothing: anything it says
     /// about the product could be wrong a moment later.
-    async fn find_out(&mut self, purchases: Vec<Id>) {
+    async fn find_out(&mut self, purchases: &[Id]) {
         let product_id = self.product_id;
         let count = purchases.len();
         let ask = || {
-            let (store, ids) = (self.registry.store.clone(), purchases.clone());
+            let (store, ids) = (self.registry.store.clone(), purchases.to_vec());
             self.registry.store.spawn(async move { settle_unknown(&store, product_id, &ids).await })
         };
         let mut answer = ask();

@@ -12,10 +12,12 @@ use tokio_util::task::TaskTracker;
 use super::admission::{self, Admission, AdmissionPermit, LaneAdmission};
 use super::commit::abandoned_transactions;
 use super::commit::committer::Commits;
+use super::in_doubt::InDoubt;
 use super::lane::Lane;
 use super::lane::queued::{self, QueuedPurchase, Receipt, Reply};
 use super::lane::remembered_count::RememberedCount;
 use super::settle::Request;
+use super::used_keys::UsedKeys;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
@@ -41,6 +43,8 @@ pub struct Registry {
     pub remembered: RememberedCount,
     /// Held by the task that ends abandoned transactions.
     abandoned: Arc<tokio::sync::Mutex<()>>,
+    pub used_keys: UsedKeys,
+    pub in_doubt: InDoubt,
     /// `None` once the process shuts down. Purchases are put into a queue under this lock, and a lane retires under
     /// it, so no purchase enters a queue that nobody serves.
     queues: Mutex<Option<Queues>>,
@@ -123,6 +127,8 @@ impl Lanes {
             catalogue,
             metrics,
             remembered: RememberedCount::default(),
+            used_keys: UsedKeys::new(limits.used_keys_max),
+            in_doubt: InDoubt::default(),
             abandoned: Arc::default(),
             queues: Mutex::new(Some(Queues { lanes: IndexMap::new(), commits })),
             admission: Arc::new(Admission::new(limits)),
@@ -162,6 +168,11 @@ impl Lanes {
             tracing::warn!(batch_id = %batch, "answered with {code}: it was in batch {batch} of product {product_id}");
         }
         result
+    }
+
+    /// The buyer of a purchase whose commit got no answer, until it is known what became of it.
+    pub fn buyer_in_doubt(&self, purchase: Id) -> Option<Id> {
+        self.registry.in_doubt.buyer_of(purchase)
     }
 
     /// Stops taking purchases and waits until all lanes have served theirs.

@@ -15,9 +15,11 @@ use crate::model::id::Id;
 use crate::products::cache::LastSale;
 
 /// A server that has sold nothing for this time is not a rival, in milliseconds.
-const RIVALRY_MS: u64 = 1_000;
+const RIVALRY_MS: u64 = 3_000;
 /// How long to wait for a rival at least and at most, in milliseconds.
-const PATIENCE_MS: std::ops::RangeInclusive<u64> = 2..=300;
+const PATIENCE_MS: std::ops::RangeInclusive<u64> = 2..=1_000;
+/// A rival is waited for at least this many times as long as its last turn took.
+const TURNS_OF_PATIENCE: u32 = 2;
 /// The assumed time of a commit until one was measured, in milliseconds.
 const COMMIT_MS_UNKNOWN: u64 = 10;
 /// How many commits to wait for a rival: it hears of the previous sale, settles, commits, and is heard of.
@@ -43,6 +45,8 @@ struct Rival {
     told: Instant,
     /// It has sold more than once.
     has_more: bool,
+    /// How long its last turn took, if that is known.
+    turn: Option<Duration>,
 }
 
 impl Rival {
@@ -69,11 +73,22 @@ impl Rotation {
             }
         }
         if sale.server != self.server {
-            let has_more = self.rivals.contains_key(&sale.server);
-            self.rivals.insert(sale.server, Rival { told: sale.told, has_more });
+            let before = self.rivals.get(&sale.server);
+            let rival = Rival {
+                told: sale.told,
+                has_more: before.is_some(),
+                turn: self.turn_of(sale).or(before.and_then(|rival| rival.turn)),
+            };
+            self.rivals.insert(sale.server, rival);
         }
         self.last = Some(sale);
         self.rivals.retain(|_, rival| rival.is_recent(sale.told));
+    }
+
+    /// How long the server took to sell once it could: from the report of the sale before.
+    fn turn_of(&self, sale: LastSale) -> Option<Duration> {
+        let last = self.last.filter(|last| last.server != sale.server && last.version + 1 == sale.version)?;
+        Some(sale.told.saturating_duration_since(last.told))
     }
 
     /// Takes note of how long a commit of this server took.
@@ -101,7 +116,10 @@ impl Rotation {
     fn patience(&self, rival: &Rival) -> Duration {
         let commits = if rival.has_more { COMMITS_OF_PATIENCE } else { COMMITS_OF_PATIENCE_ONCE };
         let (min, max) = (*PATIENCE_MS.start(), *PATIENCE_MS.end());
-        (self.commit_time * commits).clamp(Duration::from_millis(min), Duration::from_millis(max))
+        // A rival that is farther from the database than this server takes longer.
+        let measured = rival.turn.unwrap_or_default() * TURNS_OF_PATIENCE;
+        let patience = (self.commit_time * commits).max(measured);
+        patience.clamp(Duration::from_millis(min), Duration::from_millis(max))
     }
 }
 
@@ -199,6 +217,15 @@ mod tests {
         assert_eq!(rotation.at(later), None);
         rotation.hear(LastSale { server: server(9), version: 8, told: later });
         assert_eq!(rotation.rivals.len(), 1);
+    }
+
+    #[test]
+    fn a_rival_far_from_the_database_is_waited_for_as_long_as_its_turns_take() {
+        let (mut rotation, told) = heard(&[3, 5]);
+        let turn = COMMIT * 10;
+        rotation.hear(LastSale { server: server(3), version: 4, told: told + turn });
+        rotation.hear(LastSale { server: server(5), version: 5, told: told + turn });
+        assert_eq!(rotation.at(told + turn), Some(told + turn + turn * TURNS_OF_PATIENCE));
     }
 
     #[test]

@@ -31,11 +31,14 @@ pub struct SaleState {
     pub version: i64,
     /// When the product last changed, by the database's clock.
     pub updated_at: DateTime,
+    /// When a purchase that was refused before may last have become possible, other than by time: see `Product`.
+    #[serde(default)]
+    pub reopened_at: Option<DateTime>,
 }
 
 impl SaleState {
     /// Their names in the product's document.
-    const FIELDS: [&str; 8] = [
+    const FIELDS: [&str; 9] = [
         "stock",
         "purchaseCount",
         "purchaseLimit",
@@ -44,6 +47,7 @@ impl SaleState {
         "saleEndTime",
         "version",
         "updatedAt",
+        "reopenedAt",
     ];
 
     /// Takes this part of a product in memory.
@@ -57,6 +61,7 @@ impl SaleState {
             sale_end_time: product.sale_end_time,
             version: product.version,
             updated_at: product.updated_at,
+            reopened_at: product.reopened_at,
         }
     }
 
@@ -75,6 +80,7 @@ impl SaleState {
             total_stock: None,
             purchase_count: Some(self.purchase_count),
             updated_at: Some(self.updated_at),
+            reopened_at: None,
             seller: Some(seller),
         }
     }
@@ -100,11 +106,20 @@ pub struct SaleReading {
     pub now: DateTime,
 }
 
+/// How certain a reading has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// A commit will verify it.
+    Verified,
+    /// It is an answer by itself, and shows everything that was confirmed before it was asked for.
+    Confirmed,
+}
+
 /// Reads the product; `None` if it does not exist.
 ///
 /// # Errors
-/// Those of [`Store::read_sale`].
-pub async fn read_sale(store: &Store, product_id: Id) -> Result<Option<SaleReading>> {
+/// Those of [`Store::read`].
+pub async fn read_sale(store: &Store, product_id: Id, certainty: Certainty) -> Result<Option<SaleReading>> {
     // A `find` that computes the fields costs MongoDB less than an aggregation of one document.
     let state: Document = SaleState::FIELDS
         .map(|field| (field.to_owned(), Bson::String(format!("${field}"))))
@@ -112,5 +127,10 @@ pub async fn read_sale(store: &Store, product_id: Id) -> Result<Option<SaleReadi
         .collect();
     let reading = doc! { "_id": 0, "state": state, "now": "$$NOW" };
     let products = store.products.clone_with_type::<SaleReading>();
-    store.read_sale(async { products.find_one(doc! { "_id": product_id }).projection(reading).await }).await
+    let find = products.find_one(doc! { "_id": product_id }).projection(reading);
+    let read = |mut session| async move { find.session(&mut session).await };
+    match certainty {
+        Certainty::Verified => store.read_sale(read).await,
+        Certainty::Confirmed => store.read_sale_confirmed(read).await,
+    }
 }

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::admission;
+use super::history;
 use super::lane::queued::Receipt;
 use super::lanes::Lanes;
 use super::precheck;
 use super::settle::Request;
+use crate::accounts::current_user::CurrentUser;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::model::id::Id;
+use crate::model::purchase::Purchase;
 use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::Feed;
 use crate::store::Store;
@@ -20,6 +23,7 @@ use crate::store::heartbeat::Heartbeat;
 
 pub struct Purchases {
     lanes: Lanes,
+    store: Store,
     catalogue: Arc<Catalogue>,
     heartbeat: Heartbeat,
     feed: Feed,
@@ -34,8 +38,8 @@ impl Purchases {
         metrics: Arc<Metrics>,
         limits: &PurchasesLimits,
     ) -> Self {
-        let lanes = Lanes::new(store, limits, catalogue.clone(), metrics);
-        Self { lanes, catalogue, heartbeat, feed }
+        let lanes = Lanes::new(store.clone(), limits, catalogue.clone(), metrics);
+        Self { lanes, store, catalogue, heartbeat, feed }
     }
 
     /// Admits one more request, before its token and body are looked at.
@@ -46,18 +50,46 @@ impl Purchases {
         self.lanes.admit().ok_or_else(|| self.cause_of(admission::FULL))
     }
 
-    /// Buys. `name` is the buyer's display name. Dropping this future gives the purchase up if no lane has taken it
+    /// Buys. Dropping this future gives the purchase up if no lane has taken it
     /// yet; once a lane has taken it, it is made or refused all the same.
     ///
     /// # Errors
     /// The errors that the contract lists for `POST /products/purchase`.
-    pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
+    pub async fn purchase(
+        &self,
+        product_id: Id,
+        quantity: i64,
+        key: Option<Arc<str>>,
+        user: CurrentUser,
+    ) -> Result<Receipt> {
         self.heartbeat.check()?;
-        if request.key.is_none() && self.feed.is_synced() {
-            precheck::check(&self.catalogue, product_id, self.heartbeat.database_time())?;
+        let now = self.heartbeat.database_time();
+        if key.is_none() && self.feed.is_synced() {
+            precheck::check(&self.catalogue, product_id, now)?;
         }
-        let receipt = self.lanes.purchase(product_id, request, name).await;
+        if key.is_some() && self.heartbeat.may_read_late() {
+            // It may have waited on its connection while this process was stopped, and been refused elsewhere since.
+            return Err(Error::DatabaseUnavailable);
+        }
+        // What memory has heard of has happened before.
+        let reopened_at = self.catalogue.cache().current(product_id).and_then(|product| product.reopened_at);
+        let arrived_at = reopened_at.map_or(now.into(), |reopened_at| reopened_at.max(now.into()));
+        let request = Request { user: user.id, quantity, key, arrived_at, key_used_elsewhere: false };
+        let receipt = self.lanes.purchase(product_id, request, user.name).await;
         receipt.map_err(|error| self.cause_of(error))
+    }
+
+    /// The purchase with this id, if `user` may see it.
+    ///
+    /// # Errors
+    /// `purchase_not_found`; `outcome_unknown` while it is not known whether it was made; those of `Store::read`.
+    pub async fn find(&self, id: Id, user: &CurrentUser) -> Result<Purchase> {
+        // Asked first: what is decided in between is found.
+        let in_doubt = self.lanes.buyer_in_doubt(id) == Some(user.id);
+        match history::find(&self.store, id, user).await {
+            Err(Error::PurchaseNotFound) if in_doubt => Err(Error::OutcomeUnknown { purchase_id: Some(id) }),
+            result => result,
+        }
     }
 
     /// If the heartbeat is late the database is at fault: answer `database_unavailable`, not `overloaded`.

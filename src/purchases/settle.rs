@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use mongodb::bson::DateTime;
+
 use super::buyers::Buyers;
 use crate::model::id::Id;
 
@@ -13,6 +15,10 @@ use crate::model::id::Id;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sale {
     pub window: Window,
+    /// The first moment of the sale.
+    pub start: DateTime,
+    /// When a purchase that was refused before may last have become possible: a restock, another price, limit or window.
+    pub reopened_at: DateTime,
     pub stock: i64,
     pub purchase_limit: i64,
     /// The last sequence number that was given.
@@ -40,6 +46,8 @@ pub struct Request {
     /// Units, at least 1.
     pub quantity: i64,
     pub key: Option<Arc<str>>,
+    /// A moment of the database's clock that is not after the request's arrival.
+    pub arrived_at: DateTime,
     /// The user made a purchase of *another* product with this key.
     pub key_used_elsewhere: bool,
 }
@@ -76,6 +84,9 @@ pub enum Refusal {
         /// Units that this buyer has.
         purchased: i64,
     },
+    /// It could be bought, but it came before the product was opened again. Its client may have sent it again meanwhile,
+    /// and a refusal of that is final.
+    Reopened,
     /// Some units are left, but fewer than requested.
     InsufficientStock {
         remaining: i64,
@@ -89,7 +100,7 @@ impl Refusal {
             // A buyer at the limit cannot have more, unless the limit was lowered.
             Self::LimitReached { limit, purchased } => purchased != limit,
             Self::InsufficientStock { .. } => true,
-            Self::KeyReused | Self::NotStarted | Self::Ended | Self::SoldOut => false,
+            Self::KeyReused | Self::NotStarted | Self::Ended | Self::SoldOut | Self::Reopened => false,
         }
     }
 }
@@ -168,6 +179,14 @@ impl<'a> Settling<'a> {
                 Some(Refusal::LimitReached { limit, purchased })
             }
             Window::Open if request.quantity > remaining => Some(Refusal::InsufficientStock { remaining }),
+            // A refusal with a key is final for the tries before it, on every server. Nothing but these two turns a refusal
+            // into a purchase, so a request with a key is decided as of its arrival.
+            Window::Open if request.key.is_some() && request.arrived_at < self.sale.start => {
+                Some(Refusal::NotStarted)
+            }
+            Window::Open if request.key.is_some() && request.arrived_at < self.sale.reopened_at => {
+                Some(Refusal::Reopened)
+            }
             Window::Open => None,
         }
     }

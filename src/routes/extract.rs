@@ -3,11 +3,11 @@
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
-use tracing::Span;
 
 use super::state::AppState;
 use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
+use crate::http::request_context::RequestContext;
 use crate::model::id::Id;
 use crate::model::user::Role;
 
@@ -36,7 +36,7 @@ impl FromRequestParts<AppState> for CurrentUser {
         });
         let token = token.ok_or(refused(ADVICE))?;
         let user = app.known_tokens.verify(&app.tokens, token)?;
-        Span::current().record("user_id", tracing::field::display(user.id));
+        RequestContext::set_user(user.id);
         Ok(user)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +15,7 @@ use crate::http::body::Body;
 use crate::http::conditional::if_match;
 use crate::http::page::{Page, Query};
 use crate::http::path::PathId;
-use crate::http::request_id::RequestId;
+use crate::http::request_context::RequestContext;
 use crate::model::id::Id;
 use crate::model::product::{Product, Status};
 use crate::products::filter::{self, ProductCursor, ProductFilter};
@@ -71,14 +70,13 @@ async fn list_products(
 )]
 async fn create_product(
     State(app): State<AppState>,
-    Extension(request_id): Extension<RequestId>,
     admin: Admin,
     Body(request): Body<CreateProductRequest>,
 ) -> Result<Response> {
     let product = app.catalogue.create(request, app.heartbeat.database_time()).await?;
     let id = product.id;
     let location = HeaderValue::from_str(&format!("/products/{}", id.to_hex()));
-    log_change(&request_id, admin, "created", id);
+    log_change(admin, "created", id);
     let mut response = whole(&app, StatusCode::CREATED, product)?;
     response.headers_mut().insert(header::LOCATION, location.map_err(|_| Error::Internal)?);
     Ok(response)
@@ -121,7 +119,6 @@ async fn get_product(State(app): State<AppState>, id: PathId, headers: HeaderMap
 )]
 async fn change_product(
     State(app): State<AppState>,
-    Extension(request_id): Extension<RequestId>,
     admin: Admin,
     id: PathId,
     headers: HeaderMap,
@@ -130,7 +127,7 @@ async fn change_product(
     let id = id.or(Error::ProductNotFound)?;
     let product =
         app.catalogue.change(id, if_match(&headers), request, app.heartbeat.database_time()).await?;
-    log_change(&request_id, admin, "changed", id);
+    log_change(admin, "changed", id);
     whole(&app, StatusCode::OK, product)
 }
 
@@ -150,14 +147,13 @@ async fn change_product(
 )]
 async fn delete_product(
     State(app): State<AppState>,
-    Extension(request_id): Extension<RequestId>,
     admin: Admin,
     id: PathId,
     headers: HeaderMap,
 ) -> Result<Response> {
     let id = id.or(Error::ProductNotFound)?;
     app.catalogue.delete(id, if_match(&headers)).await?;
-    log_change(&request_id, admin, "deleted", id);
+    log_change(admin, "deleted", id);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -177,7 +173,6 @@ async fn delete_product(
 )]
 async fn restock_product(
     State(app): State<AppState>,
-    Extension(request_id): Extension<RequestId>,
     admin: Admin,
     id: PathId,
     headers: HeaderMap,
@@ -188,7 +183,7 @@ async fn restock_product(
         .catalogue
         .restock(id, if_match(&headers), request.quantity, app.heartbeat.database_time())
         .await?;
-    log_change(&request_id, admin, "restocked", id);
+    log_change(admin, "restocked", id);
     whole(&app, StatusCode::OK, product)
 }
 
@@ -199,8 +194,10 @@ fn whole(app: &App, status: StatusCode, product: Arc<Product>) -> Result<Respons
     Ok(response)
 }
 
-fn log_change(request_id: &RequestId, admin: Admin, done: &'static str, product: Id) {
-    let (request_id, user_id, product_id) = (request_id.to_string(), admin.id.to_hex(), product.to_hex());
+fn log_change(admin: Admin, done: &'static str, product: Id) {
+    let request = RequestContext::current();
+    let request_id = request.as_ref().map_or("", RequestContext::id);
+    let (user_id, product_id) = (admin.id.to_hex(), product.to_hex());
     tracing::info!(
         request_id,
         user_id,

@@ -27,7 +27,6 @@ use crate::model::id::Id;
 use crate::products::request::QUANTITY_MAX;
 use crate::purchases::history::{self, PurchaseCursor, Selection};
 use crate::purchases::lane::queued::Receipt;
-use crate::purchases::settle::Request;
 use crate::purchases::view::PurchaseView;
 
 /// The client's key for a purchase, which makes it safe to send the request twice.
@@ -121,8 +120,7 @@ async fn purchase(
 ) -> Result<Response> {
     let outcome = match Error::both(key, body) {
         Ok((IdempotencyKey(key), Body(body))) => {
-            let request = Request { user: user.id, quantity: body.quantity, key, key_used_elsewhere: false };
-            app.purchases.purchase(body.product_id, request, user.name).await
+            app.purchases.purchase(body.product_id, body.quantity, key, user).await
         }
         Err(error) => Err(error),
     };
@@ -210,14 +208,14 @@ async fn list_purchases(
     params(("id" = String, Path, description = "The purchase's id", example = "65f1c0ffee65f1c0ffee65f3")),
     responses((status = OK, description = "The purchase", body = PurchaseView)),
     security(("bearer" = [])),
-    extensions(("x-problem-codes" = json!(["purchase_not_found", "overloaded", "database_unavailable"]))),
+    extensions(("x-problem-codes" = json!(["purchase_not_found", "overloaded", "database_unavailable", "outcome_unknown"]))),
 )]
 async fn get_purchase(
     State(app): State<AppState>,
     user: CurrentUser,
     id: PathId,
 ) -> Result<Uncached<PurchaseView>> {
-    let purchase = history::find(&app.store, id.or(Error::PurchaseNotFound)?, &user).await?;
+    let purchase = app.purchases.find(id.or(Error::PurchaseNotFound)?, &user).await?;
     Ok(uncached(PurchaseView::from(&purchase)))
 }
 

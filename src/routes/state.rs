@@ -130,7 +130,7 @@ impl App {
         self.shutdown.cancelled().await;
     }
 
-    /// For requests that would outlast a shutdown: refuses them once the server shuts down.
+    /// Refuses once the server shuts down. For new watchers and the readiness check.
     ///
     /// # Errors
     /// `overloaded`.

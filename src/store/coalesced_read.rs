@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::Store;
+use super::tasks::Tasks;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
 
@@ -27,14 +27,14 @@ struct FailedRead {
 
 /// The reads of one kind, by key; at most as many as requests in flight.
 pub struct CoalescedReads<K, V> {
-    store: Store,
+    tasks: Tasks,
     /// The requests that wait for the next read of each key. A key is present while a task reads it.
     waiting: Arc<Mutex<HashMap<K, Waiting<V>>>>,
 }
 
 impl<K: Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static> CoalescedReads<K, V> {
-    pub fn new(store: Store) -> Self {
-        Self { store, waiting: Arc::default() }
+    pub fn new(tasks: Tasks) -> Self {
+        Self { tasks, waiting: Arc::default() }
     }
 
     /// # Errors
@@ -57,12 +57,12 @@ impl<K: Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static> Coalesced
         if is_first {
             // In a task of its own: the first client may hang up while others still wait.
             let task = ReadTask { waiting: self.waiting.clone(), key };
-            self.store.spawn(async move { task.run(read).await });
+            self.tasks.spawn(async move { task.run(read).await });
         }
         match receiver.await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(FailedRead { error, id })) => {
-                if !is_first && error.is_fault() && self.store.may_log_failure() {
+                if !is_first && error.is_fault() && self.tasks.may_log_failure() {
                     tracing::warn!(read_id = %id, "this request shared read {id}, which failed");
                 }
                 Err(error)

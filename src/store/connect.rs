@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mongodb::bson::{Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::event::EventHandler;
-use mongodb::event::sdam::{SdamEvent, TopologyDescription};
+use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{
     ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, ServerAddress, WriteConcern,
 };
@@ -13,7 +13,6 @@ use mongodb::{Client, Database, ServerType};
 use tokio::sync::watch;
 
 use super::sale_sessions::SaleSessions;
-use super::terms::Terms;
 use super::{Store, failure, hang_up};
 use crate::config::{DATABASE_NAME_DEFAULT, StoreLimits};
 
@@ -79,7 +78,6 @@ impl Store {
     pub async fn connect(uri: &str, limits: &StoreLimits) -> Result<Self, ConnectError> {
         let mut options = options(uri, limits).await?;
         let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let application = options.app_name.clone().unwrap_or_default().into();
         let name = options.default_database.clone().unwrap_or_else(|| DATABASE_NAME_DEFAULT.into());
         // The probe keeps no warm connections. If the server refuses their password, the driver clears its pool, and
         // the check would report a missing server instead of the wrong password.
@@ -90,8 +88,7 @@ impl Store {
         hang_up(&probe).await;
         checked?;
         let (primaries, primary) = watch::channel(None);
-        let (begun, terms) = watch::channel(0);
-        let handler = EventHandler::callback(move |event| note(&primaries, &begun, &event));
+        let handler = EventHandler::callback(move |event| note(&primaries, &event));
         options.sdam_event_handler = Some(handler);
         let client = Client::with_options(options).map_err(|_| ConnectError::Uri)?;
         let database = client.database(&name);
@@ -107,7 +104,7 @@ impl Store {
             }
         };
         client.warm_connection_pool().await;
-        Ok(Self::new(client, sale_sessions, database, primary, Terms::new(terms), application, limits))
+        Ok(Self::new(client, sale_sessions, database, primary, limits))
     }
 }
 
@@ -126,20 +123,15 @@ async fn options(uri: &str, limits: &StoreLimits) -> Result<ClientOptions, Conne
     Ok(options)
 }
 
-/// Notes a new primary and the start of its term, which may be a later term of the same member. While there is no
-/// primary, the last one stays noted.
-fn note(primaries: &watch::Sender<Option<ServerAddress>>, terms: &watch::Sender<u64>, event: &SdamEvent) {
+/// Notes a new primary. While there is none, the last one stays.
+fn note(primaries: &watch::Sender<Option<ServerAddress>>, event: &SdamEvent) {
     let SdamEvent::TopologyDescriptionChanged(change) = event else { return };
-    let primary_of = |description: &TopologyDescription| {
-        let servers = description.servers();
-        let primary = servers.values().find(|server| server.server_type() == ServerType::RsPrimary)?;
-        Some(primary.address().clone())
+    let servers = change.new_description.servers();
+    let Some(primary) = servers.values().find(|server| server.server_type() == ServerType::RsPrimary) else {
+        return;
     };
-    let (before, now) = (primary_of(&change.previous_description), primary_of(&change.new_description));
-    if now.is_some() && now != before {
-        terms.send_modify(|term| *term += 1);
-        primaries.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
-    }
+    let primary = Some(primary.address().clone());
+    primaries.send_if_modified(|known| std::mem::replace(known, primary.clone()) != primary);
 }
 
 /// The write is in the journals of a majority of the replica set, so it survives the loss of any minority.

@@ -65,7 +65,11 @@ pub fn is_too_slow(error: &DatabaseError) -> bool {
 pub fn is_unavailable(error: &DatabaseError) -> bool {
     matches!(
         error.kind.as_ref(),
-        ErrorKind::ServerSelection { .. } | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::Io(_)
+        ErrorKind::ServerSelection { .. }
+            | ErrorKind::ConnectionPoolCleared { .. }
+            | ErrorKind::Io(_)
+            // The write took effect at the primary, but no majority has it in time.
+            | ErrorKind::Write(WriteFailure::WriteConcernError(_))
     ) || error.contains_label(SYSTEM_OVERLOADED_ERROR)
         || error.contains_label(RETRYABLE_WRITE_ERROR)
         || is_state_change(error)

@@ -1,150 +1,111 @@
-//! The heartbeat: one small majority write a second. It proves that a purchase could commit now, which readiness
-//! promises, and it reads the database's clock, which decides when a sale starts and ends.
+//! The heartbeat: one confirmation a second. It shows that a purchase could commit now, which is what readiness
+//! promises, and brings the database's clock, which decides the sale windows.
 
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use mongodb::bson::{DateTime, Document, doc};
-use mongodb::options::ReturnDocument;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::clock::Clock;
-use super::{Store, schema};
+use super::Store;
+use super::standstill::{self, Standstill};
 use crate::config::StoreLimits;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::model::timestamp::Timestamp;
 
-/// A heartbeat is late after this many intervals: one that is only slow under load arrives earlier.
+/// After this many intervals without a confirmation it is late: one that is slow under load takes less.
 const LATE_AFTER_INTERVALS: u32 = 2;
 
-/// The result of the last successful heartbeat; clones share it.
+/// What the last confirmation brought; clones share it.
 #[derive(Clone)]
 pub struct Heartbeat {
-    sample: Arc<RwLock<Sample>>,
+    store: Store,
     age_max: Duration,
     late_after: Duration,
-}
-
-#[derive(Clone, Copy)]
-struct Sample {
-    clock: Clock,
-    received: Instant,
-}
-
-struct Beat {
-    database_time: Timestamp,
-    sent: Instant,
-    received: Instant,
+    standstill: Arc<Standstill>,
 }
 
 impl Heartbeat {
-    /// Waits for the first heartbeat.
+    /// Waits for the first confirmation.
     ///
     /// # Errors
-    /// Those of its write, when the database does not commit.
-    pub async fn start(store: &Store, limits: &StoreLimits) -> Result<(Self, HeartbeatTask), Error> {
-        let write_max = Duration::from_millis(limits.write_ms_max);
-        let term = *store.terms.watch().borrow();
-        let beat = beat(store, write_max).await?;
-        store.terms.confirm(term);
+    /// Those of `Store::confirm`.
+    pub async fn start(store: &Store, limits: &StoreLimits) -> Result<(Self, HeartbeatTask)> {
+        store.confirm().await?;
         let interval = Duration::from_millis(limits.heartbeat_interval_ms);
-        let clock = Clock::new(beat.database_time, beat.received);
         let heartbeat = Self {
-            sample: Arc::new(RwLock::new(Sample { clock, received: beat.received })),
+            store: store.clone(),
             age_max: Duration::from_millis(limits.heartbeat_age_ms_max),
             late_after: interval * LATE_AFTER_INTERVALS,
+            standstill: Arc::new(Standstill::new(tokio::time::Instant::now())),
         };
-        Ok((heartbeat.clone(), HeartbeatTask { heartbeat, store: store.clone(), interval, write_max }))
+        let standstill = heartbeat.standstill.clone();
+        Ok((heartbeat, HeartbeatTask { store: store.clone(), interval, standstill }))
     }
 
-    /// The database's time as estimated here: never ahead of it, and behind by at most what the quickest answer took.
+    /// The database's clock, never ahead of it, and behind by at most what the quickest answer took.
     pub fn database_time(&self) -> Timestamp {
-        self.sample().clock.time_at(Instant::now())
+        self.store.confirmations.database_time()
     }
 
-    /// The time since the last successful heartbeat.
+    /// The time since the database was last asked to commit and did.
     pub fn age(&self) -> Duration {
-        self.sample().received.elapsed()
+        self.store.confirmations.age()
     }
 
+    /// Refuses when the database has not committed for a while.
+    ///
     /// # Errors
-    /// `database_unavailable` when the last successful heartbeat is too old.
-    pub fn check(&self) -> Result<(), Error> {
+    /// `database_unavailable`.
+    pub fn check(&self) -> Result<()> {
         if self.age() <= self.age_max { Ok(()) } else { Err(Error::DatabaseUnavailable) }
     }
 
-    /// Whether a heartbeat is overdue: the database is slow or away.
+    /// Whether what is read from a connection now may have waited there while this process stood still.
+    pub fn may_read_late(&self) -> bool {
+        self.standstill.may_have_waited(tokio::time::Instant::now())
+    }
+
+    /// Whether a confirmation is overdue: the database is slow or away. From then on memory may be older than promised.
     pub fn is_late(&self) -> bool {
         self.age() > self.late_after
     }
-
-    fn sample(&self) -> Sample {
-        *self.sample.read().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
+/// The task that keeps the heartbeat going.
 pub struct HeartbeatTask {
-    heartbeat: Heartbeat,
     store: Store,
     interval: Duration,
-    write_max: Duration,
+    standstill: Arc<Standstill>,
 }
 
 impl HeartbeatTask {
-    /// Beats until `shutdown`.
+    /// Confirms once an interval until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut ticks = tokio::time::interval(self.interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut terms = self.store.terms.watch();
+        // What is dropped at shutdown only waits: each write has a task of its own.
+        shutdown.run_until_cancelled(async { tokio::join!(self.confirm(), self.show_that_it_runs()) }).await;
+    }
+
+    async fn confirm(&self) {
+        let mut ticks = ticks(self.interval);
         loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                _ = ticks.tick() => {}
-                // Reads wait for the first heartbeat of a new term. The store outlives this task.
-                _ = terms.changed() => {}
-            }
-            let term = *terms.borrow_and_update();
-            // A failure is logged where it happens; `check` sees that no sample came.
-            let beat = tokio::select! {
-                // The write ends by itself.
-                () = shutdown.cancelled() => return,
-                beat = beat(&self.store, self.write_max) => beat,
-                // This heartbeat may have gone to a member that hangs: send another.
-                _ = terms.changed() => {
-                    terms.mark_changed();
-                    continue;
-                }
-            };
-            if let Ok(beat) = beat {
-                self.store.terms.confirm(term);
-                let mut sample = self.heartbeat.sample.write().unwrap_or_else(PoisonError::into_inner);
-                sample.clock.learn(beat.database_time, beat.sent, beat.received);
-                sample.received = beat.received;
-            }
+            ticks.tick().await;
+            // A failure is logged where it happens; `check` notices that nothing came.
+            drop(self.store.confirm().await);
+        }
+    }
+
+    async fn show_that_it_runs(&self) {
+        let mut ticks = ticks(standstill::INTERVAL);
+        loop {
+            ticks.tick().await;
+            self.standstill.note(tokio::time::Instant::now());
         }
     }
 }
 
-/// Sends one heartbeat. It does not use `Store::write`: it would wait for a permit behind the writes that it reports
-/// on.
-async fn beat(store: &Store, write_max: Duration) -> Result<Beat, Error> {
-    let server = store.server;
-    let servers = store.database.collection::<Document>(schema::SERVERS);
-    let touch = store.spawn(async move {
-        servers
-            // `$$NOW`, not `$currentDate`: sale windows are decided by the same clock.
-            .find_one_and_update(doc! { "_id": server }, vec![doc! { "$set": { "seenAt": "$$NOW" } }])
-            .upsert(true)
-            .return_document(ReturnDocument::After)
-            .await
-            .map_err(|error| super::failure::of_read(&error))
-    });
-    let sent = Instant::now();
-    let touched = match tokio::time::timeout(write_max, touch).await {
-        Ok(Ok(touched)) => touched?,
-        Ok(Err(_)) | Err(_) => return Err(super::failure::too_slow("the heartbeat")),
-    };
-    let seen_at: DateTime =
-        touched.and_then(|server| server.get_datetime("seenAt").ok().copied()).ok_or(Error::Internal)?;
-    Ok(Beat { database_time: seen_at.into(), sent, received: Instant::now() })
+fn ticks(interval: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

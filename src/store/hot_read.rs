@@ -56,7 +56,7 @@ where
         };
         let memos = Cache::builder().max_capacity(bytes_max as u64).weigher(bytes).time_to_idle(idle_max);
         Self {
-            shared: CoalescedReads::new(store),
+            shared: CoalescedReads::new(store.tasks.clone()),
             memos: memos.build(),
             bucket: (limits.database_reads_burst, limits.database_reads_per_second),
         }

@@ -24,6 +24,8 @@ const SERVER_SECONDS_MAX: u64 = 3_600;
 const NAMESPACE_EXISTS: i32 = 48;
 /// MongoDB's error code for an index that does not exist.
 const INDEX_NOT_FOUND: i32 = 27;
+/// MongoDB's error code for a command that the user may not run.
+const UNAUTHORIZED: i32 = 13;
 /// The index of a product's purchases in order.
 const IN_ORDER: &str = "product_sequence";
 /// The same index in earlier versions, where it was unique.
@@ -71,7 +73,16 @@ async fn collection(
         // The validator is up to date.
         Some(collection) if collection.options.validator.clone().unwrap_or_default() == validator => {}
         Some(_) => {
-            database.run_command(doc! { "collMod": name, "validator": validator }).await?;
+            // Moderate: a document that broke a rule before it was made can still be changed.
+            let change = doc! { "collMod": name, "validator": validator, "validationLevel": "moderate" };
+            match database.run_command(change).await {
+                // `readWrite` does not include it, and everything works without it.
+                Err(error) if has_code(&error, UNAUTHORIZED) => tracing::warn!(
+                    "the rules of the collection {name} stay those of an earlier version: changing them takes the role \
+                     dbAdmin, so start once with a user who has it"
+                ),
+                result => drop(result?),
+            }
         }
     }
     database.collection::<Document>(name).create_indexes(indexes).await?;
@@ -158,8 +169,8 @@ fn products_validator() -> Document {
         "$jsonSchema": {
             "bsonType": "object",
             "required": [
-                "name", "price", "stock", "sold", "totalStock", "purchaseCount", "purchaseLimit", "saleStartTime",
-                "saleEndTime", "version",
+                "name", "nameFolded", "price", "stock", "sold", "totalStock", "purchaseCount", "purchaseLimit",
+                "saleStartTime", "saleEndTime", "version", "createdAt", "updatedAt",
             ],
             "properties": {
                 "name": { "bsonType": "string", "minLength": 1, "maxLength": 200 },
@@ -171,16 +182,33 @@ fn products_validator() -> Document {
                 "saleStartTime": { "bsonType": "date" },
                 "saleEndTime": { "bsonType": "date" },
                 "version": { "bsonType": "long", "minimum": 1 },
+                "nameFolded": { "bsonType": "string" },
+                "price": money(),
+                "createdAt": { "bsonType": "date" },
+                "updatedAt": { "bsonType": "date" },
             },
         },
         "$expr": { "$eq": ["$totalStock", { "$add": ["$stock", "$sold"] }] },
     }
 }
 
+fn money() -> Document {
+    doc! {
+        "bsonType": "object",
+        "required": ["amount", "currency"],
+        "properties": {
+            "amount": { "bsonType": "long", "minimum": 0_i64 },
+            "currency": { "bsonType": "string" },
+        },
+    }
+}
+
 fn purchases_validator() -> Document {
     doc! { "$jsonSchema": {
         "bsonType": "object",
-        "required": ["productId", "userId", "sequence", "firstUnit", "quantity", "purchasedAt"],
+        "required": [
+            "productId", "userId", "buyer", "sequence", "firstUnit", "quantity", "unitPrice", "purchasedAt",
+        ],
         "properties": {
             "productId": { "bsonType": "objectId" },
             "userId": { "bsonType": "objectId" },
@@ -188,6 +216,8 @@ fn purchases_validator() -> Document {
             "firstUnit": { "bsonType": "long", "minimum": 1 },
             "quantity": { "bsonType": "long", "minimum": 1 },
             "purchasedAt": { "bsonType": "date" },
+            "buyer": { "bsonType": "string" },
+            "unitPrice": money(),
         },
     } }
 }

@@ -147,6 +147,11 @@ async fn transactions_of_a_dead_server_are_ended() {
     let id = shop.sell(&sneaker_with(json!({}))).await;
     let ada = shop.buyer();
     let mut session = open_transaction(&shop, &id, Id::new(), "another").await;
+    // The dead server has noted it as one of its own.
+    let servers = shop.database().await.collection::<Document>("servers");
+    let sessions = vec![session.id().get("id").unwrap().clone()];
+    let dead = doc! { "_id": Id::new(), "seenAt": DateTime::now(), "sessions": sessions };
+    servers.insert_one(dead).await.unwrap();
     // MongoDB keeps the transaction open for a minute; the first batch that fails on it has it ended.
     assert_eq!(ada.purchase(&id).await.status, 503);
     let lsid = session.id().get("id").unwrap().clone();
@@ -267,6 +272,9 @@ async fn a_commit_without_an_answer_is_outcome_unknown_and_its_key_settles_it() 
     let (doubtful, ()) = tokio::join!(ada.purchase_with_key(&id, 1, "press-1"), is_under_way);
     let doubtful = doubtful.problem(503, "outcome_unknown");
     assert_eq!(doubtful.header("retry-after"), Some("2"));
+    let purchase = format!("/purchases/{}", doubtful.json["purchaseId"].as_str().unwrap());
+    ada.get(&purchase).await.problem(503, "outcome_unknown");
+    shop.buyer().get(&purchase).await.problem(404, "purchase_not_found");
     let settled = async {
         loop {
             let again = ada.purchase_with_key(&id, 1, "press-1").await;

@@ -35,4 +35,5 @@ mod storefront;
 mod storefront_browser;
 mod storefront_looks;
 mod transactions;
+mod truth;
 mod window;

@@ -41,6 +41,7 @@ fn change(product: &str, purchases: i64) -> Change {
         idempotency_key: None,
     };
     let state = SaleState {
+        reopened_at: None,
         stock: 10,
         purchase_count: 0,
         purchase_limit: 1,

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::Error as DatabaseError;
 use mongodb::options::ReadConcern;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::store::Store;
+use crate::error::Result;
+use crate::store::{Store, schema};
 
 /// How long to wait for the database to confirm that the transaction is over.
 const PATIENCE_MS_MAX: u64 = 500;
@@ -35,21 +36,23 @@ pub async fn end(store: &Store, session: ClientSession) {
     }
 }
 
-/// Ends all transactions of this application, whatever the server, that have been idle for longer than `idle_max` and
-/// can hardly succeed any more: their servers were killed or stand still. If such a server goes on, its commit fails,
-/// as it would after MongoDB's own minute.
+/// Ends all transactions of this and other servers on this database that have been idle for longer than `idle_max` and can
+/// hardly succeed any more: their servers were killed or stand still. If such a server goes on, its commit fails, as it
+/// would after MongoDB's own minute. The servers note their sessions in the database, so that no transaction of another
+/// application is taken for one of theirs.
 pub async fn end_all(store: &Store, idle_max: Duration) {
+    let Ok(servers) = read_sessions(store).await else { return };
     let idle_microseconds = i64::try_from(idle_max.as_micros()).unwrap_or(i64::MAX);
     let abandoned = doc! {
         "type": "idleSession",
-        "appName": &*store.application,
+        "lsid.id": { "$in": servers },
         "transaction.timeInactiveMicros": { "$gt": idle_microseconds },
     };
     let sessions = [doc! { "$currentOp": { "idleSessions": true } }, doc! { "$match": abandoned }];
     let admin = store.client.database("admin");
     // `$currentOp` allows no other read concern.
     let look = admin.aggregate(sessions).read_concern(ReadConcern::local());
-    let found = store.read_sale(async { look.await?.try_collect::<Vec<_>>().await }).await;
+    let found = store.read_current_operations(async { look.await?.try_collect::<Vec<_>>().await }).await;
     let sessions: Vec<_> = found
         .iter()
         .flatten()
@@ -62,6 +65,19 @@ pub async fn end_all(store: &Store, idle_max: Duration) {
     if let Err(error) = kill(store, sessions).await {
         tracing::warn!("transactions of servers that are gone could not be ended: {error}");
     }
+}
+
+/// The ids of the sessions in which servers sell.
+async fn read_sessions(store: &Store) -> Result<Vec<Bson>> {
+    let servers = store.database.collection::<Document>(schema::SERVERS);
+    let find = servers.find(doc! {}).projection(doc! { "sessions": 1 });
+    let servers: Vec<Document> = store
+        .read_sale(|mut session| async move {
+            let mut found = find.session(&mut session).await?;
+            found.stream(&mut session).try_collect().await
+        })
+        .await?;
+    Ok(servers.iter().filter_map(|server| server.get_array("sessions").ok()).flatten().cloned().collect())
 }
 
 /// Ends the transaction twice, since a statement that the database had not read by the first kill would begin it

@@ -16,13 +16,13 @@ const BARRIER_WAIT_MS_MAX: u64 = 2_000;
 /// transaction, or another one, still holds the product.
 ///
 /// # Errors
-/// Those of [`pass_barrier`] and [`Store::read_sale`].
+/// Those of [`pass_barrier`] and [`Store::read`].
 pub async fn settle_unknown(store: &Store, product_id: Id, purchases: &[Id]) -> Result<Option<u64>> {
     if !pass_barrier(store, product_id).await? {
         return Ok(None);
     }
     let made = store.purchases.count_documents(doc! { "_id": { "$in": purchases } });
-    store.read_sale(async { made.await.map(Some) }).await
+    store.read_sale_confirmed(|mut session| async move { made.session(&mut session).await.map(Some) }).await
 }
 
 /// Waits until every transaction that has changed the product is over, on any server: reads after that see its

@@ -160,12 +160,14 @@ pub async fn take_from_one(
         .session(&mut *session)
         .await?;
     // `$currentDate` is when the update was applied, `$$NOW` when it was sent: the sale may have ended in between.
-    let Some(mut state) = state.filter(|state| state.window(state.updated_at) == Window::Open) else {
+    let before = change.state.updated_at;
+    // `$$NOW` is the time when the update was sent, `$currentDate` when it was applied: the sale may have ended in between.
+    // And purchases are dated no earlier than the last one, even if the clock was set back.
+    let is_open = |state: &SaleState| state.window(state.updated_at.max(before)) == Window::Open;
+    let Some(mut state) = state.filter(is_open) else {
         return Ok(None);
     };
-    let before = change.state.updated_at;
     if state.updated_at < before {
-        // The clock was set back. Purchases take their time from `updated_at`, and their times never decrease.
         let unchanged = store
             .products
             .update_one(doc! { "_id": change.product_id }, doc! { "$max": { "updatedAt": before } });
@@ -186,12 +188,14 @@ async fn take_from_many(
     let mut alike: HashMap<(i64, i64), Vec<Id>> = HashMap::new();
     let mut after = Vec::with_capacity(group.len());
     for PendingChange { change, .. } in group {
-        let is_as_settled =
-            stocks.get(&change.product_id) == Some(&(change.state.version, change.state.stock));
+        let state_after = change.state_after(now);
+        let is_as_settled = stocks.get(&change.product_id)
+            == Some(&(change.state.version, change.state.stock))
+            && state_after.window(state_after.updated_at) == Window::Open;
         if is_as_settled {
             alike.entry((change.units, change.count())).or_default().push(change.product_id);
         }
-        after.push(is_as_settled.then(|| change.state_after(now)));
+        after.push(is_as_settled.then_some(state_after));
     }
     if alike.is_empty() {
         return Ok(after);
@@ -286,6 +290,7 @@ async fn finish(store: &Store, mut session: ClientSession, sold: Vec<(PendingCha
     let deadline = sold.iter().map(|(pending, _)| pending.deadline).max().unwrap_or_else(Instant::now);
     loop {
         let Err(error) = session.commit_transaction().await else {
+            store.note(&session);
             store.sale_sessions.give_back(session);
             for (mut pending, state) in sold {
                 let purchases = mem::take(&mut pending.change.purchases);

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use futures_util::TryStreamExt;
 use mongodb::bson::doc;
 use tokio::time::Instant;
 
@@ -13,7 +12,9 @@ use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
 use crate::model::text::public_name;
+use crate::purchases::history;
 use crate::purchases::settle::{Outcome, Request, Settlement};
+use crate::purchases::used_keys::UsedKeys;
 use crate::store::Store;
 
 /// The result of looking up the keys of a batch.
@@ -43,9 +44,22 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub fn new(product_id: Id, waiting: Vec<QueuedPurchase>, deadline: Instant) -> Self {
+    pub fn new(
+        product_id: Id,
+        waiting: Vec<QueuedPurchase>,
+        deadline: Instant,
+        used_keys: &UsedKeys,
+    ) -> Self {
+        let request = |waiting: &QueuedPurchase| {
+            let mut request = waiting.request.clone();
+            request.key_used_elsewhere = request
+                .key
+                .as_deref()
+                .is_some_and(|key| used_keys.is_used_elsewhere(request.user, key, product_id));
+            request
+        };
         Self {
-            requests: waiting.iter().map(|waiting| waiting.request.clone()).collect(),
+            requests: waiting.iter().map(request).collect(),
             deadline,
             id: Id::new(),
             product_id,
@@ -53,6 +67,17 @@ impl Batch {
             waiting,
             has_repeated: false,
         }
+    }
+
+    /// Drops the requests whose clients have hung up: they may have asked elsewhere since. True if nobody is left.
+    pub fn drop_gone(&mut self) -> bool {
+        let is_there: Vec<_> = self.waiting.iter().map(|waiting| !waiting.is_gone()).collect();
+        if is_there.contains(&false) {
+            retain(&mut self.waiting, &is_there);
+            retain(&mut self.requests, &is_there);
+            retain(&mut self.keys_checked, &is_there);
+        }
+        self.waiting.is_empty()
     }
 
     /// Whether the request at `index` has a key that is not known to be another product's.
@@ -66,6 +91,7 @@ impl Batch {
     pub async fn check_keys(
         &mut self,
         store: &Store,
+        used_keys: &UsedKeys,
         mut view: Option<&mut SaleView>,
         wanted: impl Fn(usize) -> bool,
     ) -> Result<KeyCheck> {
@@ -77,8 +103,7 @@ impl Batch {
         let users: Vec<_> = indexes.iter().map(|&index| self.requests[index].user).collect();
         let keys: Vec<_> = indexes.iter().filter_map(|&index| self.requests[index].key.as_deref()).collect();
         let query = doc! { "userId": { "$in": users }, "idempotencyKey": { "$in": keys } };
-        let used: Vec<Purchase> =
-            store.read_sale(async { store.purchases.find(query).await?.try_collect().await }).await?;
+        let used: Vec<Purchase> = history::find_all(store, query).await?;
         let by_key =
             |purchase: Purchase| Some(((purchase.user_id, purchase.idempotency_key.clone()?), purchase));
         let used: HashMap<_, _> = used.into_iter().filter_map(by_key).collect();
@@ -90,6 +115,7 @@ impl Batch {
             match used.get(&(request.user, key.to_owned())) {
                 None => {}
                 Some(purchase) if purchase.product_id != self.product_id => {
+                    used_keys.record(request.user, key, purchase.product_id);
                     request.key_used_elsewhere = true;
                     check = KeyCheck::Found;
                 }
@@ -110,9 +136,14 @@ impl Batch {
     }
 
     /// Looks up the keys of all requests again, after a unique index has refused a purchase.
-    pub async fn check_keys_again(&mut self, store: &Store, view: &mut SaleView) -> Result<KeyCheck> {
+    pub async fn check_keys_again(
+        &mut self,
+        store: &Store,
+        used_keys: &UsedKeys,
+        view: &mut SaleView,
+    ) -> Result<KeyCheck> {
         self.forget_key_checks();
-        self.check_keys(store, Some(view), |_| true).await
+        self.check_keys(store, used_keys, Some(view), |_| true).await
     }
 
     /// To be called when more was sold since the lookup, perhaps with one of the keys.
@@ -139,8 +170,7 @@ impl Batch {
             return Ok(HashMap::new());
         }
         let query = doc! { "_id": { "$in": ids.into_iter().collect::<Vec<_>>() } };
-        let purchases: Vec<Purchase> =
-            store.read_sale(async { store.purchases.find(query).await?.try_collect().await }).await?;
+        let purchases: Vec<Purchase> = history::find_all(store, query).await?;
         Ok(purchases.into_iter().map(|purchase| (purchase.id, Arc::new(purchase))).collect())
     }
 
@@ -245,4 +275,10 @@ fn replay(id: Id, replayed: &HashMap<Id, Arc<Purchase>>) -> Result<Receipt> {
         Error::Internal
     })?;
     Ok(Receipt { purchase, replayed: true })
+}
+
+/// Keeps the items at whose index `is_kept` is true.
+fn retain<T>(items: &mut Vec<T>, is_kept: &[bool]) {
+    let mut is_kept = is_kept.iter();
+    items.retain(|_| is_kept.next().copied().unwrap_or_default());
 }

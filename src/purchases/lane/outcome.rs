@@ -27,7 +27,8 @@ impl Lane {
             has_collided: std::mem::take(&mut self.has_collided),
         };
         let next_version = change.state.version + 1;
-        let ids: Vec<_> = change.purchases.iter().map(|purchase| purchase.id).collect();
+        let made = |purchase: &Purchase| (purchase.id, purchase.user_id);
+        let ids: Vec<_> = change.purchases.iter().map(made).collect();
         let began = Instant::now();
         match self.commits.commit(change, batch.deadline).await {
             CommitOutcome::Committed { state, purchases } => {
@@ -62,7 +63,9 @@ impl Lane {
                 self.registry.catalogue.cache().mark(self.product_id, next_version);
                 let (product_id, count) = (self.product_id, ids.len());
                 tracing::error!("product {product_id}: the outcome of {count} purchases is unknown");
-                Ok(Attempt::Unknown(ids, batch.replies_in_doubt(&settlement, &replayed)))
+                let purchases = ids.iter().map(|(purchase, _)| *purchase).collect();
+                self.registry.in_doubt.add(ids);
+                Ok(Attempt::Unknown(purchases, batch.replies_in_doubt(&settlement, &replayed)))
             }
         }
     }
@@ -75,6 +78,11 @@ impl Lane {
         purchases: Vec<Purchase>,
     ) -> (&SaleView, Vec<Arc<Purchase>>) {
         let purchases = view.record(purchases);
+        for purchase in &purchases {
+            if let Some(key) = &purchase.idempotency_key {
+                self.registry.used_keys.record(purchase.user_id, key, purchase.product_id);
+            }
+        }
         view.now = state.updated_at;
         let change = state.stock_change(self.registry.store.server);
         if self.registry.catalogue.cache().advance(self.product_id, change) {
@@ -92,7 +100,9 @@ impl Lane {
         if view.is_behind() {
             self.expect_repeats(batch, &view);
             self.view = Some(view);
-        } else if batch.check_keys_again(&self.registry.store, &mut view).await? == KeyCheck::Found {
+        } else if batch.check_keys_again(&self.registry.store, &self.registry.used_keys, &mut view).await?
+            == KeyCheck::Found
+        {
             self.view = Some(view);
         } else {
             let product_id = self.product_id;

@@ -6,7 +6,7 @@ use crate::purchases::commit::barrier::pass_barrier;
 use crate::purchases::lane::batch::{Batch, KeyCheck};
 use crate::purchases::lane::queued::Receipt;
 use crate::purchases::lane::sale_view::SaleView;
-use crate::purchases::sale_state::{SaleReading, SaleState, read_sale};
+use crate::purchases::sale_state::{Certainty, SaleReading, SaleState, read_sale};
 use crate::purchases::settle::{Outcome, Settlement, settle};
 
 pub(super) enum Plan {
@@ -17,98 +17,162 @@ pub(super) enum Plan {
     Again,
 }
 
+/// What the view stands on while a batch is planned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Basis {
+    /// Nothing, or a version that is not the newest: the product has to be read. Memory will do for what a commit verifies.
+    Outdated,
+    /// The same, for an answer: only a confirmed read will do.
+    Unconfirmed,
+    /// What a commit verifies.
+    Verifiable,
+    /// A confirmed read: refusals can be answered.
+    Confirmed,
+}
+
+/// What the next step is after a batch was settled.
+enum Step {
+    Done(Plan),
+    /// More is known now: settle again.
+    Settle,
+    /// The product has to be read first.
+    Read(Basis),
+}
+
 impl Lane {
     pub(super) async fn plan(&mut self, batch: &mut Batch) -> Result<Plan> {
-        let registry = self.registry.clone();
-        let (store, limits) = (&registry.store, &registry.limits);
-        let mut is_current = false;
-        // A refusal must be true of the product in the database now, so memory is not enough for it.
-        let mut has_to_be_read = false;
+        let mut basis = self.basis();
         let mut are_buyers_looked_up = false;
         let mut view = self.view.take();
-        if let Some(known) = &view
-            && registry.catalogue.cache().version_told(self.product_id) > known.state.version
-        {
-            // The change stream reports this sooner than a failed transaction would.
-            self.is_stale = true;
-        }
         loop {
-            if view.is_none() || self.is_stale {
-                let heard = view.as_ref().filter(|_| !has_to_be_read).and_then(|known| self.heard(known));
-                is_current = heard.is_none();
-                let reading = match heard {
-                    Some(heard) => heard,
-                    None => match read_sale(store, self.product_id).await? {
-                        Some(reading) => reading,
-                        None => return self.without_product(batch).await,
-                    },
-                };
-                view = Some(match view {
-                    None => {
-                        batch.forget_key_checks();
-                        self.listen();
-                        SaleView::begin(self.product_id, reading)
-                    }
-                    Some(known) => {
-                        if reading.state.purchase_count > known.state.purchase_count {
-                            batch.forget_key_checks();
-                        }
-                        known.advance(store, limits, reading).await?
-                    }
-                });
-                self.is_stale = false;
+            if matches!(basis, Basis::Outdated | Basis::Unconfirmed) {
+                (view, basis) = self.read(view, basis, batch).await?;
                 are_buyers_looked_up = false;
             }
-            let Some(known) = view.as_mut() else { continue };
-            if known.is_behind() && (batch.has_repeated || lasts(self.repeats_until)) {
-                known.catch_up(store, limits, batch.requests.len()).await?;
-            }
-            if self.remembered.note(known.buyers.count()) > limits.buyers_max
-                || known.buyers.count() > limits.lane_buyers_max
-            {
-                known.forget();
-            }
-            known.learn(store, batch.requests.iter().map(|request| request.user)).await?;
-            let settlement = settle(&known.sale(), &known.buyers, &batch.requests);
-            if known.is_behind() && !are_buyers_looked_up {
-                are_buyers_looked_up = true;
-                let refused = batch.refused_buyers(&settlement);
-                if !refused.is_empty() {
-                    known.look_up(store, &refused).await?;
-                    continue;
-                }
-            }
-            let is_refused = |index: usize| matches!(settlement.outcomes[index], Outcome::Refused(_));
-            match batch.check_keys(store, Some(known), is_refused).await? {
-                KeyCheck::Clean => {}
-                KeyCheck::Found => continue,
-                KeyCheck::Contradiction => return Ok(Plan::Again),
-            }
-            if settlement.units > 0 {
+            // Settling again could buy for a client that has asked elsewhere since.
+            if batch.drop_gone() {
                 self.view = view;
-                return Ok(Plan::Commit(settlement));
+                return Ok(Plan::Reply(Vec::new()));
             }
-            has_to_be_read = true;
-            if !is_current {
-                self.is_stale = true;
+            let Some(known) = view.as_mut() else {
+                if basis == Basis::Confirmed {
+                    return self.without_product(batch).await;
+                }
+                basis = Basis::Unconfirmed;
                 continue;
+            };
+            match self.step(known, basis, batch, &mut are_buyers_looked_up).await? {
+                Step::Done(Plan::Again) => return Ok(Plan::Again),
+                Step::Done(plan) => {
+                    self.view = view;
+                    return Ok(plan);
+                }
+                Step::Settle => {}
+                Step::Read(next) => basis = next,
             }
-            // Refusing a request with a key also decides an earlier attempt with that key, perhaps on another server,
-            // which must not be committed afterwards. It could only be committed on this very version of the product,
-            // on which it was allowed. So this concerns only refusals by the clock, which has moved on since.
-            if known.may_be_committed_late()
-                && (0..batch.requests.len()).any(|index| batch.has_key(index) && is_refused(index))
-            {
-                self.barrier().await?;
-                known.close();
-                self.is_stale = true;
-                continue;
-            }
-            let replayed = batch.read_replayed(store, &settlement).await?;
-            let replies = batch.replies(&settlement, known, &[], &replayed);
-            self.view = view;
-            return Ok(Plan::Reply(replies));
         }
+    }
+
+    fn basis(&mut self) -> Basis {
+        let Some(known) = &self.view else { return Basis::Outdated };
+        // The change stream reports a newer version sooner than a failed transaction would.
+        let is_outdated = self.registry.catalogue.cache().version_told(self.product_id) > known.state.version;
+        match std::mem::take(&mut self.is_stale) || is_outdated {
+            true => Basis::Outdated,
+            false => Basis::Verifiable,
+        }
+    }
+
+    /// Brings the view up to date, from memory where that will do. No view if there is no such product.
+    async fn read(
+        &mut self,
+        view: Option<SaleView>,
+        basis: Basis,
+        batch: &mut Batch,
+    ) -> Result<(Option<SaleView>, Basis)> {
+        let registry = self.registry.clone();
+        let (store, limits) = (&registry.store, &registry.limits);
+        let heard = view.as_ref().filter(|_| basis == Basis::Outdated).and_then(|known| self.heard(known));
+        let (reading, basis) = match (heard, basis) {
+            (Some(heard), _) => (Some(heard), Basis::Verifiable),
+            (None, Basis::Unconfirmed) => {
+                (read_sale(store, self.product_id, Certainty::Confirmed).await?, Basis::Confirmed)
+            }
+            (None, _) => (read_sale(store, self.product_id, Certainty::Verified).await?, Basis::Verifiable),
+        };
+        let Some(reading) = reading else { return Ok((None, basis)) };
+        let view = match view {
+            None => {
+                batch.forget_key_checks();
+                self.listen();
+                SaleView::begin(self.product_id, reading)
+            }
+            Some(known) => {
+                if basis == Basis::Confirmed || reading.state.purchase_count > known.state.purchase_count {
+                    batch.forget_key_checks();
+                }
+                known.advance(store, limits, reading).await?
+            }
+        };
+        Ok((Some(view), basis))
+    }
+
+    /// Settles the batch once.
+    async fn step(
+        &mut self,
+        known: &mut SaleView,
+        basis: Basis,
+        batch: &mut Batch,
+        are_buyers_looked_up: &mut bool,
+    ) -> Result<Step> {
+        let registry = self.registry.clone();
+        let store = &registry.store;
+        self.know_buyers(known, batch).await?;
+        let settlement = settle(&known.sale(), &known.buyers, &batch.requests);
+        if known.is_behind() && !std::mem::replace(are_buyers_looked_up, true) {
+            let refused = batch.refused_buyers(&settlement);
+            if !refused.is_empty() {
+                known.look_up(store, &refused).await?;
+                return Ok(Step::Settle);
+            }
+        }
+        if settlement.units == 0 && basis != Basis::Confirmed {
+            return Ok(Step::Read(Basis::Unconfirmed));
+        }
+        let is_refused = |index: usize| matches!(settlement.outcomes[index], Outcome::Refused(_));
+        match batch.check_keys(store, &registry.used_keys, Some(known), is_refused).await? {
+            KeyCheck::Clean => {}
+            KeyCheck::Found => return Ok(Step::Settle),
+            KeyCheck::Contradiction => return Ok(Step::Done(Plan::Again)),
+        }
+        if settlement.units > 0 {
+            return Ok(Step::Done(Plan::Commit(settlement)));
+        }
+        // Refusing a request with a key also decides an earlier attempt with that key, perhaps on another server. That must
+        // not be committed afterwards. It could only be committed on this very version of the product, on which it was
+        // allowed; so this concerns only refusals by the clock, which has moved on since.
+        let refuses_a_key = (0..batch.requests.len()).any(|index| batch.has_key(index) && is_refused(index));
+        if refuses_a_key && known.may_be_committed_late() {
+            self.barrier().await?;
+            known.close();
+            return Ok(Step::Read(Basis::Unconfirmed));
+        }
+        let replayed = batch.read_replayed(store, &settlement).await?;
+        Ok(Step::Done(Plan::Reply(batch.replies(&settlement, known, &[], &replayed))))
+    }
+
+    /// Learns what is missing about the buyers of the batch, and forgets them where there are too many.
+    async fn know_buyers(&mut self, known: &mut SaleView, batch: &Batch) -> Result<()> {
+        let registry = self.registry.clone();
+        let (store, limits) = (&registry.store, &registry.limits);
+        if known.is_behind() && (batch.has_repeated || lasts(self.repeats_until)) {
+            known.catch_up(store, limits, batch.requests.len()).await?;
+        }
+        let remembered = known.buyers.count();
+        if self.remembered.note(remembered) > limits.buyers_max || remembered > limits.lane_buyers_max {
+            known.forget();
+        }
+        known.learn(store, batch.requests.iter().map(|request| request.user)).await
     }
 
     /// The product in memory, if newer than the view. A purchase may build on it, since its commit checks the
@@ -135,7 +199,7 @@ impl Lane {
     /// Nothing can be bought, but a key that was used for another product is reported first.
     async fn without_product(&mut self, batch: &mut Batch) -> Result<Plan> {
         self.view = None;
-        batch.check_keys(&self.registry.store, None, |_| true).await?;
+        batch.check_keys(&self.registry.store, &self.registry.used_keys, None, |_| true).await?;
         Ok(Plan::Reply(batch.replies_without_product()))
     }
 }

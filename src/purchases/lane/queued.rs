@@ -73,6 +73,11 @@ pub fn pair(request: Request, name: String) -> (QueuedPurchase, PendingReply) {
 }
 
 impl QueuedPurchase {
+    /// Whether the client has hung up.
+    pub fn is_gone(&self) -> bool {
+        self.reply.is_closed()
+    }
+
     /// Takes the purchase from its client. False when the client has given up: then nothing may be bought.
     pub fn take(&self) -> bool {
         self.claim.take()

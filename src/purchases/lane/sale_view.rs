@@ -120,10 +120,11 @@ impl SaleView {
     async fn read_from(&self, store: &Store, first: i64) -> Result<Vec<Purchase>> {
         let last = self.state.purchase_count;
         let wanted = doc! { "productId": self.product_id, "sequence": { "$gte": first, "$lte": last } };
+        let find = store.purchases.find(wanted).sort(doc! { "sequence": 1 });
         let purchases: Vec<_> = store
-            .read_sale(async {
-                let purchases = store.purchases.find(wanted).sort(doc! { "sequence": 1 }).await?;
-                purchases.try_collect().await
+            .read_sale(|mut session| async move {
+                let mut found = find.session(&mut session).await?;
+                found.stream(&mut session).try_collect().await
             })
             .await?;
         if i64::try_from(purchases.len()) != Ok(last - first + 1) {
@@ -157,11 +158,12 @@ impl SaleView {
         let history = doc! { "productId": self.product_id, "userId": { "$in": users } };
         // With a high limit each user may have a thousand purchases, so each is recorded and dropped at once.
         let buyers = &mut self.buyers;
+        let find = store.purchases.find(history);
         store
-            .read_sale(async {
-                let mut purchases = store.purchases.find(history).await?;
-                while let Some(purchase) = purchases.try_next().await? {
-                    buyers.record(&purchase);
+            .read_sale(|mut session| async move {
+                let mut found = find.session(&mut session).await?;
+                while let Some(purchase) = found.next(&mut session).await {
+                    buyers.record(&purchase?);
                 }
                 Ok(())
             })
@@ -182,7 +184,10 @@ impl SaleView {
 
     pub fn sale(&self) -> Sale {
         Sale {
-            window: self.state.window(self.now),
+            // A purchase is never dated before an earlier one, so a clock that was set back does not open the sale again.
+            window: self.state.window(self.now.max(self.state.updated_at)),
+            start: self.state.sale_start_time,
+            reopened_at: self.state.reopened_at.unwrap_or(DateTime::MIN),
             stock: self.state.stock,
             purchase_limit: self.state.purchase_limit,
             purchase_count: self.state.purchase_count,
@@ -212,6 +217,9 @@ impl SaleView {
             },
             Refusal::Ended => Error::SaleEnded { sale_end_time: self.state.sale_end_time.into() },
             Refusal::SoldOut => Error::SoldOut,
+            Refusal::Reopened => Error::Overloaded {
+                detail: "The product was changed while this request waited; nothing was bought.",
+            },
             Refusal::LimitReached { limit, purchased } => Error::PurchaseLimitReached { limit, purchased },
             Refusal::InsufficientStock { remaining } => Error::InsufficientStock { remaining },
         }

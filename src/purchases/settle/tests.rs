@@ -16,7 +16,7 @@ fn user(number: u8) -> Id {
 
 fn request((number, quantity, key): Wish) -> Request {
     let key = key.map(|key| format!("key-{key}").into());
-    Request { user: user(number), quantity, key, key_used_elsewhere: false }
+    Request { user: user(number), quantity, key, arrived_at: DateTime::MAX, key_used_elsewhere: false }
 }
 
 /// The model: takes one request after the other and searches a list of all purchases each time.
@@ -47,6 +47,7 @@ fn name(outcome: &Outcome) -> &'static str {
         Outcome::Refused(Refusal::KeyReused) => "key reused",
         Outcome::Refused(Refusal::NotStarted | Refusal::Ended) => "closed",
         Outcome::Refused(Refusal::SoldOut) => "sold out",
+        Outcome::Refused(Refusal::Reopened) => "reopened",
         Outcome::Refused(Refusal::LimitReached { .. }) => "limit",
         Outcome::Refused(Refusal::InsufficientStock { .. }) => "too few",
     }
@@ -98,14 +99,14 @@ proptest! {
     #[test]
     fn settles_like_the_model(stock in 0_i64..30, limit in 1_i64..8, batch in 1_usize..20, open: bool, wishes in wishes()) {
         let window = if open { Window::Open } else { Window::Ended };
-        let sale = Sale { window, stock, purchase_limit: limit, purchase_count: 0 };
+        let sale = Sale { start: DateTime::MIN, reopened_at: DateTime::MIN, window, stock, purchase_limit: limit, purchase_count: 0 };
         let outcomes: Vec<_> = run(sale, batch, &wishes).iter().map(name).collect();
         prop_assert_eq!(outcomes, model(stock, limit, open, &wishes));
     }
 
     #[test]
     fn keeps_its_promises(stock in 0_i64..30, limit in 1_i64..8, batch in 1_usize..20, wishes in wishes()) {
-        let sale = Sale { window: Window::Open, stock, purchase_limit: limit, purchase_count: 0 };
+        let sale = Sale { start: DateTime::MIN, reopened_at: DateTime::MIN, window: Window::Open, stock, purchase_limit: limit, purchase_count: 0 };
         let outcomes = run(sale, batch, &wishes);
         let bought: Vec<_> = outcomes.iter().zip(&wishes).filter_map(|(outcome, wish)| match outcome {
             Outcome::Bought { sequence, first_unit } => Some((*sequence, *first_unit, *wish)),
@@ -131,7 +132,7 @@ proptest! {
     fn a_lane_that_knows_too_little_notices(
         limit in 1_i64..8, stock in 0_i64..5, noted in proptest::collection::vec(any::<bool>(), 60), wishes in wishes(), batch in wishes(),
     ) {
-        let mut sale = Sale { window: Window::Open, stock: 200, purchase_limit: limit, purchase_count: 0 };
+        let mut sale = Sale { start: DateTime::MIN, reopened_at: DateTime::MIN, window: Window::Open, stock: 200, purchase_limit: limit, purchase_count: 0 };
         let (mut all, mut some) = (Buyers::all_of_none(), Buyers::unknown());
         for (wish, noted) in wishes.iter().zip(noted) {
             let requests = [request(*wish)];
@@ -163,7 +164,14 @@ fn check(sale: Sale, request: Request, expected: Outcome) {
     assert_eq!(settlement.outcomes, [expected]);
 }
 
-const OPEN: Sale = Sale { window: Window::Open, stock: 2, purchase_limit: 5, purchase_count: 7 };
+const OPEN: Sale = Sale {
+    start: DateTime::MIN,
+    reopened_at: DateTime::MIN,
+    window: Window::Open,
+    stock: 2,
+    purchase_limit: 5,
+    purchase_count: 7,
+};
 
 #[test]
 fn a_refusal_says_what_is_left() {
@@ -179,13 +187,34 @@ fn a_purchase_takes_the_next_number() {
 
 #[test]
 fn the_window_is_shut_on_both_sides() {
-    let sale = Sale { window: Window::NotStarted, ..OPEN };
+    let sale = Sale { start: DateTime::MIN, reopened_at: DateTime::MIN, window: Window::NotStarted, ..OPEN };
     check(sale, request((1, 1, None)), Outcome::Refused(Refusal::NotStarted));
-    check(Sale { window: Window::Ended, ..OPEN }, request((1, 1, None)), Outcome::Refused(Refusal::Ended));
+    check(
+        Sale { start: DateTime::MIN, reopened_at: DateTime::MIN, window: Window::Ended, ..OPEN },
+        request((1, 1, None)),
+        Outcome::Refused(Refusal::Ended),
+    );
 }
 
 #[test]
 fn a_key_of_another_product_is_refused_before_all_else() {
     let request = Request { key_used_elsewhere: true, ..request((1, 1, Some(1))) };
     check(Sale { stock: 0, ..OPEN }, request, Outcome::Refused(Refusal::KeyReused));
+}
+
+/// The outcome, at an open sale that began at 100 and was reopened at 200, of a request that arrived at `arrived`.
+fn outcome_of(arrived: i64, key: Option<u8>) -> &'static str {
+    let at = DateTime::from_millis;
+    let sale = Sale { start: at(100), reopened_at: at(200), ..OPEN };
+    let request = Request { arrived_at: at(arrived), ..request((1, 1, key)) };
+    name(&settle(&sale, &Buyers::all_of_none(), &[request]).outcomes[0])
+}
+
+#[test]
+fn a_request_with_a_key_is_decided_as_of_its_arrival() {
+    assert_eq!(outcome_of(99, Some(1)), "closed");
+    assert_eq!(outcome_of(100, Some(1)), "reopened");
+    assert_eq!(outcome_of(199, Some(1)), "reopened");
+    assert_eq!(outcome_of(200, Some(1)), "bought");
+    assert_eq!(outcome_of(99, None), "bought");
 }
