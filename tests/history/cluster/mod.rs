@@ -1,0 +1,234 @@
+//! The machines of the run: three members of a replica set and our servers, and a way of its own between each two that talk.
+
+mod member;
+mod origin;
+mod process;
+mod server;
+mod way;
+mod wire;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use mongodb::{Client, Database};
+use tokio::net::TcpListener;
+
+use crate::settings::Settings;
+
+pub use member::Member;
+pub use server::{SECRET, Server};
+pub use way::{Flow, Way};
+
+/// Members of the replica set.
+pub const MEMBERS: usize = 3;
+/// What has to happen happens within this, on any machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for what has to happen; panics, saying so, when it does not.
+pub async fn soon<T>(what: &str, happening: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, happening).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// All of them.
+pub struct Cluster {
+    pub members: Vec<Member>,
+    pub servers: Vec<Server>,
+    /// By server and member.
+    pub ways: Vec<Vec<Way>>,
+    /// By member and member.
+    pub peer_ways: Vec<Vec<Way>>,
+    /// By name in the set.
+    names: Vec<String>,
+    process_ids: Arc<Mutex<Vec<Option<u32>>>>,
+    root: PathBuf,
+}
+
+impl Cluster {
+    /// Starts the members and so many servers; returns when all are ready.
+    pub async fn start(settings: &Settings, name: &str, servers: usize) -> Self {
+        let root = directory(name);
+        let binary = flash_sale::embedded::mongod_path().await.expect("a mongod");
+        let mut cluster = Self::of_members(&binary, root).await;
+        for number in 0..servers {
+            cluster.add_server(settings, number).await;
+        }
+        cluster
+    }
+
+    async fn of_members(binary: &Path, root: PathBuf) -> Self {
+        let process_ids = Arc::new(Mutex::new(vec![None; MEMBERS]));
+        let peer_ways: Vec<Vec<Way>> =
+            (0..MEMBERS).map(|_| (0..MEMBERS).map(|_| Way::default()).collect()).collect();
+        let (mut members, mut names) = (Vec::new(), Vec::new());
+        for number in 0..MEMBERS {
+            let directory = root.join(format!("member-{number}"));
+            let member = Member::start(binary, directory, free_port()).await;
+            let (listener, address) = listener().await;
+            let towards: Vec<Way> = peer_ways.iter().map(|ways| ways[number].clone()).collect();
+            let ids = Arc::clone(&process_ids);
+            let choose = move |peer: SocketAddr| {
+                let ids = ids.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                origin::which(peer, &ids).map_or_else(Way::default, |number| towards[number].clone())
+            };
+            let far = SocketAddr::from(([127, 0, 0, 1], member.port));
+            tokio::spawn(way::listen(listener, far, Arc::default(), Box::new(choose)));
+            names.push(address.to_string());
+            members.push(member);
+        }
+        let cluster =
+            Self { members, servers: Vec::new(), ways: Vec::new(), peer_ways, names, process_ids, root };
+        cluster.note_process_ids();
+        cluster.initiate().await;
+        cluster
+    }
+
+    async fn initiate(&self) {
+        let members: Vec<Document> =
+            self.names.iter().zip(0_i32..).map(|(host, id)| doc! { "_id": id, "host": host }).collect();
+        let settings = doc! {
+            "heartbeatIntervalMillis": 200, "heartbeatTimeoutSecs": 2, "electionTimeoutMillis": 1_000,
+            "catchUpTimeoutMillis": 1_000,
+        };
+        let set = doc! { "_id": "history", "members": members, "settings": settings };
+        let initiate = doc! { "replSetInitiate": set };
+        self.members[0].run(initiate).await.expect("a replica set");
+        self.primary().await;
+    }
+
+    /// The member that takes writes, waiting for one.
+    pub async fn primary(&self) -> usize {
+        let look = async {
+            loop {
+                if let Some(number) = self.primary_now().await {
+                    return number;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon("a primary", look).await
+    }
+
+    /// The member that takes writes, if there is one at the moment.
+    pub async fn primary_now(&self) -> Option<usize> {
+        let answers = self.members.iter().map(Member::is_primary);
+        futures_util::future::join_all(answers).await.into_iter().position(|is_primary| is_primary)
+    }
+
+    async fn add_server(&mut self, settings: &Settings, number: usize) {
+        let (mut ways, mut listeners, mut names) = (Vec::new(), Vec::new(), HashMap::new());
+        for name in &self.names {
+            let (listener, address) = listener().await;
+            names.insert(name.clone(), address.to_string());
+            ways.push(Way::default());
+            listeners.push((listener, address));
+        }
+        let names = Arc::new(names);
+        let hosts: Vec<_> = listeners.iter().map(|(_, address)| address.to_string()).collect();
+        for ((listener, _), (member, way)) in listeners.into_iter().zip(self.members.iter().zip(&ways)) {
+            let far = SocketAddr::from(([127, 0, 0, 1], member.port));
+            let way = way.clone();
+            let choose = Box::new(move |_| way.clone());
+            tokio::spawn(way::listen(listener, far, Arc::clone(&names), choose));
+        }
+        self.ways.push(ways);
+        let uri = format!("mongodb://{}/history?replicaSet=history", hosts.join(","));
+        let directory = self.root.join(format!("server-{number}"));
+        self.servers.push(Server::start(settings.clone(), directory, free_port(), uri).await);
+    }
+
+    /// Starts a member again.
+    pub async fn restart_member(&self, number: usize) {
+        self.members[number].restart().await;
+        self.note_process_ids();
+    }
+
+    fn note_process_ids(&self) {
+        let ids = self.members.iter().map(Member::process_id).collect();
+        *self.process_ids.lock().unwrap_or_else(PoisonError::into_inner) = ids;
+    }
+
+    /// Cuts a member off from the others, both ways, or mends that.
+    pub fn cut_off_from_peers(&self, number: usize, is_cut: bool) {
+        let to = self.peer_ways[number].iter().enumerate();
+        let from = self.peer_ways.iter().map(|ways| &ways[number]).enumerate();
+        for (_, way) in to.chain(from).filter(|(other, _)| *other != number) {
+            match is_cut {
+                true => way.refuse(),
+                false => way.heal(),
+            }
+        }
+    }
+
+    /// Everything runs, every way is open, nothing fails; returns when all servers are ready.
+    pub async fn heal(&self) {
+        self.peer_ways.iter().chain(&self.ways).flatten().for_each(Way::heal);
+        for (number, member) in self.members.iter().enumerate() {
+            member.signal(rustix::process::Signal::CONT);
+            if member.process_id().is_none() {
+                self.restart_member(number).await;
+            }
+            member.fail_no_more().await;
+        }
+        self.primary().await;
+        for server in &self.servers {
+            server.signal(rustix::process::Signal::CONT);
+            if !server.runs() {
+                server.restart().await;
+            }
+            let ready = async {
+                while !server.is_ready().await {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            soon("a server that is ready again", ready).await;
+        }
+    }
+
+    /// The database of the servers, past all ways of theirs.
+    pub async fn database(&self) -> Database {
+        let uri = format!("mongodb://{}/?replicaSet=history&readConcernLevel=majority", self.names.join(","));
+        Client::with_uri_str(uri).await.expect("a client").database("history")
+    }
+
+    /// Where the logs are.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Ends everything and removes the data. After a failure they stay.
+    pub fn remove(self) {
+        let root = self.root.clone();
+        drop(self);
+        drop(std::fs::remove_dir_all(root));
+    }
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+/// A port that nobody listens on. Another program may take it before we do: then the start fails and says so.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// An empty directory of this process and run; those of processes that are gone are removed.
+fn directory(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let owner =
+            file.strip_prefix("history-").and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
+    root.join(format!("history-{}-{name}", std::process::id()))
+}
