@@ -98,7 +98,7 @@ async fn play(settings: &Settings, cluster: &Arc<Cluster>, shop: &Arc<Shop>) {
         while people.join_next().await.is_some_and(|ended| ended.is_ok()) {}
     })
     .await;
-    end(cluster, shop, |last| drop(ends.send_replace(last)), &mut watchers).await;
+    end(cluster, shop, |last| _ = ends.send_replace(last), &mut watchers).await;
 }
 
 /// Breaks things as planned, until the time is over.

@@ -186,7 +186,7 @@ fn a_refusal_with_a_key_is_final_for_the_tries_before_it_alone() {
     for right in [
         scene(Reply::GaveUp, None),
         scene(unavailable(Code::Unavailable), None),
-        scene(refused(Code::SoldOut), Some(Reply::Cut)),
+        scene(refused(Code::SoldOut), Some(Reply::GaveUp)),
         scene(refused(Code::SoldOut), Some(unavailable(Code::Unknown))),
     ] {
         let mut history = clean();
