@@ -59,7 +59,7 @@ impl Connection {
     ) -> Result<Answer, Reply> {
         let mut head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n");
         if let Some(token) = token {
-            drop(write!(head, "Authorization: Bearer {token}\r\n"));
+            _ = write!(head, "Authorization: Bearer {token}\r\n");
         }
         self.send(&format!("{head}\r\n"), patience).await
     }
@@ -71,7 +71,7 @@ impl Connection {
             format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n");
         for (name, value) in [("Idempotency-Key", post.key), ("If-Match", post.if_match)] {
             if let Some(value) = value {
-                drop(write!(head, "{name}: {value}\r\n"));
+                _ = write!(head, "{name}: {value}\r\n");
             }
         }
         let length = body.len();

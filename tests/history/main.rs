@@ -9,10 +9,58 @@ mod faults;
 mod random;
 mod record;
 mod run;
+mod scenes;
 mod settings;
 mod shop;
 
+use cluster::Cluster;
+use settings::Settings;
+use tokio::sync::Mutex;
+
+/// Two clusters at once would wait for each other's processor time, and that is no fault that anybody has planned.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_history_of_a_run_keeps_every_promise() {
-    run::run(&settings::Settings::from_environment()).await;
+    let _turn = ONE_AT_A_TIME.lock().await;
+    run::run(&Settings::from_environment()).await;
+}
+
+/// What is easily wrong, brought about on purpose.
+#[tokio::test(flavor = "multi_thread")]
+async fn scenes_keep_every_promise() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let settings = Settings::from_environment();
+    let mut cluster = Cluster::start("scenes").await;
+    let mut wrong = Vec::new();
+    for scene in settings.scenes() {
+        let report = scene.play(&mut cluster, &settings, settings.sabotage.as_deref()).await;
+        println!("{:?}: {} things checked", scene.mistake, report.checked.values().sum::<u64>());
+        wrong.extend(report.violations.iter().map(|violation| format!("{}: {violation:?}", scene.mistake)));
+    }
+    let logs = cluster.root().display().to_string();
+    assert!(wrong.is_empty(), "{}\nlogs: {logs}", wrong.join("\n"));
+    cluster.remove();
+}
+
+/// The same with the mistakes built in: the checker can fail, and it calls each of them by its name.
+#[cfg(feature = "sabotage")]
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mistake_is_found() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let settings = Settings::from_environment();
+    let mut cluster = Cluster::start("mistakes").await;
+    let mut missed = Vec::new();
+    for scene in settings.scenes() {
+        let report = scene.play(&mut cluster, &settings, Some(scene.mistake)).await;
+        println!("{:?}: found {:?}", scene.mistake, report.found);
+        if !scene.violations.iter().any(|name| report.has(name)) {
+            missed.push(format!(
+                "{}: expected one of {:?}, found {:?}",
+                scene.mistake, scene.violations, report.found
+            ));
+        }
+    }
+    assert!(missed.is_empty(), "{}\nlogs: {}", missed.join("\n"), cluster.root().display());
+    cluster.remove();
 }

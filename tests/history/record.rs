@@ -235,7 +235,7 @@ pub struct Change {
 #[derive(Debug, Clone, Copy)]
 pub enum What {
     Restock(i64),
-    Terms(i64),
+    Terms,
 }
 
 /// What a watcher was told.
@@ -243,8 +243,6 @@ pub enum What {
 pub struct Event {
     pub watcher: u8,
     pub product: u8,
-    /// Counts the connections of this watcher.
-    pub connection: u32,
     pub told: Told,
 }
 

@@ -29,8 +29,11 @@ const PROGRESS: Duration = Duration::from_secs(30);
 
 /// Runs it; panics with all that was found.
 pub async fn run(settings: &Settings) {
+    now();
     println!("the history of seed {}, {} s; again: {}", settings.seed, settings.seconds, settings.repeat());
-    let cluster = Arc::new(Cluster::start(settings, "run", SERVERS).await);
+    let mut cluster = Cluster::start("run").await;
+    cluster.start_servers(settings, "history", SERVERS).await;
+    let cluster = Arc::new(cluster);
     let shop = Arc::new(Shop::open(&cluster, plans()).await);
     println!("{:>6.1} s  the shop is open", seconds(now()));
     play(settings, &cluster, &shop).await;

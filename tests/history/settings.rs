@@ -3,8 +3,10 @@
 use std::env;
 use std::path::PathBuf;
 
+use crate::scenes::{self, Scene};
+
 /// How long the short run of `cargo test` breaks things.
-const SECONDS_DEFAULT: u64 = 40;
+const SECONDS_DEFAULT: u64 = 32;
 
 /// The settings of a run.
 #[derive(Debug, Clone)]
@@ -12,8 +14,6 @@ pub struct Settings {
     /// Decides what breaks when, and what everybody does.
     pub seed: u64,
     pub seconds: u64,
-    /// Whether somebody has asked for a run of another length.
-    pub is_long: bool,
     pub server: PathBuf,
     pub server_log: String,
     pub sabotage: Option<String>,
@@ -25,16 +25,20 @@ impl Settings {
         let number = |name: &str| {
             env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
         };
-        let seconds = number("HISTORY_SECONDS");
         Self {
             seed: number("HISTORY_SEED").unwrap_or_else(any_seed),
-            seconds: seconds.unwrap_or(SECONDS_DEFAULT),
-            is_long: seconds.is_some_and(|seconds| seconds > SECONDS_DEFAULT),
+            seconds: number("HISTORY_SECONDS").unwrap_or(SECONDS_DEFAULT),
             server: env::var_os("HISTORY_SERVER")
                 .map_or_else(|| env!("CARGO_BIN_EXE_flash-sale").into(), PathBuf::from),
             server_log: env::var("HISTORY_SERVER_LOG").unwrap_or_else(|_| "flash_sale=info".into()),
             sabotage: env::var("HISTORY_SABOTAGE").ok(),
         }
+    }
+
+    /// All scenes, or those that `HISTORY_SCENE` names.
+    pub fn scenes(&self) -> impl Iterator<Item = &'static Scene> {
+        let wanted = env::var("HISTORY_SCENE").unwrap_or_default();
+        scenes::ALL.iter().filter(move |scene| scene.mistake.contains(&wanted))
     }
 
     /// The command that does the same once more.

@@ -156,7 +156,7 @@ impl Shop {
         let restock = format!("{path}/restock");
         let (method, path) = match what {
             What::Restock(_) => ("POST", &restock),
-            What::Terms(_) => ("PATCH", &path),
+            What::Terms => ("PATCH", &path),
         };
         let post = Post { method, path, token: &self.admin, key: None, if_match: etag, body };
         let sent = now();
@@ -177,7 +177,7 @@ impl Shop {
     pub async fn sell_under(&self, product: u8, terms: Terms, server: usize, etag: &str) -> Change {
         self.write().products[usize::from(product)].terms.push(terms);
         let body = terms_body(terms);
-        self.change(product, What::Terms(terms.price), server, Some(etag), body).await
+        self.change(product, What::Terms, server, Some(etag), body).await
     }
 
     /// What a product's answer says of its stock.

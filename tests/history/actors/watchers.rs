@@ -159,7 +159,7 @@ impl Watcher {
     }
 
     fn write(&self, told: Told) {
-        let (watcher, product, connection) = (number(self.number), self.product, self.connection);
-        self.actor.shop.write().events.push(Event { watcher, product, connection, told });
+        let (watcher, product) = (number(self.number), self.product);
+        self.actor.shop.write().events.push(Event { watcher, product, told });
     }
 }

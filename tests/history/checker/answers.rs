@@ -1,7 +1,9 @@
 //! What holds for every answer: documented, in time, with `Retry-After`; and whether the run met what it had to.
 
+use std::collections::HashSet;
+
 use super::{Report, Violation};
-use crate::record::{About, Code, Exchange, History, Micros, Reply, SECOND};
+use crate::record::{About, Code, Exchange, History, Micros, Reply, SECOND, StoredPurchase};
 
 /// The longest that a server may take to say something, even if only that it cannot know.
 const ANSWER_MAX: Micros = 15 * SECOND;
@@ -91,7 +93,10 @@ fn was_silent(history: &History, exchange: Exchange) -> bool {
 /// What a run has to have met, or it has proved little.
 pub fn sightings(history: &History, report: &mut Report) {
     let answered = |code| history.tries.iter().any(|one| one.exchange.reply.code() == Some(code));
-    let in_doubt = history.tries.iter().any(|one| one.is_open());
+    let told: HashSet<_> = history.tries.iter().filter_map(|one| Some(one.told?.id)).collect();
+    // Nobody was told of it, and it was made.
+    let is_unheard = |stored: &StoredPurchase| !told.contains(&stored.purchase.id);
+    let in_doubt = answered(Code::Unknown) || history.stored.purchases.iter().any(is_unheard);
     let met = [
         ("a failover", history.sightings.failovers > 0),
         ("an unknown commit", in_doubt),

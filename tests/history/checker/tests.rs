@@ -59,7 +59,7 @@ fn clean() -> History {
         one_try(1, Some(7), 16, Reply::Answer { status: 422, code: Code::KeyReused, has_retry_after: false });
     let other = Try { quantity: 2, reuses_key: true, ..other };
     history.tries.extend([again, other, one_try(9, Some(1), 40, refused(Code::SoldOut))]);
-    history.tries.push(one_try(8, None, 41, Reply::GaveUp));
+    history.tries.push(one_try(8, None, 41, unavailable(Code::Unknown)));
     history.stored.products.push(figures(0, 3, 4));
     for (sent, stock, sold) in [(5, 3, 0), (12, 2, 1), (35, 0, 3)] {
         history.reads.push(read_of(sent, About::Product(Some(figures(stock, sold, 1 + sold)))));
@@ -67,8 +67,8 @@ fn clean() -> History {
     history.reads.push(read_of(36, About::Leaderboard { product: 0, sequences: vec![1, 2, 3] }));
     let read = About::Purchase { wanted: purchase(2).id, found: Some(purchase(2)) };
     history.reads.push(read_of(37, read));
-    history.events = vec![event(0, Told::Connected { after: Some(0) }), told_event(0, 1), told_event(0, 2)];
-    history.events.extend([event(1, Told::Connected { after: Some(2) }), told_event(1, 3)]);
+    history.events = vec![event(Told::Connected { after: Some(0) }), told_event(1), told_event(2)];
+    history.events.extend([event(Told::Connected { after: Some(2) }), told_event(3)]);
     history.sightings = Sightings { failovers: 1, conflicts: 1, resyncs: 1 };
     history
 }
@@ -77,13 +77,13 @@ fn figures(stock: i64, sold: i64, version: i64) -> Figures {
     Figures { product: 0, version, stock, held: 0, sold, total: stock + sold }
 }
 
-fn event(connection: u32, told: Told) -> Event {
-    Event { watcher: 0, product: 0, connection, told }
+fn event(told: Told) -> Event {
+    Event { watcher: 0, product: 0, told }
 }
 
-fn told_event(connection: u32, sequence: i64) -> Event {
+fn told_event(sequence: i64) -> Event {
     let told = Told::Purchase { sequence, quantity: 1, purchased_at: START + sequence };
-    event(connection, told)
+    event(told)
 }
 
 /// Checks a clean history after `break_it`: only this violation may be found.
@@ -127,7 +127,7 @@ fn the_books() {
     });
     names("TotalStockWrong", |history| history.products[0].stock = 4);
     names("SoldIsNotPurchased", |history| history.stored.products[0] = figures(1, 2, 4));
-    names("LostPurchase", |history| drop(history.stored.purchases.pop()));
+    names("LostPurchase", |history| _ = history.stored.purchases.pop());
     names("PurchaseDiffers", |history| history.stored.purchases[2].purchase.quantity = 2);
     names("PurchaseDiffers", |history| history.stored.purchases[2].user = 4);
     names("LimitExceeded", |history| {
@@ -255,20 +255,20 @@ fn reads() {
 
 #[test]
 fn watchers() {
-    names("EventsMissing", |history| drop(history.events.remove(1)));
-    names("EventsMissing", |history| drop(history.events.pop()));
-    names("EventsMissing", |history| history.events[3] = event(1, Told::Connected { after: Some(1) }));
+    names("EventsMissing", |history| _ = history.events.remove(1));
+    names("EventsMissing", |history| _ = history.events.pop());
+    names("EventsMissing", |history| history.events[3] = event(Told::Connected { after: Some(1) }));
     names("EventDiffers", |history| {
-        history.events[2] = event(0, Told::Purchase { sequence: 2, quantity: 5, purchased_at: START + 2 });
+        history.events[2] = event(Told::Purchase { sequence: 2, quantity: 5, purchased_at: START + 2 });
     });
     names("EventWentBack", |history| {
         for version in [3, 2] {
-            history.events.push(event(1, Told::Stock { version, figures: None }));
+            history.events.push(event(Told::Stock { version, figures: None }));
         }
     });
     names("StockDoesNotAddUp", |history| {
         let figures = Some(Figures { stock: 9, ..figures(0, 3, 4) });
-        history.events.push(event(1, Told::Stock { version: 4, figures }));
+        history.events.push(event(Told::Stock { version: 4, figures }));
     });
 }
 
@@ -296,4 +296,5 @@ fn answers_and_sightings() {
     assert_eq!(check(&history).violations, [], "who is dead cannot answer");
     names("NeverSaw", |history| history.sightings.failovers = 0);
     names("NeverSaw", |history| history.tries[6].exchange.reply = refused(Code::SoldOut));
+    names("NeverSaw", |history| history.tries[5].exchange.reply = unavailable(Code::Overloaded));
 }

@@ -43,20 +43,26 @@ pub struct Cluster {
     pub peer_ways: Vec<Vec<Way>>,
     /// By name in the set.
     names: Vec<String>,
+    database: String,
     process_ids: Arc<Mutex<Vec<Option<u32>>>>,
     root: PathBuf,
 }
 
 impl Cluster {
-    /// Starts the members and so many servers; returns when all are ready.
-    pub async fn start(settings: &Settings, name: &str, servers: usize) -> Self {
-        let root = directory(name);
+    /// Starts the members; returns when one of them takes writes.
+    pub async fn start(name: &str) -> Self {
         let binary = flash_sale::embedded::mongod_path().await.expect("a mongod");
-        let mut cluster = Self::of_members(&binary, root).await;
+        Self::of_members(&binary, directory(name)).await
+    }
+
+    /// Starts so many servers over a database of this name, instead of those that were there; returns when all are ready.
+    pub async fn start_servers(&mut self, settings: &Settings, database: &str, servers: usize) {
+        self.servers.clear();
+        self.ways.clear();
+        self.database = database.into();
         for number in 0..servers {
-            cluster.add_server(settings, number).await;
+            self.add_server(settings, number).await;
         }
-        cluster
     }
 
     async fn of_members(binary: &Path, root: PathBuf) -> Self {
@@ -79,8 +85,16 @@ impl Cluster {
             names.push(address.to_string());
             members.push(member);
         }
-        let cluster =
-            Self { members, servers: Vec::new(), ways: Vec::new(), peer_ways, names, process_ids, root };
+        let cluster = Self {
+            members,
+            servers: vec![],
+            ways: vec![],
+            peer_ways,
+            names,
+            database: String::new(),
+            process_ids,
+            root,
+        };
         cluster.note_process_ids();
         cluster.initiate().await;
         cluster
@@ -135,8 +149,8 @@ impl Cluster {
             tokio::spawn(way::listen(listener, far, Arc::clone(&names), choose));
         }
         self.ways.push(ways);
-        let uri = format!("mongodb://{}/history?replicaSet=history", hosts.join(","));
-        let directory = self.root.join(format!("server-{number}"));
+        let uri = format!("mongodb://{}/{}?replicaSet=history", hosts.join(","), self.database);
+        let directory = self.root.join(format!("{}-server-{number}", self.database));
         self.servers.push(Server::start(settings.clone(), directory, free_port(), uri).await);
     }
 
@@ -191,7 +205,7 @@ impl Cluster {
     /// The database of the servers, past all ways of theirs.
     pub async fn database(&self) -> Database {
         let uri = format!("mongodb://{}/?replicaSet=history&readConcernLevel=majority", self.names.join(","));
-        Client::with_uri_str(uri).await.expect("a client").database("history")
+        Client::with_uri_str(uri).await.expect("a client").database(&self.database)
     }
 
     /// Where the logs are.
@@ -199,7 +213,7 @@ impl Cluster {
         &self.root
     }
 
-    /// Ends everything and removes the data. After a failure they stay.
+    /// Ends everything and removes data and logs. After a failure they stay.
     pub fn remove(self) {
         let root = self.root.clone();
         drop(self);

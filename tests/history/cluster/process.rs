@@ -49,7 +49,7 @@ impl Process {
 
     /// Sends a signal. As long as nobody has waited for it, its number is its own.
     pub fn signal(&self, signal: Signal) {
-        drop(kill_process(Pid::from_child(&self.0), signal));
+        _ = kill_process(Pid::from_child(&self.0), signal);
     }
 
     /// How it has ended, if it has.
