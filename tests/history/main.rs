@@ -35,8 +35,13 @@ async fn scenes_keep_every_promise() {
     let mut wrong = Vec::new();
     for scene in settings.scenes() {
         let report = scene.play(&mut cluster, &settings, settings.sabotage.as_deref()).await;
-        println!("{:?}: {} things checked", scene.mistake, report.checked.values().sum::<u64>());
-        wrong.extend(report.violations.iter().map(|violation| format!("{}: {violation:?}", scene.mistake)));
+        let found = &report.found;
+        println!(
+            "{:?}: {} things checked, found {found:?}",
+            scene.name,
+            report.checked.values().sum::<u64>()
+        );
+        wrong.extend(report.violations.iter().map(|violation| format!("{}: {violation:?}", scene.name)));
     }
     let logs = cluster.root().display().to_string();
     assert!(wrong.is_empty(), "{}\nlogs: {logs}", wrong.join("\n"));
@@ -52,8 +57,9 @@ async fn every_mistake_is_found() {
     let mut cluster = Cluster::start("mistakes").await;
     let mut missed = Vec::new();
     for scene in settings.scenes() {
-        let report = scene.play(&mut cluster, &settings, Some(scene.mistake)).await;
-        println!("{:?}: found {:?}", scene.mistake, report.found);
+        let Some(mistake) = scene.mistake else { continue };
+        let report = scene.play(&mut cluster, &settings, Some(mistake)).await;
+        println!("{mistake}: found {:?}", report.found);
         if !scene.violations.iter().any(|name| report.has(name)) {
             missed.push(format!(
                 "{}: expected one of {:?}, found {:?}",

@@ -14,9 +14,11 @@ use crate::record::{ProductPlan, Terms};
 use crate::settings::Settings;
 use crate::shop::Shop;
 
-/// A scene, the mistake that it is about, and what the checker calls its result: one of these.
+/// A scene, and the mistake that it is about, which can be built in: then the checker calls the result one of these names.
 pub struct Scene {
-    pub mistake: &'static str,
+    pub name: &'static str,
+    #[cfg_attr(not(feature = "sabotage"), expect(dead_code, reason = "it is not built in"))]
+    pub mistake: Option<&'static str>,
     #[cfg_attr(not(feature = "sabotage"), expect(dead_code, reason = "without a mistake nothing is found"))]
     pub violations: &'static [&'static str],
     act: Act,
@@ -32,29 +34,34 @@ enum Act {
     CommitRetried,
     EndOfSale,
     NewTerm,
+    CrowdInNewTerm,
+    OldPrimary,
+}
+
+const fn scene(name: &'static str, act: Act) -> Scene {
+    Scene { name, mistake: None, violations: &[], act }
+}
+
+const fn about(
+    name: &'static str,
+    act: Act,
+    mistake: &'static str,
+    violations: &'static [&'static str],
+) -> Scene {
+    Scene { name, mistake: Some(mistake), violations, act }
 }
 
 /// All of them.
-pub const ALL: [Scene; 7] = [
-    Scene {
-        mistake: "settle_for_client_that_is_gone",
-        violations: &["KeyedRefusalThenBought"],
-        act: Act::ClientGone,
-    },
-    Scene { mistake: "answer_before_commit", violations: &["LostPurchase"], act: Act::KilledAtCommit },
-    Scene { mistake: "no_version_check", violations: &["SequenceWrong"], act: Act::Rivals },
-    Scene {
-        mistake: "no_replay_check",
-        violations: &["ReplayRefused", "KeyBoughtTwice"],
-        act: Act::Repetition,
-    },
-    Scene { mistake: "new_id_on_retried_commit", violations: &["BoughtTwice"], act: Act::CommitRetried },
-    Scene { mistake: "own_clock_for_window", violations: &["OutsideWindow"], act: Act::EndOfSale },
-    Scene {
-        mistake: "read_without_waiting_for_term",
-        violations: &["StaleRead", "PurchaseNotFound"],
-        act: Act::NewTerm,
-    },
+pub const ALL: [Scene; 9] = [
+    about("client-gone", Act::ClientGone, "settle_for_client_that_is_gone", &["KeyedRefusalThenBought"]),
+    about("killed-at-commit", Act::KilledAtCommit, "answer_before_commit", &["LostPurchase"]),
+    about("rivals", Act::Rivals, "no_version_check", &["SequenceWrong"]),
+    about("repetition", Act::Repetition, "no_replay_check", &["ReplayRefused", "KeyBoughtTwice"]),
+    about("commit-retried", Act::CommitRetried, "new_id_on_retried_commit", &["BoughtTwice"]),
+    about("end-of-sale", Act::EndOfSale, "own_clock_for_window", &["OutsideWindow"]),
+    about("new-term", Act::NewTerm, "read_without_waiting_for_term", &["StaleRead", "PurchaseNotFound"]),
+    scene("crowd-in-new-term", Act::CrowdInNewTerm),
+    scene("old-primary", Act::OldPrimary),
 ];
 
 /// What a scene is played on: two servers, A and B, over a database of its own, with one product.
@@ -73,7 +80,7 @@ impl Scene {
     /// Plays it, with this mistake built in or none; what the checker says.
     pub async fn play(&self, cluster: &mut Cluster, settings: &Settings, mistake: Option<&str>) -> Report {
         let settings = Settings { sabotage: mistake.map(str::to_owned), ..settings.clone() };
-        let database = self.mistake.replace('_', "-");
+        let database = mistake.map_or_else(|| self.name.to_owned(), |_| format!("{}-wrong", self.name));
         cluster.start_servers(&settings, &database, 2).await;
         let cluster = &*cluster;
         let shop = Arc::new(Shop::open(cluster, vec![self.plan()]).await);
@@ -85,7 +92,9 @@ impl Scene {
             Act::Repetition => stage.repetition().await,
             Act::CommitRetried => stage.commit_retried().await,
             Act::EndOfSale => stage.end_of_sale().await,
-            Act::NewTerm => stage.new_term().await,
+            Act::NewTerm => stage.new_term(false).await,
+            Act::CrowdInNewTerm => stage.new_term(true).await,
+            Act::OldPrimary => stage.old_primary().await,
         }
         stage.end().await
     }
@@ -99,7 +108,7 @@ impl Scene {
         };
         let now = mongodb::bson::DateTime::now().timestamp_millis();
         let terms = Terms { price: 100, limit, start: now - 3_600_000, end: now + lasts };
-        ProductPlan { stock, has_crowd: false, terms: vec![terms] }
+        ProductPlan { stock, has_crowd: matches!(self.act, Act::CrowdInNewTerm), terms: vec![terms] }
     }
 }
 

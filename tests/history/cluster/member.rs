@@ -120,6 +120,13 @@ impl Member {
     /// Nothing fails any more.
     pub async fn fail_no_more(&self) {
         drop(self.run(doc! { "configureFailPoint": "failCommand", "mode": "off" }).await);
+        self.follow_nobody(false).await;
+    }
+
+    /// Follows no other member any more, or does so again.
+    pub async fn follow_nobody(&self, is_alone: bool) {
+        let mode = if is_alone { "alwaysOn" } else { "off" };
+        drop(self.run(doc! { "configureFailPoint": "stopReplProducer", "mode": mode }).await);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Process>> {

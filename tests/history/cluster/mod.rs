@@ -177,6 +177,36 @@ impl Cluster {
         }
     }
 
+    /// Has a member become the primary at once, without waiting for the old one to be missed.
+    pub async fn step_up(&self, number: usize) {
+        drop(self.members[number].run(doc! { "replSetStepUp": 1 }).await);
+    }
+
+    /// How long a primary that hears of no majority believes in itself.
+    pub async fn set_election_timeout(&self, milliseconds: i32) {
+        let set = async {
+            while !self.try_set_election_timeout(milliseconds).await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        soon("another configuration", set).await;
+    }
+
+    async fn try_set_election_timeout(&self, milliseconds: i32) -> bool {
+        let primary = &self.members[self.primary().await];
+        let answer = primary.run(doc! { "replSetGetConfig": 1 }).await;
+        let Some(mut config) = answer.ok().and_then(|answer| answer.get_document("config").ok().cloned())
+        else {
+            return false;
+        };
+        let version = config.get_i32("version").unwrap_or_default();
+        config.insert("version", version + 1);
+        if let Ok(settings) = config.get_document_mut("settings") {
+            settings.insert("electionTimeoutMillis", milliseconds);
+        }
+        primary.run(doc! { "replSetReconfig": config }).await.is_ok()
+    }
+
     /// Everything runs, every way is open, nothing fails; returns when all servers are ready.
     pub async fn heal(&self) {
         self.peer_ways.iter().chain(&self.ways).flatten().for_each(Way::heal);

@@ -114,6 +114,8 @@ impl Breaker {
         for (_, ways) in self.cluster.ways.iter().enumerate().filter(|(other, _)| *other != server) {
             ways[primary].refuse();
         }
+        // Before the old one is missed: for a moment there are two who believe in themselves.
+        self.cluster.step_up((primary + 1) % self.cluster.members.len()).await;
         sleep(lasts).await;
         self.cluster.cut_off_from_peers(primary, false);
         self.cluster.ways.iter().flatten().for_each(Way::heal);

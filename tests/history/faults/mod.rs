@@ -163,7 +163,13 @@ impl Plan {
 
 fn duration_ms(fault: Fault, is_short: bool) -> u64 {
     match fault {
-        Fault::CutServer(_, How::HoldBack) => 7_500,
+        Fault::CutServer(_, How::HoldBack) => {
+            if is_short {
+                4_000
+            } else {
+                7_500
+            }
+        }
         Fault::CutServer(..) | Fault::IsolatePrimary | Fault::IsolatePrimaryWithServer if !is_short => 12_000,
         Fault::StopServer | Fault::StopPrimary | Fault::SlowServer if !is_short => 9_000,
         Fault::StepDown | Fault::RollingRestart => 500,

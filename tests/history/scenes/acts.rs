@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{A, B, PRODUCT, Stage, pause};
 use crate::actors::readers::read_product;
 use crate::client::{Connection, PATIENT, exchange, token};
-use crate::cluster::{Flow, MEMBERS};
+use crate::cluster::{Flow, MEMBERS, Way};
 use crate::record::{About, Code, Read, Span, Try, now};
 use crate::shop::{Wish, number, purchase, user_id};
 
@@ -16,6 +16,10 @@ use crate::shop::{Wish, number, purchase, user_id};
 pub const SALE_MS: i64 = 3_000;
 /// How much later each byte of a slow way comes.
 const SLOW_MS: u64 = 600;
+/// How long a new primary is left without anybody who follows it.
+const UNCONFIRMED_MS: u64 = 3_500;
+/// So many reads make a crowd.
+const CROWD: usize = 150;
 
 impl Stage<'_> {
     async fn buy(&self, user: u32, key: Option<u32>, server: usize, patience: Duration) -> Try {
@@ -44,7 +48,7 @@ impl Stage<'_> {
         assert_eq!(again.exchange.reply.code(), Some(Code::SoldOut), "the scene has failed: {again:?}");
         self.shop.restock(PRODUCT, 1, B).await;
         // As long as a batch may take: what A has begun goes on, over the slow way.
-        pause(5_000).await;
+        pause(4_000).await;
     }
 
     /// A is killed while its commit waits in the database, which then loses it.
@@ -116,21 +120,76 @@ impl Stage<'_> {
 
     /// A purchase is confirmed, and the primary is gone before another member knows that a majority has it. That member
     /// becomes the primary, and for a while no majority follows it.
-    pub async fn new_term(&self) {
+    pub async fn new_term(&self, has_crowd: bool) {
         self.buy(self.shop.new_user(), None, B, PATIENT).await;
-        let primary = self.cluster.primary().await;
-        for from in 0..MEMBERS {
-            for to in 0..MEMBERS {
-                self.cluster.peer_ways[from][to].set(Flow::Open, Flow::Slow(SLOW_MS));
-            }
+        if has_crowd {
+            self.wear_out(B).await;
         }
-        // The batch that is under way comes at once.
-        pause(2 * SLOW_MS).await;
+        let primary = self.cluster.primary().await;
+        let others = || (0..MEMBERS).filter(|member| *member != primary);
+        // What the primary says comes late to the others, and to B.
+        for other in others() {
+            self.cluster.peer_ways[other][primary].set(Flow::Open, Flow::Slow(SLOW_MS));
+            self.cluster.peer_ways[primary][other].set(Flow::Slow(SLOW_MS), Flow::Open);
+        }
+        self.cluster.ways[B][primary].set(Flow::Open, Flow::Slow(SLOW_MS));
         let bought = self.buy(self.shop.new_user(), None, A, PATIENT).await;
+        let gone = async {
+            self.cluster.cut_off_from_peers(primary, true);
+            self.cluster.ways.iter().for_each(|ways| ways[primary].refuse());
+            self.cluster.members[primary].kill();
+        };
+        let follow = others().map(|other| self.cluster.members[other].follow_nobody(true));
+        tokio::join!(gone, futures_util::future::join_all(follow));
+        let mended = async {
+            self.cluster.primary().await;
+            pause(UNCONFIRMED_MS).await;
+            for other in others() {
+                self.cluster.members[other].follow_nobody(false).await;
+            }
+        };
+        let reading =
+            futures_util::future::join_all([A, B].map(|server| self.read_until_there(server, &bought)));
+        tokio::join!(mended, reading);
+    }
+
+    /// The primary is cut off from the other members together with A, and B sells at the new one, while the old one still
+    /// believes in itself.
+    pub async fn old_primary(&self) {
+        let before = self.shop.new_user();
+        for server in [A, B] {
+            self.buy(before, None, server, PATIENT).await;
+        }
+        self.cluster.set_election_timeout(5_000).await;
+        let primary = self.cluster.primary().await;
         self.cluster.cut_off_from_peers(primary, true);
-        self.cluster.members[primary].kill();
-        let reading = [A, B].map(|server| self.read_until_there(server, &bought));
-        futures_util::future::join_all(reading).await;
+        for other in (0..MEMBERS).filter(|member| *member != primary) {
+            self.cluster.ways[A][other].refuse();
+        }
+        self.cluster.ways[B][primary].refuse();
+        self.cluster.step_up((primary + 1) % MEMBERS).await;
+        let deadline = Instant::now() + Duration::from_secs(15);
+        let mut bought = self.buy(self.shop.new_user(), None, B, PATIENT).await;
+        while bought.told.is_none() && Instant::now() < deadline {
+            pause(50).await;
+            bought = self.buy(self.shop.new_user(), None, B, PATIENT).await;
+        }
+        let mended = async {
+            pause(UNCONFIRMED_MS).await;
+            self.cluster.cut_off_from_peers(primary, false);
+            self.cluster.ways.iter().flatten().for_each(Way::heal);
+        };
+        tokio::join!(mended, self.read_until_there(A, &bought));
+        self.cluster.set_election_timeout(1_000).await;
+    }
+
+    /// Asks so often that memory may answer.
+    async fn wear_out(&self, server: usize) {
+        let actor = self.actor();
+        let mut connection = Connection::to(self.shop.ports[server]);
+        for _ in 0..CROWD {
+            read_product(&actor, PRODUCT, server, &mut connection).await;
+        }
     }
 
     /// Reads until the purchase has been there for a while.
