@@ -34,13 +34,11 @@ async fn scenes_keep_every_promise() {
     let mut cluster = Cluster::start("scenes").await;
     let mut wrong = Vec::new();
     for scene in settings.scenes() {
+        let begin = record::now();
         let report = scene.play(&mut cluster, &settings, settings.sabotage.as_deref()).await;
-        let found = &report.found;
-        println!(
-            "{:?}: {} things checked, found {found:?}",
-            scene.name,
-            report.checked.values().sum::<u64>()
-        );
+        let took = (record::now() - begin) as f64 / 1e6;
+        let (checked, found) = (report.checked.values().sum::<u64>(), &report.found);
+        println!("{}: {took:.1} s, {checked} things checked, found {found:?}", scene.name);
         wrong.extend(report.violations.iter().map(|violation| format!("{}: {violation:?}", scene.name)));
     }
     let logs = cluster.root().display().to_string();

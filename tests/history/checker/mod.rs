@@ -21,7 +21,7 @@ pub use violation::Violation;
 mod tests;
 
 /// Of each kind at most so many are kept: a broken rule breaks a thousand times.
-const KEPT_OF_A_KIND_MAX: usize = 20;
+const KEPT_OF_A_KIND_MAX: usize = 5;
 
 /// What the checker has found.
 #[derive(Debug, Default)]

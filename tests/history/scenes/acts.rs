@@ -143,14 +143,20 @@ impl Stage<'_> {
         tokio::join!(gone, futures_util::future::join_all(follow));
         let mended = async {
             self.cluster.primary().await;
-            pause(UNCONFIRMED_MS).await;
+            // Memory may be late by two seconds.
+            pause(if has_crowd { UNCONFIRMED_MS } else { UNCONFIRMED_MS / 2 }).await;
             for other in others() {
                 self.cluster.members[other].follow_nobody(false).await;
             }
         };
         let reading =
             futures_util::future::join_all([A, B].map(|server| self.read_until_there(server, &bought)));
-        tokio::join!(mended, reading);
+        let crowd = async {
+            if has_crowd {
+                self.crowd(B).await;
+            }
+        };
+        tokio::join!(mended, reading, crowd);
     }
 
     /// The primary is cut off from the other members together with A, and B sells at the new one, while the old one still
@@ -185,11 +191,20 @@ impl Stage<'_> {
 
     /// Asks so often that memory may answer.
     async fn wear_out(&self, server: usize) {
-        let actor = self.actor();
         let mut connection = Connection::to(self.shop.ports[server]);
         for _ in 0..CROWD {
-            read_product(&actor, PRODUCT, server, &mut connection).await;
+            read_product(&self.actor(), PRODUCT, server, &mut connection).await;
         }
+    }
+
+    /// Each one asks once, whether those before have got an answer or not.
+    async fn crowd(&self, server: usize) {
+        let all = (0..CROWD as u64).map(|place| async move {
+            pause(place * 40).await;
+            let mut connection = Connection::to(self.shop.ports[server]);
+            read_product(&self.actor(), PRODUCT, server, &mut connection).await;
+        });
+        futures_util::future::join_all(all).await;
     }
 
     /// Reads until the purchase has been there for a while.
