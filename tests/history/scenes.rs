@@ -57,7 +57,12 @@ pub const ALL: [Scene; 9] = [
     about("killed-at-commit", Act::KilledAtCommit, "answer_before_commit", &["LostPurchase"]),
     about("rivals", Act::Rivals, "no_version_check", &["SequenceWrong"]),
     about("repetition", Act::Repetition, "no_replay_check", &["ReplayRefused", "KeyBoughtTwice"]),
-    about("commit-retried", Act::CommitRetried, "new_id_on_retried_commit", &["BoughtTwice"]),
+    about(
+        "commit-retried",
+        Act::CommitRetried,
+        "new_id_on_retried_commit",
+        &["BoughtTwice", "RefusedYetBought"],
+    ),
     about("end-of-sale", Act::EndOfSale, "own_clock_for_window", &["OutsideWindow"]),
     about("new-term", Act::NewTerm, "read_without_waiting_for_term", &["StaleRead", "PurchaseNotFound"]),
     scene("crowd-in-new-term", Act::CrowdInNewTerm),
