@@ -7,9 +7,9 @@ use crate::shop::{milliseconds, number};
 
 /// Restocks what is scarce.
 pub async fn restock_on_and_on(mut actor: Actor) {
-    while actor.rest(300, 1_500).await {
+    while actor.rest(150, 900).await {
         let product = SCARCE[actor.random.below(SCARCE.len())];
-        let units = i64::try_from(actor.random.between(1, 6)).unwrap_or(1);
+        let units = i64::try_from(actor.random.between(1, 4)).unwrap_or(1);
         let server = actor.any_server();
         actor.shop.restock(product, units, server).await;
     }

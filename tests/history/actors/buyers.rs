@@ -26,13 +26,13 @@ pub async fn buy_on_and_on(mut actor: Actor, rest_ms: u64) {
 
 fn any_wish(actor: &mut Actor, user: u32, next_key: &mut u32) -> Wish {
     let product = match actor.random.below(10) {
-        0..4 => HOT,
-        4 => SCARCE[0],
+        0..3 => HOT,
+        3 | 4 => SCARCE[0],
         5 => SCARCE[1],
         6 | 7 => LIMITED,
         _ => CHANGING,
     };
-    let key = actor.random.percent(50).then(|| {
+    let key = actor.random.percent(60).then(|| {
         *next_key += 1;
         *next_key
     });
@@ -44,8 +44,10 @@ fn any_wish(actor: &mut Actor, user: u32, next_key: &mut u32) -> Wish {
 async fn one_wish(actor: &mut Actor, wish: Wish, connections: &mut [Connection]) {
     let mut server = actor.any_server();
     for _ in 0..TRIES_MAX {
-        let patience = match actor.random.percent(12) {
-            true => Duration::from_millis(actor.random.between(5, 1_000)),
+        // Whoever wants what is scarce is nervous: and it is there that a try that was given up may still be bought.
+        let nervous = if SCARCE.contains(&wish.product) { 40 } else { 12 };
+        let patience = match actor.random.percent(nervous) {
+            true => Duration::from_millis(actor.random.between(5, 900)),
             false => PATIENT,
         };
         let one = actor.shop.buy(wish, server, &mut connections[server], patience).await;

@@ -177,9 +177,18 @@ impl Cluster {
         }
     }
 
-    /// Has a member become the primary at once, without waiting for the old one to be missed.
-    pub async fn step_up(&self, number: usize) {
-        drop(self.members[number].run(doc! { "replSetStepUp": 1 }).await);
+    /// Has another member become the primary, without waiting for the old one to be missed.
+    pub async fn replace(&self, old: usize) {
+        let others = (0..MEMBERS).filter(|member| *member != old).cycle();
+        let step_up = async {
+            for other in others {
+                if self.members[other].run(doc! { "replSetStepUp": 1 }).await.is_ok() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon("another primary", step_up).await;
     }
 
     /// How long a primary that hears of no majority believes in itself.

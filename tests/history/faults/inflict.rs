@@ -63,7 +63,7 @@ impl Breaker {
             Fault::IsolatePrimaryWithServer => self.isolate_with_server(primary, server, lasts).await,
             Fault::CutServer(whom, how) => self.cut(server, whom, primary, how, lasts).await,
             Fault::SlowServer => {
-                let milliseconds = self.random.between(20, 200);
+                let milliseconds = self.random.between(20, 400);
                 for way in &cluster.ways[server] {
                     way.set(Flow::Slow(milliseconds), Flow::Slow(milliseconds));
                 }
@@ -115,7 +115,7 @@ impl Breaker {
             ways[primary].refuse();
         }
         // Before the old one is missed: for a moment there are two who believe in themselves.
-        self.cluster.step_up((primary + 1) % self.cluster.members.len()).await;
+        self.cluster.replace(primary).await;
         sleep(lasts).await;
         self.cluster.cut_off_from_peers(primary, false);
         self.cluster.ways.iter().flatten().for_each(Way::heal);

@@ -95,8 +95,7 @@ impl Stage<'_> {
         let primary = self.cluster.primary().await;
         for times in 1..=3 {
             self.buy(self.shop.new_user(), None, A, PATIENT).await;
-            let error =
-                doc! { "code": 91, "errmsg": "shutting down", "errorLabels": ["RetryableWriteError"] };
+            let error = doc! { "code": 64, "errmsg": "waiting for replication timed out" };
             let in_doubt = doc! { "failCommands": ["commitTransaction"], "writeConcernError": error };
             self.cluster.members[primary].fail(doc! { "times": times }, in_doubt).await;
             self.buy(self.shop.new_user(), None, A, PATIENT).await;
@@ -166,14 +165,14 @@ impl Stage<'_> {
         for server in [A, B] {
             self.buy(before, None, server, PATIENT).await;
         }
-        self.cluster.set_election_timeout(5_000).await;
+        self.cluster.set_election_timeout(10_000).await;
         let primary = self.cluster.primary().await;
         self.cluster.cut_off_from_peers(primary, true);
         for other in (0..MEMBERS).filter(|member| *member != primary) {
             self.cluster.ways[A][other].refuse();
         }
         self.cluster.ways[B][primary].refuse();
-        self.cluster.step_up((primary + 1) % MEMBERS).await;
+        self.cluster.replace(primary).await;
         let deadline = Instant::now() + Duration::from_secs(15);
         let mut bought = self.buy(self.shop.new_user(), None, B, PATIENT).await;
         while bought.told.is_none() && Instant::now() < deadline {
