@@ -1,5 +1,6 @@
 //! A whole run: the cluster, the people, the faults, the end, and what was found.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,11 +186,19 @@ fn print(history: &History, report: &Report) {
     let mut told: Vec<_> =
         history.tries.iter().filter(|one| one.product == HOT).filter_map(|one| one.told_at()).collect();
     told.sort_unstable();
-    println!("the longest time without a purchase of the hot product while something was broken, and after:");
+    println!(
+        "how often what was broken, and the longest time without a purchase of the hot product meanwhile or after:"
+    );
+    let mut outages: BTreeMap<&str, (u32, u64)> = BTreeMap::new();
     for span in &history.spans {
         let gaps = told.windows(2).filter(|pair| pair[1] > span.from && pair[0] < span.to + 2 * SECOND);
         let longest = gaps.map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-        println!("  {:>5.1} s of {:>5.1} s  {}", seconds(longest), seconds(span.to - span.from), span.fault);
+        let (times, worst) = outages.entry(&span.fault).or_default();
+        *times += 1;
+        *worst = longest.max(*worst);
+    }
+    for (fault, (times, worst)) in outages {
+        println!("  {times:>4} times, {:>5.1} s  {fault}", seconds(worst));
     }
 }
 

@@ -120,10 +120,10 @@ impl OneKey<'_> {
             report.add(Violation::RefusedYetBought { user, product: stored.product, purchases: 1 });
             return;
         };
-        let Some((refused_try, refused, code)) = self.tries.iter().filter_map(|one| refusal(one)).max()
-        else {
-            return;
-        };
+        // A refusal of what was confirmed before is another mistake, with a name of its own.
+        let confirmed = self.tries.iter().filter_map(|one| one.told_at()).min().unwrap_or(Micros::MAX);
+        let before = self.tries.iter().filter(|one| one.exchange.sent < confirmed);
+        let Some((refused_try, refused, code)) = before.filter_map(|one| refusal(one)).max() else { return };
         report.checked("purchases whose key was refused before", 1);
         if sent < refused_try {
             report.add(Violation::KeyedRefusalThenBought { user, key, id, refused, code });
