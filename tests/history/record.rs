@@ -156,6 +156,8 @@ pub struct Try {
     pub exchange: Exchange,
     pub told: Option<Purchase>,
     pub is_replay: bool,
+    /// What the purchase is called, if it happened, when nobody could tell whether.
+    pub promised_id: Option<ObjectId>,
 }
 
 impl Try {

@@ -118,10 +118,12 @@ impl Shop {
         let sent = self.write().tries[place].exchange.sent;
         let answer = connection.post(&post, patience).await;
         let exchange = exchange(number(server), sent, &answer);
+        let promised_id =
+            answer.as_ref().ok().and_then(|answer| answer.json["purchaseId"].as_str()?.parse().ok());
         let answer = answer.ok().filter(|answer| answer.status == 201);
         let mut history = self.write();
         let one = &mut history.tries[place];
-        one.exchange = exchange;
+        (one.exchange, one.promised_id) = (exchange, promised_id);
         one.told = answer.as_ref().and_then(|answer| purchase(&answer.json));
         one.is_replay = answer.is_some_and(|answer| answer.is_replay);
         one.clone()
@@ -138,7 +140,17 @@ impl Shop {
             ended: Micros::MAX,
             reply: crate::record::Reply::GaveUp,
         };
-        let one = Try { user, product, key, quantity, reuses_key, exchange, told: None, is_replay: false };
+        let one = Try {
+            user,
+            product,
+            key,
+            quantity,
+            reuses_key,
+            exchange,
+            told: None,
+            is_replay: false,
+            promised_id: None,
+        };
         history.tries.push(one);
         history.tries.len() - 1
     }

@@ -44,6 +44,9 @@ fn without_key(facts: &Facts, report: &mut Report) {
             report.add(Violation::PurchaseFromNowhere { id: ids[0], user });
             continue;
         };
+        let makers: Vec<_> =
+            tries.iter().copied().filter(|one| one.told.is_some() || one.is_open()).collect();
+        as_promised(&makers, &ids, report);
         let may_have_bought = tries.iter().filter(|one| one.told.is_some() || one.is_open()).count();
         if ids.len() > tries.len() {
             report.add(Violation::BoughtTwice { user, product, purchases: ids.len(), tries: tries.len() });
@@ -116,6 +119,8 @@ impl OneKey<'_> {
             Some(first) => Some(first.exchange.sent),
             None => self.tries.iter().filter(may_have_made).map(|one| one.exchange.sent).max(),
         };
+        let makers: Vec<_> = self.tries.iter().copied().filter(|one| may_have_made(&one)).collect();
+        as_promised(&makers, &[id], report);
         let Some(sent) = sent else {
             report.add(Violation::RefusedYetBought { user, product: stored.product, purchases: 1 });
             return;
@@ -127,6 +132,18 @@ impl OneKey<'_> {
         report.checked("purchases whose key was refused before", 1);
         if sent < refused_try {
             report.add(Violation::KeyedRefusalThenBought { user, key, id, refused, code });
+        }
+    }
+}
+
+/// Where one try alone may have made the one purchase, it was made under the id that was told.
+fn as_promised(makers: &[&Try], ids: &[ObjectId], report: &mut Report) {
+    if let ([maker], [stored]) = (makers, ids)
+        && let Some(promised) = maker.promised_id
+    {
+        report.checked("purchases in doubt with the id that was told", 1);
+        if promised != *stored {
+            report.add(Violation::OtherIdThanPromised { user: maker.user, promised, stored: *stored });
         }
     }
 }

@@ -37,7 +37,17 @@ fn purchase(sequence: i64) -> Purchase {
 /// A try of user `user` at second `sent`.
 fn one_try(user: u32, key: Option<u32>, sent: u64, reply: Reply) -> Try {
     let exchange = at(sent, reply);
-    Try { user, product: 0, key, quantity: 1, reuses_key: false, exchange, told: None, is_replay: false }
+    Try {
+        user,
+        product: 0,
+        key,
+        quantity: 1,
+        reuses_key: false,
+        exchange,
+        told: None,
+        is_replay: false,
+        promised_id: None,
+    }
 }
 
 /// A history in which user n buys number n in second 10 n, the first of them with a key that he repeats.
@@ -155,6 +165,17 @@ fn tries_and_keys() {
             history.tries[2] = one_try(3, Some(1), 30, unavailable(code));
             history.stored.purchases[2].key = Some(1);
         });
+    }
+    for key in [None, Some(1)] {
+        let in_doubt = move |history: &mut History, promised| {
+            history.tries[2] = one_try(3, key, 30, unavailable(Code::Unknown));
+            history.tries[2].promised_id = Some(promised);
+            history.stored.purchases[2].key = key;
+        };
+        names("OtherIdThanPromised", |history| in_doubt(history, purchase(2).id));
+        let mut history = clean();
+        in_doubt(&mut history, purchase(3).id);
+        assert_eq!(check(&history).violations, []);
     }
     names("KeyBoughtTwice", |history| {
         history.stored.purchases[1].user = 1;

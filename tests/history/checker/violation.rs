@@ -27,6 +27,8 @@ pub enum Violation {
     RefusedYetBought { user: u32, product: u8, purchases: usize },
     /// A try was bought although a later one with the same key was refused.
     KeyedRefusalThenBought { user: u32, key: u32, id: ObjectId, refused: Micros, code: Code },
+    /// A purchase in doubt was made under another id than the one that was told.
+    OtherIdThanPromised { user: u32, promised: ObjectId, stored: ObjectId },
     /// One key, more than one purchase.
     KeyBoughtTwice { user: u32, key: u32, purchases: usize },
     /// One key, told of different purchases.
