@@ -42,6 +42,9 @@ async fn scenes_keep_every_promise() {
         wrong.extend(report.violations.iter().map(|violation| format!("{}: {violation:?}", scene.name)));
     }
     let logs = cluster.root().display().to_string();
+    if !wrong.is_empty() {
+        cluster.keep();
+    }
     assert!(wrong.is_empty(), "{}\nlogs: {logs}", wrong.join("\n"));
     cluster.remove();
 }

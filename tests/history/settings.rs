@@ -17,6 +17,8 @@ pub struct Settings {
     pub server: PathBuf,
     pub server_log: String,
     pub sabotage: Option<String>,
+    /// Only faults with this in their name.
+    pub faults: String,
 }
 
 impl Settings {
@@ -32,6 +34,7 @@ impl Settings {
                 .map_or_else(|| env!("CARGO_BIN_EXE_flash-sale").into(), PathBuf::from),
             server_log: env::var("HISTORY_SERVER_LOG").unwrap_or_else(|_| "flash_sale=info".into()),
             sabotage: env::var("HISTORY_SABOTAGE").ok(),
+            faults: env::var("HISTORY_FAULTS").unwrap_or_default(),
         }
     }
 
@@ -44,6 +47,9 @@ impl Settings {
     /// The command that does the same once more.
     pub fn repeat(&self) -> String {
         let mut settings = format!("HISTORY_SEED={} HISTORY_SECONDS={}", self.seed, self.seconds);
+        if !self.faults.is_empty() {
+            settings.push_str(&format!(" HISTORY_FAULTS='{}'", self.faults));
+        }
         if let Some(sabotage) = &self.sabotage {
             settings.push_str(&format!(" HISTORY_SABOTAGE={sabotage}"));
         }

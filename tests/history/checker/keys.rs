@@ -47,10 +47,9 @@ fn without_key(facts: &Facts, report: &mut Report) {
         let makers: Vec<_> =
             tries.iter().copied().filter(|one| one.told.is_some() || one.is_open()).collect();
         as_promised(&makers, &ids, report);
-        let may_have_bought = tries.iter().filter(|one| one.told.is_some() || one.is_open()).count();
         if ids.len() > tries.len() {
             report.add(Violation::BoughtTwice { user, product, purchases: ids.len(), tries: tries.len() });
-        } else if ids.len() > may_have_bought {
+        } else if ids.len() > makers.len() {
             report.add(Violation::RefusedYetBought { user, product, purchases: ids.len() });
         }
     }

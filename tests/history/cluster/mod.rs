@@ -28,6 +28,11 @@ pub const MEMBERS: usize = 3;
 /// What has to happen happens within this, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A file beside logs that somebody will want to read.
+const KEPT: &str = "kept";
+/// For how long.
+const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Waits for what has to happen; panics, saying so, when it does not.
 pub async fn soon<T>(what: &str, happening: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, happening).await.unwrap_or_else(|_| panic!("{what} did not happen"))
@@ -252,6 +257,11 @@ impl Cluster {
         &self.root
     }
 
+    /// Has the logs stay, for a day.
+    pub fn keep(&self) {
+        drop(std::fs::write(self.root.join(KEPT), ""));
+    }
+
     /// Ends everything and removes data and logs. After a failure they stay.
     pub fn remove(self) {
         let root = self.root.clone();
@@ -279,9 +289,15 @@ fn directory(name: &str) -> PathBuf {
         let file = entry.file_name().to_string_lossy().into_owned();
         let owner =
             file.strip_prefix("history-").and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
-        if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+        let is_gone = owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists());
+        if is_gone && !is_kept(&entry.path()) {
             drop(std::fs::remove_dir_all(entry.path()));
         }
     }
     root.join(format!("history-{}-{name}", std::process::id()))
+}
+
+fn is_kept(directory: &Path) -> bool {
+    let kept = directory.join(KEPT).metadata().and_then(|file| file.modified());
+    kept.is_ok_and(|since| since.elapsed().is_ok_and(|age| age < KEPT_FOR))
 }

@@ -55,6 +55,13 @@ impl Breaker {
                 drop(members[primary].run(step_down).await);
                 sleep(lasts).await;
             }
+            Fault::LonelyPrimary => {
+                futures_util::future::join_all(members.iter().map(|member| member.follow_nobody(true))).await;
+                cluster.replace(primary).await;
+                sleep(lasts).await;
+                futures_util::future::join_all(members.iter().map(|member| member.follow_nobody(false)))
+                    .await;
+            }
             Fault::IsolatePrimary => {
                 cluster.cut_off_from_peers(primary, true);
                 sleep(lasts).await;
@@ -142,11 +149,12 @@ impl Breaker {
     }
 }
 
-/// What the fail point does. Codes: 112 a write conflict, 11602 a primary that steps down, 91 one that shuts down.
+/// What the fail point does. Codes: 262 a time limit within the database, 11602 a primary that steps down, 91 one that shuts
+/// down. A write conflict (112) is none of them: outside a transaction, MongoDB tells nobody of it.
 fn data(point: FailPoint) -> Document {
     let statements = ["findAndModify", "update", "insert"];
     match point {
-        FailPoint::Statement => doc! { "failCommands": statements.to_vec(), "errorCode": 112 },
+        FailPoint::Statement => doc! { "failCommands": statements.to_vec(), "errorCode": 262 },
         FailPoint::StatementCut => doc! { "failCommands": statements.to_vec(), "closeConnection": true },
         FailPoint::Commit => doc! { "failCommands": ["commitTransaction"], "errorCode": 11_602 },
         FailPoint::CommitCut => doc! { "failCommands": ["commitTransaction"], "closeConnection": true },

@@ -20,6 +20,8 @@ pub enum Fault {
     StopPrimary,
     StopSecondary,
     StepDown,
+    /// Another member becomes the primary, and nobody follows it: it can confirm nothing.
+    LonelyPrimary,
     /// The primary can reach no other member, but servers reach it.
     IsolatePrimary,
     /// The primary and one server are cut off from everything else, together.
@@ -71,7 +73,7 @@ pub enum FailPoint {
 }
 
 /// Each kind once, for a long run; a short one takes the first ones, which it cannot do without.
-pub const ALL: [Fault; 31] = {
+pub const ALL: [Fault; 32] = {
     use Fault::*;
     [
         StepDown,
@@ -84,6 +86,7 @@ pub const ALL: [Fault; 31] = {
         RollingRestart,
         // From here on for a longer run.
         IsolatePrimary,
+        LonelyPrimary,
         Overload,
         SlowServer,
         StopPrimary,
@@ -118,6 +121,8 @@ pub struct Plan {
     /// What is left of this round.
     left: Vec<Fault>,
     rounds: u32,
+    /// Only faults with this in their name.
+    wanted: String,
 }
 
 /// The next thing to break, or two at once.
@@ -129,19 +134,26 @@ pub struct Step {
 }
 
 impl Plan {
-    /// The plan of this seed.
-    pub fn new(seed: u64) -> Self {
-        Self { random: Random::new(seed, 1), left: Vec::new(), rounds: 0 }
+    /// The plan of this seed, with faults that have `wanted` in their name.
+    pub fn new(seed: u64, wanted: &str) -> Self {
+        let plan = Self { random: Random::new(seed, 1), left: Vec::new(), rounds: 0, wanted: wanted.into() };
+        assert!(ALL.iter().any(|fault| plan.wants(fault)), "no fault has {wanted:?} in its name");
+        plan
+    }
+
+    fn wants(&self, fault: &Fault) -> bool {
+        format!("{fault:?}").contains(&self.wanted)
     }
 
     /// What breaks next: first what no run can do without, one by one; then everything, alone and in pairs.
     pub fn next(&mut self) -> Step {
-        if self.left.is_empty() {
-            self.left = match self.rounds {
-                0 => ALL[..INDISPENSABLE].to_vec(),
-                1 => ALL[INDISPENSABLE..].to_vec(),
-                _ => ALL.to_vec(),
+        while self.left.is_empty() {
+            let round = match self.rounds {
+                0 => &ALL[..INDISPENSABLE],
+                1 => &ALL[INDISPENSABLE..],
+                _ => &ALL[..],
             };
+            self.left = round.iter().copied().filter(|fault| self.wants(fault)).collect();
             self.random.shuffle(&mut self.left);
             self.rounds += 1;
         }
@@ -184,7 +196,7 @@ mod tests {
     #[test]
     fn a_seed_decides_the_plan_and_a_round_has_everything() {
         let steps = |seed| {
-            let mut plan = Plan::new(seed);
+            let mut plan = Plan::new(seed, "");
             (0..40).flat_map(|_| plan.next().faults).collect::<Vec<_>>()
         };
         assert_eq!(steps(7), steps(7));
