@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mongodb::Client;
@@ -23,6 +24,8 @@ pub struct Member {
     binary: PathBuf,
     directory: PathBuf,
     process: Mutex<Option<Process>>,
+    /// The operating system's number, 0 while it does not run: known before it makes its first connection.
+    pub process_id: Arc<AtomicU32>,
     client: Client,
 }
 
@@ -38,7 +41,14 @@ impl Member {
             .build();
         options.retry_writes = Some(false);
         let client = Client::with_options(options).expect("a client");
-        let member = Self { port, binary: binary.into(), directory, process: Mutex::default(), client };
+        let member = Self {
+            port,
+            binary: binary.into(),
+            directory,
+            process: Mutex::default(),
+            process_id: Arc::default(),
+            client,
+        };
         member.restart().await;
         member
     }
@@ -47,6 +57,7 @@ impl Member {
     pub async fn restart(&self) {
         let log = self.directory.join("mongod.log");
         let started = Process::start(self.command(), &log).expect("mongod starts");
+        self.process_id.store(started.id(), Ordering::Relaxed);
         *self.lock() = Some(started);
         let address = ("127.0.0.1", self.port);
         let listens = async {
@@ -79,13 +90,14 @@ impl Member {
         command
     }
 
-    /// The operating system's number, while it runs.
-    pub fn process_id(&self) -> Option<u32> {
-        self.lock().as_ref().map(Process::id)
+    /// Whether it runs, as far as we have not killed it ourselves.
+    pub fn runs(&self) -> bool {
+        self.lock().is_some()
     }
 
     /// Kills it at once.
     pub fn kill(&self) {
+        self.process_id.store(0, Ordering::Relaxed);
         drop(self.lock().take());
     }
 

@@ -10,7 +10,8 @@ mod wire;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
@@ -49,7 +50,6 @@ pub struct Cluster {
     /// By name in the set.
     names: Vec<String>,
     database: String,
-    process_ids: Arc<Mutex<Vec<Option<u32>>>>,
     root: PathBuf,
 }
 
@@ -71,36 +71,29 @@ impl Cluster {
     }
 
     async fn of_members(binary: &Path, root: PathBuf) -> Self {
-        let process_ids = Arc::new(Mutex::new(vec![None; MEMBERS]));
-        let peer_ways: Vec<Vec<Way>> =
-            (0..MEMBERS).map(|_| (0..MEMBERS).map(|_| Way::default()).collect()).collect();
-        let (mut members, mut names) = (Vec::new(), Vec::new());
+        let mut members = Vec::new();
         for number in 0..MEMBERS {
             let directory = root.join(format!("member-{number}"));
-            let member = Member::start(binary, directory, free_port()).await;
+            members.push(Member::start(binary, directory, free_port()).await);
+        }
+        let peer_ways: Vec<Vec<Way>> =
+            (0..MEMBERS).map(|_| (0..MEMBERS).map(|_| Way::default()).collect()).collect();
+        let mut names = Vec::new();
+        for (number, member) in members.iter().enumerate() {
             let (listener, address) = listener().await;
+            names.push(address.to_string());
             let towards: Vec<Way> = peer_ways.iter().map(|ways| ways[number].clone()).collect();
-            let ids = Arc::clone(&process_ids);
+            let ids: Vec<_> = members.iter().map(|member| Arc::clone(&member.process_id)).collect();
             let choose = move |peer: SocketAddr| {
-                let ids = ids.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let ids: Vec<_> = ids.iter().map(|id| id.load(Ordering::Relaxed)).collect();
+                // Nobody breaks the way of this process.
                 origin::which(peer, &ids).map_or_else(Way::default, |number| towards[number].clone())
             };
             let far = SocketAddr::from(([127, 0, 0, 1], member.port));
             tokio::spawn(way::listen(listener, far, Arc::default(), Box::new(choose)));
-            names.push(address.to_string());
-            members.push(member);
         }
-        let cluster = Self {
-            members,
-            servers: vec![],
-            ways: vec![],
-            peer_ways,
-            names,
-            database: String::new(),
-            process_ids,
-            root,
-        };
-        cluster.note_process_ids();
+        let database = String::new();
+        let cluster = Self { members, servers: vec![], ways: vec![], peer_ways, names, database, root };
         cluster.initiate().await;
         cluster
     }
@@ -159,17 +152,6 @@ impl Cluster {
         self.servers.push(Server::start(settings.clone(), directory, free_port(), uri).await);
     }
 
-    /// Starts a member again.
-    pub async fn restart_member(&self, number: usize) {
-        self.members[number].restart().await;
-        self.note_process_ids();
-    }
-
-    fn note_process_ids(&self) {
-        let ids = self.members.iter().map(Member::process_id).collect();
-        *self.process_ids.lock().unwrap_or_else(PoisonError::into_inner) = ids;
-    }
-
     /// Cuts a member off from the others, both ways, or mends that.
     pub fn cut_off_from_peers(&self, number: usize, is_cut: bool) {
         let to = self.peer_ways[number].iter().enumerate();
@@ -224,10 +206,10 @@ impl Cluster {
     /// Everything runs, every way is open, nothing fails; returns when all servers are ready.
     pub async fn heal(&self) {
         self.peer_ways.iter().chain(&self.ways).flatten().for_each(Way::heal);
-        for (number, member) in self.members.iter().enumerate() {
+        for member in &self.members {
             member.signal(rustix::process::Signal::CONT);
-            if member.process_id().is_none() {
-                self.restart_member(number).await;
+            if !member.runs() {
+                member.restart().await;
             }
             member.fail_no_more().await;
         }

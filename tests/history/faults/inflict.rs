@@ -103,7 +103,7 @@ impl Breaker {
     async fn kill_member(&self, number: usize, lasts: Duration) {
         self.cluster.members[number].kill();
         sleep(lasts).await;
-        self.cluster.restart_member(number).await;
+        self.cluster.members[number].restart().await;
     }
 
     async fn stop_member(&self, number: usize, lasts: Duration) {
