@@ -16,6 +16,9 @@ use crate::shop::{Wish, number, purchase, user_id};
 pub const SALE_MS: i64 = 3_000;
 /// How much later each byte of a slow way comes.
 const SLOW_MS: u64 = 600;
+/// So slow that all others can do what they do in a scene before the first word of a server has come; and quick enough for
+/// two tries of a batch.
+const VERY_SLOW_MS: u64 = 800;
 /// How long a new primary is left without anybody who follows it.
 const UNCONFIRMED_MS: u64 = 3_500;
 /// So many reads make a crowd.
@@ -28,10 +31,10 @@ impl Stage<'_> {
         self.shop.buy(wish, server, &mut connection, patience).await
     }
 
-    /// What one server says comes late to every member.
-    fn slow_down(&self, server: usize) {
+    /// What one server says comes so much later to every member.
+    fn slow_down(&self, server: usize, milliseconds: u64) {
         for way in &self.cluster.ways[server] {
-            way.set(Flow::Slow(SLOW_MS), Flow::Open);
+            way.set(Flow::Slow(milliseconds), Flow::Open);
         }
     }
 
@@ -41,14 +44,14 @@ impl Stage<'_> {
         // So that A knows the product, and settles at once.
         self.buy(self.shop.new_user(), None, A, PATIENT).await;
         let user = self.shop.new_user();
-        self.slow_down(A);
-        self.buy(user, Some(1), A, Duration::from_millis(SLOW_MS / 3)).await;
+        self.slow_down(A, VERY_SLOW_MS);
+        self.buy(user, Some(1), A, Duration::from_millis(VERY_SLOW_MS / 4)).await;
         self.buy(self.shop.new_user(), None, B, PATIENT).await;
         let again = self.buy(user, Some(1), B, PATIENT).await;
         assert_eq!(again.exchange.reply.code(), Some(Code::SoldOut), "the scene has failed: {again:?}");
         self.shop.restock(PRODUCT, 1, B).await;
         // As long as a batch may take: what A has begun goes on, over the slow way.
-        pause(4_000).await;
+        pause(5_000).await;
     }
 
     /// A is killed while its commit waits in the database, which then loses it.
@@ -107,7 +110,7 @@ impl Stage<'_> {
     pub async fn end_of_sale(&self) {
         let end = self.shop.write().products[usize::from(PRODUCT)].terms[0].end;
         self.buy(self.shop.new_user(), None, A, PATIENT).await;
-        self.slow_down(A);
+        self.slow_down(A, SLOW_MS);
         while mongodb::bson::DateTime::now().timestamp_millis()
             < end - i64::try_from(SLOW_MS / 3).unwrap_or(0)
         {
