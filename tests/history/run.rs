@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use crate::actors::watchers::Watcher;
 use crate::actors::{Actor, CHANGING, HOT, LIMITED, SCARCE, admin, buyers, plans, readers};
-use crate::checker::{self, Report};
+use crate::checker::{self, Report, Violation};
 use crate::cluster::{Cluster, soon};
 use crate::faults::{Breaker, Plan};
 use crate::random::Random;
-use crate::record::{History, SECOND, now};
+use crate::record::{History, SECOND, Try, now};
 use crate::settings::Settings;
 use crate::shop::Shop;
 
@@ -47,7 +47,7 @@ pub async fn run(settings: &Settings) {
     let logs = cluster.root().display().to_string();
     if !report.violations.is_empty() {
         cluster.keep();
-        let list: Vec<_> = report.violations.iter().map(|violation| format!("  {violation:?}")).collect();
+        let list: Vec<_> = report.violations.iter().map(|violation| tell(&history, violation)).collect();
         panic!(
             "{} kinds of violation: {:?}\n{}\nlogs: {logs}\nagain: {}",
             report.found.len(),
@@ -203,6 +203,16 @@ fn print(history: &History, report: &Report) {
     for (fault, (times, worst)) in outages {
         println!("  {times:>4} times, {:>5.1} s  {fault}", seconds(worst));
     }
+}
+
+/// The violation, and all tries with the key that it is about.
+fn tell(history: &History, violation: &Violation) -> String {
+    let mut text = format!("  {violation:?}");
+    if let Some((user, key)) = violation.user_and_key() {
+        let with_key = |one: &&Try| (one.user, one.key) == (user, Some(key));
+        history.tries.iter().filter(with_key).for_each(|one| text.push_str(&format!("\n    {one:?}")));
+    }
+    text
 }
 
 fn seconds(time: u64) -> f64 {

@@ -78,6 +78,19 @@ pub enum Violation {
 }
 
 impl Violation {
+    /// The user and the key that it is about, if it is about a key.
+    pub fn user_and_key(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::KeyedRefusalThenBought { user, key, .. }
+            | Self::KeyBoughtTwice { user, key, .. }
+            | Self::ReplayDiffers { user, key, .. }
+            | Self::ReplayNotMarked { user, key }
+            | Self::ReplayRefused { user, key, .. }
+            | Self::ReuseAccepted { user, key, .. } => Some((*user, *key)),
+            _ => None,
+        }
+    }
+
     /// The kind's name.
     pub fn name(&self) -> String {
         let text = format!("{self:?}");
