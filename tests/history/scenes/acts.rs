@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{A, B, PRODUCT, Stage, pause};
 use crate::actors::readers::read_product;
 use crate::client::{Connection, PATIENT, exchange, token};
-use crate::cluster::{Flow, MEMBERS, Way};
+use crate::cluster::{Flow, MEMBERS, Way, soon};
 use crate::record::{About, Code, Read, Span, Try, now};
 use crate::shop::{Wish, number, purchase, user_id};
 
@@ -29,6 +29,20 @@ impl Stage<'_> {
         let wish = Wish { user, product: PRODUCT, key, quantity: 1, reuses_key: false };
         let mut connection = Connection::to(self.shop.ports[server]);
         self.shop.buy(wish, server, &mut connection, patience).await
+    }
+
+    /// Somebody buys there, and if it is not confirmed somebody else: without it there is no scene.
+    async fn sell(&self, server: usize) -> Try {
+        let confirmed = async {
+            loop {
+                let one = self.buy(self.shop.new_user(), None, server, PATIENT).await;
+                if one.told.is_some() {
+                    return one;
+                }
+                pause(50).await;
+            }
+        };
+        soon("a purchase", confirmed).await
     }
 
     /// What one server says comes so much later to every member.
@@ -135,7 +149,7 @@ impl Stage<'_> {
             self.cluster.peer_ways[primary][other].set(Flow::Slow(SLOW_MS), Flow::Open);
         }
         self.cluster.ways[B][primary].set(Flow::Open, Flow::Slow(SLOW_MS));
-        let bought = self.buy(self.shop.new_user(), None, A, PATIENT).await;
+        let bought = self.sell(A).await;
         let gone = async {
             self.cluster.cut_off_from_peers(primary, true);
             self.cluster.ways.iter().for_each(|ways| ways[primary].refuse());
@@ -168,7 +182,8 @@ impl Stage<'_> {
         for server in [A, B] {
             self.buy(before, None, server, PATIENT).await;
         }
-        self.cluster.set_election_timeout(10_000).await;
+        // The other member may look for some seconds for the one to follow now, and until then B cannot sell.
+        self.cluster.set_election_timeout(30_000).await;
         let primary = self.cluster.primary().await;
         self.cluster.cut_off_from_peers(primary, true);
         for other in (0..MEMBERS).filter(|member| *member != primary) {
@@ -176,12 +191,7 @@ impl Stage<'_> {
         }
         self.cluster.ways[B][primary].refuse();
         self.cluster.replace(primary).await;
-        let deadline = Instant::now() + Duration::from_secs(15);
-        let mut bought = self.buy(self.shop.new_user(), None, B, PATIENT).await;
-        while bought.told.is_none() && Instant::now() < deadline {
-            pause(50).await;
-            bought = self.buy(self.shop.new_user(), None, B, PATIENT).await;
-        }
+        let bought = self.sell(B).await;
         let mended = async {
             pause(UNCONFIRMED_MS).await;
             self.cluster.cut_off_from_peers(primary, false);
