@@ -29,6 +29,14 @@ pub async fn database_uri() -> String {
     with_database(&uri, &name)
 }
 
+/// Drops it at the end of a test: on somebody's replica set nothing is left behind; our own goes as a whole.
+pub async fn drop_database(uri: &str) {
+    if std::env::var_os("TEST_MONGO_URI").is_some() {
+        let client = Client::with_uri_str(uri).await.unwrap();
+        client.default_database().unwrap().drop().await.unwrap();
+    }
+}
+
 /// A mongod that belongs to one test, which may stop, kill or starve it.
 pub async fn own_mongo(name: &str) -> EmbeddedMongo {
     EmbeddedMongo::start(&process_directory(name)).await.expect("an embedded MongoDB")
