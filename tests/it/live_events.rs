@@ -186,4 +186,5 @@ async fn a_server_that_stops_says_goodbye_to_its_watchers() {
         let delay: u64 = delay.unwrap_or_else(|| panic!("{close:?}")).parse().unwrap();
         assert!((1_000..=3_000).contains(&delay), "{close:?}");
     }
+    shop.close().await;
 }

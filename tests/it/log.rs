@@ -7,7 +7,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    ADMIN, Actor, SECRET, database_uri, own_mongo, process_directory, signal, sneaker, token, with_database,
+    ADMIN, Actor, SECRET, database_uri, drop_database, own_mongo, process_directory, signal, sneaker, token,
+    with_database,
 };
 use crate::process::Running;
 
@@ -48,20 +49,24 @@ async fn an_admin_password_that_opens_nothing_is_told() {
     assert_eq!(warnings.len(), 1, "{log}");
     assert!(message(&warnings[0]).starts_with("ADMIN_PASSWORD is not the password"), "{log}");
     assert!(!log.contains("another password"), "{log}");
+    drop_database(&uri).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_is_told_at_the_start() {
     let uri = database_uri().await;
     let log = start("database", &uri, ADMIN).stop();
-    let name = uri.split_once('?').unwrap().0.rsplit('/').next().unwrap();
-    let told = format!("the database is {name} at 127.0.0.1:");
+    let (hosts, name) = uri.split('?').next().unwrap().rsplit_once('/').unwrap();
+    let first = hosts.rsplit(['/', '@']).next().unwrap().split(',').next().unwrap();
+    let told = format!("the database is {name} at {first}");
     assert!(lines(&log, "INFO", "::server").iter().any(|line| message(line).starts_with(&told)), "{log}");
+    drop_database(&uri).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_administrates_is_told() {
-    let server = start("administration", &database_uri().await, ADMIN);
+    let uri = database_uri().await;
+    let server = start("administration", &uri, ADMIN);
     let id = Id::new();
     let admin = Actor::of(&server.base, id, Some(token(id, "Grace Hopper", Role::Admin)));
     let send = async |method, path: &str, body: Value, request_id| {
@@ -88,6 +93,7 @@ async fn who_administrates_is_told() {
         let text = format!("product {product} was {done} by admin {user}, request {request}");
         assert_eq!(message(line), text);
     }
+    drop_database(&uri).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +117,7 @@ async fn an_account_that_reaches_its_limit_is_told_once_and_by_its_id() {
     assert_eq!(warnings[0]["fields"]["user_id"], admin.get_object_id("_id").unwrap().to_hex());
     assert_eq!(warnings[1]["fields"]["user_id"], Value::Null);
     assert!(!log.contains("nobody@"), "{log}");
+    drop_database(&uri).await;
 }
 
 /// The lines that were logged in a span with this field.

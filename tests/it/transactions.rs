@@ -23,7 +23,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::harness::{Shop, sneaker, sneaker_with};
+use crate::harness::{Shop, patient, sneaker, sneaker_with};
 
 /// The change that a lane sends for a new product: purchases of one unit each.
 fn change(product: &str, purchases: i64) -> Change {
@@ -381,8 +381,9 @@ async fn a_round_waits_for_who_has_a_seat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_servers_sell_the_same_many_products() {
-    let mut shop = Shop::open().await;
-    shop.add_server().await;
+    // Each server gets more at once than it lets in whatever wait it predicts.
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let mut products = Vec::new();
     for _ in 0..30 {
         products.push(shop.sell(&sneaker()).await);

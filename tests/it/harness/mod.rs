@@ -14,7 +14,9 @@ mod wire;
 pub use answer::{Answer, metric, until_ready};
 pub use browser::{Browser, ENTER, TAB, no_browser};
 pub use document::document;
-pub use mongo::{FailingMongo, database_uri, own_mongo, process_directory, signal, with_database};
+pub use mongo::{
+    FailingMongo, database_uri, drop_database, own_mongo, process_directory, signal, with_database,
+};
 pub use raw::RawConnection;
 pub use schema::{asyncapi, check_message};
 pub use shop::{ADMIN, Actor, SECRET, Shop, patient, token, token_under};

@@ -29,6 +29,14 @@ pub async fn database_uri() -> String {
     with_database(&uri, &name)
 }
 
+/// Drops a test's database on an external replica set. Our own mongod is removed as a whole.
+pub async fn drop_database(uri: &str) {
+    if std::env::var_os("TEST_MONGO_URI").is_some() {
+        let client = Client::with_uri_str(uri).await.unwrap();
+        client.default_database().unwrap().drop().await.unwrap();
+    }
+}
+
 /// A mongod for one test alone, which may stop or kill it.
 pub async fn own_mongo(name: &str) -> EmbeddedMongo {
     EmbeddedMongo::start(&process_directory(name)).await.expect("an embedded MongoDB")

@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::mongo::{database_uri, with_database};
+use super::mongo::{database_uri, drop_database, with_database};
 use super::watch::soon;
 
 /// The JWT secret of all shops.
@@ -125,16 +125,12 @@ impl Shop {
         Server::start(config).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Stops all servers in order. A database on an external replica set is dropped; our own mongod is removed as a
-    /// whole.
+    /// Stops all servers in order, and drops the database.
     pub async fn close(self) {
-        let database = self.database().await;
         for server in self.servers {
             server.stop().await;
         }
-        if std::env::var_os("TEST_MONGO_URI").is_some() {
-            database.drop().await.unwrap();
-        }
+        drop_database(&self.uri).await;
     }
 
     /// The settings with which another program uses the same database and accepts the same tokens.
