@@ -44,3 +44,5 @@ pub mod config;
 pub mod error;
 
 pub mod model;
+
+mod sabotage;

@@ -22,6 +22,7 @@ use crate::model::id::Id;
 use crate::model::product::Product;
 use crate::model::purchase::Purchase;
 use crate::model::user::User;
+use crate::sabotage::Mistake;
 
 mod clock;
 mod coalesced_read;
@@ -199,6 +200,10 @@ impl Store {
         F: Future<Output = mongodb::error::Result<T>>,
     {
         let _permit = self.permit(permits).await?;
+        if Mistake::ReadWithoutWaitingForTerm.is_made() {
+            let session = self.client.start_session().await.map_err(|error| failure::of_read(&error))?;
+            return read(session).await.map_err(|error| failure::of_read(&error));
+        }
         let began = Instant::now();
         let point = match tokio::time::timeout(self.read_max, self.confirm()).await {
             Ok(point) => point?,

@@ -1,4 +1,5 @@
-//! The file `.env` in the working directory: settings that the environment does not set.
+//! The file `.env` in the working directory: settings that the environment does not set. dotenvy reads it; what is added
+//! finds a `$` in a password, which dotenvy takes for a variable without a word.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,4 +1,5 @@
-//! What is wrong with a connection string, without showing its user and password.
+//! What is wrong with a connection string, without showing its user and password: the driver's own message may quote a
+//! part of the password.
 
 use mongodb::options::{ConnectionString, HostInfo};
 

@@ -1,5 +1,7 @@
 //! Entity tags: `If-None-Match` saves sending a body that the client has; `If-Match` prevents overwriting a change
 //! that it has not seen.
+//!
+//! Not typed headers of a library: those compare tags as opaque texts, and here any tag of the same version matches.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use sha2::{Digest, Sha256};

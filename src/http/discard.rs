@@ -3,7 +3,7 @@
 //!
 //! Most clients send their whole body before they read the answer. If the server answered early (too large, no token,
 //! no such path) and closed the connection before the rest, they would see a broken connection instead of the answer,
-//! or learn with their next request that the connection is closed.
+//! or learn with their next request that the connection is closed. No layer of tower-http does this.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;

@@ -16,6 +16,7 @@ use super::change::{Change, CommitOutcome, PendingChange};
 use crate::model::id::Id;
 use crate::purchases::sale_state::SaleState;
 use crate::purchases::settle::Window;
+use crate::sabotage::Mistake;
 use crate::store::connect::durable;
 use crate::store::{Store, failure, schema};
 
@@ -59,6 +60,13 @@ pub async fn transact(store: &Store, mut group: Vec<PendingChange>) -> Vec<Pendi
         tell_all(sold.into_iter().map(|(pending, _)| pending), || CommitOutcome::Stale);
     }
     Vec::new()
+}
+
+fn tell_committed(sold: Vec<(PendingChange, SaleState)>) {
+    for (mut pending, state) in sold {
+        let purchases = mem::take(&mut pending.change.purchases);
+        pending.tell(CommitOutcome::Committed { state, purchases });
+    }
 }
 
 fn tell_all(group: impl IntoIterator<Item = PendingChange>, outcome: impl Fn() -> CommitOutcome) {
@@ -142,12 +150,15 @@ pub async fn take_from_one(
     change: &Change,
 ) -> Result<Option<SaleState>, DatabaseError> {
     // The version alone implies the stock. The query checks both, so that no mistake in here can oversell.
-    let as_settled = doc! {
+    let mut as_settled = doc! {
         "_id": change.product_id,
         "version": change.state.version,
         "stock": { "$gte": change.units },
         "$expr": is_open(),
     };
+    if Mistake::NoVersionCheck.is_made() {
+        as_settled.remove("version");
+    }
     let mut taking = taking(store, change.units, change.count());
     taking.insert("$currentDate", doc! { "updatedAt": true });
     let state = store
@@ -163,7 +174,9 @@ pub async fn take_from_one(
     let before = change.state.updated_at;
     // `$$NOW` is the time when the update was sent, `$currentDate` when it was applied: the sale may have ended in between.
     // And purchases are dated no earlier than the last one, even if the clock was set back.
-    let is_open = |state: &SaleState| state.window(state.updated_at.max(before)) == Window::Open;
+    let is_open = |state: &SaleState| {
+        Mistake::OwnClockForWindow.is_made() || state.window(state.updated_at.max(before)) == Window::Open
+    };
     let Some(mut state) = state.filter(is_open) else {
         return Ok(None);
     };
@@ -274,6 +287,10 @@ fn by_id() -> Document {
 
 /// Whether the sale is open by the database's clock.
 fn is_open() -> Document {
+    if Mistake::OwnClockForWindow.is_made() {
+        let now = DateTime::now();
+        return doc! { "$and": [{ "$lte": ["$saleStartTime", now] }, { "$gt": ["$saleEndTime", now] }] };
+    }
     doc! { "$and": [{ "$lte": ["$saleStartTime", "$$NOW"] }, { "$gt": ["$saleEndTime", "$$NOW"] }] }
 }
 
@@ -286,18 +303,22 @@ fn taking(store: &Store, units: i64, count: i64) -> Document {
 }
 
 /// Sends the commit, repeatedly while its outcome is unknown and a lane waits for it.
-async fn finish(store: &Store, mut session: ClientSession, sold: Vec<(PendingChange, SaleState)>) {
+async fn finish(store: &Store, mut session: ClientSession, mut sold: Vec<(PendingChange, SaleState)>) {
     let deadline = sold.iter().map(|(pending, _)| pending.deadline).max().unwrap_or_else(Instant::now);
+    if Mistake::AnswerBeforeCommit.is_made() {
+        tell_committed(mem::take(&mut sold));
+    }
     loop {
         let Err(error) = session.commit_transaction().await else {
             store.note(&session);
             store.sale_sessions.give_back(session);
-            for (mut pending, state) in sold {
-                let purchases = mem::take(&mut pending.change.purchases);
-                pending.tell(CommitOutcome::Committed { state, purchases });
-            }
+            tell_committed(sold);
             return;
         };
+        if Mistake::NewIdOnRetriedCommit.is_made() && failure::is_unknown_commit(&error) {
+            tell_all(sold.into_iter().map(|(pending, _)| pending), || CommitOutcome::Stale);
+            return;
+        }
         let retry_at = Instant::now() + Duration::from_millis(COMMIT_RETRY_MS);
         let is_over = failure::is_transient(&error);
         if !is_over {

@@ -15,6 +15,7 @@ use crate::model::text::public_name;
 use crate::purchases::history;
 use crate::purchases::settle::{Outcome, Request, Settlement};
 use crate::purchases::used_keys::UsedKeys;
+use crate::sabotage::Mistake;
 use crate::store::Store;
 
 /// The result of looking up the keys of a batch.
@@ -71,6 +72,9 @@ impl Batch {
 
     /// Drops the requests whose clients have hung up: they may have asked elsewhere since. True if nobody is left.
     pub fn drop_gone(&mut self) -> bool {
+        if Mistake::SettleForClientThatIsGone.is_made() {
+            return false;
+        }
         let is_there: Vec<_> = self.waiting.iter().map(|waiting| !waiting.is_gone()).collect();
         if is_there.contains(&false) {
             retain(&mut self.waiting, &is_there);
@@ -183,7 +187,10 @@ impl Batch {
             });
         bought
             .map(|(waiting, sequence, first_unit)| Purchase {
-                id: waiting.purchase_id,
+                id: match Mistake::NewIdOnRetriedCommit.is_made() {
+                    true => Id::new(),
+                    false => waiting.purchase_id,
+                },
                 product_id: self.product_id,
                 user_id: waiting.request.user,
                 buyer: public_name(&waiting.name),
