@@ -18,7 +18,7 @@ pub const SALE_MS: i64 = 3_000;
 const SLOW_MS: u64 = 600;
 /// So slow that all others can do what they do in a scene before the first word of a server has come; and quick enough for
 /// two tries of a batch.
-const VERY_SLOW_MS: u64 = 800;
+const VERY_SLOW_MS: u64 = 600;
 /// How long a new primary is left without anybody who follows it.
 const UNCONFIRMED_MS: u64 = 3_500;
 /// So many reads make a crowd.
