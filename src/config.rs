@@ -14,44 +14,17 @@ pub use limits::{
     AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
 };
 
+pub use settings::{SETTINGS, Setting};
+
 use env_file::EnvFile;
 
 mod env_file;
 mod limits;
 mod mongo_uri;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-/// A setting, as `--help` shows it.
-pub struct Setting {
-    /// The name of the environment variable.
-    pub name: &'static str,
-    /// The value when it is not set; `None` if that is not a fixed value.
-    pub default: Option<&'static str>,
-    /// What it does, in one line.
-    pub meaning: &'static str,
-}
-
-const fn setting(name: &'static str, default: Option<&'static str>, meaning: &'static str) -> Setting {
-    Setting { name, default, meaning }
-}
-
-/// Every setting. `.env.example` and the README name these and no others; a test compares them.
-pub const SETTINGS: [Setting; 12] = [
-    setting("PORT", Some("3000"), "the port to listen on; 0 picks a free one"),
-    setting("HOST", Some("127.0.0.1"), "the address to listen on; 0.0.0.0 for all"),
-    setting("MONGO_URI", None, "the database; if not set, the server runs its own MongoDB"),
-    setting("JWT_SECRET", None, "signs the tokens, at least 32 bytes; required with MONGO_URI"),
-    setting("ADMIN_EMAIL", None, "the first admin, created if there is no such user"),
-    setting("ADMIN_PASSWORD", None, "the first admin's password, 12 to 128 characters"),
-    setting("DATA_DIR", Some(".data"), "where the server's own MongoDB keeps its data"),
-    setting("CORS_ORIGINS", None, "origins whose pages may call the API, separated by commas, or *"),
-    setting("WATCHERS_PER_ADDRESS_MAX", Some("1000"), "clients of one address that may watch live at once"),
-    setting("LOG_FORMAT", Some("text"), "text or json"),
-    setting("RUST_LOG", Some("info"), "the log level, also per module"),
-    // Read by `embedded`.
-    setting("MONGOD", None, "the mongod program to run; if not set, the one in PATH, or a downloaded one"),
-];
 /// The database's name if the path of `MONGO_URI` has none.
 pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
 /// The shortest `JWT_SECRET`, in bytes: the size of an HS256 key (RFC 7518, 3.2).
@@ -362,6 +335,8 @@ impl<'a> Reader<'a> {
         if *watchers_max == 0 {
             self.problem(format!("{name} is 0, but it has to be at least 1"));
         }
+        let wait = &mut limits.store.start_wait_seconds_max;
+        *wait = self.parsed("MONGO_WAIT_SECONDS", "a number of seconds").unwrap_or(*wait);
         limits
     }
 

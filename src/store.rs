@@ -28,6 +28,7 @@ mod clock;
 mod coalesced_read;
 mod confirmation;
 pub mod connect;
+mod diagnosis;
 pub(crate) mod document;
 pub(crate) mod failure;
 pub(crate) mod heartbeat;

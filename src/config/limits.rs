@@ -91,6 +91,8 @@ pub struct StoreLimits {
     pub database_connections_min: u32,
     /// The time to find a writable database server.
     pub server_selection_ms_max: u64,
+    /// How long the start waits for a primary: `MONGO_WAIT_SECONDS`.
+    pub start_wait_seconds_max: u64,
     /// Reads in flight at once, lists of purchases and what the lanes read not counted.
     pub reads_in_flight_max: usize,
     /// Reads of lists of purchases in flight at once.
@@ -133,6 +135,7 @@ impl Default for StoreLimits {
             database_connections_max: 64,
             database_connections_min: 4,
             server_selection_ms_max: 2_000,
+            start_wait_seconds_max: 60,
             reads_in_flight_max: 20,
             history_reads_in_flight_max: 6,
             sale_reads_in_flight_max: 8,

@@ -5,14 +5,17 @@ use mongodb::options::{ConnectionString, HostInfo};
 
 use super::DATABASE_NAME_DEFAULT;
 
+/// The longest name of a database, in bytes (MongoDB's limits and thresholds).
+const NAME_BYTES_MAX: usize = 63;
+
 /// Checks `uri`. The driver's own message is not used: it may quote a part of the password.
 ///
 /// # Errors
 /// One sentence that says what is wrong.
 pub fn check(uri: &str) -> Result<(), String> {
     let is_valid = |uri: &str| ConnectionString::parse(uri).is_ok();
-    if is_valid(uri) {
-        return Ok(());
+    if let Ok(parsed) = ConnectionString::parse(uri) {
+        return check_name(parsed.default_database.as_deref().unwrap_or_default());
     }
     let (base, options) = uri.split_once('?').unwrap_or((uri, ""));
     let names = || options.split('&').map(|option| option.split('=').next().unwrap_or(option));
@@ -40,6 +43,22 @@ pub fn check(uri: &str) -> Result<(), String> {
     Err("MONGO_URI is not a connection string like mongodb://user:password@host:27017/flashsale?replicaSet=rs0; in the \
          user and the password, each of : / ? # [ ] @ and % has to be percent-encoded (@ is %40)"
         .into())
+}
+
+/// Tells why the database cannot have this name.
+fn check_name(name: &str) -> Result<(), String> {
+    if ["admin", "config", "local"].contains(&name) {
+        return Err(format!(
+            "MONGO_URI has the database `{name}` as its path, which is MongoDB's own: write the name of yours, like \
+             /flashsale, and authSource={name} if the user was created there"
+        ));
+    }
+    match name.len() > NAME_BYTES_MAX {
+        true => Err(format!(
+            "MONGO_URI names a database of more than {NAME_BYTES_MAX} bytes, which MongoDB does not take"
+        )),
+        false => Ok(()),
+    }
 }
 
 /// The database's name and hosts, for the log; `uri` has passed [`check`].
@@ -81,6 +100,8 @@ mod tests {
         says("mongodb://app:4711?hunter2@a.example/shop", "percent-encoded");
         says("mongodb://app:4711?hunter2@a.example/shop?tls=true&w=1", "percent-encoded");
         says("localhost:27017", "connection string");
+        says("mongodb://app:hunter2@a.example/admin", "authSource=admin");
+        says(&format!("mongodb://app:hunter2@a.example/{}", "x".repeat(64)), "63 bytes");
     }
 
     #[test]

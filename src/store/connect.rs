@@ -13,13 +13,17 @@ use mongodb::{Client, Database, ServerType};
 use tokio::sync::watch;
 
 use super::sale_sessions::SaleSessions;
-use super::{Store, failure, hang_up};
+use super::{Store, diagnosis, failure, hang_up};
 use crate::config::{DATABASE_NAME_DEFAULT, StoreLimits};
 
 /// The oldest major version that is supported.
 const MAJOR_VERSION_MIN: i32 = 6;
-/// How long finding and asking a server may take at the start, in milliseconds: this includes name resolution and TLS.
-const FIRST_ANSWER_MS_MAX: u64 = 5_000;
+/// The pause between two looks for a primary.
+const WAIT_PAUSE: Duration = Duration::from_millis(250);
+/// How often the log says what the start waits for.
+const WAITING_TOLD_EVERY: Duration = Duration::from_secs(5);
+/// MongoDB's error code for a database whose name differs from that of another one only in case.
+const DATABASE_DIFFERS_IN_CASE: i32 = 13_297;
 /// MongoDB's error codes for a wrong or missing user or password.
 const AUTHENTICATION_CODES: [i32; 3] = [13, 18, 8_000];
 
@@ -31,18 +35,29 @@ pub enum ConnectError {
         "the hosts of MONGO_URI cannot be found: are their names right, and does this machine's name service work?"
     )]
     Uri,
-    /// No writable server answered.
-    #[error(
-        "no MongoDB primary answers at {hosts} within {}s\nIs it running, is the address right, and is the replica set initiated (rs.initiate())?",
-        FIRST_ANSWER_MS_MAX / 1000
-    )]
+    /// An option of the connection string cannot be used.
+    #[error("MONGO_URI cannot be used: {0}")]
+    Option(String),
+    /// No primary answered in time.
+    #[error("no MongoDB primary answered within {}s: {why}", .waited.as_secs())]
     Unreachable {
+        /// How long the server waited.
+        waited: Duration,
+        /// What is in the way, and what to do about it.
+        why: String,
+    },
+    /// There is a database of almost the same name.
+    #[error(
+        "MongoDB at {hosts} has a database whose name differs from that in MONGO_URI only in case: write it as it is there"
+    )]
+    OtherCase {
         /// The addresses that were tried.
         hosts: String,
     },
     /// Wrong user or password, or the user lacks rights.
     #[error(
-        "MongoDB at {hosts} refuses the user or the password of MONGO_URI, or the user lacks the readWrite role"
+        "MongoDB at {hosts} refuses the user or the password of MONGO_URI, or the user lacks the readWrite role\n\
+         A user that was created in the database admin needs authSource=admin in MONGO_URI"
     )]
     Authentication {
         /// The addresses that were tried.
@@ -83,14 +98,14 @@ impl Store {
         // the check would report a missing server instead of the wrong password.
         let mut probe = options.clone();
         probe.min_pool_size = None;
-        let probe = Client::with_options(probe).map_err(|_| ConnectError::Uri)?;
-        let checked = check(&probe, &hosts).await;
+        let probe = Client::with_options(probe).map_err(|error| unusable(&error, uri))?;
+        let checked = wait(&probe, &options, &hosts, limits).await;
         hang_up(&probe).await;
         checked?;
         let (primaries, primary) = watch::channel(None);
         let handler = EventHandler::callback(move |event| note(&primaries, &event));
         options.sdam_event_handler = Some(handler);
-        let client = Client::with_options(options).map_err(|_| ConnectError::Uri)?;
+        let client = Client::with_options(options).map_err(|error| unusable(&error, uri))?;
         let database = client.database(&name);
         let prepared = async {
             super::schema::prepare(&database).await?;
@@ -109,7 +124,7 @@ impl Store {
 }
 
 async fn options(uri: &str, limits: &StoreLimits) -> Result<ClientOptions, ConnectError> {
-    let mut options = ClientOptions::parse(uri).await.map_err(|_| ConnectError::Uri)?;
+    let mut options = ClientOptions::parse(uri).await.map_err(|error| unusable(&error, uri))?;
     options.app_name.get_or_insert_with(|| "flash-sale".into());
     options.max_pool_size = Some(limits.database_connections_max);
     options.min_pool_size = Some(limits.database_connections_min);
@@ -143,41 +158,80 @@ pub fn durable() -> WriteConcern {
         .build()
 }
 
+/// The driver's word on an option or a file, which may quote the connection string, but for its password.
+fn unusable(error: &mongodb::error::Error, uri: &str) -> ConnectError {
+    let (ErrorKind::InvalidArgument { message, .. } | ErrorKind::InvalidTlsConfig { message, .. }) =
+        error.kind.as_ref()
+    else {
+        return ConnectError::Uri;
+    };
+    let password = uri
+        .split_once("://")
+        .and_then(|(_, rest)| rest.rsplit_once('@'))
+        .and_then(|(user, _)| user.split_once(':'))
+        .map(|(_, password)| password);
+    match password.filter(|password| !password.is_empty()) {
+        Some(password) => ConnectError::Option(message.replace(password, "[password]")),
+        None => ConnectError::Option(message.clone()),
+    }
+}
+
+/// Waits for a primary, which may start later than this server: as in a compose file without health checks.
+async fn wait(
+    client: &Client,
+    options: &ClientOptions,
+    hosts: &str,
+    limits: &StoreLimits,
+) -> Result<(), ConnectError> {
+    let waited = Duration::from_secs(limits.start_wait_seconds_max);
+    let deadline = Instant::now() + waited;
+    let mut told: Option<Instant> = None;
+    loop {
+        let error = match check(client, hosts).await {
+            Err(error) if failure::is_unavailable(&error) => error,
+            Err(error) => return Err(explain(error, hosts)),
+            Ok(checked) => return checked,
+        };
+        tracing::debug!("no primary yet: {error}");
+        let why = diagnosis::explain(options).await;
+        if told.is_none_or(|told| told.elapsed() >= WAITING_TOLD_EVERY) {
+            told = Some(Instant::now());
+            tracing::warn!("waiting for the database, for at most {}s: {why}", waited.as_secs());
+        }
+        if Instant::now() >= deadline {
+            return Err(ConnectError::Unreachable { waited, why });
+        }
+        tokio::time::sleep(WAIT_PAUSE).await;
+    }
+}
+
 /// Checks that the server has transactions and is new enough.
-async fn check(client: &Client, hosts: &str) -> Result<(), ConnectError> {
+async fn check(client: &Client, hosts: &str) -> Result<Result<(), ConnectError>, mongodb::error::Error> {
     let admin = client.database("admin");
     // Ask for any member first: this finds a standalone server at once if it is alone in the URI.
     let nearest = ReadPreference::Nearest { options: None };
-    let hello = run(&admin, doc! { "hello": 1 }, nearest, hosts).await?;
+    let hello = run(&admin, doc! { "hello": 1 }, nearest).await?;
     let sharded = hello.get_str("msg").is_ok_and(|text| text == "isdbgrid");
-    if !sharded && hello.get_str("setName").is_err() {
-        return Err(ConnectError::Standalone { hosts: hosts.to_owned() });
+    let is_member = hello.get_str("setName").is_ok() || hello.get_bool("isreplicaset").unwrap_or_default();
+    if !sharded && !is_member {
+        return Ok(Err(ConnectError::Standalone { hosts: hosts.to_owned() }));
     }
-    let build = run(&admin, doc! { "buildInfo": 1 }, ReadPreference::Primary, hosts).await?;
+    let build = run(&admin, doc! { "buildInfo": 1 }, ReadPreference::Primary).await?;
     let version = build.get_str("version").unwrap_or("unknown").to_owned();
     let major = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
-    if major < MAJOR_VERSION_MIN {
-        return Err(ConnectError::TooOld { hosts: hosts.to_owned(), version });
+    match major < MAJOR_VERSION_MIN {
+        true => Ok(Err(ConnectError::TooOld { hosts: hosts.to_owned(), version })),
+        false => Ok(Ok(())),
     }
-    Ok(())
 }
 
-/// Runs a command with a longer timeout than later requests have.
 async fn run(
     admin: &Database,
     command: Document,
     preference: ReadPreference,
-    hosts: &str,
-) -> Result<Document, ConnectError> {
-    let deadline = Instant::now() + Duration::from_millis(FIRST_ANSWER_MS_MAX);
-    loop {
-        let criteria = SelectionCriteria::ReadPreference(preference.clone());
-        match admin.run_command(command.clone()).selection_criteria(criteria).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if failure::is_unavailable(&error) && Instant::now() < deadline => {}
-            Err(error) => return Err(explain(error, hosts)),
-        }
-    }
+) -> Result<Document, mongodb::error::Error> {
+    let criteria = SelectionCriteria::ReadPreference(preference);
+    admin.run_command(command).selection_criteria(criteria).await
 }
 
 fn explain(cause: mongodb::error::Error, hosts: &str) -> ConnectError {
@@ -189,7 +243,13 @@ fn explain(cause: mongodb::error::Error, hosts: &str) -> ConnectError {
         ErrorKind::Command(error) if AUTHENTICATION_CODES.contains(&error.code) => {
             ConnectError::Authentication { hosts }
         }
-        ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) => ConnectError::Unreachable { hosts },
+        ErrorKind::Command(error) if error.code == DATABASE_DIFFERS_IN_CASE => {
+            ConnectError::OtherCase { hosts }
+        }
+        ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) => ConnectError::Unreachable {
+            waited: Duration::ZERO,
+            why: format!("the connection to {hosts} was lost"),
+        },
         _ => ConnectError::Schema(cause),
     }
 }

@@ -219,7 +219,7 @@ fn a_database_that_does_not_answer_is_told() {
     // Bound and closed again, so nothing listens on this port.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let uri = format!("mongodb://app:hunter2-hunter2@127.0.0.1:{port}/shop");
-    let (code, said) = failure("unreachable", &[("MONGO_URI", &uri), SECRET]);
+    let (code, said) = failure("unreachable", &[("MONGO_URI", &uri), ("MONGO_WAIT_SECONDS", "1"), SECRET]);
     assert_eq!(code, 1);
     assert!(said.contains("Is it running") && said.contains(&port.to_string()), "{said}");
     assert!(!said.contains("hunter2"), "the password is shown: {said}");
@@ -282,6 +282,36 @@ impl Drop for ForeignMongod {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_comes_later_is_waited_for() {
+    let mongod = ForeignMongod::start("later", &["--replSet", "rs0"]).await;
+    let uri = format!("mongodb://{}/shop", mongod.host());
+    let (code, said) =
+        failure("later-impatient", &[("MONGO_URI", &uri), ("MONGO_WAIT_SECONDS", "1"), SECRET]);
+    assert_eq!(code, 1);
+    assert!(said.contains("waiting for the database") && said.contains("rs.initiate()"), "{said}");
+    let settings = [
+        ("MONGO_URI", uri.as_str()),
+        SECRET,
+        ("ADMIN_EMAIL", "grace@shop.example"),
+        ("ADMIN_PASSWORD", "a rear admiral's password"),
+    ];
+    let directory = process_directory("later-server");
+    let server = tokio::task::spawn_blocking({
+        let settings = settings.map(|(name, value)| (name, value.to_owned()));
+        move || {
+            let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            Running::start_with(&directory, &settings)
+        }
+    });
+    let direct = format!("mongodb://{}/?directConnection=true", mongod.host());
+    let admin = mongodb::Client::with_uri_str(direct).await.unwrap().database("admin");
+    let members = [mongodb::bson::doc! { "_id": 0, "host": mongod.host() }];
+    let set = mongodb::bson::doc! { "_id": "rs0", "members": members.to_vec() };
+    admin.run_command(mongodb::bson::doc! { "replSetInitiate": set }).await.unwrap();
+    server.await.unwrap().stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
