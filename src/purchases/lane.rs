@@ -156,9 +156,10 @@ impl Lane {
         let (replies, in_doubt) = decision.await;
         self.registry.metrics.batch_seconds.observe(start.elapsed().as_secs_f64());
         self.admission.decided(replies.iter().filter(|reply| is_decided(reply)).count(), middle.elapsed());
+        let batch_id = batch.id;
         batch.reply(replies);
         if !in_doubt.is_empty() {
-            self.find_out(&in_doubt).instrument(span).await;
+            self.find_out(&in_doubt, batch_id).instrument(span).await;
             self.registry.in_doubt.remove(&in_doubt);
         }
     }
@@ -282,7 +283,7 @@ impl Lane {
 
     /// Finds out what became of a commit that got no answer. Until then this lane sells nothing: anything it says
     /// about the product could be wrong a moment later.
-    async fn find_out(&mut self, purchases: &[Id]) {
+    async fn find_out(&mut self, purchases: &[Id], batch_id: Id) {
         let product_id = self.product_id;
         let count = purchases.len();
         let ask = || {
@@ -317,7 +318,7 @@ impl Lane {
                 // At shutdown the purchases stay in doubt; clients find out by their keys on another server.
                 let Some(waiting) = next else { return };
                 if waiting.take() {
-                    waiting.reply(Err(Error::DatabaseUnavailable), None);
+                    waiting.reply(Err(Error::DatabaseUnavailable), Some(batch_id));
                 }
             }
         }
