@@ -212,7 +212,22 @@ impl<'a> Reader<'a> {
         self.verbatim(name).map(str::trim)
     }
 
-    /// Not trimmed: blanks at the ends of a secret belong to it.
+    /// A secret, which is not trimmed: blanks at its ends belong to it. What a tool has left around it is refused, because
+    /// nobody could log in with what they believe the secret to be.
+    fn secret(&mut self, name: &str) -> Option<&'a str> {
+        let value = self.verbatim(name)?;
+        if value.ends_with(['\n', '\r']) {
+            self.problem(format!(
+                "{name} ends with a line break, as `echo` makes it: write it with `printf %s`"
+            ));
+        }
+        let is_quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+        if is_quoted('"') || is_quoted('\'') {
+            self.problem(format!("{name} is in quotes, which `docker run --env-file` keeps: leave them out"));
+        }
+        Some(value)
+    }
+
     fn verbatim(&self, name: &str) -> Option<&'a str> {
         self.settings.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
     }
@@ -284,7 +299,7 @@ impl<'a> Reader<'a> {
     }
 
     fn jwt_secret(&mut self) -> Option<Secret> {
-        let secret = self.verbatim("JWT_SECRET")?;
+        let secret = self.secret("JWT_SECRET")?;
         match check_jwt_secret(secret) {
             Ok(()) => Some(Secret::new(secret)),
             Err(problem) => {
@@ -295,7 +310,7 @@ impl<'a> Reader<'a> {
     }
 
     fn admin(&mut self) -> Option<AdminCredentials> {
-        let (email, password) = (self.text("ADMIN_EMAIL"), self.verbatim("ADMIN_PASSWORD"));
+        let (email, password) = (self.text("ADMIN_EMAIL"), self.secret("ADMIN_PASSWORD"));
         if let Some(email) = email.filter(|email| !email::is_address(email)) {
             self.problem(format!("ADMIN_EMAIL is `{email}`, which is not an e-mail address"));
         }
