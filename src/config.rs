@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use tracing_subscriber::filter::Targets;
 
 use crate::model::email;
+use crate::model::user::PASSWORD_CHARACTERS;
 
 pub use limits::{
     AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
@@ -314,7 +315,7 @@ impl<'a> Reader<'a> {
         if let Some(email) = email.filter(|email| !email::is_address(email)) {
             self.problem(format!("ADMIN_EMAIL is `{email}`, which is not an e-mail address"));
         }
-        if password.is_some_and(|password| !(12..=128).contains(&password.chars().count())) {
+        if password.is_some_and(|password| !PASSWORD_CHARACTERS.contains(&password.chars().count())) {
             self.problem("ADMIN_PASSWORD has to have 12 to 128 characters");
         }
         if email.is_some() != password.is_some() {

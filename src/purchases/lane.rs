@@ -230,8 +230,8 @@ impl Lane {
 
     /// Tells the rotation who sold the product last.
     fn hear(&mut self) {
-        if let Some((_, told)) = &mut self.catalogue_entry
-            && let Some(sale) = told.borrow_and_update().last_sale
+        if let Some((_, changes)) = &mut self.catalogue_entry
+            && let Some(sale) = changes.borrow_and_update().last_sale
         {
             self.rotation.hear(sale);
         }
@@ -240,7 +240,7 @@ impl Lane {
     /// Waits for `time`, or until the product changes in memory.
     async fn pause(&mut self, time: Duration) {
         match &mut self.catalogue_entry {
-            Some((_, told)) => drop(timeout(time, told.changed()).await),
+            Some((_, changes)) => drop(timeout(time, changes.changed()).await),
             None => tokio::time::sleep(time).await,
         }
     }
@@ -249,10 +249,10 @@ impl Lane {
     async fn await_rotation(&mut self, deadline: Instant) {
         loop {
             self.hear();
-            let Some((_, told)) = &mut self.catalogue_entry else { return };
+            let Some((_, changes)) = &mut self.catalogue_entry else { return };
             let Some(moment) = self.rotation.at(Instant::now().into_std()) else { return };
             // A timeout means it is our turn; a closed channel means there is nobody to wait for.
-            let Ok(Ok(())) = timeout_at(deadline.min(moment.into()), told.changed()).await else { return };
+            let Ok(Ok(())) = timeout_at(deadline.min(moment.into()), changes.changed()).await else { return };
         }
     }
 

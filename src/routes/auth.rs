@@ -17,7 +17,7 @@ use crate::http::fields::{Fields, email_address, line, verbatim};
 use crate::http::peer::PeerAddress;
 use crate::http::{Uncached, uncached};
 use crate::model::timestamp::Timestamp;
-use crate::model::user::{Role, User};
+use crate::model::user::{NAME_CHARACTERS, PASSWORD_CHARACTERS, Role, User};
 
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(register)).routes(routes!(login)).routes(routes!(me))
@@ -39,9 +39,9 @@ pub struct RegisterRequest {
 
 impl FromFields for RegisterRequest {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
-        let name = fields.required("name", line(1..=80));
+        let name = fields.required("name", line(NAME_CHARACTERS));
         let email = fields.required("email", email_address);
-        let password = fields.required("password", verbatim(12..=128)).map(Secret::new);
+        let password = fields.required("password", verbatim(PASSWORD_CHARACTERS)).map(Secret::new);
         Some(Self { name: name?, email: email?, password: password? })
     }
 }
