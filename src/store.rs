@@ -87,7 +87,7 @@ impl Store {
         let write_max = Duration::from_millis(limits.write_ms_max);
         let confirmations = Confirmations::new(
             client.clone(),
-            database.collection(schema::SERVERS),
+            &database,
             server,
             sale_sessions.clone(),
             primary.clone(),
@@ -129,7 +129,7 @@ impl Store {
         self.confirmations.note(session);
     }
 
-    /// Waits for a permit and a confirmation, then reads in a session that shows everything that was confirmed before.
+    /// Waits for a confirmation and a permit, then reads in a session that shows everything that was confirmed before.
     ///
     /// # Errors
     /// `overloaded` when the permit does not come in time, `database_unavailable` when the result does not.
@@ -172,9 +172,18 @@ impl Store {
     where
         F: Future<Output = mongodb::error::Result<T>>,
     {
-        let _permit = self.permit(&self.sale_reads).await?;
-        let point = self.confirmations.last_point().ok_or(Error::DatabaseUnavailable)?;
-        self.read_within(self.read_max, point, read).await
+        self.read_unconfirmed(&self.sale_reads, read).await
+    }
+
+    /// Like `read_sale`, for those who follow what is sold: they notice by themselves what an answer lacks.
+    ///
+    /// # Errors
+    /// Those of [`Store::read`].
+    pub async fn read_followed<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
+    where
+        F: Future<Output = mongodb::error::Result<T>>,
+    {
+        self.read_unconfirmed(&self.reads, read).await
     }
 
     /// Reads what the database is doing. No session and no confirmation: `$currentOp` allows neither.
@@ -200,7 +209,6 @@ impl Store {
     where
         F: Future<Output = mongodb::error::Result<T>>,
     {
-        let _permit = self.permit(permits).await?;
         if Mistake::ReadWithoutWaitingForTerm.is_made() {
             let session = self.client.start_session().await.map_err(|error| failure::of_read(&error))?;
             return read(session).await.map_err(|error| failure::of_read(&error));
@@ -210,7 +218,22 @@ impl Store {
             Ok(point) => point?,
             Err(_) => return Err(failure::too_slow("a read")),
         };
+        // The permit comes second: many share one confirmation, and while they wait for it they hold up nobody.
+        let _permit = self.permit(permits).await?;
         self.read_within(self.read_max.saturating_sub(began.elapsed()), point, read).await
+    }
+
+    async fn read_unconfirmed<T, F>(
+        &self,
+        permits: &Arc<Semaphore>,
+        read: impl FnOnce(ClientSession) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = mongodb::error::Result<T>>,
+    {
+        let _permit = self.permit(permits).await?;
+        let point = self.confirmations.last_point().ok_or(Error::DatabaseUnavailable)?;
+        self.read_within(self.read_max, point, read).await
     }
 
     async fn read_within<T, F>(

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::Id;
 use super::money::Money;
+use super::text::ANONYMOUS;
 
 /// The document in `purchases`. It is written once and never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +18,8 @@ pub struct Purchase {
     pub product_id: Id,
     /// The buyer.
     pub user_id: Id,
-    /// The buyer's name as the leaderboard shows it.
+    /// The buyer's name as the leaderboard shows it; an imported purchase may have none.
+    #[serde(default = "nobody")]
     pub buyer: String,
     /// Units bought.
     pub quantity: i64,
@@ -32,4 +34,9 @@ pub struct Purchase {
     /// The client's key: a repeated request with it is answered with this purchase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+}
+
+/// The name of a buyer that is not known.
+fn nobody() -> String {
+    ANONYMOUS.into()
 }

@@ -16,13 +16,16 @@ pub fn is_hidden(character: char) -> bool {
 /// The at sign of e-mail addresses, in all its widths.
 const AT_SIGNS: [char; 3] = ['@', '\u{ff20}', '\u{fe6b}'];
 
+/// The name of somebody whose name is not known.
+pub const ANONYMOUS: &str = "Anonymous";
+
 /// The public form of a name: the first name and the initial of the last, never an e-mail address.
 pub fn public_name(name: &str) -> String {
     // A token's name comes from outside: skip addresses, and words without a letter or digit.
     let visible: String = name.chars().filter(|character| !is_hidden(*character)).collect();
     let is_name = |word: &&str| !word.contains(AT_SIGNS) && word.chars().any(char::is_alphanumeric);
     let mut words = visible.split_whitespace().filter(is_name);
-    let Some(first) = words.next() else { return "Anonymous".into() };
+    let Some(first) = words.next() else { return ANONYMOUS.into() };
     match words.next_back().and_then(|last| last.chars().find(|character| character.is_alphanumeric())) {
         Some(initial) => format!("{first} {}.", initial.to_uppercase()),
         None => first.to_owned(),

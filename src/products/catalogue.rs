@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
 use mongodb::error::Error as DatabaseError;
-use mongodb::options::ReturnDocument;
+use mongodb::options::{ReturnDocument, UpdateModifications};
 use serde::Deserialize;
 
 use futures_util::TryStreamExt;
@@ -209,12 +209,7 @@ impl Catalogue {
             .write(async move {
                 let mut room = doc! { "_id": id, "totalStock": { "$lte": STOCK_MAX - quantity } };
                 room.extend(named_version(&if_match));
-                let change = doc! {
-                    "$inc": { "stock": quantity, "totalStock": quantity, "version": 1_i64 },
-                    "$max": { "updatedAt": DateTime::from(now) },
-                    "$currentDate": { "reopenedAt": true },
-                };
-                match update(&store, room, change).await? {
+                match update(&store, room, more_stock(quantity, now)).await? {
                     Some(product) => Ok(product),
                     None => match read(&store, id).await?.total_stock > STOCK_MAX - quantity {
                         true => {
@@ -300,8 +295,28 @@ async fn change(
     Err(Error::VersionConflict)
 }
 
+/// The update that adds stock. It reopens the product only if somebody may have been refused for lack of stock: nobody asks
+/// for more than the limit of one buyer.
+fn more_stock(quantity: i64, now: Timestamp) -> Vec<Document> {
+    let was_short = doc! { "$lt": ["$stock", "$purchaseLimit"] };
+    let reopened = doc! { "$max": ["$reopenedAt", "$$NOW"] };
+    vec![
+        doc! { "$set": { "reopenedAt": { "$cond": [was_short, reopened, "$reopenedAt"] } } },
+        doc! { "$set": {
+            "stock": { "$add": ["$stock", quantity] },
+            "totalStock": { "$add": ["$totalStock", quantity] },
+            "version": { "$add": ["$version", 1_i64] },
+            "updatedAt": { "$max": ["$updatedAt", DateTime::from(now)] },
+        } },
+    ]
+}
+
 /// Updates the product that matches `unchanged`; `None` when none does.
-async fn update(store: &Store, unchanged: Document, update: Document) -> Result<Option<Product>> {
+async fn update(
+    store: &Store,
+    unchanged: Document,
+    update: impl Into<UpdateModifications>,
+) -> Result<Option<Product>> {
     store
         .products
         .find_one_and_update(unchanged, update)
@@ -319,8 +334,12 @@ fn of_change(error: &DatabaseError) -> Error {
     }
 }
 
-/// Reads the product inside a write's task, so it takes no permit of the reads.
+/// Reads the product inside a write's task, so it takes no permit of the reads. What it finds is an answer by itself.
 async fn read(store: &Store, id: Id) -> Result<Product> {
-    let product = store.products.find_one(doc! { "_id": id }).await;
-    product.map_err(|error| failure::of_read(&error))?.ok_or(Error::ProductNotFound)
+    let point = store.confirm().await?;
+    let find = async {
+        let mut session = point.session(&store.client).await?;
+        store.products.find_one(doc! { "_id": id }).session(&mut session).await
+    };
+    find.await.map_err(|error| failure::of_read(&error))?.ok_or(Error::ProductNotFound)
 }

@@ -10,6 +10,7 @@
 //! nothing was missed up to it; so silence means that the stream is lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use mongodb::bson::{Bson, RawDocument, RawDocumentBuf, doc};
@@ -58,6 +59,8 @@ pub enum FeedState {
 #[derive(Clone)]
 pub struct Feed {
     state: watch::Receiver<FeedState>,
+    heard: Arc<AtomicI64>,
+    lag_ms_max: i64,
     heartbeat: Heartbeat,
 }
 
@@ -68,8 +71,11 @@ impl Feed {
 
     /// Whether memory is current.
     pub fn is_synced(&self) -> bool {
-        // The stream of a primary that is cut off, or that commits nothing yet, reports nothing even if something changed.
-        self.state() == FeedState::Synced && !self.heartbeat.is_late()
+        // The stream of a primary that is cut off, or that commits nothing yet, reports nothing even if something changed. A
+        // stream that has just fallen silent does not say so by itself.
+        let heard = self.heard.load(Ordering::Relaxed);
+        let silence_ms = self.heartbeat.database_time().milliseconds() - heard;
+        self.state() == FeedState::Synced && silence_ms <= self.lag_ms_max && !self.heartbeat.is_late()
     }
 
     pub fn watch(&self) -> watch::Receiver<FeedState> {
@@ -92,8 +98,8 @@ pub struct FeedTask {
     state: watch::Sender<FeedState>,
     /// Where to resume. `None` when that is unknown, so that everything has to be read again.
     token: Option<ResumeToken>,
-    /// The database's time up to which the stream has reported everything.
-    heard: Timestamp,
+    /// The database's time, in milliseconds since 1970, up to which the stream has reported everything.
+    heard: Arc<AtomicI64>,
     answer_max: Duration,
     silence_max: Duration,
     lag_ms_max: i64,
@@ -117,22 +123,25 @@ pub fn new(
     metrics: Arc<Metrics>,
     limits: &ProductsLimits,
 ) -> (Feed, FeedTask) {
-    let heard = heartbeat.database_time();
-    let (state, receiver) = watch::channel(FeedState::Stale(heard));
+    let now = heartbeat.database_time();
+    let (state, receiver) = watch::channel(FeedState::Stale(now));
+    let heard = Arc::new(AtomicI64::new(now.milliseconds()));
+    let lag_ms_max = i64::try_from(limits.feed_lag_ms_max).unwrap_or(i64::MAX);
+    let feed = Feed { state: receiver, heard: heard.clone(), lag_ms_max, heartbeat: heartbeat.clone() };
     let task = FeedTask {
         store,
         catalogue,
-        heartbeat: heartbeat.clone(),
+        heartbeat,
         metrics,
         state,
         token: None,
         heard,
         answer_max: Duration::from_millis(limits.feed_answer_ms_max),
         silence_max: Duration::from_millis(limits.feed_silence_ms_max),
-        lag_ms_max: i64::try_from(limits.feed_lag_ms_max).unwrap_or(i64::MAX),
+        lag_ms_max,
         retry: Duration::from_millis(limits.feed_retry_ms),
     };
-    (Feed { state: receiver, heartbeat }, task)
+    (feed, task)
 }
 
 impl FeedTask {
@@ -296,9 +305,9 @@ impl FeedTask {
     }
 
     /// Notes that the stream has reported everything up to `moment`. The time since then is its lag.
-    fn hear(&mut self, moment: Timestamp) {
-        self.heard = moment;
-        let lag_ms = (self.heartbeat.database_time().milliseconds() - self.heard.milliseconds()).max(0);
+    fn hear(&self, moment: Timestamp) {
+        self.heard.store(moment.milliseconds(), Ordering::Relaxed);
+        let lag_ms = (self.heartbeat.database_time().milliseconds() - moment.milliseconds()).max(0);
         self.metrics.feed_lag.set(lag_ms as f64 / 1_000.0);
         if lag_ms <= self.lag_ms_max && !self.heartbeat.is_late() {
             self.set_synced();
@@ -321,7 +330,8 @@ impl FeedTask {
         // What the stream said after the last confirmation was begun is not certain.
         let now_ms = self.heartbeat.database_time().milliseconds();
         let age_ms = i64::try_from(self.heartbeat.age().as_millis()).unwrap_or(i64::MAX);
-        let since = self.heard.min(Timestamp::from_milliseconds(now_ms.saturating_sub(age_ms)));
+        let heard = self.heard.load(Ordering::Relaxed);
+        let since = Timestamp::from_milliseconds(heard.min(now_ms.saturating_sub(age_ms)));
         self.state.send_if_modified(|state| {
             let was_synced = *state == FeedState::Synced;
             if was_synced {

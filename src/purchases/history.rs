@@ -159,7 +159,8 @@ pub async fn list(
     }
 }
 
-/// A product's purchases after the one with the sequence number `after`, in order, at most `count_max`.
+/// A product's purchases after the one with the sequence number `after`, in order, at most `count_max`. The sequence has no
+/// gaps, so an old answer lacks only the newest ones, and the next one has them.
 ///
 /// # Errors
 /// Those of [`Store::read`].
@@ -169,7 +170,7 @@ pub async fn following(store: &Store, product: Id, after: i64, count_max: usize)
     let find = store.purchases.find(query).sort(doc! { "sequence": 1 }).limit(limit);
     let find = find.batch_size(BATCH_ITEMS).max_time(store.read_max());
     store
-        .read(|mut session| async move {
+        .read_followed(|mut session| async move {
             let mut found = find.session(&mut session).await?;
             found.stream(&mut session).try_collect().await
         })

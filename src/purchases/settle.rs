@@ -85,8 +85,8 @@ pub enum Refusal {
         /// Units that this buyer has.
         purchased: i64,
     },
-    /// The request arrived before the product was reopened. A retry with its key may have been refused since, and that
-    /// refusal is final.
+    /// The request may have arrived before the sale started or the product was reopened. A retry with its key may have been
+    /// refused meanwhile, and that refusal is final.
     Reopened,
     /// Some units are left, but fewer than requested.
     InsufficientStock {
@@ -181,12 +181,10 @@ impl<'a> Settling<'a> {
             }
             Window::Open if request.quantity > remaining => Some(Refusal::InsufficientStock { remaining }),
             // A refusal with a key is final for the tries before it, on every server. Only the start of the sale and a
-            // reopening turn a refusal into a purchase, so a request with a key is decided as of its arrival.
+            // reopening turn a refusal into a purchase, so a request with a key that may have arrived before them buys
+            // nothing. Nor is it told that the sale has not started: `arrived_at` may be earlier than the arrival was.
             Window::Open if Mistake::SettleForClientThatIsGone.is_made() => None,
-            Window::Open if request.key.is_some() && request.arrived_at < self.sale.start => {
-                Some(Refusal::NotStarted)
-            }
-            Window::Open if request.key.is_some() && request.arrived_at < self.sale.reopened_at => {
+            Window::Open if request.key.is_some() && request.arrived_at < self.reopened_at() => {
                 Some(Refusal::Reopened)
             }
             Window::Open => None,
@@ -202,6 +200,11 @@ impl<'a> Settling<'a> {
             self.by_key.insert((request.user, key), (index, request.quantity));
         }
         Outcome::Bought { sequence: self.sequence, first_unit }
+    }
+
+    /// When a refusal may last have become a purchase.
+    fn reopened_at(&self) -> DateTime {
+        self.sale.reopened_at.max(self.sale.start)
     }
 
     fn purchased(&self, user: Id) -> i64 {

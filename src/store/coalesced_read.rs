@@ -13,9 +13,17 @@ use tokio::sync::oneshot;
 
 use super::tasks::Tasks;
 use crate::error::{Error, Result};
+use crate::http::request_context::{RequestContext, in_current_request};
 use crate::model::id::Id;
 
-type Waiting<V> = Vec<oneshot::Sender<Result<V, FailedRead>>>;
+type Waiting<V> = Vec<Waiter<V>>;
+
+/// A request that waits for a read.
+struct Waiter<V> {
+    sender: oneshot::Sender<Result<V, FailedRead>>,
+    /// `None` for work of the server itself.
+    context: Option<RequestContext>,
+}
 
 /// What all requests that share a read get when it fails.
 #[derive(Clone)]
@@ -44,20 +52,21 @@ impl<K: Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static> Coalesced
         F: Future<Output = Result<V>> + Send,
     {
         let (sender, receiver) = oneshot::channel();
+        let waiter = Waiter { sender, context: RequestContext::current() };
         let is_first = {
             let mut waiting = lock(&self.waiting);
             let list = waiting.get_mut(&key);
             let is_first = list.is_none();
             match list {
-                Some(list) => list.push(sender),
-                None => drop(waiting.insert(key.clone(), vec![sender])),
+                Some(list) => list.push(waiter),
+                None => drop(waiting.insert(key.clone(), vec![waiter])),
             }
             is_first
         };
         if is_first {
             // In a task of its own: the first client may hang up while others still wait.
             let task = ReadTask { waiting: self.waiting.clone(), key };
-            self.tasks.spawn(async move { task.run(read).await });
+            self.tasks.spawn_for_all(async move { task.run(read).await });
         }
         match receiver.await {
             Ok(Ok(value)) => Ok(value),
@@ -81,16 +90,23 @@ struct ReadTask<K: Hash + Eq, V> {
 impl<K: Hash + Eq + Clone, V: Clone> ReadTask<K, V> {
     async fn run<F: Future<Output = Result<V>>>(self, read: impl Fn(K) -> F) {
         while let Some(waiting) = self.next() {
-            let result = read(self.key.clone()).await.map_err(|error| {
-                let id = Id::new();
-                if error.is_fault() && waiting.len() > 1 {
-                    tracing::warn!(read_id = %id, "read {id}, shared by {} requests, failed", waiting.len());
-                }
-                FailedRead { error, id }
-            });
-            for sender in waiting {
+            let count = waiting.len();
+            let read = read(self.key.clone());
+            let read = async move {
+                read.await.map_err(|error| {
+                    let id = Id::new();
+                    if error.is_fault() && count > 1 {
+                        tracing::warn!(read_id = %id, "read {id}, shared by {count} requests, failed");
+                    }
+                    FailedRead { error, id }
+                })
+            };
+            // What it logs names the first of those who wait for it.
+            let first = waiting.first().and_then(|waiter| waiter.context.clone());
+            let result = in_current_request(first, read).await;
+            for waiter in waiting {
                 // Fails when the client has hung up.
-                drop(sender.send(result.clone()));
+                drop(waiter.sender.send(result.clone()));
             }
         }
     }

@@ -13,20 +13,27 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use mongodb::bson::{DateTime, Document, Timestamp as OperationTime, doc};
 use mongodb::options::{ReturnDocument, ServerAddress};
-use mongodb::{Client, ClientSession, ClusterTime, Collection};
+use mongodb::{Client, ClientSession, ClusterTime, Collection, Database};
 use tokio::sync::watch;
-use tokio::time::timeout_at;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::clock::Clock;
 use super::coalesced_read::CoalescedReads;
 use super::failure;
 use super::sale_sessions::SaleSessions;
+use super::schema;
 use super::tasks::Tasks;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::timestamp::Timestamp;
+
+/// After this time without an answer another write is begun: the first may be on a connection that is cut.
+const ANOTHER_AFTER: Duration = Duration::from_millis(500);
 
 /// A place in the oplog: everything up to it is on a majority.
 pub struct Point {
@@ -50,6 +57,7 @@ pub struct Confirmations {
 
 struct Writer {
     client: Client,
+    database: Database,
     servers: Collection<Document>,
     server: Id,
     sale_sessions: Arc<SaleSessions>,
@@ -63,7 +71,7 @@ impl Confirmations {
     /// None yet.
     pub fn new(
         client: Client,
-        servers: Collection<Document>,
+        database: &Database,
         server: Id,
         sale_sessions: Arc<SaleSessions>,
         primary: watch::Receiver<Option<ServerAddress>>,
@@ -75,7 +83,8 @@ impl Confirmations {
         Self {
             writer: Arc::new(Writer {
                 client,
-                servers,
+                database: database.clone(),
+                servers: database.collection(schema::SERVERS),
                 server,
                 sale_sessions,
                 primary,
@@ -99,6 +108,21 @@ impl Confirmations {
                 async move { writer.write().await }
             })
             .await
+    }
+
+    /// Improves the estimate of the database's clock by a question that is answered at once: a confirmation's answer waits for
+    /// a majority.
+    pub async fn ask_time(&self) {
+        let writer = &self.writer;
+        let sent = Instant::now();
+        let hello = writer.database.run_command(doc! { "hello": 1 });
+        // If it fails, the estimate of the confirmations will do.
+        let Ok(Ok(answer)) = timeout(writer.write_max, hello).await else { return };
+        let Ok(time) = answer.get_datetime("localTime") else { return };
+        let mut last = writer.last.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sample) = last.as_mut() {
+            sample.clock.learn((*time).into(), sent, Instant::now());
+        }
     }
 
     /// The place of the last confirmation, or of a later answer.
@@ -125,6 +149,12 @@ impl Confirmations {
             sample.point = Arc::new(Point { operation_time, cluster_time: session.cluster_time().cloned() });
         }
     }
+}
+
+/// The answer to a confirmation that failed, for whatever reason: the database does not commit.
+fn unconfirmed(error: &mongodb::error::Error) -> Error {
+    tracing::warn!("the database does not confirm writes: {error}");
+    Error::DatabaseUnavailable
 }
 
 impl Point {
@@ -156,22 +186,30 @@ impl Writer {
     async fn write(self: Arc<Self>) -> Result<Arc<Point>> {
         let deadline = tokio::time::Instant::now() + self.write_max;
         let mut primary = self.primary.clone();
+        let mut touches = FuturesUnordered::new();
         loop {
             primary.mark_unchanged();
-            let begun = Instant::now();
-            // In a task of its own: a write is never dropped half-way.
-            let writer = self.clone();
-            let touch = self.tasks.spawn(async move { writer.touch().await });
+            touches.push(self.begin());
             tokio::select! {
-                answer = timeout_at(deadline, touch) => {
-                    let Ok(Ok(answer)) = answer else { return Err(failure::too_slow("the heartbeat")) };
-                    let answer = answer.map_err(|error| failure::of_read(&error))?;
+                touched = timeout_at(deadline, touches.next()) => {
+                    let Ok(Some(Ok((answer, begun)))) = touched else {
+                        return Err(failure::too_slow("a confirmation"));
+                    };
+                    let answer = answer.map_err(|error| unconfirmed(&error))?;
                     return Ok(self.learn(answer, begun));
                 }
-                // The write may have gone to a member that is stopped. The client outlives this task.
+                // The write may have gone to a member that is stopped, or on a connection that is cut. The client outlives
+                // this task.
                 _ = primary.changed() => {}
+                () = sleep(ANOTHER_AFTER) => {}
             }
         }
+    }
+
+    /// Begins to touch this server's document, in a task of its own: a write is never dropped half-way.
+    fn begin(self: &Arc<Self>) -> JoinHandle<(mongodb::error::Result<Answer>, Instant)> {
+        let (writer, begun) = (self.clone(), Instant::now());
+        self.tasks.spawn(async move { (writer.touch().await, begun) })
     }
 
     /// Touches this server's document.

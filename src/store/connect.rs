@@ -165,9 +165,10 @@ fn unusable(error: &mongodb::error::Error, uri: &str) -> ConnectError {
     else {
         return ConnectError::Uri;
     };
+    // An option may contain an `@` too, so it is looked for before the path and the options only.
     let password = uri
         .split_once("://")
-        .and_then(|(_, rest)| rest.rsplit_once('@'))
+        .and_then(|(_, rest)| rest.split(['/', '?']).next()?.rsplit_once('@'))
         .and_then(|(user, _)| user.split_once(':'))
         .map(|(_, password)| password);
     match password.filter(|password| !password.is_empty()) {

@@ -38,6 +38,14 @@ impl Tasks {
         self.tracker.spawn_on(task, &self.runtime)
     }
 
+    /// The same for work that many requests share: what it logs names none of them by itself.
+    pub fn spawn_for_all<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.tracker.spawn_on(task, &self.runtime)
+    }
+
     /// Where the tasks run.
     pub fn runtime(&self) -> &Handle {
         &self.runtime

@@ -17,7 +17,7 @@ use crate::model::purchase::Purchase;
 use crate::model::timestamp::Timestamp;
 use crate::purchases::buyers::Buyers;
 use crate::purchases::sale_state::{SaleReading, SaleState};
-use crate::purchases::settle::{Refusal, Sale};
+use crate::purchases::settle::{Refusal, Sale, Window};
 use crate::store::Store;
 
 /// No transaction stays open for longer, in milliseconds: MongoDB ends each after a minute
@@ -183,9 +183,14 @@ impl SaleView {
     }
 
     pub fn sale(&self) -> Sale {
+        // A purchase is never dated before an earlier one, so a clock that was set back does not open the sale again. Nor does
+        // a change by a clock that was ahead begin the sale early.
+        let window = match self.state.window(self.now) {
+            Window::NotStarted => Window::NotStarted,
+            Window::Open | Window::Ended => self.state.window(self.now.max(self.state.updated_at)),
+        };
         Sale {
-            // A purchase is never dated before an earlier one, so a clock that was set back does not open the sale again.
-            window: self.state.window(self.now.max(self.state.updated_at)),
+            window,
             start: self.state.sale_start_time,
             reopened_at: self.state.reopened_at.unwrap_or(DateTime::MIN),
             stock: self.state.stock,
@@ -218,7 +223,7 @@ impl SaleView {
             Refusal::Ended => Error::SaleEnded { sale_end_time: self.state.sale_end_time.into() },
             Refusal::SoldOut => Error::SoldOut,
             Refusal::Reopened => Error::Overloaded {
-                detail: "The product was changed while this request waited; nothing was bought.",
+                detail: "The sale began or changed while this request waited; nothing was bought.",
             },
             Refusal::LimitReached { limit, purchased } => Error::PurchaseLimitReached { limit, purchased },
             Refusal::InsufficientStock { remaining } => Error::InsufficientStock { remaining },

