@@ -40,7 +40,12 @@ struct Price {
 
 /// A new product.
 #[derive(Debug, utoipa::ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({
+    "name": "Limited sneaker", "description": "One run, numbered.", "imageUrl": "https://shop.example/sneaker.jpg",
+    "price": { "amount": 1999, "currency": "USD" }, "originalPrice": { "amount": 2999, "currency": "USD" },
+    "stock": 100, "saleStartTime": "2025-01-01T00:00:00.000Z", "saleEndTime": "2099-12-31T00:00:00.000Z",
+    "purchaseLimit": 2,
+}))]
 pub struct CreateProductRequest {
     /// The product's name.
     #[schema(min_length = 1, max_length = 200, example = "Limited sneaker")]
@@ -49,7 +54,11 @@ pub struct CreateProductRequest {
     #[schema(max_length = 5000, example = "One run, numbered.")]
     pub description: Option<String>,
     /// The http(s) URL of a picture.
-    #[schema(max_length = 2048, pattern = "^https?://", example = "https://shop.example/sneaker.jpg")]
+    #[schema(
+        max_length = 2048,
+        pattern = r"^https?://[^\s/?#]",
+        example = "https://shop.example/sneaker.jpg"
+    )]
     pub image_url: Option<String>,
     /// The price of one unit.
     #[schema(value_type = Price)]
@@ -63,10 +72,9 @@ pub struct CreateProductRequest {
     /// The first moment of the sale.
     pub sale_start_time: Timestamp,
     /// The first moment after the sale; later than `saleStartTime`.
-    #[schema(example = "2099-12-31T00:00:00.000Z")]
     pub sale_end_time: Timestamp,
     /// The most units that one buyer may have; 1 if missing.
-    #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, default = 1, example = 1)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, example = 1)]
     pub purchase_limit: i64,
 }
 
@@ -132,7 +140,7 @@ pub struct ChangeProductRequest {
     #[schema(value_type = Option<String>, max_length = 5000)]
     pub description: Option<Option<String>>,
     /// The http(s) URL of a picture.
-    #[schema(value_type = Option<String>, max_length = 2048, pattern = "^https?://")]
+    #[schema(value_type = Option<String>, max_length = 2048, pattern = r"^https?://[^\s/?#]")]
     pub image_url: Option<Option<String>>,
     /// The price of one unit.
     #[schema(value_type = Price, required = false)]
@@ -144,7 +152,7 @@ pub struct ChangeProductRequest {
     #[schema(value_type = Timestamp, required = false)]
     pub sale_start_time: Option<Timestamp>,
     /// The first moment after the sale; later than `saleStartTime`.
-    #[schema(value_type = Timestamp, required = false, example = "2099-12-31T00:00:00.000Z")]
+    #[schema(value_type = Timestamp, required = false)]
     pub sale_end_time: Option<Timestamp>,
     /// The most units that one buyer may have.
     #[schema(value_type = i64, required = false, minimum = 1, maximum = 1000, example = 2)]

@@ -28,6 +28,14 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
+/// What else to send.
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it only describes the parameter `include`")]
+enum Include {
+    Purchases,
+}
+
 /// One product's events, as they happen
 ///
 /// Server-Sent Events whose data is JSON. `product` (a `Product`) comes first, and again after any change of the
@@ -44,7 +52,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     get, path = "/products/{id}/events", tag = "live", operation_id = "productEvents",
     params(
         ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
-        ("include" = Option<String>, Query, pattern = "^purchases$", description = "`purchases`: also every purchase"),
+        ("include" = inline(Option<Include>), Query, description = "`purchases`: also every purchase"),
         ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The id of the last event that you got: the purchases after it are sent"),
     ),
     responses((status = OK, description = "The events, without end", body = String, content_type = "text/event-stream")),

@@ -30,6 +30,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 }
 
 /// All products, by the start of their sale
+///
+/// Products whose sales start at the same moment come in the order of their ids.
 #[utoipa::path(
     get, path = "/products", tag = "products", operation_id = "listProducts",
     params(
@@ -59,6 +61,8 @@ async fn list_products(
 }
 
 /// Put a product on sale
+///
+/// It can be bought from `saleStartTime` on, and before `saleEndTime`, by the database's clock.
 #[utoipa::path(
     post, path = "/products", tag = "products", operation_id = "createProduct",
     request_body = CreateProductRequest,
@@ -83,6 +87,8 @@ async fn create_product(
 }
 
 /// One product
+///
+/// As it is now: its stock, and the state of its sale.
 #[utoipa::path(
     get, path = "/products/{id}", tag = "products", operation_id = "getProduct",
     params(
@@ -132,6 +138,8 @@ async fn change_product(
 }
 
 /// Delete a product of which nothing was sold
+///
+/// What was sold stays, so that buyers find what they bought: end its sale instead.
 #[utoipa::path(
     delete, path = "/products/{id}", tag = "products", operation_id = "deleteProduct",
     params(
@@ -158,6 +166,8 @@ async fn delete_product(
 }
 
 /// Add stock
+///
+/// Raises `stock` and `totalStock` by the same number. A product that is sold out is for sale again.
 #[utoipa::path(
     post, path = "/products/{id}/restock", tag = "products", operation_id = "restockProduct",
     params(
