@@ -144,3 +144,32 @@ impl Watcher {
         format!("retry: {}\n\n", self.app.rooms.reconnect_ms())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::http::arbitrary::header_bytes;
+
+    fn read(bytes: &[u8]) -> Option<Result<Option<i64>>> {
+        let value = HeaderValue::from_bytes(bytes).ok()?;
+        Some(last_event_id(&HeaderMap::from_iter([(LAST_EVENT_ID, value)])))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(10_000) })]
+
+        #[test]
+        fn the_last_event_id_is_read_or_refused(bytes in header_bytes()) {
+            if let Some(Ok(Some(id))) = read(&bytes) {
+                prop_assert!(id >= 0 && bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b'+'));
+            }
+        }
+
+        #[test]
+        fn the_id_of_an_event_comes_back(id in 0..=i64::MAX) {
+            prop_assert_eq!(read(id.to_string().as_bytes()), Some(Ok(Some(id))));
+        }
+    }
+}

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::handler::Handler;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -166,7 +166,13 @@ impl FromRequestParts<AppState> for IdempotencyKey {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self> {
-        let mut values = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        Self::of(&parts.headers)
+    }
+}
+
+impl IdempotencyKey {
+    fn of(headers: &HeaderMap) -> Result<Self> {
+        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
         let Some(value) = values.next() else { return Ok(Self(None)) };
         let valid = values.next().is_none()
             && (1..=IDEMPOTENCY_KEY_CHARACTERS_MAX).contains(&value.len())
@@ -230,6 +236,7 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
+    use crate::http::arbitrary::header_bytes;
     use crate::http::body::parse_fields;
 
     const PLAIN: &str = r#"{"productId":"65f1c0ffee65f1c0ffee65f1","quantity":2}"#;
@@ -336,6 +343,19 @@ mod tests {
             let mut json = PLAIN.as_bytes().to_vec();
             json[at] = byte;
             check_same(&json);
+        }
+
+        #[test]
+        fn a_key_is_read_or_refused(bytes in header_bytes(), twice: bool) {
+            let is_good = !twice && (1..=255).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            let mut headers = HeaderMap::new();
+            headers.append(IDEMPOTENCY_KEY, value.clone());
+            if twice {
+                headers.append(IDEMPOTENCY_KEY, value);
+            }
+            let key = IdempotencyKey::of(&headers).ok().and_then(|key| key.0);
+            prop_assert_eq!(key.as_deref().map(str::as_bytes), is_good.then_some(&bytes[..]));
         }
     }
 }
