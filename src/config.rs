@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use tracing_subscriber::filter::Targets;
 
 use crate::model::email;
+use crate::model::user::PASSWORD_CHARACTERS;
 
 pub use limits::{
     AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
@@ -212,7 +213,22 @@ impl<'a> Reader<'a> {
         self.verbatim(name).map(str::trim)
     }
 
-    /// Not trimmed: blanks at the ends of a secret belong to it.
+    /// A secret, which is not trimmed: blanks at its ends belong to it. What a tool has left around it is refused, because
+    /// nobody could log in with what they believe the secret to be.
+    fn secret(&mut self, name: &str) -> Option<&'a str> {
+        let value = self.verbatim(name)?;
+        if value.ends_with(['\n', '\r']) {
+            self.problem(format!(
+                "{name} ends with a line break, as `echo` makes it: write it with `printf %s`"
+            ));
+        }
+        let is_quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+        if is_quoted('"') || is_quoted('\'') {
+            self.problem(format!("{name} is in quotes, which `docker run --env-file` keeps: leave them out"));
+        }
+        Some(value)
+    }
+
     fn verbatim(&self, name: &str) -> Option<&'a str> {
         self.settings.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
     }
@@ -284,7 +300,7 @@ impl<'a> Reader<'a> {
     }
 
     fn jwt_secret(&mut self) -> Option<Secret> {
-        let secret = self.verbatim("JWT_SECRET")?;
+        let secret = self.secret("JWT_SECRET")?;
         match check_jwt_secret(secret) {
             Ok(()) => Some(Secret::new(secret)),
             Err(problem) => {
@@ -295,11 +311,11 @@ impl<'a> Reader<'a> {
     }
 
     fn admin(&mut self) -> Option<AdminCredentials> {
-        let (email, password) = (self.text("ADMIN_EMAIL"), self.verbatim("ADMIN_PASSWORD"));
+        let (email, password) = (self.text("ADMIN_EMAIL"), self.secret("ADMIN_PASSWORD"));
         if let Some(email) = email.filter(|email| !email::is_address(email)) {
             self.problem(format!("ADMIN_EMAIL is `{email}`, which is not an e-mail address"));
         }
-        if password.is_some_and(|password| !(12..=128).contains(&password.chars().count())) {
+        if password.is_some_and(|password| !PASSWORD_CHARACTERS.contains(&password.chars().count())) {
             self.problem("ADMIN_PASSWORD has to have 12 to 128 characters");
         }
         if email.is_some() != password.is_some() {

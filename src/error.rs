@@ -101,6 +101,8 @@ errors! {
     Internal => "internal" INTERNAL_SERVER_ERROR "Something went wrong on the server";
 }
 
+/// At most a day: timers of browsers overflow beyond 24.8 days, and fire at once.
+const RETRY_AFTER_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// The media type of every error (RFC 9457).
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// How long a client should wait after an overload or while the database is unavailable.
@@ -120,6 +122,9 @@ impl Error {
     pub const FOREIGN_ORIGIN: Self = Self::Forbidden {
         detail: "Pages of this origin may not connect; CORS_ORIGINS lists those that may.",
     };
+
+    /// The answer to new requests during shutdown.
+    pub const SHUTTING_DOWN: Self = Self::Overloaded { detail: "The server is shutting down." };
 
     /// A request with one wrong field.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
@@ -230,7 +235,10 @@ impl Error {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flash-sale\"")))
             }
             Self::SaleNotStarted { retry_after_seconds, .. } | Self::RateLimited { retry_after_seconds } => {
-                Some((header::RETRY_AFTER, HeaderValue::from(*retry_after_seconds)))
+                Some((
+                    header::RETRY_AFTER,
+                    HeaderValue::from((*retry_after_seconds).min(RETRY_AFTER_SECONDS_MAX)),
+                ))
             }
             Self::Overloaded { .. } | Self::DatabaseUnavailable => {
                 Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS)))
@@ -353,6 +361,13 @@ mod tests {
             assert_eq!(Error::both(first, second), Err(Error::UnsupportedMediaType));
         }
         assert_eq!(Error::both(Ok(1), Ok(2)), Ok((1, 2)));
+    }
+
+    #[test]
+    fn a_client_is_told_to_wait_for_a_day_at_most() {
+        let far = Timestamp::from_milliseconds(0);
+        let error = Error::SaleNotStarted { sale_start_time: far, retry_after_seconds: 2_592_000 };
+        assert_eq!(error.into_response().headers()[header::RETRY_AFTER], "86400");
     }
 
     #[test]

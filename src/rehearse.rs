@@ -225,7 +225,7 @@ async fn sell(
     arguments: &Arguments,
     interrupted: &CancellationToken,
 ) -> Result<Course, RehearsalError> {
-    let live = Arc::new(Progress::default());
+    let progress = Arc::new(Progress::default());
     let stop = CancellationToken::new();
     let load = Load {
         address: stage.address(),
@@ -233,7 +233,7 @@ async fn sell(
         rate: arguments.rate,
         requests: crowd.requests.clone(),
         repeats: false,
-        live: live.clone(),
+        progress: progress.clone(),
         stop: stop.clone(),
     };
     let before = stage.usage();
@@ -248,7 +248,7 @@ async fn sell(
         ));
     }
     tell("the crowd buys");
-    let display = tokio::spawn(progress::show(live, crowd.requests.len(), stop.clone()));
+    let display = tokio::spawn(progress::show(progress, crowd.requests.len(), stop.clone()));
     let run = tokio::spawn(ready.run());
     tokio::select! {
         () = tokio::time::sleep(Duration::from_secs(arguments.duration)) => {}

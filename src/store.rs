@@ -140,7 +140,7 @@ impl Store {
         self.read_confirmed(&self.reads, read).await
     }
 
-    /// Like `read`, for lists of purchases: a buyer of very many takes long to list, and must not hold up other reads.
+    /// Like `read`, for lists of purchases: listing a buyer with many purchases is slow, and must not hold up other reads.
     ///
     /// # Errors
     /// Those of [`Store::read`].
@@ -151,7 +151,7 @@ impl Store {
         self.read_confirmed(&self.history_reads, read).await
     }
 
-    /// Like `read`, for what a lane refuses buyers by. The permits of the lanes are separate, so visitors of the catalogue
+    /// Like `read`, for reads on which a lane bases refusals. The permits of the lanes are separate, so visitors of the catalogue
     /// cannot use them up.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ struct Prepared {
     phase: Phase,
     loads: Vec<Ready>,
     pool: Option<usize>,
-    live: Arc<Progress>,
+    progress: Arc<Progress>,
     stop: CancellationToken,
     /// One for each load.
     ends: Vec<CancellationToken>,
@@ -72,7 +72,7 @@ impl Prepared {
     /// Spreads the phase evenly over the servers and opens its connections to them.
     async fn open(arguments: &Arguments, phase: Phase, requests: Vec<Requests>) -> Self {
         let servers = arguments.urls.len();
-        let (live, stop) = (Arc::new(Progress::default()), CancellationToken::new());
+        let (progress, stop) = (Arc::new(Progress::default()), CancellationToken::new());
         let repeats = !arguments.once;
         let pool = arguments.once.then(|| requests.iter().map(Vec::len).sum());
         let (mut loads, mut ends) = (Vec::new(), Vec::new());
@@ -86,19 +86,19 @@ impl Prepared {
                 rate: phase.rate.map(|rate| rate / servers as f64),
                 requests: Arc::new(requests),
                 repeats,
-                live: live.clone(),
+                progress: progress.clone(),
                 stop: end,
             };
             loads.push(load.open().await);
         }
-        Self { phase, loads, pool, live, stop, ends }
+        Self { phase, loads, pool, progress, stop, ends }
     }
 
     /// Sends until the phase is over or everything is sent.
     async fn run(self) -> Outcome<Running> {
         let opened = self.loads.iter().map(Ready::connections).sum();
         let expected = self.pool.unwrap_or_else(|| self.phase.offered().unwrap_or_default());
-        let display = tokio::spawn(progress::show(self.live, expected, self.stop.clone()));
+        let display = tokio::spawn(progress::show(self.progress, expected, self.stop.clone()));
         let loads = self.loads.into_iter().map(|load| tokio::spawn(load.run())).collect();
         let all_sent = futures_util::future::join_all(self.ends.iter().map(CancellationToken::cancelled));
         tokio::select! {

@@ -8,7 +8,7 @@ use flash_sale::purchases::history::PurchaseCursor;
 use flash_sale::store::connect::durable;
 use flash_sale::store::schema::{self, PRODUCTS, PURCHASES};
 use indicatif::{ProgressBar, ProgressStyle};
-use mongodb::bson::{RawDocumentBuf, doc};
+use mongodb::bson::{RawDocumentBuf, doc, serialize_to_raw_document_buf};
 use mongodb::options::{ClientOptions, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use serde_json::json;
@@ -112,7 +112,11 @@ fn spinner(message: &'static str) -> Outcome<ProgressBar> {
 /// The users and products to ask for, and cursors into the middle of the lists.
 fn description(plan: &Plan) -> Outcome<serde_json::Value> {
     let cursor = |number: u64, rank: u64, product| -> Outcome<String> {
-        let cursor = PurchaseCursor::of(&plan.purchase(number), i64::try_from(rank)?, product);
+        let cursor = PurchaseCursor::of(
+            &serialize_to_raw_document_buf(&plan.purchase(number))?,
+            i64::try_from(rank)?,
+            product,
+        );
         Ok(BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor)?))
     };
     let middle = plan.purchases / 2;

@@ -72,7 +72,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         rate: phase.rate,
         requests: Arc::new((0..count).map(login).collect()),
         repeats: false,
-        live: Arc::new(Progress::default()),
+        progress: Arc::new(Progress::default()),
         stop: stop.clone(),
     };
     let ready = load.open().await;

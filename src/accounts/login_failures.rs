@@ -34,7 +34,7 @@ pub struct LoginFailures {
 /// The tries of one account, or of one network at one account.
 struct Tries {
     /// One permit for each wrong password still allowed. Closed after the last one.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     wrong: AtomicU32,
     wrong_max: u32,
     window_end: Instant,
@@ -42,7 +42,7 @@ struct Tries {
 
 /// A try in progress. If it is dropped, it does not count.
 pub struct Try {
-    places: [TryPermit; 2],
+    permits: [TryPermit; 2],
 }
 
 struct TryPermit {
@@ -80,14 +80,14 @@ impl LoginFailures {
         };
         const OVERLOADED: Error =
             Error::Overloaded { detail: "Too many logins to this account are waiting." };
-        Ok(Try { places: timeout(self.wait_max, permits).await.unwrap_or(Err(OVERLOADED))? })
+        Ok(Try { permits: timeout(self.wait_max, permits).await.unwrap_or(Err(OVERLOADED))? })
     }
 }
 
 impl Tries {
     fn new(wrong_max: u32, window: Duration) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(wrong_max as usize)),
+            permits: Arc::new(Semaphore::new(wrong_max as usize)),
             wrong: AtomicU32::new(0),
             wrong_max,
             window_end: Instant::now() + window,
@@ -95,7 +95,7 @@ impl Tries {
     }
 
     async fn enter(self: Arc<Self>) -> Result<TryPermit> {
-        match self.places.clone().acquire_owned().await {
+        match self.permits.clone().acquire_owned().await {
             Ok(permit) => Ok(TryPermit { tries: self, permit }),
             Err(_) => {
                 let left = self.window_end.saturating_duration_since(Instant::now());
@@ -108,7 +108,7 @@ impl Tries {
 impl Try {
     /// Counts a wrong password. True when it was the last one allowed, once in a window for each limit.
     pub fn was_wrong(self) -> bool {
-        self.places.map(TryPermit::keep).contains(&true)
+        self.permits.map(TryPermit::keep).contains(&true)
     }
 }
 
@@ -117,7 +117,7 @@ impl TryPermit {
         self.permit.forget();
         let is_last = self.tries.wrong.fetch_add(1, Ordering::Relaxed) + 1 == self.tries.wrong_max;
         if is_last {
-            self.tries.places.close();
+            self.tries.permits.close();
         }
         is_last
     }

@@ -1,8 +1,6 @@
 //! Upper bounds for every queue, batch, body, page and wait, grouped by the part of the server that applies them. Names
 //! say the unit, and `_max` or `_min`.
 
-use std::time::Duration;
-
 /// The limits of one server process. The defaults suit every deployment, so only one of them is a setting: it depends
 /// on the proxy in front of the server. Tests lower them to see what happens beyond.
 #[derive(Debug, Clone, Default)]
@@ -26,11 +24,6 @@ impl Limits {
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
-    }
-
-    /// A limit given in milliseconds, as a duration.
-    pub fn milliseconds(value: u64) -> Duration {
-        Duration::from_millis(value)
     }
 }
 

@@ -68,6 +68,26 @@ fn the_first_admin_has_a_valid_address_and_password() {
 }
 
 #[test]
+fn a_secret_with_what_a_tool_has_left_around_it_is_refused() {
+    let secret = "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1";
+    for (around, part) in [
+        (format!("{secret}\n"), "line break"),
+        (format!("{secret}\r\n"), "line break"),
+        (format!("\"{secret}\""), "quotes"),
+        (format!("'{secret}'"), "quotes"),
+    ] {
+        for settings in [
+            vec![("JWT_SECRET", around.as_str())],
+            vec![("ADMIN_EMAIL", "a@b.example"), ("ADMIN_PASSWORD", &around)],
+        ] {
+            let problems = read(&settings).unwrap_err().0;
+            assert!(problems.len() == 1 && problems[0].contains(part), "{problems:?}");
+            assert!(!problems[0].contains(secret), "{problems:?}");
+        }
+    }
+}
+
+#[test]
 fn a_secret_is_taken_as_it_is() {
     let secret = " kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1 ";
     let settings =

@@ -141,7 +141,7 @@ impl RoomContext {
         };
         let mut rooms = self.lock();
         if self.shutdown.is_cancelled() {
-            return Err(Error::Overloaded { detail: "The server is shutting down." });
+            return Err(Error::SHUTTING_DOWN);
         }
         if let Some(room) = rooms.get(&product_id) {
             return Ok(room.clone());

@@ -1,5 +1,7 @@
 //! An account, as the database holds it.
 
+use std::ops::RangeInclusive;
+
 use mongodb::bson::DateTime;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,11 @@ pub enum Role {
     /// May also create and change products, and see all purchases.
     Admin,
 }
+
+/// The characters of a name.
+pub const NAME_CHARACTERS: RangeInclusive<usize> = 1..=80;
+/// The characters of a password.
+pub const PASSWORD_CHARACTERS: RangeInclusive<usize> = 12..=128;
 
 /// The document in `users`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -34,7 +34,7 @@ pub struct Entry {
     /// Watchers wait for its changes.
     known: watch::Sender<Known>,
     /// The newest version that was reported, even if the product of that version is not here yet.
-    version_told: AtomicI64,
+    version_reported: AtomicI64,
     times: Mutex<Times>,
     /// A task is already reading the product.
     is_being_read: AtomicBool,
@@ -66,7 +66,7 @@ pub struct LastSale {
     /// The version that the sale made.
     pub version: i64,
     /// When it was reported here.
-    pub told: Instant,
+    pub reported_at: Instant,
 }
 
 /// What a purchase or a restock changes. A missing field means that the product's value stays.
@@ -135,15 +135,15 @@ impl ProductCache {
     }
 
     /// The newest version that was reported; 0 when none was.
-    pub fn version_told(&self, id: Id) -> i64 {
-        self.find(id).map_or(0, |entry| entry.version_told.load(Ordering::Relaxed))
+    pub fn version_reported(&self, id: Id) -> i64 {
+        self.find(id).map_or(0, |entry| entry.version_reported.load(Ordering::Relaxed))
     }
 
     /// Takes a product from a read or write that began at `began`, and returns the newest version known.
     pub fn insert_if_newer(&self, product: Product, began: Instant) -> Arc<Product> {
         let product = Arc::new(product);
         let Some(entry) = self.entry(product.id) else { return product };
-        entry.version_told.fetch_max(product.version, Ordering::Relaxed);
+        entry.version_reported.fetch_max(product.version, Ordering::Relaxed);
         self.modify(&entry, |known| {
             // A deleted product stays deleted, however late a read of it ends.
             let is_good = !known.is_deleted && lock(&entry.times).since <= began;
@@ -164,13 +164,14 @@ impl ProductCache {
             self.bump_lists();
         }
         let Some(entry) = self.find(id) else { return false };
-        entry.version_told.fetch_max(change.version, Ordering::Relaxed);
+        entry.version_reported.fetch_max(change.version, Ordering::Relaxed);
         let mut has_gap = true;
         self.modify(&entry, |known| {
             let is_last_sale =
                 change.seller.is_some() && known.last_sale.is_none_or(|last| last.version < change.version);
             if let Some(server) = change.seller.filter(|_| is_last_sale) {
-                known.last_sale = Some(LastSale { server, version: change.version, told: Instant::now() });
+                known.last_sale =
+                    Some(LastSale { server, version: change.version, reported_at: Instant::now() });
             }
             let Some(product) = known.product.clone() else { return is_last_sale };
             has_gap = product.version + 1 < change.version;
@@ -187,7 +188,7 @@ impl ProductCache {
     pub fn mark(&self, id: Id, version: i64) -> bool {
         self.bump_lists();
         let Some(entry) = self.find(id) else { return false };
-        entry.version_told.fetch_max(version, Ordering::Relaxed);
+        entry.version_reported.fetch_max(version, Ordering::Relaxed);
         let is_missing = entry.current().is_none();
         // Watchers have it read again if the first read fails.
         self.modify(&entry, |_| is_missing);
@@ -235,7 +236,7 @@ impl ProductCache {
     fn clear(&self, entry: &Entry) {
         self.modify(entry, |known| {
             lock(&entry.times).since = Instant::now();
-            entry.version_told.store(0, Ordering::Relaxed);
+            entry.version_reported.store(0, Ordering::Relaxed);
             known.product.take().is_some()
         });
     }
@@ -268,7 +269,7 @@ impl Entry {
         let now = Instant::now();
         Self {
             known: watch::Sender::default(),
-            version_told: AtomicI64::new(0),
+            version_reported: AtomicI64::new(0),
             times: Mutex::new(Times { since: now, used: now }),
             is_being_read: AtomicBool::new(false),
             rendered: Mutex::default(),
@@ -280,7 +281,7 @@ impl Entry {
     pub fn current(&self) -> Option<Arc<Product>> {
         let known = self.known.borrow();
         let product = known.product.as_ref()?;
-        (product.version >= self.version_told.load(Ordering::Relaxed)).then(|| product.clone())
+        (product.version >= self.version_reported.load(Ordering::Relaxed)).then(|| product.clone())
     }
 
     /// Whether any version of the product is here.

@@ -24,6 +24,7 @@ use crate::model::id::Id;
 use crate::model::product::Product;
 use crate::model::timestamp::Timestamp;
 use crate::store::document::parse;
+use crate::store::heartbeat::Heartbeat;
 use crate::store::{BATCH_ITEMS, Store, failure};
 
 /// How often a change is tried when the product keeps changing meanwhile: with `If-Match: *`, the times of its sale.
@@ -34,14 +35,16 @@ const REFRESH_TRIES_MAX: usize = 10;
 
 pub struct Catalogue {
     store: Store,
+    heartbeat: Heartbeat,
     cache: ProductCache,
     searches: Semaphore,
 }
 
 impl Catalogue {
-    pub fn new(store: Store, limits: &ProductsLimits) -> Self {
+    pub fn new(store: Store, heartbeat: Heartbeat, limits: &ProductsLimits) -> Self {
         Self {
             store,
+            heartbeat,
             cache: ProductCache::new(limits),
             searches: Semaphore::new(limits.searches_in_flight_max),
         }
@@ -154,9 +157,9 @@ impl Catalogue {
 
     /// # Errors
     /// Those of `Store::write`.
-    pub async fn create(&self, request: CreateProductRequest, now: Timestamp) -> Result<Arc<Product>> {
+    pub async fn create(&self, request: CreateProductRequest) -> Result<Arc<Product>> {
         let began = Instant::now();
-        let product = request.into_product(now);
+        let product = request.into_product(self.heartbeat.database_time());
         let products = self.store.products.clone();
         let product = self
             .store
@@ -179,8 +182,8 @@ impl Catalogue {
         id: Id,
         if_match: IfMatch,
         request: ChangeProductRequest,
-        now: Timestamp,
     ) -> Result<Arc<Product>> {
+        let now = self.heartbeat.database_time();
         let began = Instant::now();
         if if_match == IfMatch::Missing {
             return Err(Error::PreconditionRequired);
@@ -197,13 +200,8 @@ impl Catalogue {
     /// # Errors
     /// `product_not_found`, `version_conflict`, `validation_failed` when the stock would pass its bound, and those of
     /// `Store::write`.
-    pub async fn restock(
-        &self,
-        id: Id,
-        if_match: IfMatch,
-        quantity: i64,
-        now: Timestamp,
-    ) -> Result<Arc<Product>> {
+    pub async fn restock(&self, id: Id, if_match: IfMatch, quantity: i64) -> Result<Arc<Product>> {
+        let now = self.heartbeat.database_time();
         let began = Instant::now();
         let store = self.store.clone();
         let product = self

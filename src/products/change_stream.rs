@@ -68,7 +68,7 @@ impl Feed {
 
     /// Whether memory is current.
     pub fn is_synced(&self) -> bool {
-        // A stream of a primary that is cut off, or that commits nothing yet, reports no change and says nothing by it.
+        // The stream of a primary that is cut off, or that commits nothing yet, reports nothing even if something changed.
         self.state() == FeedState::Synced && !self.heartbeat.is_late()
     }
 

@@ -27,14 +27,14 @@ pub struct Admission {
 struct All {
     estimate: WaitEstimate,
     /// The sum over all lanes.
-    lane_places: usize,
+    lane_capacity: usize,
     /// Requests that found all lanes full, counted before their product was known.
     turned_away: usize,
 }
 
 /// The places of one lane.
 pub struct LaneAdmission {
-    places: Arc<Admission>,
+    server: Arc<Admission>,
     estimate: Mutex<WaitEstimate>,
 }
 
@@ -57,21 +57,21 @@ impl Admission {
             purchases_max,
         };
         let estimate = WaitEstimate::new(bounds, Instant::now());
-        Self { lane_bounds, all: Mutex::new(All { estimate, lane_places: 0, turned_away: 0 }) }
+        Self { lane_bounds, all: Mutex::new(All { estimate, lane_capacity: 0, turned_away: 0 }) }
     }
 
     /// Whether the server has no place left.
-    pub fn are_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.lock().estimate.is_full()
     }
 
     /// Whether to refuse a request before its product is known: the server or every lane is full (see `LOOKED_AT`).
-    pub fn are_taken(&self) -> bool {
+    pub fn refuses_early(&self) -> bool {
         let mut all = self.lock();
         if all.estimate.is_full() {
             return true;
         }
-        let are_lanes_full = all.lane_places > 0 && all.estimate.under_way() >= all.lane_places;
+        let are_lanes_full = all.lane_capacity > 0 && all.estimate.under_way() >= all.lane_capacity;
         if are_lanes_full {
             all.turned_away = all.turned_away.wrapping_add(1);
         }
@@ -80,8 +80,8 @@ impl Admission {
 
     pub fn for_lane(self: &Arc<Self>) -> Arc<LaneAdmission> {
         let estimate = WaitEstimate::new(self.lane_bounds, Instant::now());
-        self.lock().lane_places += estimate.places();
-        Arc::new(LaneAdmission { places: self.clone(), estimate: Mutex::new(estimate) })
+        self.lock().lane_capacity += estimate.capacity();
+        Arc::new(LaneAdmission { server: self.clone(), estimate: Mutex::new(estimate) })
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -97,7 +97,7 @@ impl LaneAdmission {
     pub fn take(self: &Arc<Self>) -> Result<AdmissionPermit> {
         let now = Instant::now();
         // Lock order: first the server, then the lane.
-        let (mut all, mut lane) = (self.places.lock(), self.lock());
+        let (mut all, mut lane) = (self.server.lock(), self.lock());
         if all.estimate.is_full() {
             return Err(FULL);
         }
@@ -113,11 +113,11 @@ impl LaneAdmission {
     pub fn decided(&self, count: usize, waited: Duration) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         let now = Instant::now();
-        let (mut all, mut lane) = (self.places.lock(), self.lock());
-        let before = lane.places();
+        let (mut all, mut lane) = (self.server.lock(), self.lock());
+        let before = lane.capacity();
         lane.decided(now, count, waited);
         all.estimate.decided(now, count, waited);
-        all.lane_places = all.lane_places + lane.places() - before;
+        all.lane_capacity = all.lane_capacity + lane.capacity() - before;
     }
 
     fn lock(&self) -> MutexGuard<'_, WaitEstimate> {
@@ -127,14 +127,14 @@ impl LaneAdmission {
 
 impl Drop for LaneAdmission {
     fn drop(&mut self) {
-        self.places.lock().lane_places -= self.lock().places();
+        self.server.lock().lane_capacity -= self.lock().capacity();
     }
 }
 
 impl Drop for AdmissionPermit {
     fn drop(&mut self) {
         let now = Instant::now();
-        let (mut all, mut lane) = (self.lane.places.lock(), self.lane.lock());
+        let (mut all, mut lane) = (self.lane.server.lock(), self.lane.lock());
         lane.leave(now);
         all.estimate.leave(now);
     }
@@ -153,12 +153,12 @@ mod tests {
         let places = places(PurchasesLimits { purchases_in_flight_max: 2, ..PurchasesLimits::default() });
         let (lane, other) = (places.for_lane(), places.for_lane());
         let first = lane.take().unwrap();
-        assert!(!places.are_taken());
+        assert!(!places.refuses_early());
         let second = other.take().unwrap();
-        assert!(places.are_taken());
+        assert!(places.refuses_early());
         assert!(lane.take().is_err());
         drop(first);
-        assert!(!places.are_taken());
+        assert!(!places.refuses_early());
         drop(second);
         assert_eq!((places.lock().estimate.under_way(), lane.lock().under_way()), (0, 0));
     }
@@ -169,10 +169,10 @@ mod tests {
         let lane = places.for_lane();
         let place = lane.take().unwrap();
         drop(lane);
-        assert!(places.lock().lane_places > 0);
+        assert!(places.lock().lane_capacity > 0);
         drop(place);
-        assert_eq!(places.lock().lane_places, 0);
-        assert!(!places.are_taken());
+        assert_eq!(places.lock().lane_capacity, 0);
+        assert!(!places.refuses_early());
     }
 
     #[test]
@@ -181,9 +181,9 @@ mod tests {
         let places = places(PurchasesLimits::default());
         let lane = places.for_lane();
         let _place = lane.take().unwrap();
-        places.lock().lane_places = 1;
-        let looked_at = (0..10 * LOOKED_AT).filter(|_| !places.are_taken()).count();
+        places.lock().lane_capacity = 1;
+        let looked_at = (0..10 * LOOKED_AT).filter(|_| !places.refuses_early()).count();
         assert_eq!(looked_at, 10);
-        places.lock().lane_places = lane.lock().places();
+        places.lock().lane_capacity = lane.lock().capacity();
     }
 }

@@ -48,6 +48,16 @@ fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Resu
 }
 
 impl PurchaseCursor {
+    /// Whether this is a place in somebody's own purchases.
+    pub fn is_of_history(&self) -> bool {
+        self.rank == 0
+    }
+
+    /// Whether this is a place in the leaderboard of `product`, or of all products.
+    pub fn is_of_leaderboard(&self, product: Option<Id>) -> bool {
+        self.rank > 0 && self.list == product
+    }
+
     /// The position right after `purchase`, which is the `rank`-th of its list: of the product `list`, or of all.
     pub fn of(purchase: &RawDocument, rank: i64, list: Option<Id>) -> Self {
         Self {

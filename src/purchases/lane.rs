@@ -156,9 +156,10 @@ impl Lane {
         let (replies, in_doubt) = decision.await;
         self.registry.metrics.batch_seconds.observe(start.elapsed().as_secs_f64());
         self.admission.decided(replies.iter().filter(|reply| is_decided(reply)).count(), middle.elapsed());
+        let batch_id = batch.id;
         batch.reply(replies);
         if !in_doubt.is_empty() {
-            self.find_out(&in_doubt).instrument(span).await;
+            self.find_out(&in_doubt, batch_id).instrument(span).await;
             self.registry.in_doubt.remove(&in_doubt);
         }
     }
@@ -229,8 +230,8 @@ impl Lane {
 
     /// Tells the rotation who sold the product last.
     fn hear(&mut self) {
-        if let Some((_, told)) = &mut self.catalogue_entry
-            && let Some(sale) = told.borrow_and_update().last_sale
+        if let Some((_, changes)) = &mut self.catalogue_entry
+            && let Some(sale) = changes.borrow_and_update().last_sale
         {
             self.rotation.hear(sale);
         }
@@ -239,7 +240,7 @@ impl Lane {
     /// Waits for `time`, or until the product changes in memory.
     async fn pause(&mut self, time: Duration) {
         match &mut self.catalogue_entry {
-            Some((_, told)) => drop(timeout(time, told.changed()).await),
+            Some((_, changes)) => drop(timeout(time, changes.changed()).await),
             None => tokio::time::sleep(time).await,
         }
     }
@@ -248,10 +249,10 @@ impl Lane {
     async fn await_rotation(&mut self, deadline: Instant) {
         loop {
             self.hear();
-            let Some((_, told)) = &mut self.catalogue_entry else { return };
+            let Some((_, changes)) = &mut self.catalogue_entry else { return };
             let Some(moment) = self.rotation.at(Instant::now().into_std()) else { return };
             // A timeout means it is our turn; a closed channel means there is nobody to wait for.
-            let Ok(Ok(())) = timeout_at(deadline.min(moment.into()), told.changed()).await else { return };
+            let Ok(Ok(())) = timeout_at(deadline.min(moment.into()), changes.changed()).await else { return };
         }
     }
 
@@ -282,7 +283,7 @@ impl Lane {
 
     /// Finds out what became of a commit that got no answer. Until then this lane sells nothing: anything it says
     /// about the product could be wrong a moment later.
-    async fn find_out(&mut self, purchases: &[Id]) {
+    async fn find_out(&mut self, purchases: &[Id], batch_id: Id) {
         let product_id = self.product_id;
         let count = purchases.len();
         let ask = || {
@@ -317,7 +318,7 @@ impl Lane {
                 // At shutdown the purchases stay in doubt; clients find out by their keys on another server.
                 let Some(waiting) = next else { return };
                 if waiting.take() {
-                    waiting.reply(Err(Error::DatabaseUnavailable), None);
+                    waiting.reply(Err(Error::DatabaseUnavailable), Some(batch_id));
                 }
             }
         }

@@ -142,7 +142,7 @@ impl Lanes {
 
     /// Admits one more purchase request; `None` if too many are under way or it would wait too long for any product.
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
-        if self.registry.admission.are_taken() {
+        if self.registry.admission.refuses_early() {
             return None;
         }
         self.admissions.clone().try_acquire_owned().ok()
@@ -158,7 +158,7 @@ impl Lanes {
     pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
         let (waiting, pending) = queued::pair(request, name);
         let deadline = Instant::now() + Duration::from_millis(self.registry.limits.queue_wait_ms_max);
-        let _place = self.registry.enqueue(product_id, waiting)?;
+        let _permit = self.registry.enqueue(product_id, waiting)?;
         let Reply { result, batch_id } = pending.reply(deadline).await;
         if let (Err(error), Some(batch)) = (&result, batch_id)
             && error.is_fault()
@@ -203,7 +203,7 @@ impl Registry {
 
     fn enqueue(self: &Arc<Self>, product_id: Id, waiting: QueuedPurchase) -> Result<AdmissionPermit> {
         let mut queues = self.lock();
-        let queues = queues.as_mut().ok_or(Error::Overloaded { detail: "The server is shutting down." })?;
+        let queues = queues.as_mut().ok_or(Error::SHUTTING_DOWN)?;
         // A closed queue means that its lane has panicked: a new one starts from scratch.
         if queues.lanes.get(&product_id).is_some_and(|queue| queue.sender.is_closed()) {
             queues.lanes.swap_remove(&product_id);
@@ -213,18 +213,18 @@ impl Registry {
         let queue = match queues.lanes.get(&product_id).cloned() {
             Some(queue) => queue,
             // Checked before starting a lane that would serve nobody.
-            _ if self.admission.are_full() => return Err(admission::FULL),
+            _ if self.admission.is_full() => return Err(admission::FULL),
             _ if !queues.make_room(self.limits.lanes_max) => {
                 return Err(Error::Overloaded { detail: "Too many products are being sold at once." });
             }
             _ => self.start(product_id, queues),
         };
-        let place = queue.admission.take()?;
+        let permit = queue.admission.take()?;
         queue
             .sender
             .try_send(waiting)
             .map_err(|_| Error::Overloaded { detail: "Too many purchases of this product are waiting." })?;
-        Ok(place)
+        Ok(permit)
     }
 
     fn start(self: &Arc<Self>, product_id: Id, queues: &mut Queues) -> Queue {

@@ -42,7 +42,7 @@ pub struct Rotation {
 
 struct Rival {
     /// When its last sale was heard of.
-    told: Instant,
+    reported_at: Instant,
     /// It has sold more than once.
     has_more: bool,
     /// How long its last turn took, if that is known.
@@ -51,7 +51,7 @@ struct Rival {
 
 impl Rival {
     fn is_recent(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.told) < Duration::from_millis(RIVALRY_MS)
+        now.saturating_duration_since(self.reported_at) < Duration::from_millis(RIVALRY_MS)
     }
 }
 
@@ -75,20 +75,20 @@ impl Rotation {
         if sale.server != self.server {
             let before = self.rivals.get(&sale.server);
             let rival = Rival {
-                told: sale.told,
+                reported_at: sale.reported_at,
                 has_more: before.is_some(),
                 turn: self.turn_of(sale).or(before.and_then(|rival| rival.turn)),
             };
             self.rivals.insert(sale.server, rival);
         }
         self.last = Some(sale);
-        self.rivals.retain(|_, rival| rival.is_recent(sale.told));
+        self.rivals.retain(|_, rival| rival.is_recent(sale.reported_at));
     }
 
     /// How long the server took to sell once it could: from the report of the sale before.
     fn turn_of(&self, sale: LastSale) -> Option<Duration> {
         let last = self.last.filter(|last| last.server != sale.server && last.version + 1 == sale.version)?;
-        Some(sale.told.saturating_duration_since(last.told))
+        Some(sale.reported_at.saturating_duration_since(last.reported_at))
     }
 
     /// Takes note of how long a commit of this server took.
@@ -110,7 +110,7 @@ impl Rotation {
             .filter(|(id, rival)| rival.is_recent(now) && is_between(last.server, **id, self.server));
         let wait = before.map(|(_, rival)| self.patience(rival)).sum::<Duration>();
         // After `RIVALRY_MS` none of them is a rival any more.
-        Some(last.told + wait.min(Duration::from_millis(RIVALRY_MS)))
+        Some(last.reported_at + wait.min(Duration::from_millis(RIVALRY_MS)))
     }
 
     fn patience(&self, rival: &Rival) -> Duration {
@@ -145,12 +145,12 @@ mod tests {
     /// one; and the time of the last sale.
     fn heard(sellers: &[u8]) -> (Rotation, Instant) {
         let mut rotation = Rotation { commit_time: COMMIT, ..Rotation::new(server(5)) };
-        let mut told = Instant::now();
+        let mut reported_at = Instant::now();
         for (version, seller) in (2..).zip(sellers) {
-            told += Duration::from_millis(1);
-            rotation.hear(LastSale { server: server(*seller), version, told });
+            reported_at += Duration::from_millis(1);
+            rotation.hear(LastSale { server: server(*seller), version, reported_at });
         }
-        (rotation, told)
+        (rotation, reported_at)
     }
 
     /// Checks how many commits server 5 waits after these sales; `None` if there is nobody to wait for.
@@ -195,43 +195,43 @@ mod tests {
 
     #[test]
     fn a_gap_in_the_versions_proves_nothing() {
-        let (mut rotation, told) = heard(&[3, 5, 9, 3, 5]);
+        let (mut rotation, reported_at) = heard(&[3, 5, 9, 3, 5]);
         // In between, 9 may have sold, or an admin may have changed something.
-        rotation.hear(LastSale { server: server(3), version: 8, told });
-        rotation.hear(LastSale { server: server(5), version: 9, told });
-        assert_eq!(rotation.at(told), Some(told + COMMIT * (MORE + ONCE)));
+        rotation.hear(LastSale { server: server(3), version: 8, reported_at });
+        rotation.hear(LastSale { server: server(5), version: 9, reported_at });
+        assert_eq!(rotation.at(reported_at), Some(reported_at + COMMIT * (MORE + ONCE)));
     }
 
     #[test]
     fn a_late_report_changes_nothing() {
-        let (mut rotation, told) = heard(&[3, 5]);
-        rotation.hear(LastSale { server: server(9), version: 3, told: told + COMMIT });
-        assert_eq!(rotation.at(told), Some(told + COMMIT * ONCE));
+        let (mut rotation, reported_at) = heard(&[3, 5]);
+        rotation.hear(LastSale { server: server(9), version: 3, reported_at: reported_at + COMMIT });
+        assert_eq!(rotation.at(reported_at), Some(reported_at + COMMIT * ONCE));
     }
 
     #[test]
     fn a_server_not_heard_of_for_a_while_is_not_a_rival() {
-        let (mut rotation, told) = heard(&[3, 5]);
-        let later = told + Duration::from_millis(RIVALRY_MS);
+        let (mut rotation, reported_at) = heard(&[3, 5]);
+        let later = reported_at + Duration::from_millis(RIVALRY_MS);
         assert!(!rotation.has_rivals(later));
         assert_eq!(rotation.at(later), None);
-        rotation.hear(LastSale { server: server(9), version: 8, told: later });
+        rotation.hear(LastSale { server: server(9), version: 8, reported_at: later });
         assert_eq!(rotation.rivals.len(), 1);
     }
 
     #[test]
     fn a_rival_far_from_the_database_is_waited_for_as_long_as_its_turns_take() {
-        let (mut rotation, told) = heard(&[3, 5]);
+        let (mut rotation, reported_at) = heard(&[3, 5]);
         let turn = COMMIT * 10;
-        rotation.hear(LastSale { server: server(3), version: 4, told: told + turn });
-        rotation.hear(LastSale { server: server(5), version: 5, told: told + turn });
-        assert_eq!(rotation.at(told + turn), Some(told + turn + turn * TURNS_OF_PATIENCE));
+        rotation.hear(LastSale { server: server(3), version: 4, reported_at: reported_at + turn });
+        rotation.hear(LastSale { server: server(5), version: 5, reported_at: reported_at + turn });
+        assert_eq!(rotation.at(reported_at + turn), Some(reported_at + turn + turn * TURNS_OF_PATIENCE));
     }
 
     #[test]
     fn patience_follows_the_time_of_commits_within_bounds() {
-        let (mut rotation, told) = heard(&[3, 5]);
-        let waits = |rotation: &Rotation| rotation.at(told).unwrap() - told;
+        let (mut rotation, reported_at) = heard(&[3, 5]);
+        let waits = |rotation: &Rotation| rotation.at(reported_at).unwrap() - reported_at;
         rotation.took(COMMIT * 5);
         assert_eq!(waits(&rotation), COMMIT * ONCE * 2);
         for _ in 0..50 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::admission;
-use super::history;
+use super::history::{self, PurchaseCursor, Selection};
 use super::lane::queued::Receipt;
 use super::lanes::Lanes;
 use super::precheck;
@@ -13,6 +13,7 @@ use super::settle::Request;
 use crate::accounts::current_user::CurrentUser;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
+use crate::http::page::{Page, PageRequest};
 use crate::metrics::Metrics;
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
@@ -71,12 +72,24 @@ impl Purchases {
             // It may have waited on its connection while this process was stopped, and been refused elsewhere since.
             return Err(Error::DatabaseUnavailable);
         }
-        // What memory has heard of has happened before.
+        // A reopening that memory knows happened before this request.
         let reopened_at = self.catalogue.cache().current(product_id).and_then(|product| product.reopened_at);
         let arrived_at = reopened_at.map_or(now.into(), |reopened_at| reopened_at.max(now.into()));
         let request = Request { user: user.id, quantity, key, arrived_at, key_used_elsewhere: false };
         let receipt = self.lanes.purchase(product_id, request, user.name).await;
         receipt.map_err(|error| self.cause_of(error))
+    }
+
+    /// A page of the purchases that `user` may see, newest first.
+    ///
+    /// # Errors
+    /// Those of `Store::read`.
+    pub async fn list(
+        &self,
+        user: &CurrentUser,
+        page: &PageRequest<PurchaseCursor>,
+    ) -> Result<Page<Purchase>> {
+        history::newest(&self.store, Selection::visible_to(user), page).await
     }
 
     /// The purchase with this id, if `user` may see it.

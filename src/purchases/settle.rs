@@ -85,8 +85,8 @@ pub enum Refusal {
         /// Units that this buyer has.
         purchased: i64,
     },
-    /// It could be bought, but it came before the product was opened again. Its client may have sent it again meanwhile,
-    /// and a refusal of that is final.
+    /// The request arrived before the product was reopened. A retry with its key may have been refused since, and that
+    /// refusal is final.
     Reopened,
     /// Some units are left, but fewer than requested.
     InsufficientStock {
@@ -180,8 +180,8 @@ impl<'a> Settling<'a> {
                 Some(Refusal::LimitReached { limit, purchased })
             }
             Window::Open if request.quantity > remaining => Some(Refusal::InsufficientStock { remaining }),
-            // A refusal with a key is final for the tries before it, on every server. Nothing but these two turns a refusal
-            // into a purchase, so a request with a key is decided as of its arrival.
+            // A refusal with a key is final for the tries before it, on every server. Only the start of the sale and a
+            // reopening turn a refusal into a purchase, so a request with a key is decided as of its arrival.
             Window::Open if Mistake::SettleForClientThatIsGone.is_made() => None,
             Window::Open if request.key.is_some() && request.arrived_at < self.sale.start => {
                 Some(Refusal::NotStarted)

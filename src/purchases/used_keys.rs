@@ -2,14 +2,14 @@
 //! is refused before it reaches a transaction: there a unique index would refuse it, and the transaction of all who share
 //! it would have to be run again in halves.
 //!
-//! A purchase is never taken back from its key, so what is remembered stays true. What was forgotten, or sold by another
+//! A key never loses its purchase, so what is remembered stays true. What was forgotten, or sold by another
 //! server, is left to the unique index.
 
 use quick_cache::sync::Cache;
 
 use crate::model::id::Id;
 
-/// Keys by their user; clones of the key are cheap enough for one a purchase.
+/// The product of each used key, by user.
 pub struct UsedKeys(Cache<(Id, Box<str>), Id>);
 
 impl UsedKeys {

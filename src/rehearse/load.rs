@@ -52,7 +52,7 @@ pub struct Load {
     /// Starts again with the first request after the last one, until `stop`.
     pub repeats: bool,
     /// Counts the answers for the display.
-    pub live: Arc<Progress>,
+    pub progress: Arc<Progress>,
     /// Ends the sending.
     pub stop: CancellationToken,
 }
@@ -132,7 +132,7 @@ impl Load {
             let waited = intended.elapsed();
             let Answer { status, kind } = exchange(&mut connection, request).await;
             let event = Event { at: intended - start, latency: intended.elapsed(), waited, kind, status };
-            self.live.record(&event);
+            self.progress.record(&event);
             events.push(event);
         }
         events

@@ -74,7 +74,7 @@ pub fn tell(what: &str) {
 }
 
 /// Draws the progress line until `stop`. Draws nothing if standard error is not a terminal.
-pub async fn show(live: Arc<Progress>, requests: usize, stop: CancellationToken) {
+pub async fn show(progress: Arc<Progress>, requests: usize, stop: CancellationToken) {
     let bar = ProgressBar::new(requests as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:32} {percent:>3} %  {msg}") {
         bar.set_style(style);
@@ -86,15 +86,15 @@ pub async fn show(live: Arc<Progress>, requests: usize, stop: CancellationToken)
             () = stop.cancelled() => break,
             _ = ticks.tick() => {}
         }
-        let [bought, refused, failed] =
-            [&live.bought, &live.refused, &live.failed].map(|count| count.load(Ordering::Relaxed));
+        let [bought, refused, failed] = [&progress.bought, &progress.refused, &progress.failed]
+            .map(|count| count.load(Ordering::Relaxed));
         let done = bought + refused + failed;
         let rate = (done - done_before) as u64 * 1000 / INTERVAL_MS;
         done_before = done;
         bar.set_position(done as u64);
         bar.set_message(format!(
             "sold {bought}  refused {refused}  failed {failed}  {rate}/s  p99 {:.1} ms",
-            live.take_p99().as_secs_f64() * 1000.0
+            progress.take_p99().as_secs_f64() * 1000.0
         ));
     }
     bar.finish_and_clear();

@@ -17,7 +17,7 @@ use crate::http::fields::{Fields, email_address, line, verbatim};
 use crate::http::peer::PeerAddress;
 use crate::http::{Uncached, uncached};
 use crate::model::timestamp::Timestamp;
-use crate::model::user::{Role, User};
+use crate::model::user::{NAME_CHARACTERS, PASSWORD_CHARACTERS, Role, User};
 
 /// A good token's user is not in the database.
 pub const NO_ACCOUNT: Error = Error::NotFound {
@@ -44,9 +44,9 @@ pub struct RegisterRequest {
 
 impl FromFields for RegisterRequest {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
-        let name = fields.required("name", line(1..=80));
+        let name = fields.required("name", line(NAME_CHARACTERS));
         let email = fields.required("email", email_address);
-        let password = fields.required("password", verbatim(12..=128)).map(Secret::new);
+        let password = fields.required("password", verbatim(PASSWORD_CHARACTERS)).map(Secret::new);
         Some(Self { name: name?, email: email?, password: password? })
     }
 }

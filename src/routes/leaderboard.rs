@@ -37,7 +37,7 @@ async fn leaderboard(State(app): State<AppState>, headers: HeaderMap, mut query:
     let product = query.parameter("productId", |value| {
         value.parse().map_err(|_| "must be an id of 24 hexadecimal digits".into())
     });
-    let page = query.page(|cursor: &PurchaseCursor| cursor.rank > 0 && cursor.list == product);
+    let page = query.page(|cursor: &PurchaseCursor| cursor.is_of_leaderboard(product));
     query.finish()?;
     Ok(app.leaderboard.page(product, page).await?.answer(&headers))
 }

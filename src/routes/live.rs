@@ -89,7 +89,7 @@ struct Socket {
     socket: WebSocket,
     subscriptions: Vec<Subscription>,
     /// Counts what was sent; rotates which subscription is asked first.
-    told: usize,
+    next_first: usize,
     message_bucket: TokenBucket,
     send_max: Duration,
     _permit: WatcherPermit,
@@ -122,7 +122,7 @@ impl Socket {
             message_bucket: TokenBucket::new(limits.socket_messages_burst, limits.socket_messages_per_second),
             send_max: Duration::from_millis(limits.socket_send_ms_max),
             subscriptions: Vec::new(),
-            told: 0,
+            next_first: 0,
             _permit: permit,
             socket,
             app,
@@ -164,7 +164,7 @@ impl Socket {
                     Some(Err(error)) => Err(self.unreadable(error)),
                     None => Err(Close::Gone),
                 },
-                (next, index) = next(&mut self.subscriptions, self.told) => self.tell(next, index).await,
+                (next, index) = next(&mut self.subscriptions, self.next_first) => self.tell(next, index).await,
                 _ = pings.tick() => self.send([Frame::Ping(axum::body::Bytes::new())]).await,
             };
             if let Err(close) = step {
@@ -229,7 +229,7 @@ impl Socket {
     }
 
     async fn tell(&mut self, next: Next, index: usize) -> Result<(), Close> {
-        self.told = self.told.wrapping_add(1);
+        self.next_first = self.next_first.wrapping_add(1);
         match next {
             Next::Messages(messages) => {
                 let frames: Vec<_> = messages.iter().map(|outgoing| Frame::Text(outgoing.text())).collect();

@@ -77,7 +77,7 @@ async fn create_product(
     admin: Admin,
     Body(request): Body<CreateProductRequest>,
 ) -> Result<Response> {
-    let product = app.catalogue.create(request, app.heartbeat.database_time()).await?;
+    let product = app.catalogue.create(request).await?;
     let id = product.id;
     let location = HeaderValue::from_str(&format!("/products/{}", id.to_hex()));
     log_change(admin, "created", id);
@@ -131,8 +131,7 @@ async fn change_product(
     Body(request): Body<ChangeProductRequest>,
 ) -> Result<Response> {
     let id = id.or(Error::ProductNotFound)?;
-    let product =
-        app.catalogue.change(id, if_match(&headers), request, app.heartbeat.database_time()).await?;
+    let product = app.catalogue.change(id, if_match(&headers), request).await?;
     log_change(admin, "changed", id);
     whole(&app, StatusCode::OK, product)
 }
@@ -189,10 +188,7 @@ async fn restock_product(
     Body(request): Body<RestockRequest>,
 ) -> Result<Response> {
     let id = id.or(Error::ProductNotFound)?;
-    let product = app
-        .catalogue
-        .restock(id, if_match(&headers), request.quantity, app.heartbeat.database_time())
-        .await?;
+    let product = app.catalogue.restock(id, if_match(&headers), request.quantity).await?;
     log_change(admin, "restocked", id);
     whole(&app, StatusCode::OK, product)
 }

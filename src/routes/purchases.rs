@@ -25,7 +25,7 @@ use crate::http::path::PathId;
 use crate::http::{Uncached, uncached};
 use crate::model::id::Id;
 use crate::products::request::QUANTITY_MAX;
-use crate::purchases::history::{self, PurchaseCursor, Selection};
+use crate::purchases::history::PurchaseCursor;
 use crate::purchases::lane::queued::Receipt;
 use crate::purchases::view::PurchaseView;
 
@@ -204,9 +204,9 @@ async fn list_purchases(
     user: CurrentUser,
     mut query: Query,
 ) -> Result<Uncached<Page<PurchaseView>>> {
-    let page = query.page(|cursor: &PurchaseCursor| cursor.rank == 0);
+    let page = query.page(PurchaseCursor::is_of_history);
     query.finish()?;
-    let purchases = history::newest(&app.store, Selection::visible_to(&user), &page).await?;
+    let purchases = app.purchases.list(&user, &page).await?;
     Ok(uncached(purchases.map(|purchase| PurchaseView::from(&purchase))))
 }
 

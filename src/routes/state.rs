@@ -69,7 +69,7 @@ impl App {
         shutdown: CancellationToken,
     ) -> Result<(Self, FeedTask)> {
         let metrics = Arc::new(Metrics::default());
-        let catalogue = Arc::new(Catalogue::new(store.clone(), &limits.products));
+        let catalogue = Arc::new(Catalogue::new(store.clone(), heartbeat.clone(), &limits.products));
         let (feed, feed_task) = change_stream::new(
             store.clone(),
             catalogue.clone(),
@@ -136,7 +136,7 @@ impl App {
     /// `overloaded`.
     pub fn check_open(&self) -> Result<()> {
         match self.shutdown.is_cancelled() {
-            true => Err(Error::Overloaded { detail: "The server is shutting down." }),
+            true => Err(Error::SHUTTING_DOWN),
             false => Ok(()),
         }
     }

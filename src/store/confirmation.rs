@@ -1,4 +1,4 @@
-//! Confirmations: small majority writes that show how far a read has to go.
+//! Confirmations: small majority writes that show up to which point a read must be.
 //!
 //! A majority read at the primary alone may be older than what was confirmed: a new primary does not know yet what the
 //! one before it has confirmed, a primary that is cut off does not know that there is a new one, and the driver repeats a
@@ -106,7 +106,7 @@ impl Confirmations {
         self.writer.last(|sample| sample.point.clone())
     }
 
-    /// The time since a confirmation was begun that succeeded. Without any, the longest there is.
+    /// The age of the last successful confirmation, from its start; `Duration::MAX` if there was none.
     pub fn age(&self) -> Duration {
         self.writer.last(|sample| sample.begun.elapsed()).unwrap_or(Duration::MAX)
     }

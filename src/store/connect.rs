@@ -158,7 +158,7 @@ pub fn durable() -> WriteConcern {
         .build()
 }
 
-/// The driver's word on an option or a file, which may quote the connection string, but for its password.
+/// The driver's message, with the password removed.
 fn unusable(error: &mongodb::error::Error, uri: &str) -> ConnectError {
     let (ErrorKind::InvalidArgument { message, .. } | ErrorKind::InvalidTlsConfig { message, .. }) =
         error.kind.as_ref()
@@ -185,7 +185,7 @@ async fn wait(
 ) -> Result<(), ConnectError> {
     let waited = Duration::from_secs(limits.start_wait_seconds_max);
     let deadline = Instant::now() + waited;
-    let mut told: Option<Instant> = None;
+    let mut logged_at: Option<Instant> = None;
     loop {
         let error = match check(client, hosts).await {
             Err(error) if failure::is_unavailable(&error) => error,
@@ -193,10 +193,14 @@ async fn wait(
             Ok(checked) => return checked,
         };
         tracing::debug!("no primary yet: {error}");
+        let seconds = waited.as_secs();
+        if logged_at.is_none() {
+            tracing::warn!("waiting for the database at {hosts}, for at most {seconds}s");
+        }
         let why = diagnosis::explain(options).await;
-        if told.is_none_or(|told| told.elapsed() >= WAITING_TOLD_EVERY) {
-            told = Some(Instant::now());
-            tracing::warn!("waiting for the database, for at most {}s: {why}", waited.as_secs());
+        if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= WAITING_TOLD_EVERY) {
+            logged_at = Some(Instant::now());
+            tracing::warn!("waiting for the database: {}", why.replace('\n', ". "));
         }
         if Instant::now() >= deadline {
             return Err(ConnectError::Unreachable { waited, why });

@@ -48,7 +48,7 @@ impl Heartbeat {
         self.store.confirmations.database_time()
     }
 
-    /// The time since the database was last asked to commit and did.
+    /// The time since the start of the last successful commit.
     pub fn age(&self) -> Duration {
         self.store.confirmations.age()
     }

@@ -58,7 +58,7 @@ async fn a_frozen_database_is_reported_and_outlived() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_that_lost_its_server_holds_nobody_up() {
-    let mongo = FailingMongo::start("orphan").await;
+    let mongo = FailingMongo::start("abandoned").await;
     mongo.ready().await;
     let wire = Wire::to(mongo.host()).await;
     // So long that no batch fails: a failed batch would have the transaction ended as abandoned.

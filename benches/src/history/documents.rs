@@ -15,6 +15,7 @@ pub fn price() -> Money {
 pub fn product(name: &str, sold: i64, stock: i64, at: DateTime) -> Product {
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
     Product {
+        reopened_at: None,
         id: Id::new(),
         name: name.to_owned(),
         name_folded: name.to_lowercase(),

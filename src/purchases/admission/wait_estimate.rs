@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// A rate is measured over at least this time: over less, a single batch would change it too much.
 const WINDOW: Duration = Duration::from_millis(100);
 /// A rate measured over this time replaces the one before; over less, it counts in proportion.
-const MEMORY: Duration = Duration::from_secs(1);
+const AVERAGED_OVER: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -52,7 +52,7 @@ impl WaitEstimate {
     }
 
     /// How many purchases may be under way at once.
-    pub fn places(&self) -> usize {
+    pub fn capacity(&self) -> usize {
         let Bounds { wait_max, purchases_min, purchases_max } = self.bounds;
         // The cast saturates.
         let in_time = self.per_second.map_or(usize::MAX, |rate| (rate * wait_max.as_secs_f64()) as usize);
@@ -65,7 +65,7 @@ impl WaitEstimate {
 
     /// Whether one more purchase would wait too long.
     pub fn is_full(&self) -> bool {
-        self.under_way >= self.places()
+        self.under_way >= self.capacity()
     }
 
     /// Whether no purchase was decided for so long that the rate means nothing any more.
@@ -99,7 +99,7 @@ impl WaitEstimate {
         self.window_waited += waited * count;
         let time = now.saturating_duration_since(self.window_start);
         let is_enough = match self.per_second {
-            Some(_) => self.window_decided as usize >= self.bounds.purchases_min || time >= MEMORY,
+            Some(_) => self.window_decided as usize >= self.bounds.purchases_min || time >= AVERAGED_OVER,
             // The first purchase of a product is a batch of its own, and a slow one, since the lane has to read
             // first. It says nothing about later batches, however many purchases come behind it.
             None => {
@@ -126,7 +126,7 @@ impl WaitEstimate {
             None => None,
             // Purchases waited, so this was full speed.
             Some(known) if waited >= wait_max / 2 => {
-                let weight = (time.as_secs_f64() / MEMORY.as_secs_f64()).min(1.0);
+                let weight = (time.as_secs_f64() / AVERAGED_OVER.as_secs_f64()).min(1.0);
                 Some(known + (measured - known) * weight)
             }
             // They did not, so full speed is at least this.

@@ -61,7 +61,7 @@ pub async fn end_all(store: &Store, idle_max: Duration) {
     if sessions.is_empty() {
         return;
     }
-    tracing::warn!("{} transactions of servers that are gone are ended", sessions.len());
+    tracing::warn!("ending {} transactions of servers that are gone", sessions.len());
     if let Err(error) = kill(store, sessions).await {
         tracing::warn!("transactions of servers that are gone could not be ended: {error}");
     }

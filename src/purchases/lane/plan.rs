@@ -76,7 +76,8 @@ impl Lane {
     fn basis(&mut self) -> Basis {
         let Some(known) = &self.view else { return Basis::Outdated };
         // The change stream reports a newer version sooner than a failed transaction would.
-        let is_outdated = self.registry.catalogue.cache().version_told(self.product_id) > known.state.version;
+        let is_outdated =
+            self.registry.catalogue.cache().version_reported(self.product_id) > known.state.version;
         match std::mem::take(&mut self.is_stale) || is_outdated {
             true => Basis::Outdated,
             false => Basis::Verifiable,

@@ -92,7 +92,7 @@ impl Lane {
 #[test]
 fn an_idle_lane_lets_everybody_in() {
     let mut estimate = WaitEstimate::new(BOUNDS, Instant::now());
-    assert_eq!(estimate.places(), 10_000);
+    assert_eq!(estimate.capacity(), 10_000);
     let mut now = Instant::now();
     for _ in 0..10_000 {
         assert!(!estimate.is_full());
@@ -107,7 +107,7 @@ fn an_idle_lane_lets_everybody_in() {
         estimate.decided(now, 1, Duration::from_millis(50));
         estimate.leave(now);
     }
-    assert_eq!(estimate.places(), 10_000);
+    assert_eq!(estimate.capacity(), 10_000);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_few_are_let_in_whatever_the_estimate() {
     for _ in 0..100 {
         estimate.leave(now);
     }
-    assert_eq!(estimate.places(), BOUNDS.purchases_min);
+    assert_eq!(estimate.capacity(), BOUNDS.purchases_min);
     for _ in 0..BOUNDS.purchases_min {
         now += Duration::from_secs(60);
         assert!(!estimate.is_full() && !estimate.has_stalled(now));
@@ -190,7 +190,7 @@ fn a_purchase_given_up_is_not_a_decision() {
         now += Duration::from_secs(1);
         estimate.leave(now);
     }
-    assert_eq!((estimate.under_way(), estimate.places()), (0, 10_000));
+    assert_eq!((estimate.under_way(), estimate.capacity()), (0, 10_000));
 }
 
 #[test]
@@ -203,11 +203,11 @@ fn a_slow_first_purchase_says_nothing_about_the_crowd_behind_it() {
     now += Duration::from_millis(200);
     estimate.decided(now, 1, Duration::from_millis(200));
     estimate.leave(now);
-    assert_eq!(estimate.places(), BOUNDS.purchases_max);
+    assert_eq!(estimate.capacity(), BOUNDS.purchases_max);
     now += Duration::from_millis(200);
     estimate.decided(now, 1_000, Duration::from_millis(400));
     // 1,001 in 400 ms, so 1,251 in 500 ms.
-    assert_eq!(estimate.places(), 1_251);
+    assert_eq!(estimate.capacity(), 1_251);
 }
 
 #[test]
