@@ -24,24 +24,51 @@ UNSPOKEN_RULES = [
 ]
 
 
+# The newest `nextCursor` of each list.
+CURSORS = {}
+
+
+@schemathesis.hook
+def after_call(context, case, response):
+    """Remembers the cursors of lists."""
+    if response.status_code == 200 and response.headers.get("content-type") == ["application/json"]:
+        answer = response.json()
+        if isinstance(answer, dict) and answer.get("nextCursor"):
+            CURSORS[case.path] = answer["nextCursor"]
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Makes a right body fit the two rules that would refuse nearly every generated one."""
-    if not is_right(case) or not isinstance(case.body, dict):
+    """Makes a right request fit the rules that would refuse nearly every generated one."""
+    if not is_right(case):
+        return
+    if "cursor" in (case.query or {}):
+        if case.path in CURSORS:
+            case.query["cursor"] = CURSORS[case.path]
+        else:
+            del case.query["cursor"]
+    # The version in the example is seldom that of a product.
+    if (case.headers or {}).get("If-Match") == '"8-live"':
+        case.headers["If-Match"] = "*"
+    if not isinstance(case.body, dict):
         return
     body = case.body
-    # Both have to be a currency that exists, which three letters seldom are; and both have to be the same.
+    # Both have to be a currency that exists, which three letters seldom are.
     for member in ("price", "originalPrice"):
         if isinstance(body.get(member), dict) and "currency" in body[member]:
             body[member]["currency"] = "USD"
-    # A sale ends after it starts. Both are texts like 2030-11-29T09:00:00Z, with any offset.
+    # A sale ends after it starts.
     if isinstance(body.get("saleStartTime"), str) and isinstance(body.get("saleEndTime"), str):
         body["saleStartTime"], body["saleEndTime"] = "2025-01-01T00:00:00Z", "2099-12-31T00:00:00Z"
 
 
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
-    """False for a refusal that names only rules from the list above."""
+    """False for a refusal that names only rules from the list above, and for what OpenAPI 3.1 cannot say."""
+    # It knows an event stream only as one text; schemathesis holds each event against that. The project's own tests
+    # check every event.
+    if case.path == "/products/{id}/events" and type(failure).__name__ == "JsonSchemaError":
+        return response.status_code != 200
     if type(failure).__name__ != "RejectedPositiveData" or response.status_code != 422:
         return True
     errors = response.json().get("errors") or []
