@@ -36,7 +36,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     get, path = "/products", tag = "products", operation_id = "listProducts",
     params(
         ("status" = inline(Option<Status>), Query, description = "Only products whose sale has this status: `upcoming`, `live`, `sold_out` or `ended`", example = "live"),
-        ("search" = Option<String>, Query, max_length = 200, description = "Only products whose name contains all of these words, ignoring case; at most 200 characters and 10 different words", example = "sneaker"),
+        ("search" = Option<String>, Query, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$", description = "Only products whose name contains all of these words, ignoring case; at most 200 characters and 10 different words", example = "sneaker"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
         ("cursor" = Option<String>, Query, min_length = 1, max_length = 500, description = "The `nextCursor` of the page before"),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the list that you have"),
