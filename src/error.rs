@@ -298,18 +298,25 @@ pub struct ProblemSchema {
     #[schema(example = "sold_out")]
     code: String,
     /// With `validation_failed`: every field that is wrong.
+    #[schema(value_type = Vec<FieldError>, required = false)]
     errors: Option<Vec<FieldError>>,
     /// With `sold_out` and `insufficient_stock`: units left.
+    #[schema(value_type = i64, required = false)]
     remaining: Option<i64>,
     /// With `purchase_limit_reached`: units that one buyer may have in all.
+    #[schema(value_type = i64, required = false)]
     limit: Option<i64>,
     /// With `purchase_limit_reached`: units that you have already.
+    #[schema(value_type = i64, required = false)]
     purchased: Option<i64>,
     /// With `sale_not_started`: when the sale starts.
+    #[schema(value_type = Timestamp, required = false)]
     sale_start_time: Option<Timestamp>,
     /// With `sale_ended`: when the sale ended.
+    #[schema(value_type = Timestamp, required = false)]
     sale_end_time: Option<Timestamp>,
     /// With `outcome_unknown`: the id that the purchase has if it was made.
+    #[schema(value_type = String, required = false)]
     purchase_id: Option<String>,
 }
 

@@ -5,6 +5,8 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, header};
 
 pub mod accept;
+#[cfg(test)]
+pub(crate) mod arbitrary;
 pub(crate) mod body;
 pub(crate) mod conditional;
 pub(crate) mod discard;

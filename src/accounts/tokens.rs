@@ -167,6 +167,9 @@ fn refused(detail: &'static str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
     use serde_json::{Value, json};
 
     use super::*;
@@ -266,5 +269,59 @@ mod tests {
             assert!(matches!(tokens.verify(&bad), Err(Error::Unauthenticated { .. })), "{bad}");
         }
         assert!(tokens.verify(&good).is_ok());
+    }
+
+    /// A small change of a token, like those that a forger tries.
+    fn changed(token: &str, at: Index, byte: u8, kind: u8) -> String {
+        let mut bytes = token.as_bytes().to_vec();
+        let at = at.index(bytes.len());
+        match kind {
+            0 => bytes[at] = byte,
+            1 => bytes.insert(at, byte),
+            2 => drop(bytes.remove(at)),
+            3 => bytes.truncate(at),
+            _ => bytes.rotate_left(at),
+        }
+        String::from_utf8(bytes).expect("still ASCII")
+    }
+
+    /// A token with these three parts, none of which has to be one.
+    fn encoded(parts: &[Vec<u8>]) -> String {
+        use base64::Engine as _;
+        let encode = |part: &Vec<u8>| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(part);
+        parts.iter().map(encode).collect::<Vec<_>>().join(".")
+    }
+
+    fn part() -> impl Strategy<Value = Vec<u8>> {
+        let text = select(vec![
+            r#"{"alg":"HS256"}"#,
+            r#"{"alg":"none"}"#,
+            r#"{"alg":"HS256","typ":"JWT","crit":[]}"#,
+            r#"{"sub":"65f1c0ffee65f1c0ffee65f1","name":"Ada","role":"admin"}"#,
+            "{}",
+            "[]",
+            "",
+        ]);
+        prop_oneof![text.prop_map(|text| text.as_bytes().to_vec()), vec(any::<u8>(), 0..64)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4_000) })]
+
+        #[test]
+        fn a_token_that_is_not_signed_is_refused(text: String, parts in vec(part(), 0..5)) {
+            let tokens = tokens();
+            prop_assert!(tokens.read(&text).is_err());
+            prop_assert!(tokens.read(&encoded(&parts)).is_err());
+        }
+
+        #[test]
+        fn a_token_that_was_changed_is_refused(at: Index, byte in 0..128_u8, kind in 0..5_u8) {
+            let tokens = tokens();
+            let header = Header::new(Algorithm::HS256);
+            let good = jsonwebtoken::encode(&header, &claims(|_| ()), &tokens.encoding_key).unwrap();
+            let changed = changed(&good, at, byte, kind);
+            prop_assert_eq!(tokens.read(&changed).is_ok(), changed == good, "{}", changed);
+        }
     }
 }

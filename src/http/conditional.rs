@@ -77,7 +77,10 @@ fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::http::arbitrary::header_bytes;
 
     fn check(value: &str, expected: IfMatch) {
         let mut headers = HeaderMap::new();
@@ -104,5 +107,25 @@ mod tests {
         headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("\"a\", W/\"b\""));
         assert!(none_match(&headers, &HeaderValue::from_static("\"b\"")));
         assert!(!none_match(&headers, &HeaderValue::from_static("\"c\"")));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3_000) })]
+
+        #[test]
+        fn any_if_match_is_read(bytes in header_bytes(), tags in r#"([*W/"0-9a-z_,+-]| ){0,40}"#) {
+            for bytes in [&bytes[..], tags.as_bytes()] {
+                let Ok(value) = HeaderValue::from_bytes(bytes) else { continue };
+                if let IfMatch::Versions(versions) = if_match(&HeaderMap::from_iter([(header::IF_MATCH, value)])) {
+                    prop_assert!(versions.iter().all(|version| *version >= 1));
+                }
+            }
+        }
+
+        #[test]
+        fn our_tags_come_back(version in 1..=i64::MAX, state in "[a-z_]{0,10}") {
+            let headers = HeaderMap::from_iter([(header::IF_MATCH, version_tag(version, &state))]);
+            prop_assert_eq!(if_match(&headers), IfMatch::Versions(vec![version]));
+        }
     }
 }

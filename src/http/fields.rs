@@ -160,11 +160,20 @@ pub fn verbatim(characters: RangeInclusive<usize>) -> impl FnOnce(Value) -> Rule
     }
 }
 
+/// A whole number within these bounds. `5.0` is the same number as `5`: JSON knows only one kind, and some clients write
+/// all of theirs with a fraction.
 pub fn integer(bounds: RangeInclusive<i64>) -> impl FnOnce(Value) -> Rule<i64> {
-    move |value| match value.as_i64() {
+    move |value| match value.as_i64().or_else(|| whole(value.as_f64()?)) {
         Some(number) if bounds.contains(&number) => Ok(number),
         _ => Err(format!("must be a whole number from {} to {}", bounds.start(), bounds.end())),
     }
+}
+
+/// `None` if the number has a fraction, or is too large for its digits to be exact.
+#[expect(clippy::cast_possible_truncation, reason = "it is whole, and within the bounds")]
+fn whole(number: f64) -> Option<i64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
+    (number.fract() == 0.0 && number.abs() <= EXACT_MAX).then_some(number as i64)
 }
 
 /// An e-mail address, turned into lower case: addresses are compared without case.
@@ -269,6 +278,11 @@ mod tests {
         for value in [json!(1.5), json!("1"), json!(-1), json!(11), json!(1e300), json!(null), json!(true)] {
             assert!(integer(0..=10)(value.clone()).is_err(), "{value}");
         }
-        assert_eq!(integer(0..=10)(json!(10)), Ok(10));
+        for value in [json!(10), json!(10.0), json!(1e1)] {
+            assert_eq!(integer(0..=10)(value.clone()), Ok(10), "{value}");
+        }
+        for value in [json!(1e16), json!(u64::MAX), json!(f64::MAX)] {
+            assert!(integer(0..=i64::MAX)(value.clone()).is_err(), "{value}");
+        }
     }
 }

@@ -122,7 +122,20 @@ fn decode<C: DeserializeOwned>(text: &str) -> Option<C> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
     use super::*;
+    use crate::http::arbitrary::any_json;
+
+    /// A cursor with members of every kind.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    struct Cursor {
+        text: String,
+        number: i64,
+        list: Option<Vec<u8>>,
+    }
 
     #[test]
     fn a_page_names_the_next_only_when_there_is_one() {
@@ -137,6 +150,26 @@ mod tests {
     fn a_foreign_cursor_is_refused() {
         for text in ["", "???", "bnVsbA", &"a".repeat(501)] {
             assert_eq!(decode::<(i64, i64)>(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+
+        #[test]
+        fn any_cursor_is_read_or_refused(text: String, bytes in vec(any::<u8>(), 0..100), json in any_json()) {
+            for text in [text, BASE64_URL_SAFE_NO_PAD.encode(bytes), encode(&json)] {
+                let read = decode::<Cursor>(&text);
+                if let Some(cursor) = read {
+                    prop_assert_eq!(decode(&encode(&cursor)), Some(cursor));
+                }
+            }
+        }
+
+        #[test]
+        fn our_cursors_come_back(text in ".{0,20}", number: i64, list: Option<[u8; 12]>) {
+            let cursor = Cursor { text, number, list: list.map(Vec::from) };
+            prop_assert_eq!(decode(&encode(&cursor)), Some(cursor));
         }
     }
 }

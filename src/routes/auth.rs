@@ -19,6 +19,11 @@ use crate::http::{Uncached, uncached};
 use crate::model::timestamp::Timestamp;
 use crate::model::user::{NAME_CHARACTERS, PASSWORD_CHARACTERS, Role, User};
 
+/// A good token's user is not in the database.
+pub const NO_ACCOUNT: Error = Error::NotFound {
+    detail: "The token is valid, but its user has no account here; another identity provider signed it.",
+};
+
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(register)).routes(routes!(login)).routes(routes!(me))
 }
@@ -93,6 +98,8 @@ fn session(app: &App, user: &User) -> Result<Uncached<Session>> {
 }
 
 /// Create an account
+///
+/// The account is a customer's. The token that comes with it is as good as one of `POST /auth/login`.
 #[utoipa::path(
     post, path = "/auth/register", tag = "auth", operation_id = "register",
     request_body = RegisterRequest,
@@ -108,6 +115,8 @@ async fn register(
 }
 
 /// Log in
+///
+/// Wrong passwords are counted for each account and address; beyond the limit no password is looked at for a while.
 #[utoipa::path(
     post, path = "/auth/login", tag = "auth", operation_id = "login",
     request_body = LoginRequest,
@@ -125,6 +134,8 @@ async fn login(
 }
 
 /// The account that the token belongs to
+///
+/// The token of another identity provider may belong to a user who has no account here.
 #[utoipa::path(
     get, path = "/auth/me", tag = "auth", operation_id = "me",
     responses((status = OK, description = "The account", body = UserView)),
@@ -133,8 +144,6 @@ async fn login(
 )]
 async fn me(State(app): State<AppState>, user: CurrentUser) -> Result<Uncached<UserView>> {
     let account = app.accounts.find(user.id).await?;
-    let account = account.ok_or(Error::NotFound {
-        detail: "The token is valid, but its user has no account here; another identity provider signed it.",
-    })?;
+    let account = account.ok_or(NO_ACCOUNT)?;
     Ok(uncached(UserView::from(&account)))
 }

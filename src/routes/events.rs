@@ -28,6 +28,14 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
+/// What else to send.
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it only describes the parameter `include`")]
+enum Include {
+    Purchases,
+}
+
 /// One product's events, as they happen
 ///
 /// Server-Sent Events whose data is JSON. `product` (a `Product`) comes first, and again after any change of the
@@ -44,7 +52,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     get, path = "/products/{id}/events", tag = "live", operation_id = "productEvents",
     params(
         ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
-        ("include" = Option<String>, Query, pattern = "^purchases$", description = "`purchases`: also every purchase"),
+        ("include" = inline(Option<Include>), Query, description = "`purchases`: also every purchase"),
         ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The id of the last event that you got: the purchases after it are sent"),
     ),
     responses((status = OK, description = "The events, without end", body = String, content_type = "text/event-stream")),
@@ -134,5 +142,34 @@ impl Watcher {
 
     fn retry(&self) -> String {
         format!("retry: {}\n\n", self.app.rooms.reconnect_ms())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::http::arbitrary::header_bytes;
+
+    fn read(bytes: &[u8]) -> Option<Result<Option<i64>>> {
+        let value = HeaderValue::from_bytes(bytes).ok()?;
+        Some(last_event_id(&HeaderMap::from_iter([(LAST_EVENT_ID, value)])))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(10_000) })]
+
+        #[test]
+        fn the_last_event_id_is_read_or_refused(bytes in header_bytes()) {
+            if let Some(Ok(Some(id))) = read(&bytes) {
+                prop_assert!(id >= 0 && bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b'+'));
+            }
+        }
+
+        #[test]
+        fn the_id_of_an_event_comes_back(id in 0..=i64::MAX) {
+            prop_assert_eq!(read(id.to_string().as_bytes()), Some(Ok(Some(id))));
+        }
     }
 }

@@ -17,6 +17,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 }
 
 /// Who bought, oldest purchase first
+///
+/// Buyers have a first name and an initial; nothing here tells who they are beyond that.
 #[utoipa::path(
     get, path = "/leaderboard", tag = "leaderboard", operation_id = "leaderboard",
     params(

@@ -16,6 +16,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 }
 
 /// The server's metrics, for Prometheus
+///
+/// Each server counts for itself.
 #[utoipa::path(
     get, path = "/metrics", tag = "status", operation_id = "metrics",
     responses((status = OK, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),

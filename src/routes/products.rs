@@ -30,11 +30,13 @@ pub fn router() -> OpenApiRouter<AppState> {
 }
 
 /// All products, by the start of their sale
+///
+/// Products whose sales start at the same moment come in the order of their ids.
 #[utoipa::path(
     get, path = "/products", tag = "products", operation_id = "listProducts",
     params(
         ("status" = inline(Option<Status>), Query, description = "Only products whose sale has this status: `upcoming`, `live`, `sold_out` or `ended`", example = "live"),
-        ("search" = Option<String>, Query, max_length = 200, description = "Only products whose name contains all of these words, ignoring case; at most 200 characters and 10 different words", example = "sneaker"),
+        ("search" = Option<String>, Query, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$", description = "Only products whose name contains all of these words, ignoring case; at most 200 characters and 10 different words", example = "sneaker"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
         ("cursor" = Option<String>, Query, min_length = 1, max_length = 500, description = "The `nextCursor` of the page before"),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the list that you have"),
@@ -59,6 +61,8 @@ async fn list_products(
 }
 
 /// Put a product on sale
+///
+/// It can be bought from `saleStartTime` on, and before `saleEndTime`, by the database's clock.
 #[utoipa::path(
     post, path = "/products", tag = "products", operation_id = "createProduct",
     request_body = CreateProductRequest,
@@ -83,6 +87,8 @@ async fn create_product(
 }
 
 /// One product
+///
+/// As it is now: its stock, and the state of its sale.
 #[utoipa::path(
     get, path = "/products/{id}", tag = "products", operation_id = "getProduct",
     params(
@@ -131,6 +137,8 @@ async fn change_product(
 }
 
 /// Delete a product of which nothing was sold
+///
+/// What was sold stays, so that buyers find what they bought: end its sale instead.
 #[utoipa::path(
     delete, path = "/products/{id}", tag = "products", operation_id = "deleteProduct",
     params(
@@ -157,6 +165,8 @@ async fn delete_product(
 }
 
 /// Add stock
+///
+/// Raises `stock` and `totalStock` by the same number. A product that is sold out is for sale again.
 #[utoipa::path(
     post, path = "/products/{id}/restock", tag = "products", operation_id = "restockProduct",
     params(

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::handler::Handler;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -62,7 +62,7 @@ pub struct PurchaseRequest {
     #[schema(value_type = String, example = "65f1c0ffee65f1c0ffee65f1")]
     product_id: Id,
     /// Units; 1 if it is missing. The purchase gets all of them or none.
-    #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, default = 1, example = 1)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, example = 1)]
     quantity: i64,
 }
 
@@ -99,11 +99,11 @@ struct PlainPurchaseRequest<'a> {
 /// If you send an `Idempotency-Key`, you can safely repeat the request, whatever happened to the first answer.
 #[utoipa::path(
     post, path = "/products/purchase", tag = "purchases", operation_id = "purchase",
-    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters; use a new key for each purchase that you want", example = "8e03978e-40d5-43e8-bc93-6894a57f9324")),
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters, such as a random UUID. Make a new key for each purchase that you want: with the key of an earlier one you get that one again")),
     request_body = PurchaseRequest,
     responses((status = CREATED, description = "It is yours", body = PurchaseView, headers(
         ("Location" = String, description = "Where the purchase is"),
-        ("Idempotent-Replayed" = Option<String>, description = "`true` if the key was used before and this is the purchase that was made then"),
+        ("Idempotent-Replayed" = String, description = "`true` if the key was used before and this is the purchase that was made then"),
     ))),
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
@@ -166,7 +166,13 @@ impl FromRequestParts<AppState> for IdempotencyKey {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self> {
-        let mut values = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        Self::of(&parts.headers)
+    }
+}
+
+impl IdempotencyKey {
+    fn of(headers: &HeaderMap) -> Result<Self> {
+        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
         let Some(value) = values.next() else { return Ok(Self(None)) };
         let valid = values.next().is_none()
             && (1..=IDEMPOTENCY_KEY_CHARACTERS_MAX).contains(&value.len())
@@ -181,6 +187,8 @@ impl FromRequestParts<AppState> for IdempotencyKey {
 }
 
 /// Own purchases, newest first; an admin sees everybody's
+///
+/// A purchase is in the list as soon as it was answered 201.
 #[utoipa::path(
     get, path = "/purchases", tag = "purchases", operation_id = "listPurchases",
     params(
@@ -203,6 +211,9 @@ async fn list_purchases(
 }
 
 /// One purchase
+///
+/// Another buyer's is not found, except by an admin. A purchase whose outcome is not known yet is answered
+/// `outcome_unknown`, by the server that tries to commit it.
 #[utoipa::path(
     get, path = "/purchases/{id}", tag = "purchases", operation_id = "getPurchase",
     params(("id" = String, Path, description = "The purchase's id", example = "65f1c0ffee65f1c0ffee65f3")),
@@ -225,6 +236,7 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
+    use crate::http::arbitrary::header_bytes;
     use crate::http::body::parse_fields;
 
     const PLAIN: &str = r#"{"productId":"65f1c0ffee65f1c0ffee65f1","quantity":2}"#;
@@ -331,6 +343,19 @@ mod tests {
             let mut json = PLAIN.as_bytes().to_vec();
             json[at] = byte;
             check_same(&json);
+        }
+
+        #[test]
+        fn a_key_is_read_or_refused(bytes in header_bytes(), twice: bool) {
+            let is_good = !twice && (1..=255).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            let mut headers = HeaderMap::new();
+            headers.append(IDEMPOTENCY_KEY, value.clone());
+            if twice {
+                headers.append(IDEMPOTENCY_KEY, value);
+            }
+            let key = IdempotencyKey::of(&headers).ok().and_then(|key| key.0);
+            prop_assert_eq!(key.as_deref().map(str::as_bytes), is_good.then_some(&bytes[..]));
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct Health {
 }
 
 /// The time by which sales start and end
+///
+/// A countdown should follow this clock, not that of the client.
 #[utoipa::path(
     get, path = "/time", tag = "status", operation_id = "time",
     responses((status = OK, description = "The time", body = Time)),
@@ -44,6 +46,8 @@ async fn time(State(app): State<AppState>) -> Uncached<Time> {
 }
 
 /// Whether the process runs
+///
+/// Says nothing of the database: a server that cannot reach it needs no restart.
 #[utoipa::path(
     get, path = "/health/live", tag = "status", operation_id = "live",
     responses((status = OK, description = "The process runs", body = Health)),

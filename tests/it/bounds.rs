@@ -89,6 +89,22 @@ async fn of_a_purchase_and_a_restock() {
     shop.close().await;
 }
 
+/// JSON has one kind of number, and JSON Schema takes 2.0 for an integer, as the document says `quantity` is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_number_may_have_a_fraction_of_zero() {
+    let shop = Shop::open().await;
+    let price = json!({"amount": 9900.0, "currency": "USD"});
+    let id = shop.sell(&sneaker_with(json!({"stock": 5.0, "purchaseLimit": 3.0, "price": price}))).await;
+    let ada = shop.buyer();
+    let bought = ada.post("/products/purchase", &json!({"productId": id, "quantity": 2.0})).await.expect(201);
+    assert_eq!(bought.json["quantity"].as_i64(), Some(2));
+    let restocked =
+        shop.admin().post(&format!("/products/{id}/restock"), &json!({"quantity": 1e1})).await.expect(200);
+    assert_eq!(restocked.json["totalStock"].as_i64(), Some(15));
+    ada.post("/products/purchase", &json!({"productId": id, "quantity": 1.5})).await.invalid(&["quantity"]);
+    shop.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_page() {
     let shop = Shop::open().await;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Shop, document};
+use crate::harness::{Shop, check_answer, document};
 
 /// If this variable is set, the server's document is written to the file instead of compared with it.
 const UPDATE: &str = "UPDATE_OPENAPI";
@@ -46,10 +46,58 @@ fn the_document_is_complete() {
 }
 
 fn check_security(operation: &Value, responses: &serde_json::Map<String, Value>, place: &str) {
-    let secured = operation["security"].as_array().is_some_and(|security| !security.is_empty());
+    let security = operation["security"].as_array();
+    let secured = !security.unwrap_or_else(|| panic!("{place} does not say who may")).is_empty();
     let codes =
         &responses.get("401").unwrap_or(&Value::Null)["content"]["application/problem+json"]["examples"];
     assert_eq!(secured, codes["unauthenticated"].is_object(), "{place}");
+}
+
+/// A client's `switch` over the codes of an answer is complete with those of its response.
+#[test]
+fn a_problem_lists_its_codes_and_an_example_of_each() {
+    let items = document()["paths"].as_object().unwrap().values();
+    let operations = items.flat_map(|item| item.as_object().unwrap().values());
+    for response in operations.flat_map(|operation| operation["responses"].as_object().unwrap().values()) {
+        let problem = &response["content"]["application/problem+json"];
+        let Some(examples) = problem["examples"].as_object() else { continue };
+        let codes = problem.pointer("/schema/allOf/1/properties/code/enum").and_then(Value::as_array);
+        let mut codes: Vec<_> = codes.unwrap().iter().map(|code| code.as_str().unwrap()).collect();
+        codes.sort_unstable();
+        assert_eq!(codes, examples.keys().collect::<Vec<_>>());
+        for (code, example) in examples {
+            let example = &example["value"];
+            assert_eq!(example["code"], code.as_str());
+            check_answer(&problem["schema"], example);
+            let member = match code.as_str() {
+                "validation_failed" => "errors",
+                "sale_not_started" => "saleStartTime",
+                "sale_ended" => "saleEndTime",
+                "sold_out" | "insufficient_stock" => "remaining",
+                "purchase_limit_reached" => "purchased",
+                "outcome_unknown" => "purchaseId",
+                _ => continue,
+            };
+            assert!(!example[member].is_null(), "{code} has no {member}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_of_a_product_can_be_bought() {
+    let shop = Shop::open().await;
+    let example = &document()["components"]["schemas"]["CreateProductRequest"]["example"];
+    let product = shop.admin().post("/products", example).await.expect(201);
+    shop.buyer().purchase(product.json["id"].as_str().unwrap()).await.expect(201);
+    shop.close().await;
+}
+
+/// A key that everybody copies would answer the second purchase with the first.
+#[test]
+fn a_key_has_no_example() {
+    let parameters = &document()["paths"]["/products/purchase"]["post"]["parameters"];
+    let key = parameters.as_array().unwrap().iter().find(|parameter| parameter["name"] == "Idempotency-Key");
+    assert!(key.unwrap().get("example").is_none() && key.unwrap()["schema"].get("example").is_none());
 }
 
 /// The page to try the API, and the files that it loads.

@@ -73,8 +73,14 @@ fn includes_purchases(value: Value) -> Rule<bool> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use serde_json::json;
+
     use super::*;
     use crate::error::Code;
+    use crate::http::arbitrary::{any_json, object};
 
     const ID: &str = "65f1c0ffee65f1c0ffee65f1";
 
@@ -111,6 +117,38 @@ mod tests {
             &format!(r#"{{"subscribe":["{ID}","{ID}","{ID}"]}}"#),
         ] {
             refused(text, Code::ValidationFailed);
+        }
+    }
+
+    fn message() -> impl Strategy<Value = Value> {
+        let id =
+            select(vec![json!(ID), json!("65f1c0ffee65f1c0ffee65f2"), json!("65F1C0FFEE65F1C0FFEE65F0")]);
+        object(vec![
+            ("subscribe", vec(id.clone(), 0..4).prop_map(Value::from).boxed()),
+            ("unsubscribe", vec(id, 0..4).prop_map(Value::from).boxed()),
+            ("include", select(vec![json!(["purchases"]), json!([]), json!(null)]).boxed()),
+            ("after", select(vec![json!(null), json!(0), json!(17), json!(i64::MAX), json!(1e300)]).boxed()),
+        ])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3_000) })]
+
+        #[test]
+        fn any_text_is_read_or_refused(text: String, json in any_json()) {
+            for text in [text, json.to_string()] {
+                let code = SocketRequest::parse(&text, 3).err().map(|error| error.code());
+                prop_assert!(matches!(code, None | Some(Code::MalformedJson | Code::ValidationFailed)));
+            }
+        }
+
+        #[test]
+        fn what_is_read_keeps_the_bounds(message in message()) {
+            let Ok(request) = SocketRequest::parse(&message.to_string(), 3) else { return Ok(()) };
+            for ids in [&request.subscribe, &request.unsubscribe] {
+                prop_assert!(ids.len() <= 3 && ids.is_sorted_by(|one, next| one < next));
+            }
+            prop_assert!(request.after.is_none_or(|after| after >= 0 && request.wants_purchases));
         }
     }
 }

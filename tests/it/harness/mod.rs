@@ -18,7 +18,7 @@ pub use mongo::{
     FailingMongo, database_uri, drop_database, own_mongo, process_directory, signal, with_database,
 };
 pub use raw::RawConnection;
-pub use schema::{asyncapi, check_message};
+pub use schema::{asyncapi, check_answer, check_message};
 pub use shop::{ADMIN, Actor, SECRET, Shop, patient, token, token_under};
 pub use watch::{Event, EventStream, Socket, UPGRADE, Watcher, soon};
 pub use wire::Wire;
