@@ -34,6 +34,10 @@ async fn scenes_keep_every_promise() {
     let mut cluster = Cluster::start("scenes").await;
     let mut wrong = Vec::new();
     for scene in settings.scenes() {
+        if let Err(why) = scene.is_possible(&cluster) {
+            println!("{} is left out: {why}", scene.name);
+            continue;
+        }
         let begin = record::now();
         let report = scene.play(&mut cluster, &settings, settings.sabotage.as_deref()).await;
         let took = (record::now() - begin) as f64 / 1e6;

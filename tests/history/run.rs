@@ -13,7 +13,7 @@ use crate::actors::watchers::Watcher;
 use crate::actors::{Actor, CHANGING, HOT, LIMITED, SCARCE, admin, buyers, plans, readers};
 use crate::checker::{self, Report, Violation};
 use crate::cluster::{Cluster, soon};
-use crate::faults::{Breaker, Plan};
+use crate::faults::{Breakable, Breaker, Plan};
 use crate::random::Random;
 use crate::record::{History, SECOND, Try, now};
 use crate::settings::Settings;
@@ -96,7 +96,8 @@ async fn play(settings: &Settings, cluster: &Arc<Cluster>, shop: &Arc<Shop>) {
         let actor = actor(20 + number as u64);
         watchers.spawn(Watcher::new(actor, number, product, over_socket, until_here).watch_on_and_on());
     }
-    let plan = Plan::new(settings.seed, &settings.faults);
+    let breakable = Breakable { disks: cluster.has_disks(), clocks: cluster.has_clocks() };
+    let plan = Plan::new(settings.seed, &settings.faults, breakable);
     break_things(settings, cluster, actor(7), plan).await;
     cluster.heal().await;
     tokio::time::sleep(PEACE).await;

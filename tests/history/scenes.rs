@@ -36,6 +36,7 @@ enum Act {
     NewTerm,
     CrowdInNewTerm,
     OldPrimary,
+    ClockSetBack,
 }
 
 const fn scene(name: &'static str, act: Act) -> Scene {
@@ -52,7 +53,7 @@ const fn about(
 }
 
 /// All of them.
-pub const ALL: [Scene; 9] = [
+pub const ALL: [Scene; 10] = [
     about("client-gone", Act::ClientGone, "settle_for_client_that_is_gone", &["KeyedRefusalThenBought"]),
     about("killed-at-commit", Act::KilledAtCommit, "answer_before_commit", &["LostPurchase"]),
     about("rivals", Act::Rivals, "no_version_check", &["SequenceWrong"]),
@@ -67,6 +68,7 @@ pub const ALL: [Scene; 9] = [
     about("new-term", Act::NewTerm, "read_without_waiting_for_term", &["StaleRead", "PurchaseNotFound"]),
     scene("crowd-in-new-term", Act::CrowdInNewTerm),
     scene("old-primary", Act::OldPrimary),
+    scene("clock-set-back", Act::ClockSetBack),
 ];
 
 /// What a scene is played on: two servers, A and B, over a database of its own, with one product.
@@ -82,6 +84,14 @@ pub const B: usize = 1;
 pub const PRODUCT: u8 = 0;
 
 impl Scene {
+    /// Whether it can be played here; if not, why.
+    pub fn is_possible(&self, cluster: &Cluster) -> Result<(), &'static str> {
+        match self.act {
+            Act::ClockSetBack if !cluster.has_clocks() => Err("no clock can be set"),
+            _ => Ok(()),
+        }
+    }
+
     /// Plays it, with this mistake built in or none; what the checker says.
     pub async fn play(&self, cluster: &mut Cluster, settings: &Settings, mistake: Option<&str>) -> Report {
         let settings = Settings { sabotage: mistake.map(str::to_owned), ..settings.clone() };
@@ -100,6 +110,7 @@ impl Scene {
             Act::NewTerm => stage.new_term(false).await,
             Act::CrowdInNewTerm => stage.new_term(true).await,
             Act::OldPrimary => stage.old_primary().await,
+            Act::ClockSetBack => stage.clock_set_back().await,
         }
         stage.end().await
     }
@@ -109,6 +120,7 @@ impl Scene {
             Act::ClientGone => (2, 1, 3_600_000),
             Act::Repetition => (10, 1, 3_600_000),
             Act::EndOfSale => (10, 5, acts::SALE_MS),
+            Act::ClockSetBack => (1_000, 5, acts::SALE_ENDED_BY_CLOCK_MS),
             _ => (1_000, 5, 3_600_000),
         };
         let now = mongodb::bson::DateTime::now().timestamp_millis();

@@ -1,5 +1,7 @@
 //! The machines of the run: three members of a replica set and our servers, and a way of its own between each two that talk.
 
+mod clock;
+mod disk;
 mod member;
 mod origin;
 mod process;
@@ -7,7 +9,7 @@ mod server;
 mod way;
 mod wire;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use mongodb::{Client, Database};
 use tokio::net::TcpListener;
 
 use crate::settings::Settings;
+
+use member::Own;
 
 pub use member::Member;
 pub use server::{SECRET, Server};
@@ -72,9 +76,14 @@ impl Cluster {
 
     async fn of_members(binary: &Path, root: PathBuf) -> Self {
         let mut members = Vec::new();
+        let mut lacking = BTreeMap::new();
         for number in 0..MEMBERS {
             let directory = root.join(format!("member-{number}"));
-            members.push(Member::start(binary, directory, free_port()).await);
+            let own = Own::get(&directory, |what, why| _ = lacking.insert(what, why.to_string()));
+            members.push(Member::start(binary, directory, free_port(), own).await);
+        }
+        for (what, why) in lacking {
+            println!("{what} is left out: {why}");
         }
         let peer_ways: Vec<Vec<Way>> =
             (0..MEMBERS).map(|_| (0..MEMBERS).map(|_| Way::default()).collect()).collect();
@@ -107,7 +116,13 @@ impl Cluster {
         };
         let set = doc! { "_id": "history", "members": members, "settings": settings };
         let initiate = doc! { "replSetInitiate": set };
-        self.members[0].run(initiate).await.expect("a replica set");
+        // On a busy machine it takes longer than a command may: then it is asked for again, and is there already.
+        let initiated = async {
+            while self.members[0].run(doc! { "replSetGetStatus": 1 }).await.is_err() {
+                drop(self.members[0].run(initiate.clone()).await);
+            }
+        };
+        soon("a replica set", initiated).await;
         self.primary().await;
     }
 
@@ -203,16 +218,34 @@ impl Cluster {
         primary.run(doc! { "replSetReconfig": config }).await.is_ok()
     }
 
+    /// Whether every member has a disk of its own, which can be full.
+    pub fn has_disks(&self) -> bool {
+        self.members.iter().all(Member::has_disk)
+    }
+
+    /// Whether every member has a clock of its own, which can be set.
+    pub fn has_clocks(&self) -> bool {
+        self.members.iter().all(Member::has_clock)
+    }
+
+    /// Sets the clocks of all members this much ahead; returns when all are seen there.
+    pub async fn set_clocks(&self, ahead_seconds: i64) {
+        let all = self.members.iter().map(|member| member.set_clock(ahead_seconds));
+        futures_util::future::join_all(all).await;
+    }
+
     /// Everything runs, every way is open, nothing fails; returns when all servers are ready.
     pub async fn heal(&self) {
         self.peer_ways.iter().chain(&self.ways).flatten().for_each(Way::heal);
         for member in &self.members {
             member.signal(rustix::process::Signal::CONT);
+            member.free_disk();
             if !member.runs() {
                 member.restart().await;
             }
             member.fail_no_more().await;
         }
+        self.set_clocks(0).await;
         self.primary().await;
         for server in &self.servers {
             server.signal(rustix::process::Signal::CONT);
@@ -272,6 +305,9 @@ fn directory(name: &str) -> PathBuf {
         let owner =
             file.strip_prefix("history-").and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
         let is_gone = owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists());
+        if is_gone {
+            disk::unmount_all_in(&entry.path());
+        }
         if is_gone && !is_kept(&entry.path()) {
             drop(std::fs::remove_dir_all(entry.path()));
         }

@@ -5,15 +5,20 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use rustix::process::Signal;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::{FailPoint, Fault, How, Whom};
+use super::{FailPoint, Fault, How, Jump, Role, Whom};
 use crate::actors::{Actor, buyers};
 use crate::cluster::{Cluster, Flow, Way};
 use crate::random::Random;
 use crate::record::{Span, now};
 use crate::shop::number;
 
+/// How far clocks jump.
+const AHEAD_SECONDS: i64 = 60;
+const BACK_SECONDS: i64 = 5;
+/// How often a full disk is looked at, as something may be freed on it.
+const FILL_AGAIN: Duration = Duration::from_millis(200);
 /// Buyers of a burst.
 const BURST_BUYERS: usize = 250;
 
@@ -83,6 +88,10 @@ impl Breaker {
                 members[primary].fail_no_more().await;
             }
             Fault::Overload => buyers::burst(self.actor.clone(), BURST_BUYERS).await,
+            Fault::FullDisk(Role::Primary) => self.fill_disk(primary, lasts).await,
+            Fault::FullDisk(Role::Secondary) => self.fill_disk(secondary, lasts).await,
+            Fault::Clock(jump) => self.jump(primary, jump, false, lasts).await,
+            Fault::ClockAndFailover(jump) => self.jump(primary, jump, true, lasts).await,
         }
         let span = Span { fault: format!("{fault:?}"), silent_server: silent, from, to: now() };
         self.actor.shop.write().spans.push(span);
@@ -110,6 +119,30 @@ impl Breaker {
         self.cluster.members[number].signal(Signal::STOP);
         sleep(lasts).await;
         self.cluster.members[number].signal(Signal::CONT);
+    }
+
+    async fn fill_disk(&self, number: usize, lasts: Duration) {
+        let member = &self.cluster.members[number];
+        let end = Instant::now() + lasts;
+        while Instant::now() < end {
+            member.fill_disk().await;
+            sleep(FILL_AGAIN).await;
+        }
+        member.get_over_full_disk().await;
+    }
+
+    async fn jump(&self, primary: usize, jump: Jump, fails_over: bool, lasts: Duration) {
+        let member = &self.cluster.members[primary];
+        let ahead_seconds = match jump {
+            Jump::Ahead => AHEAD_SECONDS,
+            Jump::Back => -BACK_SECONDS,
+        };
+        member.set_clock(ahead_seconds).await;
+        if fails_over {
+            self.cluster.replace(primary).await;
+        }
+        sleep(lasts).await;
+        member.set_clock(0).await;
     }
 
     async fn isolate_with_server(&self, primary: usize, server: usize, lasts: Duration) {

@@ -34,6 +34,28 @@ pub enum Fault {
     Fail(FailPoint),
     /// Many buyers at once.
     Overload,
+    /// No block is left on a member's disk.
+    FullDisk(Role),
+    /// The primary's clock jumps, and back again.
+    Clock(Jump),
+    /// The same, and another member becomes the primary, whose clock is right.
+    ClockAndFailover(Jump),
+}
+
+/// A member by what it is when something breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Primary,
+    Secondary,
+}
+
+/// Where a clock jumps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jump {
+    /// A minute ahead.
+    Ahead,
+    /// Some seconds back.
+    Back,
 }
 
 /// The members to which a way is cut.
@@ -73,7 +95,7 @@ pub enum FailPoint {
 }
 
 /// Each kind once, for a long run; a short one takes the first ones, which it cannot do without.
-pub const ALL: [Fault; 32] = {
+pub const ALL: [Fault; 38] = {
     use Fault::*;
     [
         StepDown,
@@ -109,6 +131,12 @@ pub const ALL: [Fault; 32] = {
         Fail(FailPoint::Commit),
         Fail(FailPoint::FindCut),
         Fail(FailPoint::Find),
+        FullDisk(Role::Primary),
+        FullDisk(Role::Secondary),
+        Clock(Jump::Ahead),
+        Clock(Jump::Back),
+        ClockAndFailover(Jump::Ahead),
+        ClockAndFailover(Jump::Back),
     ]
 };
 
@@ -121,8 +149,16 @@ pub struct Plan {
     /// What is left of this round.
     left: Vec<Fault>,
     rounds: u32,
-    /// Only faults with this in their name.
-    wanted: String,
+    possible: Vec<Fault>,
+}
+
+/// What is there to break, besides programs and ways.
+#[derive(Debug, Clone, Copy)]
+pub struct Breakable {
+    /// A disk of its own for each member.
+    pub disks: bool,
+    /// A clock of its own for each member.
+    pub clocks: bool,
 }
 
 /// The next thing to break, or two at once.
@@ -134,15 +170,17 @@ pub struct Step {
 }
 
 impl Plan {
-    /// The plan of this seed, with faults that have `wanted` in their name.
-    pub fn new(seed: u64, wanted: &str) -> Self {
-        let plan = Self { random: Random::new(seed, 1), left: Vec::new(), rounds: 0, wanted: wanted.into() };
-        assert!(ALL.iter().any(|fault| plan.wants(fault)), "no fault has {wanted:?} in its name");
-        plan
-    }
-
-    fn wants(&self, fault: &Fault) -> bool {
-        format!("{fault:?}").contains(&self.wanted)
+    /// The plan of this seed, with faults that have `wanted` in their name (or, with `|` in it, one of its parts).
+    pub fn new(seed: u64, wanted: &str, breakable: Breakable) -> Self {
+        let is_wanted = |fault: &Fault| wanted.split('|').any(|part| format!("{fault:?}").contains(part));
+        let is_possible = |fault: &Fault| match fault {
+            Fault::FullDisk(_) => breakable.disks,
+            Fault::Clock(_) | Fault::ClockAndFailover(_) => breakable.clocks,
+            _ => true,
+        };
+        let possible: Vec<_> = ALL.into_iter().filter(is_wanted).filter(is_possible).collect();
+        assert!(!possible.is_empty(), "no fault that is possible here has {wanted:?} in its name");
+        Self { random: Random::new(seed, 1), left: Vec::new(), rounds: 0, possible }
     }
 
     /// What breaks next: first what no run can do without, one by one; then everything, alone and in pairs.
@@ -153,7 +191,7 @@ impl Plan {
                 1 => &ALL[INDISPENSABLE..],
                 _ => &ALL[..],
             };
-            self.left = round.iter().copied().filter(|fault| self.wants(fault)).collect();
+            self.left = round.iter().copied().filter(|fault| self.possible.contains(fault)).collect();
             self.random.shuffle(&mut self.left);
             self.rounds += 1;
         }
@@ -196,11 +234,23 @@ mod tests {
     #[test]
     fn a_seed_decides_the_plan_and_a_round_has_everything() {
         let steps = |seed| {
-            let mut plan = Plan::new(seed, "");
-            (0..40).flat_map(|_| plan.next().faults).collect::<Vec<_>>()
+            let mut plan = Plan::new(seed, "", Breakable { disks: true, clocks: true });
+            (0..46).flat_map(|_| plan.next().faults).collect::<Vec<_>>()
         };
         assert_eq!(steps(7), steps(7));
         assert_ne!(steps(7), steps(8));
         assert!(ALL.iter().all(|fault| steps(7)[..ALL.len()].contains(fault)));
+    }
+
+    #[test]
+    fn what_cannot_be_broken_is_left_out() {
+        let mut plan = Plan::new(7, "", Breakable { disks: false, clocks: false });
+        let all: Vec<_> = (0..100).flat_map(|_| plan.next().faults).collect();
+        let needs_more = |fault: &Fault| {
+            matches!(fault, Fault::FullDisk(_) | Fault::Clock(_) | Fault::ClockAndFailover(_))
+        };
+        assert!(!all.iter().any(needs_more));
+        let mut plan = Plan::new(7, "FullDisk|Clock", Breakable { disks: true, clocks: false });
+        assert!((0..20).flat_map(|_| plan.next().faults).all(|fault| matches!(fault, Fault::FullDisk(_))));
     }
 }

@@ -10,10 +10,15 @@ use crate::actors::readers::read_product;
 use crate::client::{Connection, PATIENT, exchange, token};
 use crate::cluster::{Flow, MEMBERS, Way, soon};
 use crate::record::{About, Code, Read, Span, Try, now};
-use crate::shop::{Wish, number, purchase, user_id};
+use crate::shop::{Wish, milliseconds, number, purchase, user_id};
 
 /// How long the sale lasts that ends within a scene.
 pub const SALE_MS: i64 = 3_000;
+/// How long the sale lasts that a clock ends which runs ahead: longer than its scene takes, and shorter than it jumps.
+pub const SALE_ENDED_BY_CLOCK_MS: i64 = 50_000;
+/// How far that clock jumps: at first into the sale, then past its end.
+const AHEAD_SECONDS: i64 = 20;
+const FAR_AHEAD_SECONDS: i64 = 60;
 /// How much later each byte of a slow way comes.
 const SLOW_MS: u64 = 600;
 /// So slow that all others can do what they do in a scene before the first word of a server has come; and quick enough for
@@ -199,6 +204,42 @@ impl Stage<'_> {
         };
         tokio::join!(mended, self.read_until_there(A, &bought));
         self.cluster.set_election_timeout(1_000).await;
+    }
+
+    /// The database's clock runs ahead, and somebody buys; it comes back, and the next one buys. Then it runs past the end of
+    /// the sale, units are added, and it comes back: the sale was over, and stays so. Nobody's purchase may be dated before
+    /// an earlier one, or outside the sale.
+    pub async fn clock_set_back(&self) {
+        self.cluster.set_clocks(AHEAD_SECONDS).await;
+        self.sell(A).await;
+        self.cluster.set_clocks(0).await;
+        for server in [A, B] {
+            self.sell(server).await;
+        }
+        self.cluster.set_clocks(FAR_AHEAD_SECONDS).await;
+        // The change of a product is dated by what its server knows of the database's clock.
+        let end = self.shop.write().products[usize::from(PRODUCT)].terms[0].end;
+        soon("a server past the end of the sale", async { while self.time(A).await < Some(end) {} }).await;
+        let restocked = async { while self.shop.restock(PRODUCT, 1, A).await.figures.is_none() {} };
+        soon("more units", restocked).await;
+        let late = self.buy(self.shop.new_user(), Some(1), A, PATIENT).await;
+        assert_eq!(late.exchange.reply.code(), Some(Code::SaleEnded), "the scene has failed: {late:?}");
+        self.cluster.set_clocks(0).await;
+        for (server, key) in [(A, None), (B, None), (A, Some(1)), (B, Some(1))] {
+            self.buy(if key.is_none() { self.shop.new_user() } else { late.user }, key, server, PATIENT)
+                .await;
+        }
+        self.shop.restock(PRODUCT, 1, B).await;
+        for server in [A, B] {
+            self.buy(self.shop.new_user(), None, server, PATIENT).await;
+        }
+    }
+
+    /// The database's clock, as far as this server knows.
+    async fn time(&self, server: usize) -> Option<i64> {
+        pause(50).await;
+        let answer = Connection::to(self.shop.ports[server]).get("/time", None, PATIENT).await.ok()?;
+        milliseconds(&answer.json["now"])
     }
 
     /// Asks so often that memory may answer.
