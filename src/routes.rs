@@ -1,6 +1,7 @@
 //! The HTTP API: one file per resource, the one list of routes, and the layers around all of them.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
@@ -41,8 +42,9 @@ pub fn service(
     let routes = quick_routes(app.clone());
     let cors = cors(&app.cors_origins);
     let discarding = {
-        let limits = app.limits.http;
-        service_fn(move |request| discard::layer(limits, request, routes.clone()))
+        // Shared, because each connection keeps some copies of this service and its future.
+        let limits = Arc::new(app.limits.http);
+        service_fn(move |request| discard::layer(limits.clone(), request, routes.clone()))
     };
     let with_cors = option_layer(cors).layer(discarding.clone());
     let inner = service_fn(move |request: Request<Incoming>| {

@@ -33,7 +33,7 @@ const SMALL_BYTES_MAX: u64 = 8 * 1024;
 
 /// Gives the handler the body, and reads the rest after it, within bounds.
 pub fn layer<S>(
-    limits: HttpLimits,
+    limits: Arc<HttpLimits>,
     request: Request<Incoming>,
     routes: S,
 ) -> impl Future<Output = Result<Response, Infallible>>
@@ -53,7 +53,7 @@ where
     answer.map(|answer| Ok(answer.unwrap_or_else(|_| Error::Internal.into_response())))
 }
 
-async fn answer<S>(limits: HttpLimits, parts: Parts, body: Incoming, routes: S) -> Response
+async fn answer<S>(limits: Arc<HttpLimits>, parts: Parts, body: Incoming, routes: S) -> Response
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
