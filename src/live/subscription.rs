@@ -1,5 +1,6 @@
 //! One watcher of one product: what it has been sent, and what comes next.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -67,6 +68,24 @@ impl Outgoing {
             Some(sequence) => self.message.text_with_id(sequence),
             None => self.message.text.clone(),
         }
+    }
+}
+
+/// What news a watcher gets.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Stock,
+    Whole,
+}
+
+/// Compares what a watcher was told with what is new: each an edition and a version of the product. The first message may
+/// have been newer than the news that the room was just making. Then the room's next news has everything.
+fn due(told: (u64, i64), new: (u64, i64)) -> Due {
+    match (new.0 != told.0, new.1.cmp(&told.1)) {
+        (_, Ordering::Less) | (false, Ordering::Equal) => Due::Nothing,
+        (false, Ordering::Greater) => Due::Stock,
+        (true, _) => Due::Whole,
     }
 }
 
@@ -183,13 +202,13 @@ impl Subscription {
             return messages;
         }
         let is_early = self.sequence.is_some_and(|sequence| sequence != news.product.purchase_count);
-        if news.edition != self.edition {
-            messages.push(self.count(news.whole.clone(), is_early));
-        } else if news.product.version > self.version {
-            messages.push(self.count(news.stock.clone(), is_early));
+        let (told, new) = ((self.edition, self.version), (news.edition, news.product.version));
+        match due(told, new) {
+            Due::Nothing => return messages,
+            Due::Whole => messages.push(self.count(news.whole.clone(), is_early)),
+            Due::Stock => messages.push(self.count(news.stock.clone(), is_early)),
         }
-        self.edition = news.edition;
-        self.version = self.version.max(news.product.version);
+        (self.edition, self.version) = new;
         messages
     }
 
@@ -226,5 +245,20 @@ impl Subscription {
         let label = EventLabel { event: message.event };
         self.context.metrics.watcher_messages.get_or_create(&label).inc();
         Outgoing { message, is_early, sequence: self.sequence }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watcher_is_never_told_of_an_older_version() {
+        assert_eq!(due((1, 7), (1, 7)), Due::Nothing);
+        assert_eq!(due((1, 7), (1, 8)), Due::Stock);
+        assert_eq!(due((1, 7), (2, 7)), Due::Whole);
+        assert_eq!(due((1, 7), (2, 8)), Due::Whole);
+        assert_eq!(due((1, 7), (1, 6)), Due::Nothing);
+        assert_eq!(due((1, 7), (2, 6)), Due::Nothing);
     }
 }
