@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::error::{Error, FieldError, Result};
 use crate::model::email;
 use crate::model::id::Id;
+use crate::model::number::whole;
 use crate::model::text::is_hidden;
 use crate::model::timestamp::Timestamp;
 
@@ -167,13 +168,6 @@ pub fn integer(bounds: RangeInclusive<i64>) -> impl FnOnce(Value) -> Rule<i64> {
         Some(number) if bounds.contains(&number) => Ok(number),
         _ => Err(format!("must be a whole number from {} to {}", bounds.start(), bounds.end())),
     }
-}
-
-/// `None` if the number has a fraction, or is too large for its digits to be exact.
-#[expect(clippy::cast_possible_truncation, reason = "it is whole, and within the bounds")]
-fn whole(number: f64) -> Option<i64> {
-    const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
-    (number.fract() == 0.0 && number.abs() <= EXACT_MAX).then_some(number as i64)
 }
 
 /// An e-mail address, turned into lower case: addresses are compared without case.

@@ -4,15 +4,14 @@ use mongodb::bson::{Bson, doc};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Up to here a floating-point number holds every whole number exactly.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+use super::number::whole;
 
 /// An amount of money in one currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Money {
     /// In the currency's minor unit (cents).
     #[schema(minimum = 0, example = 1999)]
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "amount")]
     pub amount: i64,
     /// The ISO 4217 code.
     #[schema(example = "USD", pattern = "^[A-Z]{3}$")]
@@ -26,7 +25,7 @@ impl From<&Money> for Bson {
 }
 
 /// Reads a whole number. MongoDB's older shell writes `1999` as a floating-point number.
-fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Number {
@@ -35,8 +34,7 @@ fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     }
     match Number::deserialize(deserializer)? {
         Number::Integer(amount) => Ok(amount),
-        Number::Double(amount) if amount.fract() == 0.0 && amount.abs() < EXACT_MAX => Ok(amount as i64),
-        Number::Double(_) => Err(Error::custom("not a whole number")),
+        Number::Double(amount) => whole(amount).ok_or_else(|| Error::custom("not a whole number")),
     }
 }
 
