@@ -8,8 +8,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::TryStreamExt;
+use mongodb::action::Find;
 use mongodb::options::ServerAddress;
 use mongodb::{Client, ClientSession, Collection, Database};
+use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -353,6 +356,18 @@ impl Store {
         self.tasks.close(patience).await;
         hang_up(&self.client).await;
     }
+}
+
+/// Everything that a query finds, in the session of a read.
+///
+/// # Errors
+/// The driver's.
+pub(crate) async fn collect<T: DeserializeOwned + Unpin + Send + Sync>(
+    find: Find<'_, T>,
+    mut session: ClientSession,
+) -> mongodb::error::Result<Vec<T>> {
+    let mut found = find.session(&mut session).await?;
+    found.stream(&mut session).try_collect().await
 }
 
 /// Disconnects and ends the driver's own tasks: one that still runs when the process exits would panic.

@@ -8,7 +8,6 @@ use mongodb::error::Error as DatabaseError;
 use mongodb::options::{ReturnDocument, UpdateModifications};
 use serde::Deserialize;
 
-use futures_util::TryStreamExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::cache::ProductCache;
@@ -25,7 +24,7 @@ use crate::model::product::Product;
 use crate::model::timestamp::Timestamp;
 use crate::store::document::parse;
 use crate::store::heartbeat::Heartbeat;
-use crate::store::{BATCH_ITEMS, Store, failure};
+use crate::store::{BATCH_ITEMS, Store, collect, failure};
 
 /// How often a change is tried when the product keeps changing meanwhile: with `If-Match: *`, the times of its sale.
 const CHANGE_TRIES_MAX: usize = 5;
@@ -105,10 +104,7 @@ impl Catalogue {
         let find = products.find(query).sort(doc! { "saleStartTime": 1, "_id": 1 }).limit(limit);
         // The page in one batch: a second round trip might reach another primary.
         let find = find.batch_size(BATCH_ITEMS).max_time(self.store.read_max());
-        let read = |mut session| async move {
-            let mut found = find.session(&mut session).await?;
-            found.stream(&mut session).try_collect::<Vec<_>>().await
-        };
+        let read = |session| collect(find, session);
         let page = Page::of(self.store.read(read).await?, page.limit, |last| ProductCursor::after(last));
         Ok(page.filter_map(|document| Some(self.cache.insert_if_newer(parse(&document)?, began))))
     }
@@ -147,10 +143,7 @@ impl Catalogue {
         }
         let products = self.store.products.clone_with_type::<Named>();
         let find = products.find(doc! { "_id": { "$in": ids } }).projection(doc! { "name": 1 });
-        let read = |mut session| async move {
-            let mut found = find.session(&mut session).await?;
-            found.stream(&mut session).try_collect::<Vec<_>>().await
-        };
+        let read = |session| collect(find, session);
         let named = self.store.read(read).await?;
         Ok(named.into_iter().map(|product| (product.id, product.name)).collect())
     }

@@ -1,6 +1,5 @@
 //! Reads purchases: one, or pages of a user's own, of a product's, or of everybody's.
 
-use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::options::Hint;
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,7 @@ use crate::model::purchase::Purchase;
 use crate::model::user::Role;
 use crate::store::document::parse;
 use crate::store::schema::own_purchases;
-use crate::store::{BATCH_ITEMS, Store};
+use crate::store::{BATCH_ITEMS, Store, collect};
 
 /// The order of a list of purchases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,19 +142,9 @@ pub async fn list(
         Selection::User(_) => {
             // Without the hint MongoDB may walk through everybody's purchases in the list's order.
             let find = find.hint(Hint::Keys(own_purchases()));
-            let read = |mut session| async move {
-                let mut found = find.session(&mut session).await?;
-                found.stream(&mut session).try_collect().await
-            };
-            store.read_history(read).await
+            store.read_history(|session| collect(find, session)).await
         }
-        Selection::Everything | Selection::Product(_) => {
-            let read = |mut session| async move {
-                let mut found = find.session(&mut session).await?;
-                found.stream(&mut session).try_collect().await
-            };
-            store.read(read).await
-        }
+        Selection::Everything | Selection::Product(_) => store.read(|session| collect(find, session)).await,
     }
 }
 
@@ -169,12 +158,7 @@ pub async fn following(store: &Store, product: Id, after: i64, count_max: usize)
     let limit = i64::try_from(count_max).unwrap_or(i64::MAX);
     let find = store.purchases.find(query).sort(doc! { "sequence": 1 }).limit(limit);
     let find = find.batch_size(BATCH_ITEMS).max_time(store.read_max());
-    store
-        .read_followed(|mut session| async move {
-            let mut found = find.session(&mut session).await?;
-            found.stream(&mut session).try_collect().await
-        })
-        .await
+    store.read_followed(|session| collect(find, session)).await
 }
 
 /// The purchases that match, for a lane.
@@ -183,12 +167,7 @@ pub async fn following(store: &Store, product: Id, after: i64, count_max: usize)
 /// Those of [`Store::read_sale`].
 pub async fn find_all(store: &Store, query: Document) -> Result<Vec<Purchase>> {
     let find = store.purchases.find(query);
-    store
-        .read_sale(|mut session| async move {
-            let mut found = find.session(&mut session).await?;
-            found.stream(&mut session).try_collect().await
-        })
-        .await
+    store.read_sale(|session| collect(find, session)).await
 }
 
 /// A page of the selected purchases, newest first.

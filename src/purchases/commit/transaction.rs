@@ -170,7 +170,6 @@ pub async fn take_from_one(
         .return_document(ReturnDocument::After)
         .session(&mut *session)
         .await?;
-    // `$currentDate` is when the update was applied, `$$NOW` when it was sent: the sale may have ended in between.
     let before = change.state.updated_at;
     // `$$NOW` is the time when the update was sent, `$currentDate` when it was applied: the sale may have ended in between.
     // And purchases are dated no earlier than the last one, even if the clock was set back.

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, doc};
 
 use crate::config::PurchasesLimits;
@@ -18,7 +17,7 @@ use crate::model::timestamp::Timestamp;
 use crate::purchases::buyers::Buyers;
 use crate::purchases::sale_state::{SaleReading, SaleState};
 use crate::purchases::settle::{Refusal, Sale, Window};
-use crate::store::Store;
+use crate::store::{Store, collect};
 
 /// No transaction stays open for longer, in milliseconds: MongoDB ends each after a minute
 /// (`transactionLifetimeLimitSeconds`), and an operator who raises that hardly raises it tenfold.
@@ -121,12 +120,7 @@ impl SaleView {
         let last = self.state.purchase_count;
         let wanted = doc! { "productId": self.product_id, "sequence": { "$gte": first, "$lte": last } };
         let find = store.purchases.find(wanted).sort(doc! { "sequence": 1 });
-        let purchases: Vec<_> = store
-            .read_sale(|mut session| async move {
-                let mut found = find.session(&mut session).await?;
-                found.stream(&mut session).try_collect().await
-            })
-            .await?;
+        let purchases: Vec<_> = store.read_sale(|session| collect(find, session)).await?;
         if i64::try_from(purchases.len()) != Ok(last - first + 1) {
             let (product_id, read) = (self.product_id, purchases.len());
             tracing::error!("product {product_id}: {read} purchases were read from {first} to {last}");
