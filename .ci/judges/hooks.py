@@ -23,6 +23,8 @@ UNSPOKEN_RULES = [
     (r"name", r"must have (no control or invisible characters|1 to \d+ characters)"),
     # How much stock a product has already is not in the request.
     (r"quantity", r"would lift the stock above"),
+    # A change may move one end of a sale alone; the other end is the product's.
+    (r"saleStartTime|saleEndTime", r"must be later than saleStartTime"),
     # Words cannot be counted.
     (r"search", r"must have at most \d+ different words"),
 ]
