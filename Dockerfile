@@ -14,6 +14,8 @@ RUN mkdir src \
 
 # Cargo compares the times of files, and a checkout may be older than the empty program above.
 COPY web web
+# Served as it is.
+COPY docs/asyncapi.yaml docs/
 COPY src src
 RUN touch src/lib.rs src/main.rs \
     && cargo build --release --locked

@@ -331,13 +331,17 @@ impl<'a> Reader<'a> {
         }
         let mut origins = Vec::new();
         for origin in text.split(',').map(str::trim).filter(|origin| !origin.is_empty()) {
-            match url::Url::parse(origin) {
-                Ok(url) if url.origin().is_tuple() && url.origin().ascii_serialization() == origin => {
-                    origins.push(origin.to_owned());
-                }
-                _ => self.problem(format!(
+            if origin.contains('*') {
+                self.problem(format!(
+                    "CORS_ORIGINS has `{origin}`, but a browser's origin is compared as a whole: list each subdomain, or \
+                     allow all with `*` alone"
+                ));
+            } else if is_origin(origin) {
+                origins.push(origin.to_owned());
+            } else {
+                self.problem(format!(
                     "CORS_ORIGINS has `{origin}`, which is not like https://shop.example (no path, no slash at the end)"
-                )),
+                ));
             }
         }
         CorsOrigins::List(origins)
@@ -350,6 +354,13 @@ impl<'a> Reader<'a> {
         *watchers_max = self.parsed(name, "a number of clients, at least 1").unwrap_or(*watchers_max);
         if *watchers_max == 0 {
             self.problem(format!("{name} is 0, but it has to be at least 1"));
+        }
+        let name = "KEEP_ALIVE_SECONDS";
+        if let Some(seconds) = self.parsed::<u64>(name, "a number of seconds, 1 to 3600") {
+            match (1..=3_600).contains(&seconds) {
+                true => limits.http.header_read_ms_max = seconds * 1_000,
+                false => self.problem(format!("{name} is {seconds}, but it has to be 1 to 3600")),
+            }
         }
         let wait = &mut limits.store.start_wait_seconds_max;
         *wait = self.parsed("MONGO_WAIT_SECONDS", "a number of seconds").unwrap_or(*wait);
@@ -366,6 +377,17 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// Whether a browser, or an app with a scheme of its own (`capacitor://localhost`), can send this as its origin.
+fn is_origin(text: &str) -> bool {
+    let Ok(url) = url::Url::parse(text) else { return false };
+    if url.origin().is_tuple() {
+        return url.origin().ascii_serialization() == text;
+    }
+    // The URL standard gives other schemes an opaque origin; web views send scheme and host all the same.
+    let authority = text.strip_prefix(url.scheme()).and_then(|rest| rest.strip_prefix("://"));
+    authority.is_some_and(|authority| !authority.is_empty() && !authority.contains(['/', '?', '#', '@', ' ']))
 }
 
 fn is_setting(name: &str) -> bool {

@@ -2,16 +2,17 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::response::Response;
+use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
+use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::future::Either;
 use hyper::body::Incoming;
 use tower::util::option_layer;
 use tower::{Layer, Service, service_fn};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
 use self::purchases::PURCHASE_PATH;
@@ -32,6 +33,9 @@ pub(crate) mod purchases;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod storefront;
+
+/// How long a browser may reuse the answer to a preflight: as long as Chromium does at most.
+const PREFLIGHT_AGE_MAX: Duration = Duration::from_secs(7_200);
 
 /// The whole application as one service: the routes and the layers around them. The layers are plain functions, because
 /// axum's router would box and clone each layer for every request.
@@ -90,9 +94,20 @@ fn routes(app: AppState) -> Router {
         .merge(live::router())
         .merge(openapi::router(document))
         .merge(storefront::router())
-        .fallback(|| async { Error::NO_ROUTE })
+        .fallback(unknown_path)
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app)
+}
+
+/// A path with a slash at its end is redirected to the one without, with the same method and body.
+async fn unknown_path(uri: Uri) -> Result<Response, Error> {
+    let path = uri.path().trim_end_matches('/');
+    // A browser would take `//name` for another host.
+    if path.len() == uri.path().len() || path.is_empty() || path.starts_with("//") {
+        return Err(Error::NO_ROUTE);
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Ok(Redirect::permanent(&format!("{path}{query}")).into_response())
 }
 
 /// `None` when no page of another origin may call the API: without CORS headers browsers refuse them all.
@@ -108,15 +123,8 @@ fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
     let cors = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            header::IF_MATCH,
-            header::IF_NONE_MATCH,
-            own("idempotency-key"),
-            own("last-event-id"),
-            own("x-request-id"),
-        ])
+        // Whatever a page sends, tracing headers included: which headers come decides nothing, only the token does.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
             header::ETAG,
             header::LOCATION,
@@ -126,6 +134,6 @@ fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
             own("idempotent-replayed"),
             own("x-request-id"),
         ])
-        .max_age(std::time::Duration::from_secs(600));
+        .max_age(PREFLIGHT_AGE_MAX);
     Some(cors)
 }

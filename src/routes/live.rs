@@ -76,7 +76,11 @@ fn check_origin(headers: &HeaderMap, allowed: &CorsOrigins) -> Result<()> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or_default();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let is_own = origin.split_once("://").is_some_and(|(_, authority)| authority == host);
+    let is_own = origin.split_once("://").is_some_and(|(scheme, authority)| {
+        let port = if scheme == "https" { ":443" } else { ":80" };
+        let without_port = |text: &str| text.strip_suffix(port).unwrap_or(text).to_ascii_lowercase();
+        without_port(authority) == without_port(host)
+    });
     let is_allowed = match allowed {
         CorsOrigins::Any => true,
         CorsOrigins::List(origins) => origins.iter().any(|allowed| allowed == origin),

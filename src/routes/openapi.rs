@@ -14,6 +14,7 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::state::AppState;
 use crate::error::{Code, Error, FieldError, ProblemSchema, Result};
+use crate::http::file::File;
 use crate::http::rendered::Rendered;
 use crate::live::message::{Stale, Stock};
 
@@ -22,6 +23,9 @@ mod swagger;
 
 const ID_PATTERN: &str = "^[0-9a-fA-F]{24}$";
 const DOCUMENT_PATH: &str = "/openapi.json";
+const LIVE_DOCUMENT_PATH: &str = "/asyncapi.yaml";
+/// What the WebSocket takes and sends, which OpenAPI cannot describe.
+const LIVE_DOCUMENT: &[u8] = include_bytes!("../../docs/asyncapi.yaml");
 
 #[derive(OpenApi)]
 #[openapi(
@@ -35,7 +39,7 @@ const DOCUMENT_PATH: &str = "/openapi.json";
         contact(name = "The maintainers of flash-sale"),
         license(name = "MIT", identifier = "MIT"),
     ),
-    paths(document, page),
+    paths(document, live_document, page),
     components(schemas(ProblemSchema, FieldError, Stock, Stale)),
     servers((url = "/", description = "This server")),
     tags(
@@ -43,7 +47,7 @@ const DOCUMENT_PATH: &str = "/openapi.json";
         (name = "products", description = "What is sold"),
         (name = "purchases", description = "Buying, and the purchases made"),
         (name = "leaderboard", description = "Who bought"),
-        (name = "live", description = "Stock and sales as they happen; over WebSocket too, see docs/asyncapi.yaml"),
+        (name = "live", description = "Stock and sales as they happen; over WebSocket too, see `GET /asyncapi.yaml`"),
         (name = "status", description = "The server itself"),
     ),
 )]
@@ -63,6 +67,20 @@ struct Base;
 )]
 #[expect(dead_code, reason = "it only describes a route of `router`")]
 fn document() {}
+
+/// The messages over WebSocket
+///
+/// An AsyncAPI document. The tests hold each of its examples against the server.
+#[utoipa::path(
+    get, path = "/asyncapi.yaml", tag = "status", operation_id = "asyncapi",
+    params(("If-None-Match" = Option<String>, Header, description = "The ETag of the document that you have")),
+    responses(
+        (status = OK, description = "AsyncAPI 3", body = String, content_type = "application/yaml", headers(("ETag" = String, description = "For If-None-Match"))),
+        (status = NOT_MODIFIED, description = "The document is the one that you have"),
+    ),
+)]
+#[expect(dead_code, reason = "it only describes a route of `router`")]
+fn live_document() {}
 
 /// A page to try the API
 ///
@@ -105,6 +123,7 @@ pub fn router(mut document: utoipa::openapi::OpenApi) -> Router<AppState> {
             DOCUMENT_PATH,
             get(async |headers: HeaderMap| rendered.map(|rendered| rendered.answer(&headers))),
         )
+        .route(LIVE_DOCUMENT_PATH, File::new("asyncapi.yaml", LIVE_DOCUMENT, "default-src 'none'").route())
         .merge(swagger::router())
 }
 

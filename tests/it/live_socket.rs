@@ -168,6 +168,19 @@ async fn only_pages_that_may_can_connect() {
     for origin in [None, Some(own.as_str()), Some("https://shop.example")] {
         Socket::open_from(&visitor, origin).await;
     }
+    // The same origin, with the port that its scheme has anyway.
+    for (host, origin) in [
+        ("shop.test:443", "https://shop.test"),
+        ("shop.test", "https://shop.test"),
+        ("Shop.test", "http://shop.test:80"),
+    ] {
+        let headers = [&UPGRADE[..], &[("Origin", origin), ("Host", host)]].concat();
+        visitor.get_with("/live", &headers).await.expect(101);
+    }
+    for (host, origin) in [("shop.test:80", "https://shop.test"), ("shop.test:8443", "https://shop.test")] {
+        let headers = [&UPGRADE[..], &[("Origin", origin), ("Host", host)]].concat();
+        visitor.get_with("/live", &headers).await.problem(403, "forbidden");
+    }
     for origin in
         ["https://elsewhere.example", "null", "http://shop.example", "https://shop.example.evil.example"]
     {

@@ -90,10 +90,17 @@ impl EventStream {
 
     /// Watches a product and each purchase after the one with this number.
     pub async fn purchases(actor: &Actor, product: &str, after: Option<i64>) -> Self {
-        Self::connect(actor, &format!("/products/{product}/events?include=purchases"), after).await
+        let after = after.map(|id| id.to_string());
+        Self::connect(actor, &format!("/products/{product}/events?include=purchases"), after.as_deref()).await
     }
 
-    async fn connect(actor: &Actor, path: &str, last_event_id: Option<i64>) -> Self {
+    /// Watches a product and its purchases, with any text as the last id.
+    pub async fn returning(actor: &Actor, product: &str, last_event_id: &str) -> Self {
+        let path = format!("/products/{product}/events?include=purchases");
+        Self::connect(actor, &path, Some(last_event_id)).await
+    }
+
+    async fn connect(actor: &Actor, path: &str, last_event_id: Option<&str>) -> Self {
         let mut request = reqwest::Client::new().get(format!("http://{}{path}", actor.host()));
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
@@ -103,6 +110,7 @@ impl EventStream {
         assert_eq!(response.status(), 200, "{response:?}");
         assert_eq!(header("content-type"), "text/event-stream");
         assert_eq!((header("cache-control"), header("x-accel-buffering")), ("no-cache, no-transform", "no"));
+        let last_event_id = last_event_id.and_then(|id| id.parse().ok());
         Self { response, buffer: Vec::new(), last_event_id, retries: Vec::new(), beats: 0 }
     }
 
