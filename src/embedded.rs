@@ -89,7 +89,7 @@ impl EmbeddedMongo {
                     directory.remember_port(port)?;
                     directory.keep_uri(&access.uri(port))?;
                     tracing::info!(
-                        "the embedded MongoDB listens on {}; to look into it: mongosh \"$(cat '{}')\"",
+                        "the embedded MongoDB listens on {}; its connection string, with the password, is in {}",
                         replica_set::member_host(port),
                         directory.uri_file().display()
                     );

@@ -20,6 +20,8 @@ use crate::config::{DATABASE_NAME_DEFAULT, StoreLimits};
 const MAJOR_VERSION_MIN: i32 = 6;
 /// The pause between two looks for a primary.
 const WAIT_PAUSE: Duration = Duration::from_millis(250);
+/// The pause between two looks whether a primary tells the times of its answers.
+const TIMES_PAUSE: Duration = Duration::from_millis(20);
 /// How often the log says what the start waits for.
 const WAITING_TOLD_EVERY: Duration = Duration::from_secs(5);
 /// MongoDB's error code for a database whose name differs from that of another one only in case.
@@ -189,7 +191,7 @@ async fn wait(
     let deadline = Instant::now() + waited;
     let mut logged_at: Option<Instant> = None;
     loop {
-        let error = match check(client, hosts).await {
+        let error = match check(client, hosts, deadline).await {
             Err(error) if failure::is_unavailable(&error) => error,
             Err(error) => return Err(explain(error, hosts)),
             Ok(checked) => return checked,
@@ -211,8 +213,14 @@ async fn wait(
     }
 }
 
-/// Checks that the server has transactions and is new enough; returns its version.
-async fn check(client: &Client, hosts: &str) -> Result<Result<String, ConnectError>, mongodb::error::Error> {
+/// Checks that the server has transactions and is new enough; returns its version. Until the deadline it waits for answers
+/// with the time of the operation, which no confirmed read can do without: a MongoDB that asks for passwords signs its
+/// times, and for a moment after its start it may have no key for that.
+async fn check(
+    client: &Client,
+    hosts: &str,
+    deadline: Instant,
+) -> Result<Result<String, ConnectError>, mongodb::error::Error> {
     let admin = client.database("admin");
     // Ask for any member first: this finds a standalone server at once if it is alone in the URI.
     let nearest = ReadPreference::Nearest { options: None };
@@ -222,7 +230,11 @@ async fn check(client: &Client, hosts: &str) -> Result<Result<String, ConnectErr
     if !sharded && !is_member {
         return Ok(Err(ConnectError::Standalone { hosts: hosts.to_owned() }));
     }
-    let build = run(&admin, doc! { "buildInfo": 1 }, ReadPreference::Primary).await?;
+    let mut build = run(&admin, doc! { "buildInfo": 1 }, ReadPreference::Primary).await?;
+    while !build.contains_key("operationTime") && Instant::now() < deadline {
+        tokio::time::sleep(TIMES_PAUSE).await;
+        build = run(&admin, doc! { "buildInfo": 1 }, ReadPreference::Primary).await?;
+    }
     let version = build.get_str("version").unwrap_or("unknown").to_owned();
     let major = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     match major < MAJOR_VERSION_MIN {

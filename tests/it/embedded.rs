@@ -9,7 +9,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::{Client, Database};
 
-use crate::harness::{OWN_DATABASE, hosts_of, own_mongo, process_directory};
+use crate::harness::{FailingMongo, OWN_DATABASE, Shop, hosts_of, own_mongo, process_directory, sneaker};
 use crate::process::{ForeignMongod, Running, mongod_of};
 
 /// MongoDB's error code for a command that the user may not run.
@@ -195,7 +195,7 @@ async fn the_data_of_an_earlier_version_is_locked_and_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_says_how_to_look_into_it_and_never_the_password() {
+async fn the_log_says_where_the_password_is_and_never_the_password() {
     let directory = process_directory("hand");
     let running = Running::start_with(&directory, &[("RUST_LOG", "trace")]);
     let file = directory.join("data/mongodb-uri");
@@ -207,8 +207,42 @@ async fn the_log_says_how_to_look_into_it_and_never_the_password() {
     let command_line = String::from_utf8_lossy(&fs::read(command_line).unwrap()).into_owned();
     let key = fs::read_to_string(directory.join("data/mongodb-key")).unwrap();
     let log = running.stop();
-    assert!(log.contains(&format!("mongosh \"$(cat '{}')\"", file.display())), "{log}");
+    assert!(
+        log.contains(&format!("connection string, with the password, is in {}", file.display())),
+        "{log}"
+    );
     for said in [log, command_line, fs::read_to_string(directory.join("data/mongod.log")).unwrap()] {
         assert!(!said.contains(password) && !said.contains(key.trim()), "{said}");
     }
+}
+
+/// MongoDB leaves the times out of its answers to a user until it has a key to sign them with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_waits_for_a_database_that_cannot_sign_its_times_yet() {
+    let mongo = own_mongo("unsigned").await;
+    let keys = database(mongo.system_uri().reveal(), "admin").await.collection::<Document>("system.keys");
+    while keys.delete_many(doc! {}).await.unwrap().deleted_count == 0 {}
+    let no_keys = r#"failpoint.disableKeyGeneration={"mode":"alwaysOn"}"#;
+    let mongo = FailingMongo::restart(mongo, &["--setParameter", no_keys]).await;
+    mongo.ready().await;
+    let user = database(&mongo.uri, "admin").await;
+    let answer = user.run_command(doc! { "buildInfo": 1 }).await.unwrap();
+    assert!(!answer.contains_key("operationTime"), "{answer}");
+    let admin = mongo.client.database("admin");
+    let looks = async || {
+        let status = admin.run_command(doc! { "serverStatus": 1 }).await.unwrap();
+        let commands = status.get_document("metrics").unwrap().get_document("commands").unwrap();
+        commands.get_document("buildInfo").unwrap().get_i64("total").unwrap()
+    };
+    let before = looks().await;
+    let signing = async {
+        // The server has looked three times and has not given up.
+        while looks().await < before + 3 {}
+        let generate = doc! { "configureFailPoint": "disableKeyGeneration", "mode": "off" };
+        admin.run_command(generate).await.unwrap();
+    };
+    let (shop, ()) = tokio::join!(Shop::open_at(&mongo.uri), signing);
+    let id = shop.sell(&sneaker()).await;
+    shop.buyer().purchase(&id).await.expect(201);
+    shop.close().await;
 }

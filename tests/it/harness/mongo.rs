@@ -123,7 +123,11 @@ pub struct FailingMongo {
 impl FailingMongo {
     /// Starts an embedded mongod, then restarts it with the same arguments and the test commands enabled.
     pub async fn start(name: &str) -> Self {
-        let embedded = own_mongo(name).await;
+        Self::restart(own_mongo(name).await, &[]).await
+    }
+
+    /// Restarts an embedded mongod with the same arguments, these, and the test commands enabled.
+    pub async fn restart(embedded: EmbeddedMongo, more: &[&str]) -> Self {
         let command_line = fs::read(format!("/proc/{}/cmdline", embedded.process_id())).unwrap();
         let (uri, system_uri) = (embedded.uri().reveal().to_owned(), embedded.system_uri());
         embedded.stop().await;
@@ -132,6 +136,7 @@ impl FailingMongo {
         let process = Command::new(arguments.next().unwrap())
             .args(arguments)
             .args(["--setParameter", "enableTestCommands=1"])
+            .args(more)
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
