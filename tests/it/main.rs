@@ -11,6 +11,7 @@ mod bounds;
 mod crowd;
 mod docs_browser;
 mod doubt;
+mod embedded;
 mod errors;
 mod failover;
 mod faults;
