@@ -11,6 +11,7 @@ use tracing_subscriber::filter::Targets;
 use crate::model::email;
 use crate::model::user::PASSWORD_CHARACTERS;
 
+pub use clients::{ClientsLimits, Quota};
 pub use limits::{
     AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
 };
@@ -20,9 +21,11 @@ pub use trusted_proxies::TrustedProxies;
 
 use env_file::EnvFile;
 
+mod clients;
 mod env_file;
 mod limits;
 mod mongo_uri;
+mod read_limits;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -353,19 +356,6 @@ impl<'a> Reader<'a> {
             self.problems.extend(problems);
             TrustedProxies::default()
         })
-    }
-
-    fn limits(&mut self) -> Limits {
-        let mut limits = Limits::default();
-        let name = "WATCHERS_PER_ADDRESS_MAX";
-        let watchers_max = &mut limits.live.watchers_per_address_max;
-        *watchers_max = self.parsed(name, "a number of clients, at least 1").unwrap_or(*watchers_max);
-        if *watchers_max == 0 {
-            self.problem(format!("{name} is 0, but it has to be at least 1"));
-        }
-        let wait = &mut limits.store.start_wait_seconds_max;
-        *wait = self.parsed("MONGO_WAIT_SECONDS", "a number of seconds").unwrap_or(*wait);
-        limits
     }
 
     fn log_format(&mut self) -> LogFormat {

@@ -58,7 +58,21 @@ impl<S: Sync> FromRequestParts<S> for Client {
 /// Finds the client of a request.
 pub struct Clients {
     trusted: TrustedProxies,
-    has_warned: AtomicBool,
+    leaves_private_alone: bool,
+}
+
+/// Whether the log has said that a proxy is not named: once is enough.
+static HAS_WARNED: AtomicBool = AtomicBool::new(false);
+
+/// Says once that this address is most likely a proxy's, because of what its clients do, and what to set.
+pub fn warn_of_unnamed_proxy(address: IpAddr, reason: &str) {
+    if !HAS_WARNED.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            %address,
+            "{address} {reason}: its clients cannot be told apart, and bounds by network do not apply to them; if it is a \
+             proxy, set TRUSTED_PROXIES to its network, and let it send X-Forwarded-For"
+        );
+    }
 }
 
 /// The other end of one connection.
@@ -69,24 +83,17 @@ pub struct Peer {
 }
 
 impl Clients {
-    /// Behind these proxies the client is who they say.
-    pub fn new(trusted: TrustedProxies) -> Self {
-        Self { trusted, has_warned: AtomicBool::new(false) }
+    /// Behind these proxies the client is who they say. `leaves_private_alone`: see `ClientsLimits`.
+    pub fn new(trusted: TrustedProxies, leaves_private_alone: bool) -> Self {
+        Self { trusted, leaves_private_alone }
     }
 
     /// The peer of a connection from this address.
     pub fn peer(self: &Arc<Self>, address: IpAddr) -> Peer {
         let address = address.to_canonical();
         let is_trusted = self.trusted.contains(address);
-        let client = Client::at(address, !is_trusted && is_private(address));
+        let client = Client::at(address, !is_trusted && self.leaves_private_alone && is_private(address));
         Peer { clients: self.clone(), client, is_trusted }
-    }
-
-    /// Says once what to set.
-    fn warn(&self, address: IpAddr, problem: &str) {
-        if !self.has_warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%address, "{problem}");
-        }
     }
 }
 
@@ -101,11 +108,7 @@ impl Peer {
         let peer = self.client;
         if !self.is_trusted {
             if peer.is_unnamed_proxy && forwarded::read(headers, |_| false) != Forwarded::Missing {
-                self.clients.warn(
-                    peer.address,
-                    "a proxy that TRUSTED_PROXIES does not name forwards requests: its clients are not told apart, and \
-                     bounds by network do not apply to them; set TRUSTED_PROXIES to the proxy's network",
-                );
+                warn_of_unnamed_proxy(peer.address, "forwards requests, but is not in TRUSTED_PROXIES");
             }
             return peer;
         }
@@ -114,10 +117,9 @@ impl Peer {
             Forwarded::Unusable => peer,
             // A proxy that adds its header always sends one, so no client behind it can bring this about.
             Forwarded::Missing => {
-                self.clients.warn(
+                warn_of_unnamed_proxy(
                     peer.address,
-                    "a proxy in TRUSTED_PROXIES sends neither X-Forwarded-For nor Forwarded: its clients are not told apart, \
-                     and bounds by network do not apply to them",
+                    "is in TRUSTED_PROXIES, but says not whom it forwards for",
                 );
                 Client { is_unnamed_proxy: true, ..peer }
             }
@@ -149,7 +151,7 @@ mod tests {
     const TRUSTED: &str = "10.0.0.0/8,192.0.2.0/24";
 
     fn client_of(trusted: &str, peer: &str, forwarded_for: Option<&'static str>) -> Client {
-        let clients = Arc::new(Clients::new(TrustedProxies::read(trusted).unwrap()));
+        let clients = Arc::new(Clients::new(TrustedProxies::read(trusted).unwrap(), true));
         let name = HeaderName::from_static("x-forwarded-for");
         let headers = forwarded_for.map(|value| (name, HeaderValue::from_static(value)));
         clients.peer(peer.parse().unwrap()).client_of(&headers.into_iter().collect())

@@ -17,7 +17,7 @@ use tower::Service;
 
 use super::accept;
 use super::client::Clients;
-use crate::config::{HttpLimits, TrustedProxies};
+use crate::config::HttpLimits;
 
 /// A tokio runtime for HTTP. Dropping it ends the tasks that still run on it.
 pub struct HttpRuntime(Option<Runtime>);
@@ -31,7 +31,7 @@ impl HttpRuntime {
         listener: TcpListener,
         service: S,
         limits: HttpLimits,
-        trusted_proxies: TrustedProxies,
+        clients: Clients,
         open: Gauge,
         shutdown: CancellationToken,
     ) -> io::Result<(Self, JoinHandle<()>)>
@@ -46,7 +46,7 @@ impl HttpRuntime {
             let _context = runtime.enter();
             TcpListener::from_std(listener)?
         };
-        let clients = Arc::new(Clients::new(trusted_proxies));
+        let clients = Arc::new(clients);
         let serving = runtime
             .spawn(async move { accept::serve(listener, service, &limits, clients, open, shutdown).await });
         Ok((Self(Some(runtime)), serving))

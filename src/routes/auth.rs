@@ -107,15 +107,18 @@ fn session(app: &App, user: &User) -> Result<Uncached<Session>> {
 )]
 async fn register(
     State(app): State<AppState>,
+    client: Client,
     Body(request): Body<RegisterRequest>,
 ) -> Result<(StatusCode, Uncached<Session>)> {
-    let user = app.accounts.register(request.name, request.email, request.password, Role::Customer).await?;
+    let RegisterRequest { name, email, password } = request;
+    let user = app.accounts.register(client.network, name, email, password, Role::Customer).await?;
     Ok((StatusCode::CREATED, session(&app, &user)?))
 }
 
 /// Log in
 ///
-/// Wrong passwords are counted for each account and address; beyond the limit no password is looked at for a while.
+/// Wrong passwords are counted for each account and network, and for each network; beyond the limit no password from that
+/// network is looked at for a while. An account is never closed to its owner elsewhere.
 #[utoipa::path(
     post, path = "/auth/login", tag = "auth", operation_id = "login",
     request_body = LoginRequest,

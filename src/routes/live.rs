@@ -18,7 +18,7 @@ use super::state::AppState;
 use crate::config::CorsOrigins;
 use crate::error::{Error, Result};
 use crate::http::client::Client;
-use crate::http::connection::ConnectionPermit;
+use crate::http::connections::ConnectionPermit;
 use crate::live::message::Message;
 use crate::live::room::End;
 use crate::live::subscription::{Next, Subscription};
