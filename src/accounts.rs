@@ -1,6 +1,7 @@
 //! Accounts, passwords and tokens.
 
 pub mod current_user;
+pub(crate) mod fair_queue;
 mod hs256;
 pub(crate) mod known_tokens;
 mod login_failures;

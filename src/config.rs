@@ -11,20 +11,25 @@ use tracing_subscriber::filter::Targets;
 use crate::model::email;
 use crate::model::user::PASSWORD_CHARACTERS;
 
+pub use clients::{ClientsLimits, Quota};
 pub use limits::{
     AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
 };
 
 pub use settings::{SETTINGS, Setting};
+pub use trusted_proxies::TrustedProxies;
 
 use env_file::EnvFile;
 
+mod clients;
 mod env_file;
 mod limits;
 mod mongo_uri;
+mod read_limits;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod trusted_proxies;
 
 /// The database's name if the path of `MONGO_URI` has none.
 pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
@@ -49,6 +54,8 @@ pub struct Config {
     pub admin: Option<AdminCredentials>,
     /// `CORS_ORIGINS`: which pages of other origins may call the API.
     pub cors_origins: CorsOrigins,
+    /// `TRUSTED_PROXIES`: the proxies that say who the client is.
+    pub trusted_proxies: TrustedProxies,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
     /// `RUST_LOG`.
@@ -184,6 +191,7 @@ impl Config {
             database: reader.database(),
             admin: reader.admin(),
             cors_origins: reader.cors_origins(),
+            trusted_proxies: reader.trusted_proxies(),
             log_format: reader.log_format(),
             log_filter: reader
                 .parsed("RUST_LOG", "a list like `info,flash_sale=debug`")
@@ -347,24 +355,11 @@ impl<'a> Reader<'a> {
         CorsOrigins::List(origins)
     }
 
-    fn limits(&mut self) -> Limits {
-        let mut limits = Limits::default();
-        let name = "WATCHERS_PER_ADDRESS_MAX";
-        let watchers_max = &mut limits.live.watchers_per_address_max;
-        *watchers_max = self.parsed(name, "a number of clients, at least 1").unwrap_or(*watchers_max);
-        if *watchers_max == 0 {
-            self.problem(format!("{name} is 0, but it has to be at least 1"));
-        }
-        let name = "KEEP_ALIVE_SECONDS";
-        if let Some(seconds) = self.parsed::<u64>(name, "a number of seconds, 1 to 3600") {
-            match (1..=3_600).contains(&seconds) {
-                true => limits.http.header_read_ms_max = seconds * 1_000,
-                false => self.problem(format!("{name} is {seconds}, but it has to be 1 to 3600")),
-            }
-        }
-        let wait = &mut limits.store.start_wait_seconds_max;
-        *wait = self.parsed("MONGO_WAIT_SECONDS", "a number of seconds").unwrap_or(*wait);
-        limits
+    fn trusted_proxies(&mut self) -> TrustedProxies {
+        TrustedProxies::read(self.text("TRUSTED_PROXIES").unwrap_or_default()).unwrap_or_else(|problems| {
+            self.problems.extend(problems);
+            TrustedProxies::default()
+        })
     }
 
     fn log_format(&mut self) -> LogFormat {

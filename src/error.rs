@@ -225,6 +225,18 @@ impl Error {
         }
     }
 
+    /// How long the client should wait, in seconds; 0 if waiting does not help.
+    pub fn retry_after_seconds(&self) -> u64 {
+        match self {
+            Self::SaleNotStarted { retry_after_seconds, .. } | Self::RateLimited { retry_after_seconds } => {
+                (*retry_after_seconds).clamp(1, RETRY_AFTER_SECONDS_MAX)
+            }
+            Self::Overloaded { .. } | Self::DatabaseUnavailable => RETRY_AFTER_SECONDS,
+            Self::OutcomeUnknown { .. } => RETRY_AFTER_UNKNOWN_SECONDS,
+            _ => 0,
+        }
+    }
+
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::TokenExpired | Self::Unauthenticated { has_token: true, .. } => Some((
@@ -234,19 +246,10 @@ impl Error {
             Self::Unauthenticated { .. } | Self::InvalidCredentials => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flash-sale\"")))
             }
-            Self::SaleNotStarted { retry_after_seconds, .. } | Self::RateLimited { retry_after_seconds } => {
-                Some((
-                    header::RETRY_AFTER,
-                    HeaderValue::from((*retry_after_seconds).min(RETRY_AFTER_SECONDS_MAX)),
-                ))
-            }
-            Self::Overloaded { .. } | Self::DatabaseUnavailable => {
-                Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS)))
-            }
-            Self::OutcomeUnknown { .. } => {
-                Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_UNKNOWN_SECONDS)))
-            }
-            _ => None,
+            _ => match self.retry_after_seconds() {
+                0 => None,
+                seconds => Some((header::RETRY_AFTER, HeaderValue::from(seconds))),
+            },
         }
     }
 }

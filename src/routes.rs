@@ -1,6 +1,7 @@
 //! The HTTP API: one file per resource, the one list of routes, and the layers around all of them.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +20,15 @@ use self::purchases::PURCHASE_PATH;
 use self::state::AppState;
 use crate::config::CorsOrigins;
 use crate::error::Error;
+use crate::http::accept::OneTooMany;
+use crate::http::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::http::{discard, request_id};
 
 pub(crate) mod auth;
 pub(crate) mod events;
 pub(crate) mod extract;
 pub(crate) mod leaderboard;
+pub(crate) mod limits;
 pub(crate) mod live;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
@@ -70,12 +74,16 @@ fn quick_routes(
     app: AppState,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
     let purchase = purchases::purchase_service(app.clone());
+    let client_limits = app.client_limits.clone();
     let routes = routes(app);
     service_fn(move |request: Request| {
+        if request.extensions().get::<OneTooMany>().is_some() {
+            return Either::Left(Either::Left(ready(Ok(limits::one_too_many()))));
+        }
         let is_purchase = request.method() == Method::POST && request.uri().path() == PURCHASE_PATH;
         match is_purchase {
-            true => Either::Left(purchase.clone().call(request)),
-            false => Either::Right(routes.clone().call(request)),
+            true => Either::Left(Either::Right(purchase.clone().call(request))),
+            false => Either::Right(limits::layer(&client_limits, request, routes.clone())),
         }
     })
 }
@@ -132,6 +140,8 @@ fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
             header::WWW_AUTHENTICATE,
             header::ALLOW,
             own("idempotent-replayed"),
+            RATE_LIMIT,
+            RATE_LIMIT_POLICY,
             own("x-request-id"),
         ])
         .max_age(PREFLIGHT_AGE_MAX);

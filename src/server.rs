@@ -15,6 +15,7 @@ use crate::embedded::{EmbeddedError, EmbeddedMongo};
 use crate::error::Error;
 use crate::first_run;
 use crate::http::accept;
+use crate::http::client::Clients;
 use crate::http::http_runtime::HttpRuntime;
 use crate::open_files;
 use crate::routes;
@@ -143,6 +144,7 @@ impl Server {
             listener,
             service,
             limits.http,
+            Clients::new(config.trusted_proxies, limits.clients.leaves_private_alone),
             app.metrics.connections.clone(),
             shutdown.clone(),
         )

@@ -1,12 +1,15 @@
 //! Registers accounts, logs users in, and creates the first admin.
 
+use std::net::Ipv4Addr;
+
 use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 
 use super::login_failures::LoginFailures;
 use super::passwords::Passwords;
 use crate::config::{AccountsLimits, AdminCredentials, Secret};
 use crate::error::{Error, Result};
-use crate::http::peer::PeerAddress;
+use crate::http::client::Client;
+use crate::model::network::Network;
 use crate::model::user::{Role, User};
 use crate::store::{Store, failure};
 
@@ -23,16 +26,23 @@ impl Accounts {
         Ok(Self { store, passwords: Passwords::new(limits)?, login_failures: LoginFailures::new(limits) })
     }
 
-    /// Creates an account. `email` must be in lower case.
+    /// Creates an account for a client of this network. `email` must be in lower case.
     ///
     /// # Errors
     /// `email_taken`, `overloaded`, and those of `Store::write`.
-    pub async fn register(&self, name: String, email: String, password: Secret, role: Role) -> Result<User> {
+    pub async fn register(
+        &self,
+        network: Network,
+        name: String,
+        email: String,
+        password: Secret,
+        role: Role,
+    ) -> Result<User> {
         // This check saves a hash for a taken address; the unique index decides.
         if self.find_by_email(&email).await?.is_some() {
             return Err(Error::EmailTaken);
         }
-        let password_hash = self.passwords.hash(password).await?;
+        let password_hash = self.passwords.hash(network, password).await?;
         let user =
             User { id: ObjectId::new(), name, email, password_hash, role, created_at: DateTime::now() };
         let users = self.store.users.clone();
@@ -52,14 +62,16 @@ impl Accounts {
     /// # Errors
     /// `invalid_credentials`, after the same time whether the account exists or not; `rate_limited` after too many of
     /// these; `overloaded`.
-    pub async fn log_in(&self, address: PeerAddress, email: &str, password: Secret) -> Result<User> {
+    pub async fn log_in(&self, client: Client, email: &str, password: Secret) -> Result<User> {
         // Dropped on every way out except a wrong password, and then it does not count.
-        let attempt = self.login_failures.begin(address, email).await?;
+        let attempt = self.login_failures.begin(client.bounded_network(), email).await?;
         let user = self.find_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let right = self.passwords.verify(password, hash).await?;
-        if !right && attempt.was_wrong() {
-            warn_of_limit(user.as_ref());
+        let right = self.passwords.verify(client.network, password, hash).await?;
+        match right {
+            true => attempt.was_right(),
+            false if attempt.was_wrong() => warn_of_limit(user.as_ref()),
+            false => {}
         }
         user.filter(|_| right).ok_or(Error::InvalidCredentials)
     }
@@ -77,7 +89,7 @@ impl Accounts {
     pub async fn ensure_admin(&self, credentials: &AdminCredentials) -> Result<()> {
         let name = "Admin".to_owned();
         let email = credentials.email.clone();
-        match self.register(name, email, credentials.password.clone(), Role::Admin).await {
+        match self.register(this_machine(), name, email, credentials.password.clone(), Role::Admin).await {
             Ok(_) => Ok(()),
             Err(Error::EmailTaken) => self.compare_admin(credentials).await,
             Err(error) => Err(error),
@@ -93,7 +105,11 @@ impl Accounts {
                 user_id,
                 "the address of ADMIN_EMAIL belongs to user {user_id}, who is not an admin; the role is not changed"
             );
-        } else if !self.passwords.verify(credentials.password.clone(), Some(user.password_hash)).await? {
+        } else if !self
+            .passwords
+            .verify(this_machine(), credentials.password.clone(), Some(user.password_hash))
+            .await?
+        {
             tracing::warn!(
                 user_id,
                 "ADMIN_PASSWORD is not the password of the admin with the address of ADMIN_EMAIL, user {user_id}: it \
@@ -124,9 +140,15 @@ impl Accounts {
     }
 }
 
+/// Where the admin of the settings comes from.
+fn this_machine() -> Network {
+    Network::of(Ipv4Addr::LOCALHOST.into())
+}
+
 /// Logs only the id of an existing account, never an address: addresses are private.
 fn warn_of_limit(user: Option<&User>) {
-    const REFUSED: &str = "too many wrong passwords, further logins are refused for a while";
+    const REFUSED: &str =
+        "too many wrong passwords, further logins from that network are refused for a while";
     match user.map(|user| user.id.to_hex()) {
         Some(user_id) => tracing::warn!(user_id, "{REFUSED}: user {user_id}"),
         None => tracing::warn!("{REFUSED}: no such account"),

@@ -1,12 +1,16 @@
 //! Upper bounds for every queue, batch, body, page and wait, grouped by the part of the server that applies them. Names
 //! say the unit, and `_max` or `_min`.
 
-/// The limits of one server process. The defaults suit every deployment, so only one of them is a setting: it depends
-/// on the proxy in front of the server. Tests lower them to see what happens beyond.
+use super::clients::ClientsLimits;
+
+/// The limits of one server process. The defaults suit every deployment, so few of them are settings: those that
+/// depend on who the customers are, and on what is in front of the server. Tests lower them to see what happens beyond.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
     /// Connections and requests.
     pub http: HttpLimits,
+    /// What one client may ask for.
+    pub clients: ClientsLimits,
     /// The database.
     pub store: StoreLimits,
     /// Passwords, logins and tokens.
@@ -32,10 +36,17 @@ impl Limits {
 pub struct HttpLimits {
     /// Open client connections; further ones wait in the listener's backlog.
     pub connections_max: usize,
+    /// Open connections of one address (or one IPv6 /64): `CONNECTIONS_PER_ADDRESS_MAX`. Fewer when few are free.
+    pub connections_per_address_max: usize,
     /// The time from the end of one request until a client has sent the head of the next. It is longer than load
     /// balancers keep an idle connection (a minute); otherwise they would send a request into a connection that is
     /// being closed.
     pub header_read_ms_max: u64,
+    /// The same for a connection that is accepted while less than a quarter of all is free.
+    pub scarce_header_read_ms_max: u64,
+    /// The time a new connection has to send the head of its first request, unless it may be a proxy's, which opens some
+    /// before it needs them.
+    pub first_header_read_ms_max: u64,
     /// The buffer of one connection; the head of a request has to fit into it.
     pub header_bytes_max: usize,
     /// The headers of one request.
@@ -61,7 +72,10 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             connections_max: 20_000,
+            connections_per_address_max: 2_000,
             header_read_ms_max: 65_000,
+            scarce_header_read_ms_max: 10_000,
+            first_header_read_ms_max: 10_000,
             header_bytes_max: 32 * 1024,
             headers_max: 64,
             body_bytes_max: 64 * 1024,
@@ -165,15 +179,18 @@ pub struct AccountsLimits {
     /// if the requests ahead of it will take longer. A login waits at most as long before that, if it first has to
     /// know whether other logins to the same account are wrong.
     pub password_hash_wait_ms_max: u64,
-    /// Wrong passwords for one account from one address (or one IPv6 /64) within the window; after that, logins to
-    /// the account from that address are refused. Behind a proxy all clients have the proxy's address, so anybody can
-    /// lock an account for the rest of the window: the proxy has to limit each client's requests to `/auth/login`.
+    /// Wrong passwords for one account from one network within the window; after that, logins to the account from that
+    /// network are refused.
     pub login_failures_max: u32,
-    /// Wrong passwords for one account within the window, from all addresses; after that, all its logins are refused.
+    /// Wrong passwords from one network within the window, for all accounts; after that, logins from there are refused, but
+    /// for accounts that have logged in from there before.
+    pub login_failures_of_network_max: u32,
+    /// Wrong passwords for one account within the window, from all networks; after that, a network from which the account
+    /// has not logged in before may send one wrong password. The account is never closed to its owner.
     pub login_failures_of_account_max: u32,
     /// The window in which wrong passwords are counted.
     pub login_failure_window_seconds: u64,
-    /// Accounts whose wrong passwords are counted at once; also pairs of an address and an account.
+    /// Accounts, networks, and pairs of them whose wrong passwords are counted at once; also pairs that have logged in.
     pub login_failure_accounts_max: usize,
 }
 
@@ -187,6 +204,7 @@ impl Default for AccountsLimits {
             password_hashes_waiting_max: 200,
             password_hash_wait_ms_max: 10_000,
             login_failures_max: 10,
+            login_failures_of_network_max: 50,
             login_failures_of_account_max: 100,
             login_failure_window_seconds: 60,
             login_failure_accounts_max: 50_000,
@@ -313,7 +331,8 @@ impl Default for PurchasesLimits {
 /// Watchers.
 #[derive(Debug, Clone, Copy)]
 pub struct LiveLimits {
-    /// Clients that watch at once, over Server-Sent Events and WebSocket together.
+    /// Clients that watch at once, over Server-Sent Events and WebSocket together. Fewer than the connections, so that
+    /// there is room for buyers.
     pub watchers_max: usize,
     /// Clients of one address (or one IPv6 /64) that watch at once: `WATCHERS_PER_ADDRESS_MAX`.
     pub watchers_per_address_max: usize,
@@ -347,7 +366,7 @@ pub struct LiveLimits {
 impl Default for LiveLimits {
     fn default() -> Self {
         Self {
-            watchers_max: 20_000,
+            watchers_max: 16_000,
             watchers_per_address_max: 1_000,
             socket_subscriptions_max: 50,
             socket_message_bytes_max: 8 * 1024,

@@ -249,3 +249,50 @@ fn help_readme_and_example_give_the_real_defaults() {
     let explicit = Config::from_settings(&defaults).unwrap();
     assert_eq!(format!("{explicit:?}"), format!("{:?}", read(&[]).unwrap()));
 }
+
+#[test]
+fn the_bounds_of_a_client_are_read_or_named() {
+    let limits = |settings: &[(&str, &str)]| {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::from_settings(&settings.collect()).map(|config| config.limits.clients)
+    };
+    let set = limits(&[("REGISTRATIONS_PER_NETWORK", "5/60"), ("READS_PER_NETWORK", "off")]).unwrap();
+    assert_eq!((set.registrations, set.reads), (Some(Quota::new(5, 60)), None));
+    assert_eq!(set.purchases, ClientsLimits::default().purchases);
+    let bad =
+        [("LOGINS_PER_NETWORK", "5"), ("PURCHASES_PER_ACCOUNT", "0/1"), ("CONNECTIONS_PER_ADDRESS_MAX", "0")];
+    let ConfigError(problems) = limits(&bad).unwrap_err();
+    assert_eq!(problems.len(), bad.len(), "{problems:?}");
+    for (name, _) in bad {
+        assert!(problems.iter().any(|problem| problem.starts_with(name)), "{name}: {problems:?}");
+    }
+}
+
+#[test]
+fn the_defaults_that_settings_name_are_those_of_the_limits() {
+    let default =
+        |name: &str| SETTINGS.iter().find(|setting| setting.name == name).and_then(|setting| setting.default);
+    let limits = Limits::default();
+    let text = |quota: Option<Quota>| {
+        quota.map_or("off".to_owned(), |quota| format!("{}/{}", quota.requests, quota.window_seconds))
+    };
+    for (name, value) in [
+        ("CONNECTIONS_PER_ADDRESS_MAX", limits.http.connections_per_address_max.to_string()),
+        ("WATCHERS_PER_ADDRESS_MAX", limits.live.watchers_per_address_max.to_string()),
+        ("REGISTRATIONS_PER_NETWORK", text(limits.clients.registrations)),
+        ("LOGINS_PER_NETWORK", text(limits.clients.logins)),
+        ("READS_PER_NETWORK", text(limits.clients.reads)),
+        ("PURCHASES_PER_ACCOUNT", text(limits.clients.purchases)),
+        ("PURCHASES_PER_NETWORK", text(limits.clients.purchases_of_network)),
+    ] {
+        assert_eq!(default(name), Some(value.as_str()), "{name}");
+    }
+}
+
+#[test]
+fn trusted_proxies_that_are_none_are_named() {
+    let settings = [("TRUSTED_PROXIES".to_owned(), "10.0.0.0/8, proxy.example".to_owned())];
+    let ConfigError(problems) = Config::from_settings(&settings.into_iter().collect()).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].contains("`proxy.example`"), "{problems:?}");
+}

@@ -104,6 +104,18 @@ pub async fn find(store: &Store, id: Id, user: &CurrentUser) -> Result<Purchase>
     purchase.filter(is_visible).ok_or(Error::PurchaseNotFound)
 }
 
+/// The product that the user has bought with this key.
+///
+/// # Errors
+/// Those of [`Store::read`].
+pub async fn product_of_key(store: &Store, user: Id, key: &str) -> Result<Option<Id>> {
+    let query = doc! { "userId": user, "idempotencyKey": key };
+    let purchase = store
+        .read(|mut session| async move { store.purchases.find_one(query).session(&mut session).await })
+        .await?;
+    Ok(purchase.map(|purchase| purchase.product_id))
+}
+
 /// A page of purchases by the moment they were made, then by product and sequence, so that the order is the same for
 /// everybody. A page costs the same at any depth: the lists of everybody and of a product have an index in that
 /// order; a user's purchases are few and are sorted each time.

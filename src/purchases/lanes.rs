@@ -140,12 +140,19 @@ impl Lanes {
         }
     }
 
-    /// Admits one more purchase request; `None` if too many are under way or it would wait too long for any product.
+    /// Whether one more purchase would wait too long for any product.
+    pub fn refuses_early(&self) -> bool {
+        self.registry.admission.refuses_early()
+    }
+
+    /// Admits one more purchase request; `None` if too many are under way.
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
-        if self.registry.admission.refuses_early() {
-            return None;
-        }
         self.admissions.clone().try_acquire_owned().ok()
+    }
+
+    /// The keys that are known to be used.
+    pub fn used_keys(&self) -> &UsedKeys {
+        &self.registry.used_keys
     }
 
     /// Puts the request into its product's lane and waits for the reply.

@@ -44,12 +44,40 @@ impl Purchases {
         Self { lanes, store, catalogue, heartbeat, feed }
     }
 
-    /// Admits one more request, before its token and body are looked at.
+    /// Refuses a request that would wait too long, before its token and body are looked at.
     ///
     /// # Errors
     /// `overloaded`, or `database_unavailable` if the database is the reason for the crowd.
+    pub fn check_room(&self) -> Result<()> {
+        match self.lanes.refuses_early() {
+            true => Err(self.cause_of(admission::FULL)),
+            false => Ok(()),
+        }
+    }
+
+    /// Admits one more request, whose body is there: a client that sends slowly holds no place meanwhile.
+    ///
+    /// # Errors
+    /// Those of `check_room`.
     pub fn admit(&self) -> Result<OwnedSemaphorePermit> {
         self.lanes.admit().ok_or_else(|| self.cause_of(admission::FULL))
+    }
+
+    /// Whether this server knows, without asking, that the user has bought something with this key.
+    pub fn remembers_key(&self, user: Id, key: &str) -> bool {
+        self.lanes.used_keys().is_used(user, key)
+    }
+
+    /// Whether the user has bought something with this key, by the database.
+    ///
+    /// # Errors
+    /// Those of `Store::read`.
+    pub async fn finds_key(&self, user: Id, key: &str) -> Result<bool> {
+        let product = history::product_of_key(&self.store, user, key).await?;
+        if let Some(product) = product {
+            self.lanes.used_keys().record(user, key, product);
+        }
+        Ok(product.is_some())
     }
 
     /// Buys. Dropping this future gives the purchase up if no lane has taken it

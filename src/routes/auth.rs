@@ -1,6 +1,5 @@
 //! `/auth`: register, log in, read the own account.
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -13,8 +12,8 @@ use crate::accounts::view::UserView;
 use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
+use crate::http::client::Client;
 use crate::http::fields::{Fields, email_address, line, verbatim};
-use crate::http::peer::PeerAddress;
 use crate::http::{Uncached, uncached};
 use crate::model::timestamp::Timestamp;
 use crate::model::user::{NAME_CHARACTERS, PASSWORD_CHARACTERS, Role, User};
@@ -108,15 +107,18 @@ fn session(app: &App, user: &User) -> Result<Uncached<Session>> {
 )]
 async fn register(
     State(app): State<AppState>,
+    client: Client,
     Body(request): Body<RegisterRequest>,
 ) -> Result<(StatusCode, Uncached<Session>)> {
-    let user = app.accounts.register(request.name, request.email, request.password, Role::Customer).await?;
+    let RegisterRequest { name, email, password } = request;
+    let user = app.accounts.register(client.network, name, email, password, Role::Customer).await?;
     Ok((StatusCode::CREATED, session(&app, &user)?))
 }
 
 /// Log in
 ///
-/// Wrong passwords are counted for each account and address; beyond the limit no password is looked at for a while.
+/// Wrong passwords are counted for each account and network, and for each network; beyond the limit no password from that
+/// network is looked at for a while. An account is never closed to its owner elsewhere.
 #[utoipa::path(
     post, path = "/auth/login", tag = "auth", operation_id = "login",
     request_body = LoginRequest,
@@ -125,10 +127,10 @@ async fn register(
 )]
 async fn login(
     State(app): State<AppState>,
-    Extension(address): Extension<PeerAddress>,
+    client: Client,
     Body(request): Body<LoginRequest>,
 ) -> Result<Uncached<Session>> {
-    let user = app.accounts.log_in(address, &request.email, request.password).await;
+    let user = app.accounts.log_in(client, &request.email, request.password).await;
     app.metrics.count_login(user.as_ref().map_or_else(|refusal| refusal.code().name(), |_| "logged_in"));
     session(&app, &user?)
 }

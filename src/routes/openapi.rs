@@ -3,7 +3,7 @@
 //! utoipa derives most of it from the handlers and their types; this module completes what that leaves out.
 
 use axum::Router;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method};
 use axum::routing::get;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
@@ -12,6 +12,7 @@ use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, SchemaType, Type
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr, Schema};
 
+use super::limits;
 use super::state::AppState;
 use crate::error::{Code, Error, FieldError, ProblemSchema, Result};
 use crate::http::file::File;
@@ -109,8 +110,9 @@ pub fn base() -> utoipa::openapi::OpenApi {
 
 /// Completes the document, and serves it and the page to try the API.
 pub fn router(mut document: utoipa::openapi::OpenApi) -> Router<AppState> {
-    for operation in document.paths.paths.values_mut().flat_map(operations) {
-        problems::add_to(operation);
+    let items = document.paths.paths.iter_mut();
+    for (path, method, operation) in items.flat_map(|(path, item)| operations(path, item)) {
+        problems::add_to(operation, limits::is_limited(&method, path));
         // An empty list says that no token is needed. Without one it could have been forgotten.
         operation.security.get_or_insert_default();
         operation.parameters.iter_mut().flatten().for_each(describe_parameter);
@@ -195,6 +197,17 @@ fn describe_parameter(parameter: &mut RefOr<Parameter>) {
     }
 }
 
-fn operations(item: &mut utoipa::openapi::PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+fn operations<'a>(
+    path: &'a str,
+    item: &'a mut utoipa::openapi::PathItem,
+) -> impl Iterator<Item = (&'a str, Method, &'a mut Operation)> {
+    [
+        (Method::GET, &mut item.get),
+        (Method::POST, &mut item.post),
+        (Method::PUT, &mut item.put),
+        (Method::PATCH, &mut item.patch),
+        (Method::DELETE, &mut item.delete),
+    ]
+    .into_iter()
+    .filter_map(move |(method, operation)| Some((path, method, operation.as_mut()?)))
 }

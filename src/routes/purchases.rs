@@ -10,15 +10,16 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::state::AppState;
+use super::limits::PurchaseShare;
+use super::state::{App, AppState};
 use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
+use crate::http::client::Client;
 use crate::http::fields::{Fields, id, integer};
 use crate::http::page::{Page, Query};
 use crate::http::path::PathId;
@@ -96,7 +97,9 @@ struct PlainPurchaseRequest<'a> {
 /// Buy
 ///
 /// 201 means that the purchase and the reduced stock are committed together, on a majority of the database's servers.
-/// If you send an `Idempotency-Key`, you can safely repeat the request, whatever happened to the first answer.
+/// If you send an `Idempotency-Key`, you can safely repeat the request, whatever happened to the first answer. Each account has
+/// a quota of requests, of which a repeated purchase costs nothing. An answer `rate_limited`, like `overloaded` and
+/// `database_unavailable`, says that this request has bought nothing, and nothing about earlier ones with the same key.
 #[utoipa::path(
     post, path = "/products/purchase", tag = "purchases", operation_id = "purchase",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters, such as a random UUID. Make a new key for each purchase that you want: with the key of an earlier one you get that one again")),
@@ -108,28 +111,61 @@ struct PlainPurchaseRequest<'a> {
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
         "product_not_found", "sale_not_started", "sale_ended", "sold_out", "insufficient_stock", "purchase_limit_reached",
-        "idempotency_key_reused", "overloaded", "database_unavailable", "outcome_unknown",
+        "idempotency_key_reused", "rate_limited", "overloaded", "database_unavailable", "outcome_unknown",
     ]))),
 )]
 async fn purchase(
     State(app): State<AppState>,
-    _admitted: Admitted,
+    _has_room: HasRoom,
     user: CurrentUser,
+    client: Client,
     key: Result<IdempotencyKey>,
     body: Result<Body<PurchaseRequest>>,
-) -> Result<Response> {
-    let outcome = match Error::both(key, body) {
-        Ok((IdempotencyKey(key), Body(body))) => {
-            app.purchases.purchase(body.product_id, body.quantity, key, user).await
-        }
-        Err(error) => Err(error),
-    };
+) -> Response {
+    let mut share = app.client_limits.take_purchase(user.id, client);
+    let outcome = buy(&app, user, &mut share, key, body).await;
     app.metrics.count_purchase(match &outcome {
         Ok(Receipt { replayed: true, .. }) => "replayed",
         Ok(_) => "bought",
         Err(error) => error.code().name(),
     });
-    created(&outcome?)
+    let mut response = outcome.and_then(|receipt| created(&receipt)).into_response();
+    app.client_limits.tell(&share, response.headers_mut());
+    response
+}
+
+async fn buy(
+    app: &App,
+    user: CurrentUser,
+    share: &mut PurchaseShare,
+    key: Result<IdempotencyKey>,
+    body: Result<Body<PurchaseRequest>>,
+) -> Result<Receipt> {
+    if let Err(refusal) = share.check() {
+        let may_be_replay = match &key {
+            Ok(IdempotencyKey(Some(key))) => is_used(app, user.id, key).await?,
+            _ => false,
+        };
+        if !may_be_replay {
+            return Err(refusal);
+        }
+    }
+    let (IdempotencyKey(key), Body(body)) = Error::both(key, body)?;
+    let _permit = app.purchases.admit()?;
+    let receipt = app.purchases.purchase(body.product_id, body.quantity, key, user).await?;
+    if receipt.replayed {
+        app.client_limits.give_back(share);
+    }
+    Ok(receipt)
+}
+
+/// Whether the key is that of a purchase that was made. This server remembers those that it has sold lately; for others it
+/// asks the database, a bounded number of times.
+async fn is_used(app: &App, user: Id, key: &str) -> Result<bool> {
+    if app.purchases.remembers_key(user, key) {
+        return Ok(true);
+    }
+    Ok(app.client_limits.may_look_up_key(user) && app.purchases.finds_key(user, key).await?)
 }
 
 fn created(receipt: &Receipt) -> Result<Response> {
@@ -143,19 +179,17 @@ fn created(receipt: &Receipt) -> Result<Response> {
     })
 }
 
-/// The admission of a purchase request, or a refusal with `overloaded`. It comes before the token is verified, so
-/// that a refusal costs next to nothing.
-struct Admitted {
-    _permit: OwnedSemaphorePermit,
-}
+/// Refuses with `overloaded` what would wait too long. It comes before the token is verified, so that a refusal costs next
+/// to nothing.
+struct HasRoom;
 
-impl FromRequestParts<AppState> for Admitted {
+impl FromRequestParts<AppState> for HasRoom {
     type Rejection = Error;
 
     async fn from_request_parts(_: &mut Parts, app: &AppState) -> Result<Self> {
-        let permit = app.purchases.admit();
         let refused = |refusal: &Error| app.metrics.count_purchase(refusal.code().name());
-        Ok(Self { _permit: permit.inspect_err(refused)? })
+        app.purchases.check_room().inspect_err(refused)?;
+        Ok(Self)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use tokio_util::sync::CancellationToken;
 
+use super::limits::ClientLimits;
 use crate::accounts::known_tokens::KnownTokens;
 use crate::accounts::service::Accounts;
 use crate::accounts::tokens::Tokens;
@@ -47,6 +48,8 @@ pub struct App {
     pub purchases: Purchases,
     /// What watchers are sent.
     pub rooms: Rooms,
+    /// What each client has left of its quotas.
+    pub client_limits: Arc<ClientLimits>,
     /// How many clients watch.
     pub watchers: Watchers,
     /// Which pages of other origins may call the API.
@@ -96,6 +99,7 @@ impl App {
                 &limits.live,
                 shutdown.clone(),
             ),
+            client_limits: Arc::new(ClientLimits::new(&limits.clients)),
             watchers: Watchers::new(&limits.live, metrics.clone()),
             product_pages: ProductPages::new(
                 store.clone(),

@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    FailingMongo, Shop, Wire, metric, own_mongo, process_directory, signal, sneaker, sneaker_with, soon,
-    until_ready, with_host,
+    FailingMongo, Shop, Wire, bounded, metric, own_mongo, process_directory, signal, sneaker, sneaker_with,
+    soon, until_ready, with_host,
 };
 
 /// Generous, for any machine; a test that passes does not wait this long.
@@ -274,7 +274,7 @@ async fn a_login_that_the_database_cannot_judge_does_not_count() {
     const NOT_WRITABLE_PRIMARY: i32 = 10_107;
     let mongo = FailingMongo::start("login").await;
     mongo.ready().await;
-    let limits = Limits::default().with(|limits| limits.accounts.login_failures_max = 1);
+    let limits = bounded().with(|limits| limits.accounts.login_failures_max = 1);
     let shop = Shop::open_at_with(&mongo.uri, limits).await;
     let visitor = shop.visitor();
     let body = json!({"email": "ada@shop.example", "password": "not the password"});

@@ -175,3 +175,19 @@ async fn a_request_id_leads_to_the_cause() {
     assert_eq!(of_batch[0]["span"]["product_id"], product, "{log}");
     mongo.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_nobody_named_is_told_once() {
+    let uri = database_uri().await;
+    let server = start("unnamed-proxy", &uri, ADMIN);
+    let visitor = Actor::of(&server.base, Id::new(), None);
+    for number in 0..3 {
+        visitor.behind_proxy(&format!("198.51.100.{number}")).get("/time").await.expect(200);
+    }
+    let log = server.stop();
+    let warnings = lines(&log, "WARN", "::http::client");
+    assert_eq!(warnings.len(), 1, "{log}");
+    assert!(message(&warnings[0]).contains("set TRUSTED_PROXIES"), "{log}");
+    assert!(!log.contains("198.51.100"), "{log}");
+    drop_database(&uri).await;
+}

@@ -8,6 +8,8 @@ mod harness;
 
 mod accounts;
 mod bounds;
+mod clients;
+mod connections;
 mod crowd;
 mod docs_browser;
 mod doubt;

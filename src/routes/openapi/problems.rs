@@ -24,10 +24,15 @@ const EXAMPLE_MOMENT_MS: i64 = 1_890_637_200_000;
 /// The id in the examples: 65f1c0ffee65f1c0ffee65f3.
 const EXAMPLE_ID: [u8; 12] = [0x65, 0xf1, 0xc0, 0xff, 0xee, 0x65, 0xf1, 0xc0, 0xff, 0xee, 0x65, 0xf3];
 
-/// Turns the operation's codes into one response per status, and adds the headers that every response has.
-pub fn add_to(operation: &mut Operation) {
+const RATE_LIMIT_POLICY: &str = "The client's quota: `q` requests, and as many again in each `w` seconds (a structured field, \
+     draft-ietf-httpapi-ratelimit-headers)";
+const RATE_LIMIT: &str = "What is left of the quota: `r` requests; in `t` seconds it is whole again";
+
+/// Turns the operation's codes into one response per status, and adds the headers that every response has, and those of
+/// an operation with a bound for each client.
+pub fn add_to(operation: &mut Operation, is_limited: bool) {
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    for code in codes_of(operation) {
+    for code in codes_of(operation, is_limited) {
         by_status.entry(code.status().as_u16()).or_default().push(code);
     }
     for (status, codes) in by_status {
@@ -40,6 +45,10 @@ pub fn add_to(operation: &mut Operation) {
             "X-Request-Id".into(),
             text_header("The request's id: the client's own, if it sent a valid one"),
         );
+        if is_limited {
+            response.headers.insert("RateLimit-Policy".into(), text_header(RATE_LIMIT_POLICY));
+            response.headers.insert("RateLimit".into(), text_header(RATE_LIMIT));
+        }
         if status == "304" {
             response.headers.insert("ETag".into(), text_header("The tag of what you have"));
         }
@@ -52,7 +61,7 @@ fn text_header(description: &str) -> RefOr<Header> {
 }
 
 /// The operation's own codes, and those of all operations of its kind.
-fn codes_of(operation: &mut Operation) -> Vec<Code> {
+fn codes_of(operation: &mut Operation, is_limited: bool) -> Vec<Code> {
     let own = operation.extensions.as_mut().and_then(|extensions| extensions.remove(CODES_EXTENSION));
     let own: Vec<_> = own.iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str).collect();
     let has_body = operation.request_body.is_some();
@@ -66,6 +75,7 @@ fn codes_of(operation: &mut Operation) -> Vec<Code> {
         Code::MalformedJson | Code::UnsupportedMediaType | Code::PayloadTooLarge => has_body,
         Code::ValidationFailed => has_body || has_query,
         Code::Unauthenticated | Code::TokenExpired => needs_token,
+        Code::RateLimited => is_limited || own.contains(&code.name()),
         Code::Internal => true,
         _ => own.contains(&code.name()),
     };

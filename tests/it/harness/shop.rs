@@ -35,6 +35,7 @@ pub struct Actor {
     pub id: Id,
     base: String,
     token: Option<String>,
+    forwarded_for: Option<String>,
     client: reqwest::Client,
 }
 
@@ -47,6 +48,19 @@ impl Shop {
     /// A shop with one server under these limits.
     pub async fn open_with(limits: Limits) -> Self {
         Self::open_on(database_uri().await, limits).await
+    }
+
+    /// The same; the servers trust what a proxy on this machine says about its clients (`Actor::behind_proxy`).
+    pub async fn open_behind_proxy(limits: Limits) -> Self {
+        let client = reqwest::Client::new();
+        let mut shop = Self { servers: Vec::new(), uri: database_uri().await, client };
+        shop.add_server_behind_proxy(limits).await;
+        shop
+    }
+
+    pub async fn add_server_behind_proxy(&mut self, limits: Limits) {
+        let server = self.start_server(limits, &[("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+        self.servers.push(server);
     }
 
     /// The same; the server gives the database `application` as its name.
@@ -86,6 +100,17 @@ impl Shop {
     /// Starts another server, with these settings on top of the usual ones.
     pub async fn add_server_where(&mut self, settings: &[(&str, &str)]) {
         let server = self.start_server(Limits::default(), settings).await;
+        self.servers.push(server);
+    }
+
+    /// Starts another server, with these settings, those of its limits included.
+    pub async fn add_server_as_set(&mut self, settings: &[(&str, &str)]) {
+        let map = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let limits = match Config::from_settings(&map) {
+            Ok(config) => config.limits,
+            Err(error) => panic!("{error}"),
+        };
+        let server = self.start_server(limits, settings).await;
         self.servers.push(server);
     }
 
@@ -160,6 +185,11 @@ impl Shop {
         Actor { client, ..self.visitor() }
     }
 
+    /// A new customer at this address of the loopback network.
+    pub fn buyer_from(&self, address: [u8; 4]) -> Actor {
+        Actor { client: self.visitor_from(address).client, ..self.buyer() }
+    }
+
     pub fn admin(&self) -> Actor {
         self.person("Grace Hopper", Role::Admin)
     }
@@ -181,7 +211,7 @@ impl Shop {
 
     fn actor(&self, id: Id, token: Option<String>, server: usize) -> Actor {
         let base = format!("http://{}", self.servers[server].address());
-        Actor { id, base, token, client: self.client.clone() }
+        Actor { id, base, token, forwarded_for: None, client: self.client.clone() }
     }
 
     /// The same person at another server.
@@ -262,6 +292,11 @@ pub fn patient() -> Limits {
     })
 }
 
+/// Limits under which each address of the loopback network is a client like any other, not a proxy that nobody named.
+pub fn bounded() -> Limits {
+    Limits::default().with(|limits| limits.clients.leaves_private_alone = false)
+}
+
 /// A token as any identity provider that knows the secret would sign it.
 pub fn token(id: Id, name: &str, role: Role) -> String {
     token_under(&Limits::default(), id, name, role)
@@ -282,12 +317,17 @@ pub fn token_under(limits: &Limits, id: Id, name: &str, role: Role) -> String {
 impl Actor {
     /// A person who talks to a server outside any shop.
     pub fn of(base: &str, id: Id, token: Option<String>) -> Self {
-        Self { id, base: base.to_owned(), token, client: reqwest::Client::new() }
+        Self { id, base: base.to_owned(), token, forwarded_for: None, client: reqwest::Client::new() }
     }
 
     /// The same person with another token.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// The same person as a proxy forwards them: this is the value of `X-Forwarded-For`.
+    pub fn behind_proxy(&self, forwarded_for: &str) -> Self {
+        Self { forwarded_for: Some(forwarded_for.to_owned()), ..self.clone() }
     }
 
     /// The address of this actor's server, as `host:port`.
@@ -343,6 +383,9 @@ impl Actor {
         let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
+        }
+        if let Some(client) = &self.forwarded_for {
+            request = request.header("X-Forwarded-For", client);
         }
         if let Some(body) = body {
             if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
