@@ -15,7 +15,7 @@ const fn setting(name: &'static str, default: Option<&'static str>, meaning: &'s
 }
 
 /// Every setting. `.env.example` and the README name these and no others; a test compares them.
-pub const SETTINGS: [Setting; 13] = [
+pub const SETTINGS: [Setting; 15] = [
     setting("PORT", Some("3000"), "the port to listen on; 0 picks a free one"),
     setting("HOST", Some("127.0.0.1"), "the address to listen on; 0.0.0.0 for all"),
     setting("MONGO_URI", None, "the database; if not set, the server runs its own MongoDB"),
@@ -23,6 +23,8 @@ pub const SETTINGS: [Setting; 13] = [
     setting("JWT_SECRET", None, "signs the tokens, at least 32 bytes; required with MONGO_URI"),
     setting("ADMIN_EMAIL", None, "the first admin, created if there is no such user"),
     setting("ADMIN_PASSWORD", None, "the first admin's password, 12 to 128 characters"),
+    setting("REGISTRATION", Some("open"), "open or closed: accounts come from an identity provider"),
+    setting("RESERVED_NAMES", None, "words that no name may have, like the shop's, separated by commas"),
     setting("DATA_DIR", Some(".data"), "where the server's own MongoDB keeps its data"),
     setting("CORS_ORIGINS", None, "origins whose pages may call the API, separated by commas, or *"),
     setting("WATCHERS_PER_ADDRESS_MAX", Some("1000"), "clients of one address that may watch live at once"),
