@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use tracing_subscriber::filter::Targets;
 
-use crate::model::email;
-use crate::model::user::PASSWORD_CHARACTERS;
+use crate::model::name::NameRules;
 
+pub use accounts::{AdminCredentials, Registration};
 pub use clients::{ClientsLimits, Quota};
 pub use limits::{
     AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
@@ -21,6 +21,7 @@ pub use trusted_proxies::TrustedProxies;
 
 use env_file::EnvFile;
 
+mod accounts;
 mod clients;
 mod env_file;
 mod limits;
@@ -56,6 +57,10 @@ pub struct Config {
     pub cors_origins: CorsOrigins,
     /// `TRUSTED_PROXIES`: the proxies that say who the client is.
     pub trusted_proxies: TrustedProxies,
+    /// `REGISTRATION`: whether anybody may register.
+    pub registration: Registration,
+    /// `RESERVED_NAMES`, within the rules for names.
+    pub names: NameRules,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
     /// `RUST_LOG`.
@@ -96,15 +101,6 @@ impl Database {
             Self::External { uri, .. } => mongo_uri::place(uri.reveal()),
         }
     }
-}
-
-/// The admin that the server creates if there is no such user.
-#[derive(Debug, Clone)]
-pub struct AdminCredentials {
-    /// The e-mail address, in lower case.
-    pub email: String,
-    /// The password: 12 to 128 characters.
-    pub password: Secret,
 }
 
 /// Which pages of other origins may call the API.
@@ -192,6 +188,8 @@ impl Config {
             admin: reader.admin(),
             cors_origins: reader.cors_origins(),
             trusted_proxies: reader.trusted_proxies(),
+            registration: reader.registration(),
+            names: NameRules::new(reader.reserved_names()),
             log_format: reader.log_format(),
             log_filter: reader
                 .parsed("RUST_LOG", "a list like `info,flash_sale=debug`")
@@ -316,20 +314,6 @@ impl<'a> Reader<'a> {
                 None
             }
         }
-    }
-
-    fn admin(&mut self) -> Option<AdminCredentials> {
-        let (email, password) = (self.text("ADMIN_EMAIL"), self.secret("ADMIN_PASSWORD"));
-        if let Some(email) = email.filter(|email| !email::is_address(email)) {
-            self.problem(format!("ADMIN_EMAIL is `{email}`, which is not an e-mail address"));
-        }
-        if password.is_some_and(|password| !PASSWORD_CHARACTERS.contains(&password.chars().count())) {
-            self.problem("ADMIN_PASSWORD has to have 12 to 128 characters");
-        }
-        if email.is_some() != password.is_some() {
-            self.missing("ADMIN_EMAIL and ADMIN_PASSWORD go together: set both or neither");
-        }
-        Some(AdminCredentials { email: email?.to_lowercase(), password: Secret::new(password?) })
     }
 
     fn cors_origins(&mut self) -> CorsOrigins {

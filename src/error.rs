@@ -118,6 +118,10 @@ impl Error {
     /// A customer's token on a route for admins.
     pub const FORBIDDEN: Self =
         Self::Forbidden { detail: "This token's role is `customer`; only `admin` may do this." };
+    /// A registration where `REGISTRATION` is `closed`.
+    pub const REGISTRATION_CLOSED: Self = Self::Forbidden {
+        detail: "Nobody can register here: accounts come from the shop's identity provider. Log in there.",
+    };
     /// A WebSocket from a page of another origin.
     pub const FOREIGN_ORIGIN: Self = Self::Forbidden {
         detail: "Pages of this origin may not connect; CORS_ORIGINS lists those that may.",

@@ -101,7 +101,7 @@ fn routes(app: AppState) -> Router {
     routes
         .merge(live::router())
         .merge(openapi::router(document))
-        .merge(storefront::router())
+        .merge(storefront::router(app.registration))
         .fallback(unknown_path)
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app)

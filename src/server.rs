@@ -125,8 +125,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let tokens = Tokens::new(secret, &limits.accounts);
         let (app, feed_task) =
-            App::new(limits.clone(), store, heartbeat, tokens, config.cors_origins, shutdown.clone())
-                .map_err(|_| StartError::Threads)?;
+            App::new(&config, store, heartbeat, tokens, shutdown.clone()).map_err(|_| StartError::Threads)?;
         let app = Arc::new(app);
         // The feed and the heartbeat run until all open requests have ended, which need them: they ask whether the
         // database commits, and what other servers have sold.

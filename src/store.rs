@@ -27,6 +27,7 @@ use crate::model::purchase::Purchase;
 use crate::model::user::User;
 use crate::sabotage::Mistake;
 
+mod canonical_emails;
 mod clock;
 mod coalesced_read;
 mod confirmation;

@@ -66,6 +66,7 @@ fn token(signer: &Tokens, id: Id, role: Role, name: &str) -> Outcome<String> {
         id,
         name: name.to_owned(),
         email: String::new(),
+        email_canonical: None,
         password_hash: String::new(),
         role,
         created_at: DateTime::now(),

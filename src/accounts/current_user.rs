@@ -8,7 +8,7 @@ use crate::model::user::Role;
 pub struct CurrentUser {
     /// The `sub` of the token.
     pub id: Id,
-    /// The public display name from the token; cut if too long.
+    /// The display name from the token, cut if too long. The public sees it only through `NameRules::public`.
     pub name: String,
     /// What the user may do.
     pub role: Role,

@@ -122,6 +122,7 @@ mod tests {
             id: ObjectId::new(),
             name: "Ada Lovelace".into(),
             email: "ada@shop.example".into(),
+            email_canonical: None,
             password_hash: String::new(),
             role: Role::Customer,
             created_at: DateTime::now(),

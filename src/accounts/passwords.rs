@@ -21,6 +21,7 @@ use super::fair_queue::{FairQueue, Full};
 use crate::config::{AccountsLimits, Secret};
 use crate::error::{Error, Result};
 use crate::model::network::Network;
+use crate::model::password::{check_strength, normalized};
 
 /// The lowest priority that the system has: the hashing threads get only time that is left over.
 #[cfg(target_os = "linux")]
@@ -127,6 +128,24 @@ impl Passwords {
         Ok(passwords)
     }
 
+    /// Whether a new password is hard to guess for those who know `own`, see `check_strength`. Here, because that may
+    /// take as long as a hash.
+    ///
+    /// # Errors
+    /// `overloaded` when too many jobs wait.
+    pub async fn check_strength(
+        &self,
+        network: Network,
+        password: Secret,
+        own: Vec<String>,
+    ) -> Result<Result<(), &'static str>> {
+        let check = move || {
+            let own: Vec<_> = own.iter().map(String::as_str).collect();
+            check_strength(password.reveal(), &own)
+        };
+        self.run(network, check).await
+    }
+
     /// The hash in PHC form, with a new salt.
     ///
     /// # Errors
@@ -143,11 +162,7 @@ impl Passwords {
         let known = hash.is_some();
         let hash = hash.map_or(Cow::Borrowed(NOBODYS_HASH), Cow::Owned);
         let matches = self
-            .run(network, move || {
-                PasswordHash::new(&hash).is_ok_and(|hash| {
-                    Argon2::default().verify_password(password.reveal().as_bytes(), &hash).is_ok()
-                })
-            })
+            .run(network, move || PasswordHash::new(&hash).is_ok_and(|hash| matches(&password, &hash)))
             .await?;
         Ok(known && matches)
     }
@@ -209,9 +224,16 @@ fn processor_time() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
+/// Whether the password belongs to the hash, in its normalized form or, as earlier versions hashed it, as it was sent.
+fn matches(password: &Secret, hash: &PasswordHash) -> bool {
+    let is_right = |password: &str| Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
+    let normalized = normalized(password.reveal());
+    is_right(&normalized) || (normalized != password.reveal() && is_right(password.reveal()))
+}
+
 /// argon2id with the crate's defaults, which are OWASP's minimum: 19 MiB, two passes, one lane.
 fn hash(password: &Secret) -> Result<String> {
-    match Argon2::default().hash_password(password.reveal().as_bytes()) {
+    match Argon2::default().hash_password(normalized(password.reveal()).as_bytes()) {
         Ok(hash) => Ok(hash.to_string()),
         Err(error) => {
             tracing::error!("cannot hash a password: {error}");
@@ -230,6 +252,23 @@ mod tests {
         let new = hash(&Secret::new("a password of somebody")).unwrap();
         assert_eq!(parameters(NOBODYS_HASH), parameters(&new));
         assert!(PasswordHash::new(NOBODYS_HASH).is_ok());
+    }
+
+    #[test]
+    fn a_password_opens_in_every_form() {
+        let (composed, decomposed) =
+            ("caf\u{e9} au lait de l'\u{e9}t\u{e9}", "cafe\u{301} au lait de l'e\u{301}te\u{301}");
+        for (made, sent) in [(composed, decomposed), (decomposed, composed)] {
+            let made = hash(&Secret::new(made)).unwrap();
+            let made = PasswordHash::new(&made).unwrap();
+            assert!(
+                matches(&Secret::new(sent), &made) && !matches(&Secret::new("cafe au lait de l'ete"), &made)
+            );
+        }
+        // As earlier versions hashed it.
+        let earlier = Argon2::default().hash_password(decomposed.as_bytes()).unwrap().to_string();
+        let earlier = PasswordHash::new(&earlier).unwrap();
+        assert!(matches(&Secret::new(decomposed), &earlier) && !matches(&Secret::new(composed), &earlier));
     }
 
     #[test]

@@ -9,9 +9,10 @@ use super::passwords::Passwords;
 use crate::config::{AccountsLimits, AdminCredentials, Secret};
 use crate::error::{Error, Result};
 use crate::http::client::Client;
+use crate::model::email;
 use crate::model::network::Network;
 use crate::model::user::{Role, User};
-use crate::store::{Store, failure};
+use crate::store::{Store, collect, failure};
 
 pub struct Accounts {
     store: Store,
@@ -24,6 +25,20 @@ impl Accounts {
     /// Those of `Passwords::new`.
     pub fn new(store: Store, limits: &AccountsLimits) -> Result<Self> {
         Ok(Self { store, passwords: Passwords::new(limits)?, login_failures: LoginFailures::new(limits) })
+    }
+
+    /// Whether a new password is hard to guess for those who know `own`: the name and the address of its owner, and the
+    /// name of the shop. If not, why not, in words. `network` is that of the client who waits for it.
+    ///
+    /// # Errors
+    /// `overloaded`.
+    pub async fn check_strength(
+        &self,
+        network: Network,
+        password: Secret,
+        own: Vec<String>,
+    ) -> Result<Result<(), &'static str>> {
+        self.passwords.check_strength(network, password, own).await
     }
 
     /// Creates an account for a client of this network. `email` must be in lower case.
@@ -43,8 +58,15 @@ impl Accounts {
             return Err(Error::EmailTaken);
         }
         let password_hash = self.passwords.hash(network, password).await?;
-        let user =
-            User { id: ObjectId::new(), name, email, password_hash, role, created_at: DateTime::now() };
+        let user = User {
+            id: ObjectId::new(),
+            name,
+            email_canonical: email::canonical(&email),
+            email,
+            password_hash,
+            role,
+            created_at: DateTime::now(),
+        };
         let users = self.store.users.clone();
         self.store
             .write(async move {
@@ -64,7 +86,10 @@ impl Accounts {
     /// these; `overloaded`.
     pub async fn log_in(&self, client: Client, email: &str, password: Secret) -> Result<User> {
         // Dropped on every way out except a wrong password, and then it does not count.
-        let attempt = self.login_failures.begin(client.bounded_network(), email).await?;
+        // All ways to write an address share its limit.
+        let mailbox = email::canonical(email);
+        let mailbox = mailbox.as_deref().unwrap_or(email);
+        let attempt = self.login_failures.begin(client.bounded_network(), mailbox).await?;
         let user = self.find_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let right = self.passwords.verify(client.network, password, hash).await?;
@@ -135,8 +160,17 @@ impl Accounts {
         self.store.read(|mut session| async move { found.session(&mut session).await }).await
     }
 
+    /// The account with this address, or else the one with the same canonical form: who can read the mail of one can
+    /// read that of the other. Accounts of earlier versions may share it; then each is found by its own address.
     async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
-        self.find_one(doc! { "email": email }).await
+        let Some(mailbox) = email::canonical(email) else {
+            return self.find_one(doc! { "email": email }).await;
+        };
+        let query = doc! { "$or": [{ "email": email }, { "emailCanonical": mailbox }] };
+        let found = self.store.users.find(query);
+        let mut found = self.store.read(|session| collect(found, session)).await?;
+        let exact = found.iter().position(|user| user.email == email);
+        Ok(if found.is_empty() { None } else { Some(found.swap_remove(exact.unwrap_or(0))) })
     }
 }
 

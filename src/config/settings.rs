@@ -23,6 +23,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("JWT_SECRET", None, "signs the tokens, at least 32 bytes; required with MONGO_URI"),
     setting("ADMIN_EMAIL", None, "the first admin, created if there is no such user"),
     setting("ADMIN_PASSWORD", None, "the first admin's password, 12 to 128 characters"),
+    setting("REGISTRATION", Some("open"), "open or closed: accounts come from an identity provider"),
+    setting("RESERVED_NAMES", None, "words that no name may have, like the shop's, separated by commas"),
     setting("DATA_DIR", Some(".data"), "where the server's own MongoDB keeps its data"),
     setting("CORS_ORIGINS", None, "origins whose pages may call the API, separated by commas, or *"),
     setting("TRUSTED_PROXIES", None, "networks of your proxies, like 10.0.0.0/8, separated by commas"),

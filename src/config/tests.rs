@@ -55,7 +55,7 @@ fn the_first_admin_has_a_valid_address_and_password() {
         let settings = [("ADMIN_EMAIL", email), ("ADMIN_PASSWORD", password)];
         read(&settings).map_or_else(|error| error.0.len(), |_| 0)
     };
-    let characters = |count: usize| "é".repeat(count);
+    let characters = |count: usize| "kZ3v9Qm1xY7é".chars().cycle().take(count).collect::<String>();
     assert_eq!(problems("ada@shop.example", &characters(12)), 0);
     assert_eq!(problems("ada@shop.example", &characters(128)), 0);
     assert_eq!(problems("ada@shop.example", &characters(11)), 1);
@@ -65,6 +65,34 @@ fn the_first_admin_has_a_valid_address_and_password() {
     assert_eq!(problems("ada", &characters(11)), 2);
     assert_eq!(problems("ada", ""), 2);
     assert_eq!(problems("", &characters(12)), 1);
+}
+
+#[test]
+fn the_first_admin_has_a_mailbox_and_a_password_that_is_hard_to_guess() {
+    for (email, password, part) in [
+        ("ada@localhost", "correct horse battery", "ADMIN_EMAIL"),
+        ("ada@127.0.0.1", "correct horse battery", "ADMIN_EMAIL"),
+        ("ada@shop.example", "123456789012", "ADMIN_PASSWORD is too easy to guess"),
+        ("ada@shop.example", "aaaaaaaaaaaa", "ADMIN_PASSWORD is too easy to guess"),
+        ("ada@shop.example", "ada@shop.example", "ADMIN_PASSWORD is too easy to guess"),
+        ("ada@shop.example", "password1234", "ADMIN_PASSWORD is too easy to guess"),
+    ] {
+        let problems = read(&[("ADMIN_EMAIL", email), ("ADMIN_PASSWORD", password)]).unwrap_err().0;
+        assert!(problems.len() == 1 && problems[0].starts_with(part), "{problems:?}");
+    }
+    // Made of the shop's name.
+    let admin = [("ADMIN_EMAIL", "ada@engine.example"), ("ADMIN_PASSWORD", "sneakerhouse24")];
+    assert!(read(&admin).is_ok());
+    assert!(read(&[admin[0], admin[1], ("RESERVED_NAMES", "Zalando, Sneaker House")]).is_err());
+}
+
+#[test]
+fn registration_is_open_or_closed() {
+    let registration = |value: &str| read(&[("REGISTRATION", value)]).map(|config| config.registration);
+    assert_eq!(registration("").unwrap(), Registration::Open);
+    assert_eq!(registration("open").unwrap(), Registration::Open);
+    assert_eq!(registration("closed").unwrap(), Registration::Closed);
+    assert!(registration("no").unwrap_err().to_string().contains("REGISTRATION is `no`"));
 }
 
 #[test]

@@ -29,6 +29,13 @@ pub trait FromFields: Sized {
     }
 }
 
+/// All members unread, for a handler whose rules need more than the body. It has to call `finish`.
+impl FromFields for Fields {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        Some(std::mem::take(fields))
+    }
+}
+
 /// Extracts a body of type `T`. Refuses with `unsupported_media_type`, `payload_too_large`, `malformed_json` or
 /// `validation_failed`.
 pub struct Body<T>(pub T);

@@ -19,7 +19,8 @@ pub struct LeaderboardItem {
     /// The product's name.
     #[schema(example = "Limited sneaker")]
     pub product_name: String,
-    /// The buyer's first name and an initial.
+    /// The buyer's first name and an initial; of a name with a single word only its initial. `Anonymous` if the name breaks
+    /// the rules for names, as that of another provider's token may.
     #[schema(example = "Ada L.")]
     pub buyer: String,
     /// Units bought.

@@ -31,8 +31,12 @@ pub struct User {
     pub id: Id,
     /// The public display name.
     pub name: String,
-    /// In lower case; unique.
+    /// In lower case, otherwise as its owner wrote it; unique.
     pub email: String,
+    /// The canonical form of `email`; unique. `None` in accounts of earlier versions: if it has none, or if an older
+    /// account has the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_canonical: Option<String>,
     /// The argon2id hash in PHC form.
     pub password_hash: String,
     /// What the user may do.

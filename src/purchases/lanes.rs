@@ -162,8 +162,8 @@ impl Lanes {
     ///
     /// # Errors
     /// The errors that the contract lists for `POST /products/purchase`.
-    pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
-        let (waiting, pending) = queued::pair(request, name);
+    pub async fn purchase(&self, product_id: Id, request: Request, buyer: String) -> Result<Receipt> {
+        let (waiting, pending) = queued::pair(request, buyer);
         let deadline = Instant::now() + Duration::from_millis(self.registry.limits.queue_wait_ms_max);
         let _permit = self.registry.enqueue(product_id, waiting)?;
         let Reply { result, batch_id } = pending.reply(deadline).await;

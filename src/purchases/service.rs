@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::http::page::{Page, PageRequest};
 use crate::metrics::Metrics;
 use crate::model::id::Id;
+use crate::model::name::NameRules;
 use crate::model::purchase::Purchase;
 use crate::model::user::Role;
 use crate::products::catalogue::Catalogue;
@@ -29,6 +30,7 @@ pub struct Purchases {
     catalogue: Arc<Catalogue>,
     heartbeat: Heartbeat,
     feed: Feed,
+    names: Arc<NameRules>,
 }
 
 impl Purchases {
@@ -38,10 +40,11 @@ impl Purchases {
         heartbeat: Heartbeat,
         feed: Feed,
         metrics: Arc<Metrics>,
+        names: Arc<NameRules>,
         limits: &PurchasesLimits,
     ) -> Self {
         let lanes = Lanes::new(store.clone(), limits, catalogue.clone(), metrics);
-        Self { lanes, store, catalogue, heartbeat, feed }
+        Self { lanes, store, catalogue, heartbeat, feed, names }
     }
 
     /// Refuses a request that would wait too long, before its token and body are looked at.
@@ -105,7 +108,7 @@ impl Purchases {
         let reopened_at = self.catalogue.cache().current(product_id).and_then(|product| product.reopened_at);
         let arrived_at = reopened_at.map_or(now.into(), |reopened_at| reopened_at.max(now.into()));
         let request = Request { user: user.id, quantity, key, arrived_at, key_used_elsewhere: false };
-        let receipt = self.lanes.purchase(product_id, request, user.name).await;
+        let receipt = self.lanes.purchase(product_id, request, self.names.public(&user.name)).await;
         receipt.map_err(|error| self.cause_of(error))
     }
 

@@ -70,6 +70,7 @@ pub fn request(tokens: &Tokens, host: &str, name: &str, key: &str, body: &str) -
         id: Id::new(),
         name: name.to_owned(),
         email: String::new(),
+        email_canonical: None,
         password_hash: String::new(),
         role: Role::Customer,
         created_at: DateTime::now(),

@@ -1,7 +1,8 @@
 //! `/auth`: register, log in, read the own account.
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -9,14 +10,16 @@ use utoipa_axum::routes;
 use super::state::{App, AppState};
 use crate::accounts::current_user::CurrentUser;
 use crate::accounts::view::UserView;
-use crate::config::Secret;
+use crate::config::{Registration, Secret};
 use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
 use crate::http::client::Client;
-use crate::http::fields::{Fields, email_address, line, verbatim};
+use crate::http::fields::{Fields, email_address, new_email_address, text_that, verbatim};
 use crate::http::{Uncached, uncached};
+use crate::model::network::Network;
+use crate::model::password;
 use crate::model::timestamp::Timestamp;
-use crate::model::user::{NAME_CHARACTERS, PASSWORD_CHARACTERS, Role, User};
+use crate::model::user::{Role, User};
 
 /// A good token's user is not in the database.
 pub const NO_ACCOUNT: Error = Error::NotFound {
@@ -30,30 +33,61 @@ pub fn router() -> OpenApiRouter<AppState> {
 /// A new account.
 #[derive(Debug, utoipa::ToSchema)]
 pub struct RegisterRequest {
-    /// The public display name; the leaderboard shortens it.
+    /// The display name. The leaderboard shortens it to the first name and an initial, and a single word to its initial.
+    /// It has a letter and one alphabet in each word, and no invisible characters, addresses, telephone numbers or words
+    /// that stand for the shop, like `admin`. It is stored in NFC, trimmed, with single blanks.
     #[schema(min_length = 1, max_length = 80, example = "Ada Lovelace")]
     name: String,
-    /// Upper and lower case make no difference.
+    /// An address on the internet. Upper and lower case make no difference. All the ways to write the address of one
+    /// mailbox have one account together: with the dots and tags that some providers ignore, or with the domain in
+    /// Unicode or in ASCII.
     #[schema(max_length = 254, format = Email, example = "ada@shop.example")]
     email: String,
-    /// 12 to 128 characters.
+    /// 12 to 128 characters, as sent and in NFKC, in which it is compared. Refused are those that are easy to guess: the
+    /// most used ones, repetitions, sequences, and those made of the own name or address.
     #[schema(value_type = String, min_length = 12, max_length = 128, format = Password, example = "correct horse battery")]
     password: Secret,
 }
 
-impl FromFields for RegisterRequest {
-    fn from_fields(fields: &mut Fields) -> Option<Self> {
-        let name = fields.required("name", line(NAME_CHARACTERS));
-        let email = fields.required("email", email_address);
-        let password = fields.required("password", verbatim(PASSWORD_CHARACTERS)).map(Secret::new);
-        Some(Self { name: name?, email: email?, password: password? })
+impl RegisterRequest {
+    /// Like `FromFields`, by rules that need the shop's own words and a thread for passwords.
+    ///
+    /// # Errors
+    /// `overloaded`.
+    async fn read(fields: &mut Fields, app: &App, network: Network) -> Result<Option<Self>> {
+        let name = fields.required("name", text_that(|name| app.names.check(name)));
+        let email = fields.required("email", new_email_address);
+        let right_length = |text: &str| password::check_length(text).map(|()| Secret::new(text));
+        let password = fields.required("password", text_that(right_length));
+        if let Some(password) = password.clone() {
+            let own = name.iter().chain(&email).chain(&app.names.shops_own).cloned().collect();
+            if let Err(problem) = app.accounts.check_strength(network, password, own).await? {
+                fields.wrong("password", problem);
+            }
+        }
+        Ok(name.zip(email).zip(password).map(|((name, email), password)| Self { name, email, password }))
+    }
+}
+
+/// Proves that anybody may register. Refuses with `forbidden`, whatever the body is.
+struct OpenRegistration;
+
+impl FromRequestParts<AppState> for OpenRegistration {
+    type Rejection = Error;
+
+    async fn from_request_parts(_: &mut Parts, app: &AppState) -> Result<Self> {
+        match app.registration {
+            Registration::Open => Ok(Self),
+            Registration::Closed => Err(Error::REGISTRATION_CLOSED),
+        }
     }
 }
 
 /// The credentials of an account.
 #[derive(Debug, utoipa::ToSchema)]
 pub struct LoginRequest {
-    /// Upper and lower case make no difference.
+    /// Upper and lower case make no difference. An address that is written in another way than at the registration finds
+    /// the account, if it is of the same mailbox.
     #[schema(format = Email, example = "ada@shop.example")]
     email: String,
     /// The password.
@@ -98,18 +132,22 @@ fn session(app: &App, user: &User) -> Result<Uncached<Session>> {
 
 /// Create an account
 ///
-/// The account is a customer's. The token that comes with it is as good as one of `POST /auth/login`.
+/// The account is a customer's. The token that comes with it is as good as one of `POST /auth/login`. A shop whose accounts
+/// come from an identity provider answers `forbidden`.
 #[utoipa::path(
     post, path = "/auth/register", tag = "auth", operation_id = "register",
     request_body = RegisterRequest,
     responses((status = CREATED, description = "The account and a token for it", body = Session)),
-    extensions(("x-problem-codes" = json!(["email_taken", "overloaded", "database_unavailable", "outcome_unknown"]))),
+    extensions(("x-problem-codes" = json!(["forbidden", "email_taken", "overloaded", "database_unavailable", "outcome_unknown"]))),
 )]
 async fn register(
     State(app): State<AppState>,
+    _: OpenRegistration,
     client: Client,
-    Body(request): Body<RegisterRequest>,
+    Body(mut fields): Body<Fields>,
 ) -> Result<(StatusCode, Uncached<Session>)> {
+    let request = RegisterRequest::read(&mut fields, &app, client.network).await?;
+    let request = fields.finish(request)?;
     let RegisterRequest { name, email, password } = request;
     let user = app.accounts.register(client.network, name, email, password, Role::Customer).await?;
     Ok((StatusCode::CREATED, session(&app, &user)?))

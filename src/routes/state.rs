@@ -9,12 +9,13 @@ use super::limits::ClientLimits;
 use crate::accounts::known_tokens::KnownTokens;
 use crate::accounts::service::Accounts;
 use crate::accounts::tokens::Tokens;
-use crate::config::{CorsOrigins, HttpLimits, Limits};
+use crate::config::{Config, CorsOrigins, HttpLimits, Limits, Registration};
 use crate::error::{Error, Result};
 use crate::leaderboard::Leaderboard;
 use crate::live::rooms::Rooms;
 use crate::live::watchers::Watchers;
 use crate::metrics::Metrics;
+use crate::model::name::NameRules;
 use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::{self, Feed, FeedTask};
 use crate::products::pages::ProductPages;
@@ -54,6 +55,10 @@ pub struct App {
     pub watchers: Watchers,
     /// Which pages of other origins may call the API.
     pub cors_origins: CorsOrigins,
+    /// Whether anybody may register.
+    pub registration: Registration,
+    /// Which names people may have.
+    pub names: Arc<NameRules>,
     pub metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 }
@@ -64,13 +69,14 @@ impl App {
     /// # Errors
     /// `internal` if the operating system refuses the threads that hash passwords.
     pub fn new(
-        limits: Limits,
+        config: &Config,
         store: Store,
         heartbeat: Heartbeat,
         tokens: Tokens,
-        cors_origins: CorsOrigins,
         shutdown: CancellationToken,
     ) -> Result<(Self, FeedTask)> {
+        let limits = config.limits.clone();
+        let names = Arc::new(config.names.clone());
         let metrics = Arc::new(Metrics::default());
         let catalogue = Arc::new(Catalogue::new(store.clone(), heartbeat.clone(), &limits.products));
         let (feed, feed_task) = change_stream::new(
@@ -88,6 +94,7 @@ impl App {
                 heartbeat.clone(),
                 feed.clone(),
                 metrics.clone(),
+                names.clone(),
                 &limits.purchases,
             ),
             rooms: Rooms::new(
@@ -116,7 +123,9 @@ impl App {
                 &limits.store,
             ),
             known_tokens: KnownTokens::new(&limits.accounts),
-            cors_origins,
+            cors_origins: config.cors_origins.clone(),
+            registration: config.registration,
+            names,
             catalogue,
             feed,
             tokens,

@@ -4,6 +4,7 @@
 use axum::Router;
 
 use super::state::AppState;
+use crate::config::Registration;
 use crate::http::file::File;
 
 /// The page; it is served at `/`, every other file under `/assets/`.
@@ -61,9 +62,22 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 
-pub fn router() -> Router<AppState> {
-    FILES.iter().fold(Router::new(), |router, (name, bytes)| {
-        let path = if *name == PAGE { "/".to_owned() } else { format!("/assets/{name}") };
-        router.route(&path, File::new(name, *bytes, POLICY).route())
+/// In the page as it is; the scripts read it.
+const REGISTRATION_OPEN: &str = "data-registration=\"open\"";
+
+pub fn router(registration: Registration) -> Router<AppState> {
+    FILES.iter().fold(Router::new(), |router, (name, bytes)| match *name {
+        PAGE => router.route("/", File::new(name, page(bytes, registration), POLICY).route()),
+        name => router.route(&format!("/assets/{name}"), File::new(name, *bytes, POLICY).route()),
     })
+}
+
+/// The page, which says whether anybody may register: a form that is always refused would be in the way.
+fn page(bytes: &'static [u8], registration: Registration) -> Vec<u8> {
+    let page = String::from_utf8_lossy(bytes);
+    match registration {
+        Registration::Open => page.into_owned(),
+        Registration::Closed => page.replacen(REGISTRATION_OPEN, "data-registration=\"closed\"", 1),
+    }
+    .into_bytes()
 }

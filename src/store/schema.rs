@@ -9,6 +9,8 @@ use mongodb::options::IndexOptions;
 use mongodb::results::CollectionSpecification;
 use mongodb::{Collection, Database, IndexModel};
 
+use super::canonical_emails;
+
 /// The collection of accounts.
 pub const USERS: &str = "users";
 /// The collection of products with their stock.
@@ -45,7 +47,8 @@ pub async fn prepare(database: &Database) -> Result<(), Error> {
         prepare(SERVERS, doc! {}, servers_indexes()),
     ])
     .await?;
-    drop_unique(&database.collection(PURCHASES)).await
+    drop_unique(&database.collection(PURCHASES)).await?;
+    canonical_emails::fill_in(database).await
 }
 
 /// Drops the unique index of earlier versions, now that its replacement exists. It looks first whether the index is
@@ -110,7 +113,15 @@ fn unique(keys: Document) -> IndexModel {
 }
 
 fn users_indexes() -> Vec<IndexModel> {
-    vec![unique(doc! { "email": 1 })]
+    let canonical = IndexOptions::builder()
+        .unique(true)
+        // Not the accounts of earlier versions that have none.
+        .partial_filter_expression(doc! { "emailCanonical": { "$type": "string" } })
+        .build();
+    vec![
+        unique(doc! { "email": 1 }),
+        IndexModel::builder().keys(doc! { "emailCanonical": 1 }).options(canonical).build(),
+    ]
 }
 
 fn products_indexes() -> Vec<IndexModel> {
@@ -158,6 +169,7 @@ fn users_validator() -> Document {
         "properties": {
             "name": { "bsonType": "string", "minLength": 1, "maxLength": 80 },
             "email": { "bsonType": "string", "maxLength": 254 },
+            "emailCanonical": { "bsonType": ["string", "null"], "maxLength": 254 },
             "role": { "enum": ["customer", "admin"] },
         },
     } }

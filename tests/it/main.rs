@@ -18,6 +18,7 @@ mod errors;
 mod failover;
 mod faults;
 mod idempotency;
+mod identity;
 mod leaderboard;
 mod live_document;
 mod live_events;

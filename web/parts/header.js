@@ -5,7 +5,7 @@ import { h, setAttribute, setText, unseen } from '../dom.js';
 import * as live from '../live.js';
 import * as router from '../router.js';
 import * as session from '../session.js';
-import { openAccount } from './account.js';
+import { mayRegister, openAccount } from './account.js';
 
 /// Fills the header and the footer and keeps them up to date.
 export function start() {
@@ -38,7 +38,9 @@ function drawAccount() {
 
 function accountButtons() {
   return [
-    h('button', { type: 'button', class: 'button button-quiet hide-narrow', onclick: () => openAccount('register') }, 'Register'),
+    mayRegister
+      ? h('button', { type: 'button', class: 'button button-quiet hide-narrow', onclick: () => openAccount('register') }, 'Register')
+      : '',
     h('button', { type: 'button', class: 'button', onclick: () => openAccount('login') }, 'Log in'),
   ];
 }

@@ -11,7 +11,6 @@ use super::sale_view::SaleView;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
-use crate::model::text::public_name;
 use crate::purchases::history;
 use crate::purchases::settle::{Outcome, Request, Settlement};
 use crate::purchases::used_keys::UsedKeys;
@@ -193,7 +192,7 @@ impl Batch {
                 },
                 product_id: self.product_id,
                 user_id: waiting.request.user,
-                buyer: public_name(&waiting.name),
+                buyer: waiting.buyer.clone(),
                 quantity: waiting.request.quantity,
                 unit_price: view.state.price.clone(),
                 sequence,

@@ -28,8 +28,8 @@ pub struct Reply {
 /// The lane's end.
 pub struct QueuedPurchase {
     pub request: Request,
-    /// The buyer's display name.
-    pub name: String,
+    /// The buyer, as the leaderboard shows it.
+    pub buyer: String,
     /// The id that the purchase gets if it is made.
     pub purchase_id: Id,
     /// When it arrived.
@@ -55,14 +55,14 @@ impl Claim {
     }
 }
 
-pub fn pair(request: Request, name: String) -> (QueuedPurchase, PendingReply) {
+pub fn pair(request: Request, buyer: String) -> (QueuedPurchase, PendingReply) {
     let (sender, receiver) = oneshot::channel();
     let claim = Arc::new(Claim::default());
     let purchase_id = Id::new();
     (
         QueuedPurchase {
             request,
-            name,
+            buyer,
             purchase_id,
             since: Instant::now(),
             reply: sender,

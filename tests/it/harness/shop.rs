@@ -307,6 +307,7 @@ pub fn token_under(limits: &Limits, id: Id, name: &str, role: Role) -> String {
         id,
         name: name.into(),
         email: String::new(),
+        email_canonical: None,
         password_hash: String::new(),
         role,
         created_at: DateTime::now(),
