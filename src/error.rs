@@ -8,6 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::model::id::Id;
+use crate::model::money::Money;
 use crate::model::timestamp::Timestamp;
 
 /// The result of a handler or a service.
@@ -82,14 +83,17 @@ errors! {
     TokenExpired => "token_expired" UNAUTHORIZED "The token has expired";
     InvalidCredentials => "invalid_credentials" UNAUTHORIZED "The e-mail address or the password is wrong";
     Forbidden { detail: &'static str } => "forbidden" FORBIDDEN "This is not allowed";
+    AccountTooNew { registered_before: Timestamp } => "account_too_new" FORBIDDEN "This sale is for accounts that are older";
     EmailTaken => "email_taken" CONFLICT "This e-mail address already has an account";
     ProductNotFound => "product_not_found" NOT_FOUND "There is no such product";
     PurchaseNotFound => "purchase_not_found" NOT_FOUND "There is no such purchase";
     SaleNotStarted { sale_start_time: Timestamp, retry_after_seconds: u64 } => "sale_not_started" CONFLICT "The sale has not started yet";
     SaleEnded { sale_end_time: Timestamp } => "sale_ended" CONFLICT "The sale has ended";
+    SalePaused => "sale_paused" CONFLICT "The sale is paused";
     SoldOut => "sold_out" CONFLICT "The product is sold out";
     InsufficientStock { remaining: i64 } => "insufficient_stock" CONFLICT "Less is left than was asked for";
     PurchaseLimitReached { limit: i64, purchased: i64 } => "purchase_limit_reached" CONFLICT "This would be more than one buyer may have";
+    PriceChanged { price: Money } => "price_changed" CONFLICT "The price is not the expected one";
     ProductHasSales => "product_has_sales" CONFLICT "A product that was sold cannot be deleted";
     IdempotencyKeyReused => "idempotency_key_reused" UNPROCESSABLE_ENTITY "This idempotency key was used for another purchase";
     VersionConflict => "version_conflict" PRECONDITION_FAILED "The product has changed since it was read";
@@ -107,6 +111,8 @@ const RETRY_AFTER_SECONDS_MAX: u64 = 24 * 60 * 60;
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// How long a client should wait after an overload or while the database is unavailable.
 const RETRY_AFTER_SECONDS: u64 = 1;
+/// A sale is paused for as long as an admin needs; a crowd should not ask all the time.
+const RETRY_AFTER_PAUSED_SECONDS: u64 = 5;
 /// A purchase with an unknown outcome is settled in the background within about this time.
 const RETRY_AFTER_UNKNOWN_SECONDS: u64 = 2;
 
@@ -179,12 +185,20 @@ impl Error {
             Self::PurchaseNotFound => "No purchase of yours has this id.".into(),
             Self::SaleNotStarted { sale_start_time, .. } => format!("The sale starts at {sale_start_time}.").into(),
             Self::SaleEnded { sale_end_time } => format!("The sale ended at {sale_end_time}.").into(),
+            Self::AccountTooNew { registered_before } => {
+                format!("Only accounts that were made by {registered_before} may buy; the token or the account says when.")
+                    .into()
+            }
+            Self::SalePaused => "The shop has paused the sale. Try again in a moment.".into(),
             Self::SoldOut => "Nothing is left.".into(),
             Self::InsufficientStock { remaining } => {
                 format!("Only {remaining} left. A purchase gets its whole quantity or nothing.").into()
             }
             Self::PurchaseLimitReached { limit, purchased } => {
                 format!("A buyer may have {limit} of this product; you have {purchased}.").into()
+            }
+            Self::PriceChanged { price } => {
+                format!("The price is {} {} in minor units. Nothing was bought.", price.amount, price.currency).into()
             }
             Self::ProductHasSales => "End its sale instead: PATCH its saleEndTime.".into(),
             Self::IdempotencyKeyReused => "Use a new key for a new purchase.".into(),
@@ -220,6 +234,10 @@ impl Error {
                 map.serialize_entry("limit", limit)?;
                 map.serialize_entry("purchased", purchased)
             }
+            Self::AccountTooNew { registered_before } => {
+                map.serialize_entry("registeredBefore", registered_before)
+            }
+            Self::PriceChanged { price } => map.serialize_entry("price", price),
             Self::OutcomeUnknown { purchase_id: Some(id) } => map.serialize_entry("purchaseId", &id.to_hex()),
             _ => Ok(()),
         }
@@ -243,6 +261,7 @@ impl Error {
             Self::Overloaded { .. } | Self::DatabaseUnavailable => {
                 Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS)))
             }
+            Self::SalePaused => Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_PAUSED_SECONDS))),
             Self::OutcomeUnknown { .. } => {
                 Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_UNKNOWN_SECONDS)))
             }
@@ -315,6 +334,12 @@ pub struct ProblemSchema {
     /// With `sale_ended`: when the sale ended.
     #[schema(value_type = Timestamp, required = false)]
     sale_end_time: Option<Timestamp>,
+    /// With `account_too_new`: accounts that were made later may not buy.
+    #[schema(value_type = Timestamp, required = false)]
+    registered_before: Option<Timestamp>,
+    /// With `price_changed`: what one unit costs.
+    #[schema(value_type = Money, required = false)]
+    price: Option<Money>,
     /// With `outcome_unknown`: the id that the purchase has if it was made.
     #[schema(value_type = String, required = false)]
     purchase_id: Option<String>,

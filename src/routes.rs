@@ -6,14 +6,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::response::Response;
-use futures_util::future::Either;
+use axum::response::{IntoResponse, Response};
+use futures_util::future::{Either, ready};
 use hyper::body::Incoming;
 use tower::util::option_layer;
 use tower::{Layer, Service, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
+use self::parameters::BareRoutes;
 use self::purchases::PURCHASE_PATH;
 use self::state::AppState;
 use crate::config::CorsOrigins;
@@ -27,6 +28,7 @@ pub(crate) mod leaderboard;
 pub(crate) mod live;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
+mod parameters;
 pub(crate) mod products;
 pub(crate) mod purchases;
 pub(crate) mod state;
@@ -66,17 +68,21 @@ fn quick_routes(
     app: AppState,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
     let purchase = purchases::purchase_service(app.clone());
-    let routes = routes(app);
+    let (routes, bare_routes) = routes(app);
+    let bare_routes = Arc::new(bare_routes);
     service_fn(move |request: Request| {
+        if let Err(refusal) = bare_routes.check(&request) {
+            return Either::Left(ready(Ok(refusal.into_response())));
+        }
         let is_purchase = request.method() == Method::POST && request.uri().path() == PURCHASE_PATH;
-        match is_purchase {
+        Either::Right(match is_purchase {
             true => Either::Left(purchase.clone().call(request)),
             false => Either::Right(routes.clone().call(request)),
-        }
+        })
     })
 }
 
-fn routes(app: AppState) -> Router {
+fn routes(app: AppState) -> (Router, BareRoutes) {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(auth::router())
         .merge(products::router())
@@ -86,13 +92,15 @@ fn routes(app: AppState) -> Router {
         .merge(status::router())
         .merge(metrics::router())
         .split_for_parts();
-    routes
+    let bare_routes = BareRoutes::of(&document);
+    let routes = routes
         .merge(live::router())
         .merge(openapi::router(document))
         .merge(storefront::router())
         .fallback(|| async { Error::NO_ROUTE })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
-        .with_state(app)
+        .with_state(app);
+    (routes, bare_routes)
 }
 
 /// `None` when no page of another origin may call the API: without CORS headers browsers refuse them all.
