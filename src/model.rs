@@ -1,5 +1,6 @@
 //! The domain as plain data: ids, timestamps, money, and the documents in the database. No I/O.
 
+pub mod audit;
 pub(crate) mod email;
 pub mod id;
 pub(crate) mod leaderboard_item;

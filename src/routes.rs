@@ -16,6 +16,7 @@ use tower::{Layer, Service, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
+use self::parameters::BareRoutes;
 use self::purchases::PURCHASE_PATH;
 use self::state::AppState;
 use crate::config::CorsOrigins;
@@ -32,6 +33,7 @@ pub(crate) mod limits;
 pub(crate) mod live;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
+mod parameters;
 pub(crate) mod products;
 pub(crate) mod purchases;
 pub(crate) mod state;
@@ -75,10 +77,15 @@ fn quick_routes(
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
     let purchase = purchases::purchase_service(app.clone());
     let client_limits = app.client_limits.clone();
-    let routes = routes(app);
+    let (routes, bare_routes) = routes(app);
+    let bare_routes = Arc::new(bare_routes);
     service_fn(move |request: Request| {
-        if request.extensions().get::<OneTooMany>().is_some() {
-            return Either::Left(Either::Left(ready(Ok(limits::one_too_many()))));
+        let refusal = match request.extensions().get::<OneTooMany>() {
+            Some(_) => Some(limits::one_too_many()),
+            None => bare_routes.check(&request).err().map(IntoResponse::into_response),
+        };
+        if let Some(refusal) = refusal {
+            return Either::Left(Either::Left(ready(Ok(refusal))));
         }
         let is_purchase = request.method() == Method::POST && request.uri().path() == PURCHASE_PATH;
         match is_purchase {
@@ -88,7 +95,7 @@ fn quick_routes(
     })
 }
 
-fn routes(app: AppState) -> Router {
+fn routes(app: AppState) -> (Router, BareRoutes) {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(auth::router())
         .merge(products::router())
@@ -98,13 +105,15 @@ fn routes(app: AppState) -> Router {
         .merge(status::router())
         .merge(metrics::router())
         .split_for_parts();
-    routes
+    let bare_routes = BareRoutes::of(&document);
+    let routes = routes
         .merge(live::router())
         .merge(openapi::router(document))
         .merge(storefront::router(app.registration))
         .fallback(unknown_path)
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
-        .with_state(app)
+        .with_state(app);
+    (routes, bare_routes)
 }
 
 /// A path with a slash at its end is redirected to the one without, with the same method and body.

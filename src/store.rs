@@ -21,6 +21,7 @@ use self::sale_sessions::SaleSessions;
 use self::tasks::Tasks;
 use crate::config::StoreLimits;
 use crate::error::{Error, Result};
+use crate::model::audit::AuditEntry;
 use crate::model::id::Id;
 use crate::model::product::Product;
 use crate::model::purchase::Purchase;
@@ -43,6 +44,7 @@ pub mod schema;
 mod standstill;
 mod tasks;
 pub(crate) mod token_bucket;
+pub(crate) mod transaction;
 
 /// Documents in one batch of the database's answer: more than any page has, so that a page takes one round trip.
 pub const BATCH_ITEMS: u32 = 1_000;
@@ -62,6 +64,8 @@ pub struct Store {
     pub products: Collection<Product>,
     /// Purchases, one document each.
     pub purchases: Collection<Purchase>,
+    /// The audit log, one document each change.
+    pub audit: Collection<AuditEntry>,
     /// The database that holds the collections above; for commands.
     pub database: Database,
     /// This server's id, random for each start.
@@ -111,6 +115,7 @@ impl Store {
             users: database.collection(schema::USERS),
             products: database.collection(schema::PRODUCTS),
             purchases: database.collection(schema::PURCHASES),
+            audit: database.collection(schema::AUDIT),
             database,
             reads: Arc::new(Semaphore::new(limits.reads_in_flight_max)),
             history_reads: Arc::new(Semaphore::new(limits.history_reads_in_flight_max)),

@@ -1,6 +1,7 @@
 //! The user behind a request.
 
 use crate::model::id::Id;
+use crate::model::timestamp::Timestamp;
 use crate::model::user::Role;
 
 /// The user whom a verified token names.
@@ -12,4 +13,6 @@ pub struct CurrentUser {
     pub name: String,
     /// What the user may do.
     pub role: Role,
+    /// When the account was made, if the token says so.
+    pub registered_at: Option<Timestamp>,
 }

@@ -39,6 +39,8 @@ struct Claims {
     iat: i64,
     nbf: i64,
     exp: i64,
+    #[serde(rename = "registeredAt")]
+    registered_at: Timestamp,
 }
 
 /// The claims that are read; the library's validation checks the others. Times may have fractions (RFC 7519, 2).
@@ -56,6 +58,8 @@ struct VerifiedClaims {
     iat: f64,
     nbf: f64,
     exp: f64,
+    #[serde(rename = "registeredAt")]
+    registered_at: Option<Timestamp>,
 }
 
 /// A token with a good signature and good claims. `user` checks its times.
@@ -107,6 +111,7 @@ impl Tokens {
             iat: now,
             nbf: now - CLOCK_SKEW_SECONDS,
             exp: now + self.lifetime_seconds,
+            registered_at: user.created_at.into(),
         };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding_key)
             .map_err(|error| {
@@ -135,12 +140,12 @@ impl Tokens {
         if data.header.crit.is_some() {
             return Err(refused("The token has a `crit` header."));
         }
-        let VerifiedClaims { sub, name, role, nbf, exp, .. } = data.claims;
+        let VerifiedClaims { sub, name, role, nbf, exp, registered_at, .. } = data.claims;
         let id: ObjectId = sub
             .parse()
             .map_err(|_| refused("The token's `sub` has to be an id of 24 hexadecimal digits."))?;
         let name = name.trim().chars().take(NAME_CHARACTERS_MAX).collect();
-        Ok(SoundToken { user: CurrentUser { id, name, role }, nbf, exp })
+        Ok(SoundToken { user: CurrentUser { id, name, role, registered_at }, nbf, exp })
     }
 }
 
@@ -199,6 +204,16 @@ mod tests {
     fn a_token_of_any_provider_with_the_secret_is_good() {
         assert_eq!(verify(&claims(|_| ())).unwrap().name, "Ada Lovelace");
         assert_eq!(verify(&claims(|claims| claims["role"] = json!("admin"))).unwrap().role, Role::Admin);
+    }
+
+    #[test]
+    fn a_token_may_say_when_the_account_was_made() {
+        assert_eq!(verify(&claims(|_| ())).unwrap().registered_at, None);
+        let moment = "2030-11-29T09:00:00.000Z";
+        let user = verify(&claims(|claims| claims["registeredAt"] = json!(moment))).unwrap();
+        assert_eq!(user.registered_at, Timestamp::parse(moment));
+        let wrong = verify(&claims(|claims| claims["registeredAt"] = json!("yesterday")));
+        assert!(matches!(wrong, Err(Error::Unauthenticated { .. })));
     }
 
     #[test]

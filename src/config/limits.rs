@@ -219,6 +219,8 @@ pub struct ProductsLimits {
     pub search_characters_max: usize,
     /// Different words in one search.
     pub search_words_max: usize,
+    /// Products that `GET /products?ids=` may name.
+    pub listed_ids_max: usize,
     /// Searches of the catalogue in flight at once: each looks at every product.
     pub searches_in_flight_max: usize,
     /// Products in the cache.
@@ -242,6 +244,7 @@ impl Default for ProductsLimits {
         Self {
             search_characters_max: 200,
             search_words_max: 10,
+            listed_ids_max: 50,
             searches_in_flight_max: 3,
             cached_products_max: 10_000,
             refusals_checked_burst: 100,
@@ -297,6 +300,8 @@ pub struct PurchasesLimits {
     pub catch_up_purchases_max: usize,
     /// Idempotency keys that are remembered as used, some 150 bytes each.
     pub used_keys_max: usize,
+    /// Accounts of which it is remembered when they were made, some 40 bytes each; only those whose tokens do not say it.
+    pub registrations_max: usize,
     /// A lane retires after this time without a purchase.
     pub lane_idle_ms_max: u64,
 }
@@ -323,6 +328,7 @@ impl Default for PurchasesLimits {
             buyers_max: 2_000_000,
             catch_up_purchases_max: 10_000,
             used_keys_max: 100_000,
+            registrations_max: 100_000,
             lane_idle_ms_max: 60_000,
         }
     }

@@ -214,6 +214,10 @@ pub fn http_url(value: Value) -> Rule<String> {
     }
 }
 
+pub fn boolean(value: Value) -> Rule<bool> {
+    value.as_bool().ok_or_else(|| "must be true or false".to_owned())
+}
+
 pub fn id(value: Value) -> Rule<Id> {
     text(value)?.parse().map_err(|_| "must be an id of 24 hexadecimal digits".to_owned())
 }

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::purchase::Purchase;
+use super::purchase::{Purchase, PurchaseStatus};
 use super::timestamp::Timestamp;
 
 /// One purchase as everybody may see it.
@@ -28,6 +28,9 @@ pub struct LeaderboardItem {
     pub quantity: i64,
     /// When the purchase was made.
     pub purchased_at: Timestamp,
+    /// Where the purchase stands.
+    #[schema(example = "confirmed")]
+    pub status: PurchaseStatus,
 }
 
 impl LeaderboardItem {
@@ -40,6 +43,7 @@ impl LeaderboardItem {
             buyer: purchase.buyer,
             quantity: purchase.quantity,
             purchased_at: purchase.purchased_at.into(),
+            status: PurchaseStatus::Confirmed,
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
 use icu_properties::{CodePointMapData, CodePointSetData};
+use unicode_normalization::UnicodeNormalization;
 
-/// `text` folded for searching without case. It maps each character by itself to upper and then to lower case, so
-/// that a final sigma becomes a sigma, and ß becomes ss.
+/// `text` folded for searching without case, width and Unicode form: composed or not, full or half width, it is the same
+/// text (NFKC). Each character is mapped by itself to upper and then to lower case, so that a final sigma becomes a
+/// sigma, and ß becomes ss.
 pub fn folded(text: &str) -> String {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc().collect()
 }
 
 /// The zero-width joiners: some scripts and emoji need them.
@@ -43,6 +45,23 @@ pub const ANONYMOUS: &str = "Anonymous";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folded_text_has_no_case_width_or_form() {
+        for (one, other) in [
+            ("Zürich", "zu\u{308}RICH"),
+            ("Ｆｕｌｌ width", "full WIDTH"),
+            ("ｶﾞ", "ガ"),
+            ("Straße", "STRASSE"),
+            ("ΟΔΟΣ", "οδος"),
+            ("ﬁne", "FINE"),
+            // Folding must not depend on how often it was done.
+            ("\u{1f80}", "\u{1f08}\u{3b9}"),
+        ] {
+            assert_eq!(folded(one), folded(other), "{one}");
+            assert_eq!(folded(&folded(one)), folded(one));
+        }
+    }
 
     #[test]
     fn what_shows_as_nothing_is_hidden() {

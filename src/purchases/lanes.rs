@@ -18,6 +18,7 @@ use super::lane::queued::{self, QueuedPurchase, Receipt, Reply};
 use super::lane::remembered_count::RememberedCount;
 use super::settle::Request;
 use super::used_keys::UsedKeys;
+use crate::accounts::registrations::Registrations;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
@@ -44,6 +45,7 @@ pub struct Registry {
     /// Held by the task that ends abandoned transactions.
     abandoned: Arc<tokio::sync::Mutex<()>>,
     pub used_keys: UsedKeys,
+    pub registrations: Registrations,
     pub in_doubt: InDoubt,
     /// `None` once the process shuts down. Purchases are put into a queue under this lock, and a lane retires under
     /// it, so no purchase enters a queue that nobody serves.
@@ -128,6 +130,7 @@ impl Lanes {
             metrics,
             remembered: RememberedCount::default(),
             used_keys: UsedKeys::new(limits.used_keys_max),
+            registrations: Registrations::new(limits.registrations_max),
             in_doubt: InDoubt::default(),
             abandoned: Arc::default(),
             queues: Mutex::new(Some(Queues { lanes: IndexMap::new(), commits })),

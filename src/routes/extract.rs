@@ -1,6 +1,6 @@
 //! Extractors for the user who sends a request.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::header;
 use axum::http::request::Parts;
 
@@ -45,10 +45,22 @@ impl FromRequestParts<AppState> for Admin {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self> {
-        let user = CurrentUser::from_request_parts(parts, app).await?;
+        let user = <CurrentUser as FromRequestParts<AppState>>::from_request_parts(parts, app).await?;
         match user.role {
             Role::Admin => Ok(Self { id: user.id }),
             Role::Customer => Err(Error::FORBIDDEN),
+        }
+    }
+}
+
+/// For routes that say more to somebody with a token. A token that is sent has to be good.
+impl OptionalFromRequestParts<AppState> for CurrentUser {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Option<Self>> {
+        match parts.headers.contains_key(header::AUTHORIZATION) {
+            true => <Self as FromRequestParts<AppState>>::from_request_parts(parts, app).await.map(Some),
+            false => Ok(None),
         }
     }
 }

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde_json::Value;
 use tower::Service;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -25,7 +26,8 @@ use crate::http::page::{Page, Query};
 use crate::http::path::PathId;
 use crate::http::{Uncached, uncached};
 use crate::model::id::Id;
-use crate::products::request::QUANTITY_MAX;
+use crate::model::money::Money;
+use crate::products::request::{Price, QUANTITY_MAX, money};
 use crate::purchases::history::PurchaseCursor;
 use crate::purchases::lane::queued::Receipt;
 use crate::purchases::view::PurchaseView;
@@ -65,13 +67,21 @@ pub struct PurchaseRequest {
     /// Units; 1 if it is missing. The purchase gets all of them or none.
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, example = 1)]
     quantity: i64,
+    /// The price of one unit that you have seen: if it is another one at the moment of the purchase, nothing is bought
+    /// (`price_changed`).
+    #[schema(value_type = Option<Price>)]
+    expected_price: Option<Money>,
 }
 
 impl FromFields for PurchaseRequest {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
         let product_id = fields.required("productId", id);
         let quantity = fields.optional("quantity", integer(1..=QUANTITY_MAX));
-        Some(Self { product_id: product_id?, quantity: quantity.unwrap_or(1) })
+        let expected_price = match fields.take("expectedPrice") {
+            None | Some(Value::Null) => None,
+            Some(value) => money(fields, "expectedPrice", value),
+        };
+        Some(Self { product_id: product_id?, quantity: quantity.unwrap_or(1), expected_price })
     }
 
     fn from_plain(json: &[u8]) -> Option<Self> {
@@ -82,11 +92,11 @@ impl FromFields for PurchaseRequest {
         let PlainPurchaseRequest { product_id, quantity } = serde_json::from_slice(json).ok()?;
         let quantity = quantity.unwrap_or(1);
         let product_id = product_id.parse().ok()?;
-        (1..=QUANTITY_MAX).contains(&quantity).then_some(Self { product_id, quantity })
+        (1..=QUANTITY_MAX).contains(&quantity).then_some(Self { product_id, quantity, expected_price: None })
     }
 }
 
-/// The body as nearly all clients send it: each member at most once, no escapes.
+/// The body in its shortest form, each member at most once, no escapes.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PlainPurchaseRequest<'a> {
@@ -110,8 +120,9 @@ struct PlainPurchaseRequest<'a> {
     ))),
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
-        "product_not_found", "sale_not_started", "sale_ended", "sold_out", "insufficient_stock", "purchase_limit_reached",
-        "idempotency_key_reused", "rate_limited", "overloaded", "database_unavailable", "outcome_unknown",
+        "account_too_new", "product_not_found", "sale_not_started", "sale_ended", "sale_paused", "sold_out",
+        "insufficient_stock", "purchase_limit_reached", "price_changed", "idempotency_key_reused", "rate_limited", "overloaded",
+        "database_unavailable", "outcome_unknown",
     ]))),
 )]
 async fn purchase(
@@ -129,7 +140,13 @@ async fn purchase(
         Ok(_) => "bought",
         Err(error) => error.code().name(),
     });
-    let mut response = outcome.and_then(|receipt| created(&receipt)).into_response();
+    let mut response = match outcome {
+        Ok(receipt) => {
+            let view = app.purchases.view(&receipt.purchase).await;
+            created(&receipt, view).into_response()
+        }
+        Err(error) => error.into_response(),
+    };
     app.client_limits.tell(&share, response.headers_mut());
     response
 }
@@ -152,7 +169,8 @@ async fn buy(
     }
     let (IdempotencyKey(key), Body(body)) = Error::both(key, body)?;
     let _permit = app.purchases.admit()?;
-    let receipt = app.purchases.purchase(body.product_id, body.quantity, key, user).await?;
+    let expected_price = body.expected_price.as_ref().map(Into::into);
+    let receipt = app.purchases.purchase(body.product_id, body.quantity, expected_price, key, user).await?;
     if receipt.replayed {
         app.client_limits.give_back(share);
     }
@@ -168,11 +186,11 @@ async fn is_used(app: &App, user: Id, key: &str) -> Result<bool> {
     Ok(app.client_limits.may_look_up_key(user) && app.purchases.finds_key(user, key).await?)
 }
 
-fn created(receipt: &Receipt) -> Result<Response> {
+fn created(receipt: &Receipt, view: PurchaseView) -> Result<Response> {
     let location = HeaderValue::from_str(&format!("/purchases/{}", receipt.purchase.id.to_hex()));
     let location = [(header::LOCATION, location.map_err(|_| Error::Internal)?)];
     let replayed = receipt.replayed.then(|| [(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))]);
-    let view = Json(PurchaseView::from(receipt.purchase.as_ref()));
+    let view = Json(view);
     Ok(match replayed {
         Some(replayed) => (StatusCode::CREATED, location, replayed, view).into_response(),
         None => (StatusCode::CREATED, location, view).into_response(),
@@ -240,8 +258,7 @@ async fn list_purchases(
 ) -> Result<Uncached<Page<PurchaseView>>> {
     let page = query.page(PurchaseCursor::is_of_history);
     query.finish()?;
-    let purchases = app.purchases.list(&user, &page).await?;
-    Ok(uncached(purchases.map(|purchase| PurchaseView::from(&purchase))))
+    Ok(uncached(app.purchases.list(&user, &page).await?))
 }
 
 /// One purchase
@@ -260,8 +277,7 @@ async fn get_purchase(
     user: CurrentUser,
     id: PathId,
 ) -> Result<Uncached<PurchaseView>> {
-    let purchase = app.purchases.find(id.or(Error::PurchaseNotFound)?, &user).await?;
-    Ok(uncached(PurchaseView::from(&purchase)))
+    Ok(uncached(app.purchases.find(id.or(Error::PurchaseNotFound)?, &user).await?))
 }
 
 #[cfg(test)]
@@ -324,6 +340,7 @@ mod tests {
             "quantity",
             "quantity",
             "productid",
+            "expectedPrice",
             "x",
             "",
             "\\u0070roductId",
@@ -353,6 +370,7 @@ mod tests {
             "{}",
             "[1]",
             "{\"$gt\":\"\"}",
+            "{\"amount\":1999,\"currency\":\"USD\"}",
         ]);
         (name, value).prop_map(|(name, value)| format!("\"{name}\":{value}"))
     }

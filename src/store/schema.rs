@@ -17,6 +17,8 @@ pub const USERS: &str = "users";
 pub const PRODUCTS: &str = "products";
 /// The collection of purchases, one document each.
 pub const PURCHASES: &str = "purchases";
+/// The audit log.
+pub const AUDIT: &str = "audit";
 /// The collection with one document for each running server, updated by its heartbeat.
 pub const SERVERS: &str = "servers";
 
@@ -44,6 +46,7 @@ pub async fn prepare(database: &Database) -> Result<(), Error> {
         prepare(USERS, users_validator(), users_indexes()),
         prepare(PRODUCTS, products_validator(), products_indexes()),
         prepare(PURCHASES, purchases_validator(), purchases_indexes()),
+        prepare(AUDIT, audit_validator(), audit_indexes()),
         prepare(SERVERS, doc! {}, servers_indexes()),
     ])
     .await?;
@@ -154,6 +157,25 @@ fn purchases_indexes() -> Vec<IndexModel> {
 /// them is cheaper than updating one more index at every purchase.
 pub fn own_purchases() -> Document {
     doc! { "userId": 1, "productId": 1, "firstUnit": 1 }
+}
+
+/// Newest first, of everything or by one filter.
+fn audit_indexes() -> Vec<IndexModel> {
+    [
+        doc! { "at": 1, "_id": 1 },
+        doc! { "actor": 1, "at": 1, "_id": 1 },
+        doc! { "target": 1, "at": 1, "_id": 1 },
+    ]
+    .map(index)
+    .to_vec()
+}
+
+fn audit_validator() -> Document {
+    doc! { "$jsonSchema": {
+        "bsonType": "object",
+        "required": ["at", "action"],
+        "properties": { "at": { "bsonType": "date" }, "action": { "bsonType": "string" } },
+    } }
 }
 
 fn servers_indexes() -> Vec<IndexModel> {

@@ -17,7 +17,7 @@ async fn first_the_whole_product_then_its_stock() {
     assert_eq!(stream.retries.len(), 1, "how long to wait before connecting again comes first");
     shop.buyer().purchase(&id).await.expect(201);
     let stock = stream.expect("stock").await;
-    assert_eq!(stock.data, json!({ "productId": id, "stock": 98, "sold": 2, "version": 3 }));
+    assert_eq!(stock.data, json!({ "productId": id, "stock": 98, "held": 0, "sold": 2, "version": 3 }));
     assert_eq!(stock.id, Some(2));
     shop.close().await;
 }

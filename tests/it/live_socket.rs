@@ -19,7 +19,7 @@ async fn one_socket_watches_many_products() {
     for (server, id) in ids[..2].iter().enumerate() {
         shop.at(&shop.buyer(), server).purchase(id).await.expect(201);
         let stock = socket.expect("stock").await;
-        assert_eq!(stock.data, json!({ "productId": id, "stock": 99, "sold": 1, "version": 2 }));
+        assert_eq!(stock.data, json!({ "productId": id, "stock": 99, "held": 0, "sold": 1, "version": 2 }));
         assert_eq!(stock.id, Some(1));
     }
     // Unsubscribes from one product and asks for the purchases of another.

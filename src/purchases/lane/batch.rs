@@ -8,11 +8,12 @@ use tokio::time::Instant;
 
 use super::queued::{QueuedPurchase, Receipt};
 use super::sale_view::SaleView;
+use crate::accounts::registrations::Registrations;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
 use crate::purchases::history;
-use crate::purchases::settle::{Outcome, Request, Settlement};
+use crate::purchases::settle::{Outcome, Refusal, Request, Settlement};
 use crate::purchases::used_keys::UsedKeys;
 use crate::sabotage::Mistake;
 use crate::store::Store;
@@ -39,6 +40,8 @@ pub struct Batch {
     waiting: Vec<QueuedPurchase>,
     /// Whether the key of each request was looked up.
     keys_checked: Vec<bool>,
+    /// It was looked up when the accounts were made of which the tokens do not say it.
+    has_registrations: bool,
     /// One of its purchases existed already, so its buyers have to be known.
     pub has_repeated: bool,
 }
@@ -65,6 +68,7 @@ impl Batch {
             product_id,
             keys_checked: vec![false; waiting.len()],
             waiting,
+            has_registrations: false,
             has_repeated: false,
         }
     }
@@ -136,6 +140,29 @@ impl Batch {
             }
         }
         Ok(check)
+    }
+
+    /// Looks up, once, when the accounts were made whose tokens do not say it, if that decides anything. True if the batch
+    /// has to be settled again.
+    pub async fn learn_registrations(
+        &mut self,
+        store: &Store,
+        registrations: &Registrations,
+        settlement: &Settlement,
+    ) -> Result<bool> {
+        let too_new = Outcome::Refused(Refusal::AccountTooNew);
+        let is_unknown = |request: &&Request| request.registered_at.is_none();
+        let mut outcomes = settlement.outcomes.iter().zip(&self.requests);
+        let decides = outcomes.any(|(outcome, request)| *outcome == too_new && is_unknown(&request));
+        if !decides || std::mem::replace(&mut self.has_registrations, true) {
+            return Ok(false);
+        }
+        let users = self.requests.iter().filter(is_unknown).map(|request| request.user).collect();
+        let found = registrations.of(store, users).await?;
+        for request in self.requests.iter_mut().filter(|request| request.registered_at.is_none()) {
+            request.registered_at = found.get(&request.user).copied();
+        }
+        Ok(!found.is_empty())
     }
 
     /// Looks up the keys of all requests again, after a unique index has refused a purchase.

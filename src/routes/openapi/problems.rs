@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::{Header, HeaderBuilder};
-use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{AllOfBuilder, Type};
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
 
 use crate::error::{Code, Error, Problem};
 use crate::model::id::Id;
+use crate::model::money::Money;
 use crate::model::timestamp::Timestamp;
 use crate::routes::auth::NO_ACCOUNT;
 
@@ -65,18 +66,13 @@ fn codes_of(operation: &mut Operation, is_limited: bool) -> Vec<Code> {
     let own = operation.extensions.as_mut().and_then(|extensions| extensions.remove(CODES_EXTENSION));
     let own: Vec<_> = own.iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str).collect();
     let has_body = operation.request_body.is_some();
-    let in_query = |parameter: &RefOr<Parameter>| match parameter {
-        RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Query,
-        RefOr::Ref(_) => false,
-    };
-    let has_query = operation.parameters.iter().flatten().any(in_query);
     let needs_token = operation.security.is_some();
     let belongs = |code: &&Code| match code {
         Code::MalformedJson | Code::UnsupportedMediaType | Code::PayloadTooLarge => has_body,
-        Code::ValidationFailed => has_body || has_query,
         Code::Unauthenticated | Code::TokenExpired => needs_token,
         Code::RateLimited => is_limited || own.contains(&code.name()),
-        Code::Internal => true,
+        // Every route refuses query parameters that it does not know.
+        Code::ValidationFailed | Code::Internal => true,
         _ => own.contains(&code.name()),
     };
     Code::ALL.iter().filter(belongs).copied().collect()
@@ -100,7 +96,8 @@ fn problem_response(status: u16, codes: &[Code]) -> Response {
         .description(lines.join("; "))
         .content("application/problem+json", content)
         .build();
-    if matches!(status, 429 | 503) || codes.contains(&Code::SaleNotStarted) {
+    let may_wait = [Code::SaleNotStarted, Code::SalePaused].iter().any(|code| codes.contains(code));
+    if matches!(status, 429 | 503) || may_wait {
         response.headers.insert("Retry-After".into(), text_header("Seconds to wait before trying again"));
     }
     if status == 401 {
@@ -127,14 +124,17 @@ fn example_of(code: Code) -> Error {
         Code::TokenExpired => Error::TokenExpired,
         Code::InvalidCredentials => Error::InvalidCredentials,
         Code::Forbidden => Error::FORBIDDEN,
+        Code::AccountTooNew => Error::AccountTooNew { registered_before: moment },
         Code::EmailTaken => Error::EmailTaken,
         Code::ProductNotFound => Error::ProductNotFound,
         Code::PurchaseNotFound => Error::PurchaseNotFound,
         Code::SaleNotStarted => Error::SaleNotStarted { sale_start_time: moment, retry_after_seconds: 60 },
         Code::SaleEnded => Error::SaleEnded { sale_end_time: moment },
+        Code::SalePaused => Error::SalePaused,
         Code::SoldOut => Error::SoldOut,
         Code::InsufficientStock => Error::InsufficientStock { remaining: 1 },
         Code::PurchaseLimitReached => Error::PurchaseLimitReached { limit: 2, purchased: 1 },
+        Code::PriceChanged => Error::PriceChanged { price: Money { amount: 2499, currency: "USD".into() } },
         Code::ProductHasSales => Error::ProductHasSales,
         Code::IdempotencyKeyReused => Error::IdempotencyKeyReused,
         Code::VersionConflict => Error::VersionConflict,

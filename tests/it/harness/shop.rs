@@ -315,6 +315,21 @@ pub fn token_under(limits: &Limits, id: Id, name: &str, role: Role) -> String {
     Tokens::new(&Secret::new(SECRET), &limits.accounts).sign(&user).unwrap().token
 }
 
+/// The token of an identity provider that says nothing of when the account was made, with these claims on top.
+pub fn foreign_token(id: Id, more: Value) -> String {
+    // Installs the algorithm.
+    let _ = token(id, "Ada Lovelace", Role::Customer);
+    let now = DateTime::now().timestamp_millis() / 1_000;
+    let mut claims = json!({
+        "sub": id.to_hex(), "name": "Ada Lovelace", "role": "customer", "iss": "flash-sale", "aud": "flash-sale",
+        "iat": now, "nbf": now, "exp": now + 3_600,
+    });
+    claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&header, &claims, &key).unwrap()
+}
+
 impl Actor {
     /// A person who talks to a server outside any shop.
     pub fn of(base: &str, id: Id, token: Option<String>) -> Self {
@@ -366,6 +381,13 @@ impl Actor {
 
     pub async fn purchase_many(&self, product: &str, quantity: i64) -> Answer {
         self.post("/products/purchase", &json!({ "productId": product, "quantity": quantity })).await
+    }
+
+    /// A purchase that expects this price in US cents.
+    pub async fn purchase_at(&self, product: &str, amount: i64, headers: &[(&str, &str)]) -> Answer {
+        let price = json!({ "amount": amount, "currency": "USD" });
+        let body = json!({ "productId": product, "expectedPrice": price }).to_string();
+        self.send(Method::POST, "/products/purchase", Some(body), headers).await
     }
 
     pub async fn purchase_with_key(&self, product: &str, quantity: i64, key: &str) -> Answer {

@@ -1,0 +1,101 @@
+//! The audit log: what was changed, by whom, from where.
+
+use std::net::IpAddr;
+
+use mongodb::bson::{Bson, DateTime, Document};
+use serde::{Deserialize, Serialize};
+
+use super::id::Id;
+
+/// Who asks for a change, and from where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Actor {
+    /// `None` for the server itself and for its command line.
+    pub user: Option<Id>,
+    /// The id of the request that asks for it.
+    pub request_id: Option<String>,
+    /// The client's address.
+    pub address: Option<IpAddr>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// A new account.
+    UserRegistered,
+    /// Of an admin or a payment service; buyers' logins are too many.
+    UserLoggedIn,
+    /// One token was ended.
+    UserLoggedOut,
+    /// All tokens of the account were ended.
+    UserLoggedOutEverywhere,
+    /// A new password, with which all earlier tokens ended.
+    UserPasswordChanged,
+    /// Another role, disabled or enabled.
+    UserChanged,
+    /// A new product.
+    ProductCreated,
+    /// Another name, price, limit, window or the like.
+    ProductChanged,
+    /// More stock.
+    ProductRestocked,
+    /// An unsold product was deleted.
+    ProductDeleted,
+}
+
+/// The document in `audit`. It is written in the transaction of the change that it tells, and never changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// Shown to admins as 24 hexadecimal digits.
+    #[serde(rename = "_id")]
+    pub id: Id,
+    /// By the server's estimate of the database's clock.
+    pub at: DateTime,
+    /// Who did it; `None` for the server itself and for its command line.
+    pub actor: Option<Id>,
+    /// What was done.
+    pub action: Action,
+    /// The user, product or purchase that it was done to.
+    pub target: Option<Id>,
+    /// The fields that were changed, as they were. Never a password or its hash.
+    pub before: Option<Document>,
+    /// The same fields as they are now.
+    pub after: Option<Document>,
+    /// The id of the request that asked for it.
+    pub request_id: Option<String>,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+impl AuditEntry {
+    /// An entry without `before` and `after`.
+    pub fn new(actor: &Actor, action: Action, target: Id, at: DateTime) -> Self {
+        Self {
+            id: Id::new(),
+            at,
+            actor: actor.user,
+            action,
+            target: Some(target),
+            before: None,
+            after: None,
+            request_id: actor.request_id.clone(),
+            address: actor.address.map(|address| address.to_canonical().to_string()),
+        }
+    }
+
+    /// With what the change made of the given fields; equal ones are left out.
+    pub fn with_change(mut self, before: Document, after: Document) -> Self {
+        let is_equal = |document: &Document, name: &str, value: &Bson| document.get(name) == Some(value);
+        let changed = |of: &Document, other: &Document| -> Document {
+            of.iter()
+                .filter(|(name, value)| !is_equal(other, name, value))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        };
+        self.before = Some(changed(&before, &after));
+        self.after = Some(changed(&after, &before));
+        self
+    }
+}
