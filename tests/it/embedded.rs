@@ -124,11 +124,12 @@ async fn the_user_of_servers_may_use_one_database() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_can_make_himself_the_first_user() {
     let mongo = own_mongo("first-user").await;
-    // As between the start of mongod and the creation of the servers' user.
     let system = database(mongo.system_uri().reveal(), "admin").await;
     system.run_command(doc! { "dropAllUsersFromDatabase": 1 }).await.unwrap();
-    is_locked(hosts_of(mongo.uri().reveal())).await;
-    mongo.stop().await;
+    // As between the start of mongod and the creation of the servers' user.
+    let mongo = FailingMongo::restart(mongo, &[]).await;
+    mongo.ready().await;
+    is_locked(hosts_of(&mongo.uri)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
