@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::error::{Error, FieldError, Result};
 use crate::model::email;
@@ -185,9 +186,9 @@ pub fn new_email_address(value: Value) -> Rule<String> {
     }
 }
 
-/// The e-mail address of an account, turned into lower case: addresses are compared without case.
+/// The e-mail address of an account, in lower case and NFC: addresses are compared without case.
 pub fn email_address(value: Value) -> Rule<String> {
-    let text = text(value)?.trim().to_lowercase();
+    let text = text(value)?.trim().nfc().collect::<String>().to_lowercase();
     if email::is_address(&text) {
         Ok(text)
     } else {

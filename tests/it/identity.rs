@@ -115,7 +115,7 @@ async fn accounts_of_an_earlier_version_get_a_canonical_address() {
             "createdAt": DateTime::now(),
         }
     };
-    users.insert_many((0..2_500).map(old)).await.unwrap();
+    users.insert_many((1..=2_500).map(old)).await.unwrap();
     // Several servers start at once.
     for store in join_all((0..3).map(|_| shop.store())).await {
         store.close(std::time::Duration::from_secs(10)).await;
