@@ -228,7 +228,7 @@ fn help_readme_and_example_give_the_real_defaults() {
     assert_eq!(told_by_readme(), told);
     let defaults =
         told.into_iter().filter_map(|(name, default)| Some((name, default?))).collect::<HashMap<_, _>>();
-    assert_eq!(defaults.len(), 7, "{defaults:?}");
+    assert_eq!(defaults.len(), 13, "{defaults:?}");
     let explicit = Config::from_settings(&defaults).unwrap();
     assert_eq!(format!("{explicit:?}"), format!("{:?}", read(&[]).unwrap()));
 }
