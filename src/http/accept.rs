@@ -34,7 +34,7 @@ const BACKLOG_CONNECTIONS: u32 = 4_096;
 /// The pause after a failed accept, for example when the process has no file descriptor left.
 const ACCEPT_RETRY_MS: u64 = 50;
 /// The time in which a connection that is one too many has to send a request, which is refused.
-const REFUSED_HEADER_READ_MS_MAX: u64 = 1_000;
+const REFUSED_HEADER_READ_MS_MAX: u64 = 5_000;
 
 /// Listens at the first address of `host` that can be bound.
 ///

@@ -1,9 +1,9 @@
 //! The open connections: how many there may be, and how many of one network.
 //!
-//! A network may hold `connections_per_address_max`, and never more than a quarter of the places that are free; all networks of
-//! an IPv6 /48 together four times as many, and no more than half of what is free. So the fewer places are left, the fewer one
-//! network gets, and no few networks can take them all: twenty that take what they can leave a sixth. A few connections are
-//! always granted while there is any place. A proxy holds the connections of many, and is not counted.
+//! A network may hold `connections_per_address_max`, and never more than a tenth of the places that are free; all networks of
+//! an IPv6 /48 together four times as many, and no more than a quarter of what is free. So the fewer places are left, the fewer
+//! one network gets, and no few networks can take them all: twenty that take what they can leave an eighth. A few connections
+//! are always granted while there is any place. A proxy holds the connections of many, and is not counted.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,9 +17,9 @@ use crate::model::network::Network;
 /// What a network always gets while there is any place: the connections of one browser.
 const ALWAYS: usize = 6;
 /// The share of the free places that one network may hold is one in so many.
-const FREE_SHARE: usize = 4;
+const FREE_SHARE: usize = 10;
 /// The same for a /48, and how many times a network's maximum it may hold.
-const SITE_FREE_SHARE: usize = 2;
+const SITE_FREE_SHARE: usize = 4;
 const SITE_FACTOR: usize = 4;
 /// Places are scarce when fewer than one in so many is free.
 const SCARCE_SHARE: usize = 4;
@@ -189,7 +189,7 @@ mod tests {
             held.push(take_all(&connections, &format!("192.0.2.{number}")).await);
         }
         let free = connections.places.available_permits();
-        assert!(free >= 20_000 / 60 && connections.are_scarce(), "{free}");
+        assert!(free >= 20_000 / 8 && connections.are_scarce(), "{free}");
         assert!(take_all(&connections, "198.51.100.1").await.len() >= ALWAYS);
     }
 

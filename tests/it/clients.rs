@@ -1,13 +1,13 @@
 //! What one client may ask for, by network and by account, and what it hears of that.
 
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use flash_sale::config::{Limits, Quota};
 use futures_util::future::join_all;
-use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Actor, Answer, Shop, patient, sneaker, sneaker_with};
+use crate::harness::{Actor, Answer, Shop, patient, sneaker, sneaker_with, soon};
 
 const PASSWORD: &str = "correct horse battery";
 /// In a window this long nothing comes back during a test.
@@ -246,36 +246,57 @@ async fn a_shop_may_bound_purchases_by_network() {
     shop.close().await;
 }
 
-/// A hundred and fifty logins of unknown accounts from one address once made the others' wait ten seconds and fail.
+/// A hundred and fifty logins of unknown accounts from one address once made the others' wait ten seconds and fail. Now each of
+/// them waits for one or two of the storm's hashes, of some 20 ms. How long that is depends on the machine that runs this,
+/// so the test counts how many of the storm are answered while somebody else waits.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_logins_from_one_network_leaves_the_others_below_two_seconds() {
-    let shop = Shop::open_behind_proxy(patient()).await;
+async fn a_storm_of_logins_from_one_network_does_not_keep_the_others_waiting() {
+    const STORM: usize = 150;
+    /// Answers come in at another time than they are decided.
+    const MEANWHILE_MAX: usize = 10;
+    let limits = patient_with_hashes().with(|limits| {
+        // The storm is served to its end, however slow the machine is.
+        limits.accounts.password_hash_wait_ms_max = 600_000;
+        limits.accounts.password_hashes_in_flight_max = 1;
+        limits.accounts.login_failures_of_network_max = 1_000;
+    });
+    let shop = Shop::open_behind_proxy(limits).await;
     let visitor = shop.visitor();
     let ada = json!({"email": "ada0@shop.example", "password": PASSWORD});
     register(&visitor.behind_proxy("198.51.100.1"), "ada", 1).await;
+    let answered = AtomicUsize::new(0);
     let storm = async {
         let attacker = visitor.behind_proxy("203.0.113.7");
-        let bodies =
-            (0..150).map(|number| json!({"email": format!("{number}@shop.example"), "password": PASSWORD}));
-        let bodies: Vec<Value> = bodies.collect();
-        let start = Instant::now();
-        let answers = join_all(bodies.iter().map(|body| attacker.post("/auth/login", body))).await;
-        assert_eq!(count(&answers, 401) + count(&answers, 429) + count(&answers, 503), 150);
-        start.elapsed()
+        let guess = async |number: usize| {
+            let body = json!({"email": format!("{number}@shop.example"), "password": PASSWORD});
+            attacker.post("/auth/login", &body).await.problem(401, "invalid_credentials");
+            answered.fetch_add(1, Ordering::Relaxed);
+        };
+        join_all((0..STORM).map(guess)).await;
     };
     let others = async {
-        let mut longest = Duration::ZERO;
-        for number in 0..10 {
-            let start = Instant::now();
+        let mut most = 0;
+        for number in 0..8 {
+            // Once the storm is there, and before it is over.
+            let begun = async {
+                while answered.load(Ordering::Relaxed) <= number {
+                    tokio::task::yield_now().await
+                }
+            };
+            soon("the storm", begun).await;
+            let before = answered.load(Ordering::Relaxed);
             visitor.behind_proxy(&format!("198.51.100.{number}")).post("/auth/login", &ada).await.expect(200);
+            most = most.max(answered.load(Ordering::Relaxed) - before);
+            let before = answered.load(Ordering::Relaxed);
             let bob = visitor.behind_proxy(&format!("198.51.101.{number}"));
             assert_eq!(count(&register(&bob, &format!("bob{number}-"), 1).await, 201), 1);
-            longest = longest.max(start.elapsed() / 2);
+            most = most.max(answered.load(Ordering::Relaxed) - before);
         }
-        longest
+        assert!(answered.load(Ordering::Relaxed) < STORM, "the storm is over, and nothing was seen");
+        most
     };
-    let (storm, longest) = tokio::join!(storm, others);
-    assert!(longest < Duration::from_secs(2), "{longest:?}, and the storm took {storm:?}");
+    let ((), most) = tokio::join!(storm, others);
+    assert!(most <= MEANWHILE_MAX, "{most} of the storm were served while another waited");
     shop.close().await;
 }
 
@@ -283,7 +304,8 @@ async fn a_storm_of_logins_from_one_network_leaves_the_others_below_two_seconds(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_body_holds_no_place_that_a_buyer_needs() {
     use crate::harness::RawConnection;
-    let limits = patient().with(|limits| limits.purchases.purchases_in_flight_max = 1);
+    // Two of the bodies used to hold both places.
+    let limits = patient().with(|limits| limits.purchases.purchases_in_flight_max = 2);
     let shop = Shop::open_with(limits).await;
     let id = shop.sell(&sneaker()).await;
     let slow = shop.buyer();
@@ -330,8 +352,5 @@ async fn the_bounds_are_settings() {
         let answer = buyer.purchase(crate::harness::NO_ID).await.expect(status);
         assert_eq!(answer.header("ratelimit-policy"), Some("\"purchases-of-network\";q=2;w=60"));
     }
-    // Of the methods that read, HEAD is one.
-    let head = visitor.send(Method::HEAD, "/products", None, &[]).await;
-    assert_eq!(head.status, 429);
     shop.close().await;
 }

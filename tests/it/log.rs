@@ -15,14 +15,19 @@ use crate::process::Running;
 
 /// A server on the test's own database that logs JSON.
 fn start(name: &str, uri: &str, admin: (&str, &str)) -> Running {
-    let settings = [
+    start_where(name, uri, admin, &[])
+}
+
+/// The same with more settings.
+fn start_where(name: &str, uri: &str, admin: (&str, &str), more: &[(&str, &str)]) -> Running {
+    let usual = [
         ("MONGO_URI", uri),
         ("JWT_SECRET", SECRET),
         ("ADMIN_EMAIL", admin.0),
         ("ADMIN_PASSWORD", admin.1),
         ("LOG_FORMAT", "json"),
     ];
-    Running::start_with(&process_directory(name), &settings)
+    Running::start_with(&process_directory(name), &[&usual, more].concat())
 }
 
 /// The lines of this level from this module, after a check that the log leaks nothing.
@@ -113,8 +118,8 @@ async fn who_administrates_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_reaches_its_limit_is_told_once_and_by_its_id() {
     let uri = database_uri().await;
-    let server = start("guesses", &uri, ADMIN);
-    let visitor = Actor::of(&server.base, Id::new(), None);
+    let server = start_where("guesses", &uri, ADMIN, &[("TRUSTED_PROXIES", "127.0.0.1")]);
+    let visitor = Actor::of(&server.base, Id::new(), None).behind_proxy("198.51.100.1");
     for email in [ADMIN.0, "nobody@shop.example"] {
         for _ in 0..12 {
             visitor.post("/auth/login", &json!({"email": email, "password": "not the password"})).await;
