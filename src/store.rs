@@ -29,6 +29,7 @@ use crate::model::purchase::Purchase;
 use crate::model::user::User;
 use crate::sabotage::Mistake;
 
+mod access;
 mod clock;
 mod coalesced_read;
 mod confirmation;
@@ -152,18 +153,6 @@ impl Store {
         F: Future<Output = mongodb::error::Result<T>>,
     {
         self.read_confirmed(&self.reads, read).await
-    }
-
-    /// Like `read`, for whether a token still counts: nobody is served without knowing, so other reads must not use up its
-    /// permits.
-    ///
-    /// # Errors
-    /// Those of [`Store::read`].
-    pub async fn read_access<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
-    where
-        F: Future<Output = mongodb::error::Result<T>>,
-    {
-        self.read_confirmed(&self.access_reads, read).await
     }
 
     /// Like `read`, for lists of purchases: listing a buyer with many purchases is slow, and must not hold up other reads.

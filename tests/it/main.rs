@@ -6,7 +6,10 @@
 
 mod harness;
 
+mod access;
+mod access_lost;
 mod accounts;
+mod admin;
 mod bounds;
 mod crowd;
 mod docs_browser;
@@ -36,4 +39,5 @@ mod storefront_browser;
 mod storefront_looks;
 mod transactions;
 mod truth;
+mod users;
 mod window;

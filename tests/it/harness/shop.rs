@@ -19,6 +19,9 @@ use super::watch::soon;
 /// The JWT secret of all shops.
 pub const SECRET: &str = "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1";
 
+/// The password of all accounts that `account` registers.
+pub const PASSWORD: &str = "correct horse battery";
+
 /// The e-mail and the password of the admin that `make_admin` creates.
 pub const ADMIN: (&str, &str) = ("grace@shop.example", "a rear admiral's password");
 
@@ -172,6 +175,30 @@ impl Shop {
     /// A new customer with this name.
     pub fn buyer_named(&self, name: &str) -> Actor {
         self.person(name, Role::Customer)
+    }
+
+    /// Somebody who registers an account with this address.
+    pub async fn account(&self, email: &str) -> Actor {
+        let body = json!({ "name": "Ada Lovelace", "email": email, "password": PASSWORD });
+        self.session(&self.visitor().post("/auth/register", &body).await.expect(201))
+    }
+
+    /// The owner of an account, who logs in.
+    pub async fn login(&self, (email, password): (&str, &str)) -> Actor {
+        let body = json!({ "email": email, "password": password });
+        self.session(&self.visitor().post("/auth/login", &body).await.expect(200))
+    }
+
+    /// The user whom a login has answered.
+    pub fn session(&self, answer: &Answer) -> Actor {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let id = text(&answer.json["user"]["id"]).parse().unwrap();
+        self.actor(id, Some(text(&answer.json["token"])), 0)
+    }
+
+    /// The connection string of the database.
+    pub fn uri(&self) -> &str {
+        &self.uri
     }
 
     fn person(&self, name: &str, role: Role) -> Actor {
