@@ -168,6 +168,10 @@ pub struct AccountsLimits {
     /// Ended tokens and accounts with another word than their tokens that are kept in memory, some 60 bytes each; with more,
     /// every request with a token reads the database.
     pub access_entries_max: usize,
+    /// The length of `GET /users?search=`.
+    pub user_search_characters_max: usize,
+    /// Different words in one such search.
+    pub user_search_words_max: usize,
     /// Searches for users in flight at once: each looks at every account.
     pub user_searches_in_flight_max: usize,
     /// Passwords hashed at once; each takes 19 MiB and some 20 ms of one core.
@@ -198,6 +202,8 @@ impl Default for AccountsLimits {
             access_interval_ms: 500,
             access_age_ms_max: 1_800,
             access_entries_max: 500_000,
+            user_search_characters_max: 200,
+            user_search_words_max: 10,
             user_searches_in_flight_max: 2,
             // At most half of the cores: the other half sells.
             password_hashes_in_flight_max: cores().div_ceil(2),

@@ -230,6 +230,14 @@ async fn a_server_that_starts_knows_what_was_ended_before() {
     bob.post("/auth/logout?everywhere=true", &Value::Null).await.expect(204);
     change(&admin, &cid, json!({ "disabled": true })).await.expect(200);
     buyer.post("/auth/logout?everywhere=true", &Value::Null).await.expect(204);
+    // An hour ago: too long for a server that asks only what is new.
+    let now = u32::try_from(mongodb::bson::DateTime::now().timestamp_millis() / 1_000).unwrap();
+    let long_ago = mongodb::bson::Timestamp { time: now - 3_600, increment: 1 };
+    for (collection, field) in [("users", "accessChangedAt"), ("endedTokens", "endedAt")] {
+        let changed = shop.database().await.collection::<Document>(collection);
+        let update = doc! { "$set": { field: long_ago } };
+        changed.update_many(doc! { field: { "$exists": true } }, update).await.unwrap();
+    }
     shop.add_server().await;
     for ended in [&ada, &bob, &buyer] {
         shop.at(ended, 2).get("/purchases").await.problem(401, "unauthenticated");

@@ -64,9 +64,9 @@ fn codes_of(operation: &mut Operation) -> Vec<Code> {
     let belongs = |code: &&Code| match code {
         Code::MalformedJson | Code::UnsupportedMediaType | Code::PayloadTooLarge => has_body,
         Code::ValidationFailed => has_body || has_query,
-        Code::Unauthenticated | Code::TokenExpired | Code::AccountDisabled => needs_token,
+        Code::Unauthenticated | Code::TokenExpired => needs_token,
         // Whether the token still counts may have to be read.
-        Code::Overloaded | Code::DatabaseUnavailable if needs_token => true,
+        Code::AccountDisabled | Code::Overloaded | Code::DatabaseUnavailable if needs_token => true,
         Code::Internal => true,
         _ => own.contains(&code.name()),
     };
