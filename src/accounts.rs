@@ -1,7 +1,10 @@
 //! Accounts, passwords and tokens.
 
+pub(crate) mod access;
+pub(crate) mod administration;
 pub mod current_user;
 pub(crate) mod fair_queue;
+pub(crate) mod filter;
 mod hs256;
 pub(crate) mod known_tokens;
 mod login_failures;

@@ -7,6 +7,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+pub mod admin;
 pub mod cli;
 pub mod rehearse;
 pub mod serve;

@@ -39,6 +39,7 @@ pub(crate) mod purchases;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod storefront;
+pub(crate) mod users;
 
 /// How long a browser may reuse the answer to a preflight: as long as Chromium does at most.
 const PREFLIGHT_AGE_MAX: Duration = Duration::from_secs(7_200);
@@ -98,6 +99,7 @@ fn quick_routes(
 fn routes(app: AppState) -> (Router, BareRoutes) {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(auth::router())
+        .merge(users::router())
         .merge(products::router())
         .merge(purchases::router())
         .merge(leaderboard::router())

@@ -22,12 +22,14 @@ use self::tasks::Tasks;
 use crate::config::StoreLimits;
 use crate::error::{Error, Result};
 use crate::model::audit::AuditEntry;
+use crate::model::ended_token::EndedToken;
 use crate::model::id::Id;
 use crate::model::product::Product;
 use crate::model::purchase::Purchase;
 use crate::model::user::User;
 use crate::sabotage::Mistake;
 
+mod access;
 mod canonical_emails;
 mod clock;
 mod coalesced_read;
@@ -64,6 +66,8 @@ pub struct Store {
     pub products: Collection<Product>,
     /// Purchases, one document each.
     pub purchases: Collection<Purchase>,
+    /// Tokens that were ended before they expired.
+    pub ended_tokens: Collection<EndedToken>,
     /// The audit log, one document each change.
     pub audit: Collection<AuditEntry>,
     /// The database that holds the collections above; for commands.
@@ -74,6 +78,7 @@ pub struct Store {
     primary: watch::Receiver<Option<ServerAddress>>,
     mongodb_version: Arc<str>,
     reads: Arc<Semaphore>,
+    access_reads: Arc<Semaphore>,
     history_reads: Arc<Semaphore>,
     sale_reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
@@ -115,9 +120,11 @@ impl Store {
             users: database.collection(schema::USERS),
             products: database.collection(schema::PRODUCTS),
             purchases: database.collection(schema::PURCHASES),
+            ended_tokens: database.collection(schema::ENDED_TOKENS),
             audit: database.collection(schema::AUDIT),
             database,
             reads: Arc::new(Semaphore::new(limits.reads_in_flight_max)),
+            access_reads: Arc::new(Semaphore::new(limits.access_reads_in_flight_max)),
             history_reads: Arc::new(Semaphore::new(limits.history_reads_in_flight_max)),
             sale_reads: Arc::new(Semaphore::new(limits.sale_reads_in_flight_max)),
             writes: Arc::new(Semaphore::new(limits.writes_in_flight_max)),

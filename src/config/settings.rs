@@ -21,6 +21,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("MONGO_URI", None, "the database; if not set, the server runs its own MongoDB"),
     setting("MONGO_WAIT_SECONDS", Some("60"), "how long the start waits for the database"),
     setting("JWT_SECRET", None, "signs the tokens, at least 32 bytes; required with MONGO_URI"),
+    setting("JWT_SECRET_PREVIOUS", None, "the secret before, whose tokens count until they expire"),
     setting("ADMIN_EMAIL", None, "the first admin, created if there is no such user"),
     setting("ADMIN_PASSWORD", None, "the first admin's password, 12 to 128 characters"),
     setting("REGISTRATION", Some("open"), "open or closed: accounts come from an identity provider"),

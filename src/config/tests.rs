@@ -28,16 +28,26 @@ fn every_problem_is_reported_at_once() {
         ("HOST", "bad host"),
         ("MONGO_URI", "localhost:27017"),
         ("JWT_SECRET", "short"),
+        ("JWT_SECRET_PREVIOUS", "short"),
         ("ADMIN_EMAIL", "admin@shop.example"),
         ("CORS_ORIGINS", "https://shop.example/"),
         ("LOG_FORMAT", "xml"),
     ])
     .unwrap_err();
     let text = error.to_string();
-    for name in ["PORT", "HOST", "MONGO_URI", "JWT_SECRET", "ADMIN_EMAIL", "CORS_ORIGINS", "LOG_FORMAT"] {
+    for name in [
+        "PORT",
+        "HOST",
+        "MONGO_URI",
+        "JWT_SECRET has",
+        "JWT_SECRET_PREVIOUS has",
+        "ADMIN_EMAIL",
+        "CORS_ORIGINS",
+        "LOG_FORMAT",
+    ] {
         assert!(text.contains(name), "{name} is missing in:\n{text}");
     }
-    assert_eq!(error.0.len(), 7, "{text}");
+    assert_eq!(error.0.len(), 8, "{text}");
 }
 
 #[test]

@@ -33,6 +33,9 @@ const LOG_TAIL_BYTES_MAX: u64 = 64 * 1024;
 const LOG_LINES_MAX: usize = 3;
 const LOG_LINE_CHARACTERS_MAX: usize = 500;
 
+/// The file with the port of the last start.
+const PORT_FILE: &str = "port";
+
 /// An existing data directory, locked until this is dropped.
 #[derive(Debug)]
 pub(super) struct DataDirectory {
@@ -72,7 +75,7 @@ impl DataDirectory {
     }
 
     fn port_file(&self) -> PathBuf {
-        self.root.join("port")
+        self.root.join(PORT_FILE)
     }
 
     /// The key that `mongod` runs with.

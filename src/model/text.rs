@@ -11,6 +11,16 @@ pub fn folded(text: &str) -> String {
     text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkc().collect()
 }
 
+/// A regular expression that matches `text` literally: a client must not be able to send a pattern.
+pub fn literal_pattern(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| {
+            let special = character.is_ascii_punctuation();
+            special.then_some('\\').into_iter().chain([character])
+        })
+        .collect()
+}
+
 /// The zero-width joiners: some scripts and emoji need them.
 pub const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 /// The variation selectors that choose between the text and the emoji form of a symbol.
@@ -45,6 +55,12 @@ pub const ANONYMOUS: &str = "Anonymous";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_search_is_not_a_pattern() {
+        assert_eq!(literal_pattern("a.b*[c]$"), r"a\.b\*\[c\]\$");
+        assert_eq!(literal_pattern("größe 42"), "größe 42");
+    }
 
     #[test]
     fn a_folded_text_has_no_case_width_or_form() {

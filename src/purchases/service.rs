@@ -12,6 +12,7 @@ use super::lanes::Lanes;
 use super::precheck;
 use super::settle::Request;
 use super::view::PurchaseView;
+use crate::accounts::access::Access;
 use crate::accounts::current_user::CurrentUser;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
@@ -21,7 +22,6 @@ use crate::model::id::Id;
 use crate::model::money::Price;
 use crate::model::name::NameRules;
 use crate::model::purchase::Purchase;
-use crate::model::user::Role;
 use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::Feed;
 use crate::store::Store;
@@ -42,11 +42,12 @@ impl Purchases {
         catalogue: Arc<Catalogue>,
         heartbeat: Heartbeat,
         feed: Feed,
+        access: Access,
         metrics: Arc<Metrics>,
         names: Arc<NameRules>,
         limits: &PurchasesLimits,
     ) -> Self {
-        let lanes = Lanes::new(store.clone(), limits, catalogue.clone(), metrics);
+        let lanes = Lanes::new(store.clone(), limits, catalogue.clone(), access, metrics);
         Self { lanes, store, catalogue, heartbeat, feed, names }
     }
 
@@ -120,7 +121,8 @@ impl Purchases {
             arrived_at,
             key_used_elsewhere: false,
         };
-        let receipt = self.lanes.purchase(product_id, request, self.names.public(&user.name)).await;
+        let buyer = self.names.public(&user.name);
+        let receipt = self.lanes.purchase(product_id, request, user, buyer).await;
         receipt.map_err(|error| self.cause_of(error))
     }
 
@@ -166,7 +168,7 @@ impl Purchases {
     pub async fn find(&self, id: Id, user: &CurrentUser) -> Result<PurchaseView> {
         // Asked first: what is decided in between is found.
         let buyer = self.lanes.buyer_in_doubt(id);
-        let in_doubt = buyer.is_some_and(|buyer| user.role == Role::Admin || buyer == user.id);
+        let in_doubt = buyer.is_some_and(|buyer| user.role.is_staff() || buyer == user.id);
         match history::find(&self.store, id, user).await {
             Err(Error::PurchaseNotFound) if in_doubt => Err(Error::OutcomeUnknown { purchase_id: Some(id) }),
             Ok(purchase) => {

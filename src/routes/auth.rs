@@ -1,4 +1,4 @@
-//! `/auth`: register, log in, read the own account.
+//! `/auth`: register, log in and out, read the own account, change its password.
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
@@ -15,19 +15,21 @@ use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
 use crate::http::client::Client;
 use crate::http::fields::{Fields, email_address, new_email_address, text_that, verbatim};
+use crate::http::page::Query;
 use crate::http::{Uncached, uncached};
+use crate::model::audit::Actor;
 use crate::model::network::Network;
 use crate::model::password;
 use crate::model::timestamp::Timestamp;
-use crate::model::user::{Role, User};
-
-/// A good token's user is not in the database.
-pub const NO_ACCOUNT: Error = Error::NotFound {
-    detail: "The token is valid, but its user has no account here; another identity provider signed it.",
-};
+use crate::model::user::User;
 
 pub fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(register)).routes(routes!(login)).routes(routes!(me))
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(login))
+        .routes(routes!(me))
+        .routes(routes!(logout))
+        .routes(routes!(change_password))
 }
 
 /// A new account.
@@ -104,6 +106,27 @@ impl FromFields for LoginRequest {
     }
 }
 
+/// A new password for an account.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct ChangePasswordRequest {
+    /// The password so far.
+    #[schema(value_type = String, min_length = 1, max_length = 128, format = Password, example = "correct horse battery")]
+    current_password: Secret,
+    /// Like that of a new account.
+    #[schema(value_type = String, min_length = 12, max_length = 128, format = Password, example = "incorrect zebra battery")]
+    new_password: Secret,
+}
+
+impl FromFields for ChangePasswordRequest {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let current_password = fields.required("currentPassword", verbatim(1..=128)).map(Secret::new);
+        let right_length = |text: &str| password::check_length(text).map(|()| Secret::new(text));
+        let new_password = fields.required("newPassword", text_that(right_length));
+        Some(Self { current_password: current_password?, new_password: new_password? })
+    }
+}
+
 /// An account and a token for it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -121,7 +144,7 @@ pub struct Session {
 }
 
 fn session(app: &App, user: &User) -> Result<Uncached<Session>> {
-    let signed = app.tokens.sign(user)?;
+    let signed = app.tokens.sign_for_account(user)?;
     Ok(uncached(Session {
         user: user.into(),
         token: signed.token,
@@ -144,12 +167,13 @@ async fn register(
     State(app): State<AppState>,
     _: OpenRegistration,
     client: Client,
+    actor: Actor,
     Body(mut fields): Body<Fields>,
 ) -> Result<(StatusCode, Uncached<Session>)> {
     let request = RegisterRequest::read(&mut fields, &app, client.network).await?;
     let request = fields.finish(request)?;
     let RegisterRequest { name, email, password } = request;
-    let user = app.accounts.register(client.network, name, email, password, Role::Customer).await?;
+    let user = app.accounts.register(client.network, name, email, password, actor).await?;
     Ok((StatusCode::CREATED, session(&app, &user)?))
 }
 
@@ -161,14 +185,15 @@ async fn register(
     post, path = "/auth/login", tag = "auth", operation_id = "login",
     request_body = LoginRequest,
     responses((status = OK, description = "The account and a token for it", body = Session)),
-    extensions(("x-problem-codes" = json!(["invalid_credentials", "rate_limited", "overloaded", "database_unavailable"]))),
+    extensions(("x-problem-codes" = json!(["invalid_credentials", "account_disabled", "rate_limited", "overloaded", "database_unavailable"]))),
 )]
 async fn login(
     State(app): State<AppState>,
     client: Client,
+    actor: Actor,
     Body(request): Body<LoginRequest>,
 ) -> Result<Uncached<Session>> {
-    let user = app.accounts.log_in(client, &request.email, request.password).await;
+    let user = app.accounts.log_in(client, &request.email, request.password, actor).await;
     app.metrics.count_login(user.as_ref().map_or_else(|refusal| refusal.code().name(), |_| "logged_in"));
     session(&app, &user?)
 }
@@ -184,6 +209,60 @@ async fn login(
 )]
 async fn me(State(app): State<AppState>, user: CurrentUser) -> Result<Uncached<UserView>> {
     let account = app.accounts.find(user.id).await?;
-    let account = account.ok_or(NO_ACCOUNT)?;
+    let account = account.ok_or(Error::NO_ACCOUNT)?;
     Ok(uncached(UserView::from(&account)))
+}
+
+/// Log out
+///
+/// Ends the token that is sent, or all tokens of the account, also those of other devices. Without an account, tokens that
+/// were made before this second end. An ended token is refused at once on routes for admins and `payments`, and within two
+/// seconds everywhere else.
+#[utoipa::path(
+    post, path = "/auth/logout", tag = "auth", operation_id = "logout",
+    params(("everywhere" = Option<bool>, Query, description = "`true`: end all tokens of the account", example = true)),
+    responses((status = NO_CONTENT, description = "The token counts no more")),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!(["outcome_unknown"]))),
+)]
+async fn logout(
+    State(app): State<AppState>,
+    user: CurrentUser,
+    actor: Actor,
+    mut query: Query,
+) -> Result<StatusCode> {
+    let everywhere = query.parameter("everywhere", truth);
+    query.finish()?;
+    match everywhere.unwrap_or_default() {
+        true => app.accounts.log_out_everywhere(&user, actor).await?,
+        false => app.accounts.log_out(&user, actor).await?,
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Change the own password
+///
+/// All earlier tokens of the account end, as after `POST /auth/logout?everywhere=true`. The answer has a new one.
+#[utoipa::path(
+    post, path = "/auth/password", tag = "auth", operation_id = "changePassword",
+    request_body = ChangePasswordRequest,
+    responses((status = OK, description = "The account and a new token for it", body = Session)),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!(["not_found", "invalid_credentials", "rate_limited", "outcome_unknown"]))),
+)]
+async fn change_password(
+    State(app): State<AppState>,
+    user: CurrentUser,
+    client: Client,
+    actor: Actor,
+    Body(request): Body<ChangePasswordRequest>,
+) -> Result<Uncached<Session>> {
+    let passwords = (request.current_password, request.new_password);
+    let account = app.accounts.change_password(&user, client, passwords, &app.names.shops_own, actor).await?;
+    session(&app, &account)
+}
+
+/// A query parameter that is true or false.
+pub fn truth(value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| "must be true or false".into())
 }

@@ -238,7 +238,7 @@ impl IdempotencyKey {
     }
 }
 
-/// Own purchases, newest first; an admin sees everybody's
+/// Own purchases, newest first; admins and payment services see everybody's
 ///
 /// A purchase is in the list as soon as it was answered 201.
 #[utoipa::path(
@@ -263,7 +263,7 @@ async fn list_purchases(
 
 /// One purchase
 ///
-/// Another buyer's is not found, except by an admin. A purchase whose outcome is not known yet is answered
+/// Another buyer's is not found, except by an admin or a payment service. A purchase whose outcome is not known yet is answered
 /// `outcome_unknown`, by the server that tries to commit it.
 #[utoipa::path(
     get, path = "/purchases/{id}", tag = "purchases", operation_id = "getPurchase",

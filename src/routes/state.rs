@@ -6,6 +6,7 @@ use axum::extract::FromRef;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::ClientLimits;
+use crate::accounts::access::Access;
 use crate::accounts::known_tokens::KnownTokens;
 use crate::accounts::service::Accounts;
 use crate::accounts::tokens::Tokens;
@@ -37,7 +38,9 @@ pub struct App {
     pub tokens: Tokens,
     /// Verifies tokens, and remembers the verified ones.
     pub known_tokens: KnownTokens,
-    /// Registering and logging in.
+    /// Whether a verified token still counts.
+    pub access: Access,
+    /// Registering, logging in and out, and what admins do with accounts.
     pub accounts: Accounts,
     /// Reading and changing products.
     pub catalogue: Arc<Catalogue>,
@@ -73,6 +76,7 @@ impl App {
         store: Store,
         heartbeat: Heartbeat,
         tokens: Tokens,
+        access: Access,
         shutdown: CancellationToken,
     ) -> Result<(Self, FeedTask)> {
         let limits = config.limits.clone();
@@ -87,12 +91,13 @@ impl App {
             &limits.products,
         );
         let app = Self {
-            accounts: Accounts::new(store.clone(), &limits.accounts)?,
+            accounts: Accounts::new(store.clone(), heartbeat.clone(), access.clone(), &limits.accounts)?,
             purchases: Purchases::new(
                 store.clone(),
                 catalogue.clone(),
                 heartbeat.clone(),
                 feed.clone(),
+                access.clone(),
                 metrics.clone(),
                 names.clone(),
                 &limits.purchases,
@@ -123,6 +128,7 @@ impl App {
                 &limits.store,
             ),
             known_tokens: KnownTokens::new(&limits.accounts),
+            access,
             cors_origins: config.cors_origins.clone(),
             registration: config.registration,
             names,

@@ -126,7 +126,12 @@ async fn a_failed_read_is_soon_tried_again() {
     let mongo = FailingMongo::start("reads").await;
     mongo.ready().await;
     // A retry that waits for a keepalive would exceed the test's patience.
-    let limits = Limits::default().with(|limits| limits.live.keepalive_ms = 600_000);
+    let limits = Limits::default().with(|limits| {
+        limits.live.keepalive_ms = 600_000;
+        // The read that fails must not be the one that asks whose access has ended.
+        limits.accounts.access_interval_ms = 600_000;
+        limits.accounts.access_age_ms_max = 600_000;
+    });
     let shop = Shop::open_at_with(&mongo.uri, limits).await;
     let id = shop.sell(&sneaker()).await;
     let mut stream = EventStream::purchases(&shop.visitor(), &id, None).await;

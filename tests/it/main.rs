@@ -6,7 +6,10 @@
 
 mod harness;
 
+mod access;
+mod access_lost;
 mod accounts;
+mod admin;
 mod bounds;
 mod clients;
 mod connections;
@@ -42,4 +45,5 @@ mod storefront_browser;
 mod storefront_looks;
 mod transactions;
 mod truth;
+mod users;
 mod window;

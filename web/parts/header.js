@@ -1,6 +1,7 @@
 // The frame of every view: the navigation, the account menu, and how fresh the figures are.
 
 import { announce } from '../announce.js';
+import { logOut } from '../api.js';
 import { h, setAttribute, setText, unseen } from '../dom.js';
 import * as live from '../live.js';
 import * as router from '../router.js';
@@ -52,7 +53,7 @@ function accountMenu(user) {
       session.isAdmin() ? h('span', { class: 'menu-role' }, 'Admin') : null),
     h('a', { href: '#/purchases', onclick: () => menu.hidePopover() }, session.isAdmin() ? 'Purchases' : 'My purchases'),
     session.isAdmin() ? h('a', { href: '#/admin', onclick: () => menu.hidePopover() }, 'Manage sales') : null,
-    h('button', { type: 'button', onclick: () => { session.end(); announce('Logged out.'); router.go('/'); } }, 'Log out'));
+    h('button', { type: 'button', onclick: () => { logOut(); announce('Logged out.'); router.go('/'); } }, 'Log out'));
   const button = h('button', {
     type: 'button', class: 'button button-account', popovertarget: 'account-menu',
   }, h('span', { class: 'avatar', 'aria-hidden': 'true', 'data-letter': [...user.name][0].toUpperCase() }),

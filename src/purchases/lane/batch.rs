@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::queued::{QueuedPurchase, Receipt};
 use super::sale_view::SaleView;
+use crate::accounts::access::Access;
 use crate::accounts::registrations::Registrations;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
@@ -83,6 +84,24 @@ impl Batch {
             retain(&mut self.waiting, &is_there);
             retain(&mut self.requests, &is_there);
             retain(&mut self.keys_checked, &is_there);
+        }
+        self.waiting.is_empty()
+    }
+
+    /// Refuses the requests of those whose access has ended since they came. True if nobody is left.
+    pub fn refuse_ended(&mut self, access: &Access) -> bool {
+        let refusals = access.recheck(self.waiting.iter().map(|waiting| &waiting.user));
+        if refusals.iter().any(Option::is_some) {
+            let counts: Vec<_> = refusals.iter().map(Option::is_none).collect();
+            retain(&mut self.requests, &counts);
+            retain(&mut self.keys_checked, &counts);
+            let waiting = std::mem::take(&mut self.waiting);
+            for (waiting, refusal) in waiting.into_iter().zip(refusals) {
+                match refusal {
+                    Some(refusal) => waiting.reply(Err(refusal), Some(self.id)),
+                    None => self.waiting.push(waiting),
+                }
+            }
         }
         self.waiting.is_empty()
     }

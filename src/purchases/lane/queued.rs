@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
@@ -28,6 +29,8 @@ pub struct Reply {
 /// The lane's end.
 pub struct QueuedPurchase {
     pub request: Request,
+    /// The buyer.
+    pub user: CurrentUser,
     /// The buyer, as the leaderboard shows it.
     pub buyer: String,
     /// The id that the purchase gets if it is made.
@@ -55,13 +58,14 @@ impl Claim {
     }
 }
 
-pub fn pair(request: Request, buyer: String) -> (QueuedPurchase, PendingReply) {
+pub fn pair(request: Request, user: CurrentUser, buyer: String) -> (QueuedPurchase, PendingReply) {
     let (sender, receiver) = oneshot::channel();
     let claim = Arc::new(Claim::default());
     let purchase_id = Id::new();
     (
         QueuedPurchase {
             request,
+            user,
             buyer,
             purchase_id,
             since: Instant::now(),

@@ -16,7 +16,6 @@ use crate::error::{Code, Error, Problem};
 use crate::model::id::Id;
 use crate::model::money::Money;
 use crate::model::timestamp::Timestamp;
-use crate::routes::auth::NO_ACCOUNT;
 
 /// Holds a handler's codes until they become responses.
 const CODES_EXTENSION: &str = "x-problem-codes";
@@ -71,6 +70,8 @@ fn codes_of(operation: &mut Operation, is_limited: bool) -> Vec<Code> {
         Code::MalformedJson | Code::UnsupportedMediaType | Code::PayloadTooLarge => has_body,
         Code::Unauthenticated | Code::TokenExpired => needs_token,
         Code::RateLimited => is_limited || own.contains(&code.name()),
+        // Whether the token still counts may have to be read.
+        Code::AccountDisabled | Code::Overloaded | Code::DatabaseUnavailable if needs_token => true,
         // Every route refuses query parameters that it does not know.
         Code::ValidationFailed | Code::Internal => true,
         _ => own.contains(&code.name()),
@@ -116,7 +117,7 @@ fn example_of(code: Code) -> Error {
         Code::UnsupportedMediaType => Error::UnsupportedMediaType,
         Code::PayloadTooLarge => Error::PayloadTooLarge { body_bytes_max: 65_536 },
         Code::ValidationFailed => Error::invalid("quantity", "must be a whole number from 1 to 1000"),
-        Code::NotFound => NO_ACCOUNT,
+        Code::NotFound => Error::NO_ACCOUNT,
         Code::MethodNotAllowed => Error::MethodNotAllowed,
         Code::Unauthenticated => {
             Error::Unauthenticated { detail: "The token is not one of ours.", has_token: true }
@@ -125,7 +126,9 @@ fn example_of(code: Code) -> Error {
         Code::InvalidCredentials => Error::InvalidCredentials,
         Code::Forbidden => Error::FORBIDDEN,
         Code::AccountTooNew => Error::AccountTooNew { registered_before: moment },
+        Code::AccountDisabled => Error::AccountDisabled,
         Code::EmailTaken => Error::EmailTaken,
+        Code::LastAdmin => Error::LastAdmin,
         Code::ProductNotFound => Error::ProductNotFound,
         Code::PurchaseNotFound => Error::PurchaseNotFound,
         Code::SaleNotStarted => Error::SaleNotStarted { sale_start_time: moment, retry_after_seconds: 60 },

@@ -20,7 +20,7 @@ pub use mongo::{
 };
 pub use raw::RawConnection;
 pub use schema::{asyncapi, check_answer, check_message};
-pub use shop::{ADMIN, Actor, SECRET, Shop, bounded, foreign_token, patient, token, token_under};
+pub use shop::{ADMIN, Actor, PASSWORD, SECRET, Shop, bounded, foreign_token, patient, token, token_under};
 pub use watch::{Event, EventStream, Socket, UPGRADE, Watcher, soon};
 pub use wire::Wire;
 

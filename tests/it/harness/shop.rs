@@ -19,6 +19,9 @@ use super::watch::soon;
 /// The JWT secret of all shops.
 pub const SECRET: &str = "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1";
 
+/// The password of all accounts that `account` registers.
+pub const PASSWORD: &str = "correct horse battery";
+
 /// The e-mail and the password of the admin that `make_admin` creates.
 pub const ADMIN: (&str, &str) = ("grace@shop.example", "a rear admiral's password");
 
@@ -204,6 +207,30 @@ impl Shop {
         self.person(name, Role::Customer)
     }
 
+    /// Somebody who registers an account with this address.
+    pub async fn account(&self, email: &str) -> Actor {
+        let body = json!({ "name": "Ada Lovelace", "email": email, "password": PASSWORD });
+        self.session(&self.visitor().post("/auth/register", &body).await.expect(201))
+    }
+
+    /// The owner of an account, who logs in.
+    pub async fn login(&self, (email, password): (&str, &str)) -> Actor {
+        let body = json!({ "email": email, "password": password });
+        self.session(&self.visitor().post("/auth/login", &body).await.expect(200))
+    }
+
+    /// The user whom a login has answered.
+    pub fn session(&self, answer: &Answer) -> Actor {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let id = text(&answer.json["user"]["id"]).parse().unwrap();
+        self.actor(id, Some(text(&answer.json["token"])), 0)
+    }
+
+    /// The connection string of the database.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
     fn person(&self, name: &str, role: Role) -> Actor {
         let id = Id::new();
         self.actor(id, Some(token(id, name, role)), 0)
@@ -303,15 +330,8 @@ pub fn token(id: Id, name: &str, role: Role) -> String {
 }
 
 pub fn token_under(limits: &Limits, id: Id, name: &str, role: Role) -> String {
-    let user = User {
-        id,
-        name: name.into(),
-        email: String::new(),
-        email_canonical: None,
-        password_hash: String::new(),
-        role,
-        created_at: DateTime::now(),
-    };
+    let user = User::new(name.into(), String::new(), String::new(), role, DateTime::now());
+    let user = User { id, ..user };
     Tokens::new(&Secret::new(SECRET), &limits.accounts).sign(&user).unwrap().token
 }
 

@@ -100,18 +100,29 @@ impl EventStream {
         Self::connect(actor, &path, Some(last_event_id)).await
     }
 
+    /// Watches a product with the actor's token.
+    pub async fn open_with_token(actor: &Actor, product: &str) -> Self {
+        let request =
+            reqwest::Client::new().get(format!("http://{}/products/{product}/events", actor.host()));
+        Self::send(request.bearer_auth(actor.token())).await
+    }
+
     async fn connect(actor: &Actor, path: &str, last_event_id: Option<&str>) -> Self {
         let mut request = reqwest::Client::new().get(format!("http://{}{path}", actor.host()));
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }
+        let stream = Self::send(request).await;
+        Self { last_event_id: last_event_id.and_then(|id| id.parse().ok()), ..stream }
+    }
+
+    async fn send(request: reqwest::RequestBuilder) -> Self {
         let response = soon("an answer", request.send()).await.unwrap();
         let header = |name: &str| response.headers()[name].to_str().unwrap();
         assert_eq!(response.status(), 200, "{response:?}");
         assert_eq!(header("content-type"), "text/event-stream");
         assert_eq!((header("cache-control"), header("x-accel-buffering")), ("no-cache, no-transform", "no"));
-        let last_event_id = last_event_id.and_then(|id| id.parse().ok());
-        Self { response, buffer: Vec::new(), last_event_id, retries: Vec::new(), beats: 0 }
+        Self { response, buffer: Vec::new(), last_event_id: None, retries: Vec::new(), beats: 0 }
     }
 
     /// Waits for a keepalive; no event may come before it.
@@ -195,6 +206,14 @@ impl Socket {
         if let Some(origin) = origin {
             request.headers_mut().insert("Origin", origin.parse().unwrap());
         }
+        Self::over(TcpStream::connect(actor.host()).await.unwrap(), request).await
+    }
+
+    /// Connects with the actor's token.
+    pub async fn open_with_token(actor: &Actor) -> Self {
+        let mut request = format!("ws://{}/live", actor.host()).into_client_request().unwrap();
+        let token = format!("Bearer {}", actor.token());
+        request.headers_mut().insert("Authorization", token.parse().unwrap());
         Self::over(TcpStream::connect(actor.host()).await.unwrap(), request).await
     }
 
