@@ -28,6 +28,7 @@ use crate::model::purchase::Purchase;
 use crate::model::user::User;
 use crate::sabotage::Mistake;
 
+pub(crate) mod abandoned_transactions;
 mod clock;
 mod coalesced_read;
 mod confirmation;

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::admission::{self, Admission, AdmissionPermit, LaneAdmission};
-use super::commit::abandoned_transactions;
 use super::commit::committer::Commits;
 use super::in_doubt::InDoubt;
 use super::lane::Lane;
@@ -23,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::model::id::Id;
 use crate::products::catalogue::Catalogue;
-use crate::store::Store;
+use crate::store::{Store, abandoned_transactions};
 
 /// How many lanes are sampled to find an idle one: enough unless nearly all are busy.
 const SAMPLE_LANES: usize = 16;

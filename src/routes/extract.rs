@@ -7,7 +7,9 @@ use axum::http::request::Parts;
 use super::state::AppState;
 use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
+use crate::http::peer::PeerAddress;
 use crate::http::request_context::RequestContext;
+use crate::model::audit::Actor;
 use crate::model::id::Id;
 use crate::model::user::Role;
 
@@ -38,6 +40,19 @@ impl FromRequestParts<AppState> for CurrentUser {
         let user = app.known_tokens.verify(&app.tokens, token)?;
         RequestContext::set_user(user.id);
         Ok(user)
+    }
+}
+
+/// The one who asks, for the audit log: from where, and in which request. Who it is, the handler adds.
+impl FromRequestParts<AppState> for Actor {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self> {
+        Ok(Self {
+            user: None,
+            request_id: RequestContext::current().map(|request| request.id().to_owned()),
+            address: parts.extensions.get::<PeerAddress>().map(|peer| peer.0),
+        })
     }
 }
 

@@ -32,7 +32,7 @@ use crate::purchases::view::PurchaseView;
 /// The client's key for a purchase, which makes it safe to send the request twice.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Marks an answer that repeats the one to an earlier request with the same key.
-const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const IDEMPOTENCY_KEY_CHARACTERS_MAX: usize = 255;
 
 pub fn router() -> OpenApiRouter<AppState> {
@@ -160,7 +160,7 @@ impl FromRequestParts<AppState> for Admitted {
 }
 
 /// The header `Idempotency-Key`, if there is one; refuses a malformed one with `validation_failed`.
-struct IdempotencyKey(Option<Arc<str>>);
+pub(super) struct IdempotencyKey(pub(super) Option<Arc<str>>);
 
 impl FromRequestParts<AppState> for IdempotencyKey {
     type Rejection = Error;

@@ -148,15 +148,19 @@ pub fn own_purchases() -> Document {
     doc! { "userId": 1, "productId": 1, "firstUnit": 1 }
 }
 
-/// Newest first, of everything or by one filter.
+/// Newest first, of everything or by one filter; and one entry for each idempotency key of an actor.
 fn audit_indexes() -> Vec<IndexModel> {
-    [
-        doc! { "at": 1, "_id": 1 },
-        doc! { "actor": 1, "at": 1, "_id": 1 },
-        doc! { "target": 1, "at": 1, "_id": 1 },
+    let keyed = IndexOptions::builder()
+        .unique(true)
+        .partial_filter_expression(doc! { "replay.key": { "$exists": true } })
+        .build();
+    vec![
+        index(doc! { "at": 1, "_id": 1 }),
+        index(doc! { "actor": 1, "at": 1, "_id": 1 }),
+        index(doc! { "target": 1, "at": 1, "_id": 1 }),
+        index(doc! { "action": 1, "at": 1, "_id": 1 }),
+        IndexModel::builder().keys(doc! { "actor": 1, "replay.key": 1 }).options(keyed).build(),
     ]
-    .map(index)
-    .to_vec()
 }
 
 fn audit_validator() -> Document {
