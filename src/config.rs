@@ -16,6 +16,7 @@ pub use limits::{
 };
 
 pub use settings::{SETTINGS, Setting};
+pub use trusted_proxies::TrustedProxies;
 
 use env_file::EnvFile;
 
@@ -25,6 +26,7 @@ mod mongo_uri;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod trusted_proxies;
 
 /// The database's name if the path of `MONGO_URI` has none.
 pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
@@ -49,6 +51,8 @@ pub struct Config {
     pub admin: Option<AdminCredentials>,
     /// `CORS_ORIGINS`: which pages of other origins may call the API.
     pub cors_origins: CorsOrigins,
+    /// `TRUSTED_PROXIES`: the proxies that say who the client is.
+    pub trusted_proxies: TrustedProxies,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
     /// `RUST_LOG`.
@@ -184,6 +188,7 @@ impl Config {
             database: reader.database(),
             admin: reader.admin(),
             cors_origins: reader.cors_origins(),
+            trusted_proxies: reader.trusted_proxies(),
             log_format: reader.log_format(),
             log_filter: reader
                 .parsed("RUST_LOG", "a list like `info,flash_sale=debug`")
@@ -341,6 +346,13 @@ impl<'a> Reader<'a> {
             }
         }
         CorsOrigins::List(origins)
+    }
+
+    fn trusted_proxies(&mut self) -> TrustedProxies {
+        TrustedProxies::read(self.text("TRUSTED_PROXIES").unwrap_or_default()).unwrap_or_else(|problems| {
+            self.problems.extend(problems);
+            TrustedProxies::default()
+        })
     }
 
     fn limits(&mut self) -> Limits {

@@ -5,6 +5,7 @@ pub(crate) mod email;
 pub mod id;
 pub(crate) mod leaderboard_item;
 pub mod money;
+pub mod network;
 pub(crate) mod number;
 pub mod product;
 pub mod purchase;

@@ -141,6 +141,7 @@ impl Server {
             listener,
             service,
             limits.http,
+            config.trusted_proxies,
             app.metrics.connections.clone(),
             shutdown.clone(),
         )

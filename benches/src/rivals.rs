@@ -155,7 +155,7 @@ async fn serve(port: u16, router: Router) -> Outcome {
     let stopping = shutdown.clone();
     let limits = HttpLimits::default();
     let (_http_runtime, serving) =
-        HttpRuntime::serve(listener, router, limits, Default::default(), stopping)?;
+        HttpRuntime::serve(listener, router, limits, Default::default(), Default::default(), stopping)?;
     end.next().await;
     shutdown.cancel();
     serving.await?;

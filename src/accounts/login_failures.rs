@@ -8,7 +8,6 @@
 //! The counts are in memory, for each server: an attacker gains at most a factor of the number of servers, and no
 //! login waits for the database to count.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -19,11 +18,11 @@ use tokio::time::timeout;
 
 use crate::config::AccountsLimits;
 use crate::error::{Error, Result};
-use crate::http::peer::PeerAddress;
+use crate::model::network::Network;
 
 pub struct LoginFailures {
     /// By network and account. A full table drops the entries with the fewest tries first.
-    from_networks: Cache<(IpAddr, String), Arc<Tries>>,
+    from_networks: Cache<(Network, String), Arc<Tries>>,
     of_accounts: Cache<String, Arc<Tries>>,
     from_network_max: u32,
     of_account_max: u32,
@@ -68,10 +67,10 @@ impl LoginFailures {
     ///
     /// # Errors
     /// `rate_limited` after too many wrong passwords, `overloaded` when the tries before take too long.
-    pub async fn begin(&self, address: PeerAddress, email: &str) -> Result<Try> {
+    pub async fn begin(&self, network: Network, email: &str) -> Result<Try> {
         let new = |wrong_max| Arc::new(Tries::new(wrong_max, self.window));
         let permits = async {
-            let key = (address.network(), email.to_owned());
+            let key = (network, email.to_owned());
             let from_network =
                 self.from_networks.get_with(key, || new(self.from_network_max)).enter().await?;
             let of_account =
@@ -129,8 +128,8 @@ mod tests {
 
     const ADA: &str = "ada@shop.example";
 
-    fn address(text: &str) -> PeerAddress {
-        PeerAddress(text.parse().unwrap())
+    fn network(text: &str) -> Network {
+        text.parse().unwrap()
     }
 
     fn failures(from_network: u32, of_account: u32) -> LoginFailures {
@@ -143,11 +142,11 @@ mod tests {
     }
 
     async fn wrong(failures: &LoginFailures, from: &str, email: &str) -> bool {
-        failures.begin(address(from), email).await.unwrap().was_wrong()
+        failures.begin(network(from), email).await.unwrap().was_wrong()
     }
 
     async fn check_refused(failures: &LoginFailures, from: &str, email: &str) {
-        let refusal = failures.begin(address(from), email).await.err();
+        let refusal = failures.begin(network(from), email).await.err();
         assert!(matches!(refusal, Some(Error::RateLimited { retry_after_seconds: 1..=61 })), "{refusal:?}");
     }
 
@@ -156,11 +155,11 @@ mod tests {
         let failures = failures(2, 100);
         assert!(!wrong(&failures, "192.0.2.1", ADA).await);
         // Right passwords and unchecked tries do not count.
-        drop(failures.begin(address("192.0.2.1"), ADA).await.unwrap());
+        drop(failures.begin(network("192.0.2.1"), ADA).await.unwrap());
         assert!(wrong(&failures, "192.0.2.1", ADA).await, "the last one allowed is reported");
         check_refused(&failures, "192.0.2.1", ADA).await;
-        assert!(failures.begin(address("192.0.2.1"), "bob@shop.example").await.is_ok());
-        assert!(failures.begin(address("192.0.2.2"), ADA).await.is_ok());
+        assert!(failures.begin(network("192.0.2.1"), "bob@shop.example").await.is_ok());
+        assert!(failures.begin(network("192.0.2.2"), ADA).await.is_ok());
     }
 
     #[tokio::test]
@@ -175,8 +174,8 @@ mod tests {
     #[tokio::test]
     async fn a_try_without_a_permit_waits_until_the_others_end() {
         let failures = failures(1, 100);
-        let first = failures.begin(address("192.0.2.1"), ADA).await.unwrap();
-        let begin = || failures.begin(address("192.0.2.1"), ADA);
+        let first = failures.begin(network("192.0.2.1"), ADA).await.unwrap();
+        let begin = || failures.begin(network("192.0.2.1"), ADA);
         let (second, ()) = tokio::join!(begin(), async { drop(first) });
         let (third, is_last) = tokio::join!(begin(), async { second.unwrap().was_wrong() });
         assert!(is_last);

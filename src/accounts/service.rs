@@ -6,7 +6,7 @@ use super::login_failures::LoginFailures;
 use super::passwords::Passwords;
 use crate::config::{AccountsLimits, AdminCredentials, Secret};
 use crate::error::{Error, Result};
-use crate::http::peer::PeerAddress;
+use crate::http::client::Client;
 use crate::model::user::{Role, User};
 use crate::store::{Store, failure};
 
@@ -52,9 +52,9 @@ impl Accounts {
     /// # Errors
     /// `invalid_credentials`, after the same time whether the account exists or not; `rate_limited` after too many of
     /// these; `overloaded`.
-    pub async fn log_in(&self, address: PeerAddress, email: &str, password: Secret) -> Result<User> {
+    pub async fn log_in(&self, client: Client, email: &str, password: Secret) -> Result<User> {
         // Dropped on every way out except a wrong password, and then it does not count.
-        let attempt = self.login_failures.begin(address, email).await?;
+        let attempt = self.login_failures.begin(client.network, email).await?;
         let user = self.find_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let right = self.passwords.verify(password, hash).await?;

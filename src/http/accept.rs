@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::peer::{ConnectionPermit, PeerAddress};
+use super::client::{Clients, Peer};
+use super::connection::ConnectionPermit;
 use crate::config::HttpLimits;
 
 /// Connections that the system queues for the loop; the system may lower this. With the usual 128, clients of a crowd
@@ -56,11 +57,12 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves `service`, which must always be ready, on `listener` until `shutdown`; then lets open requests finish, for
-/// at most `shutdown_ms_max`. `open` counts the connections.
+/// at most `shutdown_ms_max`. `clients` finds the client of each request; `open` counts the connections.
 pub async fn serve<S>(
     listener: TcpListener,
     service: S,
     limits: &HttpLimits,
+    clients: Arc<Clients>,
     open: Gauge,
     shutdown: CancellationToken,
 ) where
@@ -82,10 +84,11 @@ pub async fn serve<S>(
             accepted = accept(&listener) => accepted,
         };
         let permit = ConnectionPermit::new(permit, open.clone());
+        let peer = clients.peer(address);
         let (builder, service, shutdown) = (builder.clone(), service.clone(), shutdown.clone());
         connections.spawn(async move {
             bound_sending(&stream, send_ms_max);
-            serve_connection(stream, address, permit, &builder, service, shutdown).await;
+            serve_connection(stream, peer, permit, &builder, service, shutdown).await;
         });
     }
     drop(listener);
@@ -106,10 +109,10 @@ fn builder(limits: &HttpLimits) -> http1::Builder {
     builder
 }
 
-async fn accept(listener: &TcpListener) -> (TcpStream, PeerAddress) {
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => return (stream, PeerAddress(address.ip())),
+            Ok((stream, address)) => return (stream, address.ip()),
             // The client gave up before we accepted.
             Err(error) if is_connection_error(&error) => {}
             Err(error) => {
@@ -139,7 +142,7 @@ fn bound_sending(stream: &TcpStream, send_ms_max: u32) {
 
 async fn serve_connection<S>(
     stream: TcpStream,
-    address: PeerAddress,
+    peer: Peer,
     permit: ConnectionPermit,
     builder: &http1::Builder,
     service: S,
@@ -153,7 +156,8 @@ async fn serve_connection<S>(
         tracing::debug!("cannot set TCP_NODELAY: {error}");
     }
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(address);
+        let client = peer.client_of(request.headers());
+        request.extensions_mut().insert(client);
         if request.headers().contains_key(header::UPGRADE) {
             request.extensions_mut().insert(permit.clone());
         }

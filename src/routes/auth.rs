@@ -1,6 +1,5 @@
 //! `/auth`: register, log in, read the own account.
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -13,8 +12,8 @@ use crate::accounts::view::UserView;
 use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
+use crate::http::client::Client;
 use crate::http::fields::{Fields, email_address, line, verbatim};
-use crate::http::peer::PeerAddress;
 use crate::http::{Uncached, uncached};
 use crate::model::timestamp::Timestamp;
 use crate::model::user::{NAME_CHARACTERS, PASSWORD_CHARACTERS, Role, User};
@@ -125,10 +124,10 @@ async fn register(
 )]
 async fn login(
     State(app): State<AppState>,
-    Extension(address): Extension<PeerAddress>,
+    client: Client,
     Body(request): Body<LoginRequest>,
 ) -> Result<Uncached<Session>> {
-    let user = app.accounts.log_in(address, &request.email, request.password).await;
+    let user = app.accounts.log_in(client, &request.email, request.password).await;
     app.metrics.count_login(user.as_ref().map_or_else(|refusal| refusal.code().name(), |_| "logged_in"));
     session(&app, &user?)
 }

@@ -1,7 +1,7 @@
 //! `GET /products/{id}/events`: one product's events as Server-Sent Events.
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -10,9 +10,9 @@ use utoipa_axum::routes;
 
 use super::state::AppState;
 use crate::error::{Error, Result};
+use crate::http::client::Client;
 use crate::http::page::Query;
 use crate::http::path::PathId;
-use crate::http::peer::PeerAddress;
 use crate::live::room::End;
 use crate::live::subscription::{Next, Subscription};
 use crate::live::watchers::WatcherPermit;
@@ -60,7 +60,7 @@ enum Include {
 )]
 async fn events(
     State(app): State<AppState>,
-    Extension(address): Extension<PeerAddress>,
+    client: Client,
     id: PathId,
     headers: HeaderMap,
     mut query: Query,
@@ -72,7 +72,7 @@ async fn events(
     });
     let ((), after) = Error::both(query.finish(), last_event_id(&headers))?;
     app.check_open()?;
-    let permit = app.watchers.enter(address)?;
+    let permit = app.watchers.enter(client)?;
     let subscription = app.rooms.watch(id, purchases.map(|()| after)).await.map_err(named_as_sent)?;
     let watcher = Watcher { app, subscription, _permit: permit, has_begun: false, has_ended: false };
     let stream = stream::unfold(watcher, |mut watcher| async move {

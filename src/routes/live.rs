@@ -17,7 +17,8 @@ use self::request::SocketRequest;
 use super::state::AppState;
 use crate::config::CorsOrigins;
 use crate::error::{Error, Result};
-use crate::http::peer::{ConnectionPermit, PeerAddress};
+use crate::http::client::Client;
+use crate::http::connection::ConnectionPermit;
 use crate::live::message::Message;
 use crate::live::room::End;
 use crate::live::subscription::{Next, Subscription};
@@ -46,7 +47,7 @@ pub fn router() -> Router<AppState> {
 
 async fn live(
     State(app): State<AppState>,
-    Extension(address): Extension<PeerAddress>,
+    client: Client,
     connection: Option<Extension<ConnectionPermit>>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -54,7 +55,7 @@ async fn live(
     let upgrade = upgrade.map_err(|_| Error::invalid("Upgrade", "must be websocket, version 13"))?;
     check_origin(&headers, &app.cors_origins)?;
     app.check_open()?;
-    let permit = app.watchers.enter(address)?;
+    let permit = app.watchers.enter(client)?;
     let message_bytes_max = app.limits.live.socket_message_bytes_max * MESSAGE_READ_FACTOR;
     let upgrade = upgrade
         .max_message_size(message_bytes_max)
