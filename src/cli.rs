@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{SETTINGS, Setting};
 use crate::rehearse::Arguments;
+use crate::verify;
 
 /// Sells limited stock to a crowd that arrives in the same second.
 ///
@@ -28,7 +29,7 @@ fn after_help() -> String {
 }
 
 const EXIT_CODES: &str = "
-Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings; `rehearse --help` has its own.";
+Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings; `rehearse --help` and `verify --help` have their own.";
 
 const REHEARSE_AFTER_HELP: &str = "\
 Exit codes:
@@ -37,6 +38,13 @@ Exit codes:
   2    wrong usage or settings
   3    the rehearsal could not be held (no server at this address, other settings than the server's, no database), or
        its products could not be removed or its result could not be written
+  130  interrupted";
+
+const VERIFY_AFTER_HELP: &str = "\
+Exit codes:
+  0    everything adds up
+  1    something does not
+  2    wrong usage or settings, or the books cannot be read
   130  interrupted";
 
 /// What the program can do.
@@ -57,4 +65,13 @@ pub enum Command {
     /// signal ends it at once.
     #[command(after_help = REHEARSE_AFTER_HELP)]
     Rehearse(Arguments),
+    /// Read the books and say what does not add up.
+    ///
+    /// Compares every product with its purchases and with the audit log: units, sequence numbers, times, limits. It only reads,
+    /// also while the sale goes on: at one snapshot, or at several where MongoDB does not keep the first one long enough
+    /// (5 minutes). Each finding is one line.
+    ///
+    /// The settings (MONGO_URI or DATA_DIR) have to be those of the server.
+    #[command(after_help = VERIFY_AFTER_HELP)]
+    Verify(verify::Arguments),
 }

@@ -12,7 +12,8 @@ use crate::model::email;
 use crate::model::user::PASSWORD_CHARACTERS;
 
 pub use limits::{
-    AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
+    AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, RecordsLimits,
+    StoreLimits,
 };
 
 pub use settings::{SETTINGS, Setting};
@@ -30,6 +31,8 @@ mod trusted_proxies;
 
 /// The database's name if the path of `MONGO_URI` has none.
 pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
+/// The largest `NETWORK_DAYS`: ten years.
+const NETWORK_DAYS_MAX: u32 = 3_650;
 /// The shortest `JWT_SECRET`, in bytes: the size of an HS256 key (RFC 7518, 3.2).
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
 /// A secret with fewer different bytes than this is refused as a placeholder.
@@ -362,6 +365,11 @@ impl<'a> Reader<'a> {
         *watchers_max = self.parsed(name, "a number of clients, at least 1").unwrap_or(*watchers_max);
         if *watchers_max == 0 {
             self.problem(format!("{name} is 0, but it has to be at least 1"));
+        }
+        let days = &mut limits.records.network_days;
+        *days = self.parsed("NETWORK_DAYS", "a number of days").unwrap_or(*days);
+        if *days > NETWORK_DAYS_MAX {
+            self.problem(format!("NETWORK_DAYS is {days}, but it has to be at most {NETWORK_DAYS_MAX}"));
         }
         let wait = &mut limits.store.start_wait_seconds_max;
         *wait = self.parsed("MONGO_WAIT_SECONDS", "a number of seconds").unwrap_or(*wait);

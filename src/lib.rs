@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod rehearse;
 pub mod serve;
+pub mod verify;
 
 pub mod logging;
 pub mod signals;
@@ -23,6 +24,8 @@ pub mod open_files;
 
 pub(crate) mod routes;
 
+pub(crate) mod report;
+
 pub(crate) mod live;
 
 pub(crate) mod leaderboard;
@@ -32,6 +35,8 @@ pub mod purchases;
 pub(crate) mod products;
 
 pub mod accounts;
+
+pub(crate) mod audit;
 
 pub mod store;
 

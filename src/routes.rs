@@ -20,6 +20,7 @@ use crate::config::CorsOrigins;
 use crate::error::Error;
 use crate::http::{discard, request_id};
 
+pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod events;
 pub(crate) mod extract;
@@ -29,6 +30,7 @@ pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod products;
 pub(crate) mod purchases;
+pub(crate) mod report;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod storefront;
@@ -81,6 +83,8 @@ fn routes(app: AppState) -> Router {
         .merge(auth::router())
         .merge(products::router())
         .merge(purchases::router())
+        .merge(audit::router())
+        .merge(report::router())
         .merge(leaderboard::router())
         .merge(events::router())
         .merge(status::router())

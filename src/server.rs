@@ -17,6 +17,7 @@ use crate::first_run;
 use crate::http::accept;
 use crate::http::http_runtime::HttpRuntime;
 use crate::open_files;
+use crate::purchases::network_removal::NetworkRemoval;
 use crate::routes;
 use crate::routes::state::App;
 use crate::store::Store;
@@ -43,7 +44,8 @@ pub struct Server {
     background_shutdown: CancellationToken,
     feed: JoinHandle<()>,
     heartbeat: JoinHandle<()>,
-    /// Cancelled when `feed` or `heartbeat` has ended.
+    network_removal: JoinHandle<()>,
+    /// Cancelled when one of the tasks above has ended.
     ended: CancellationToken,
 }
 
@@ -131,6 +133,8 @@ impl Server {
         let stop_on_failure = background_shutdown.clone().drop_guard();
         let ended = CancellationToken::new();
         let feed = spawn(feed_task.run(background_shutdown.clone()), &ended);
+        let network_removal = NetworkRemoval::new(app.store.clone(), app.heartbeat.clone(), &limits.records);
+        let network_removal = spawn(network_removal.run(background_shutdown.clone()), &ended);
         let heartbeat = spawn(heartbeat_task.run(background_shutdown.clone()), &ended);
         app.feed.opened(Duration::from_millis(FEED_OPENING_MS_MAX)).await;
         let makes_one_up = config.makes_up_admin && matches!(config.database, Database::Embedded { .. });
@@ -160,6 +164,7 @@ impl Server {
             background_shutdown,
             feed,
             heartbeat,
+            network_removal,
             ended,
         })
     }
@@ -209,6 +214,7 @@ impl Server {
         }
         self.background_shutdown.cancel();
         join("the feed", self.feed).await;
+        join("the removal of networks", self.network_removal).await;
         join("the heartbeat", self.heartbeat).await;
         let rest = deadline.saturating_duration_since(Instant::now());
         self.app.store.close(rest.max(Duration::from_millis(LAST_WRITES_MS))).await;

@@ -13,3 +13,13 @@ pub struct CurrentUser {
     /// What the user may do.
     pub role: Role,
 }
+
+impl CurrentUser {
+    /// Whether the user sees everybody's purchases, or only the own ones.
+    pub fn sees_all_purchases(&self) -> bool {
+        match self.role {
+            Role::Admin => true,
+            Role::Customer => false,
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Query parameters, and lists in pages: `?limit=` and an opaque `?cursor=`. The cursor holds the sort key of the
 //! last item, so a page costs the same at any depth.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use base64::Engine as _;
@@ -10,13 +12,20 @@ use serde::de::DeserializeOwned;
 
 use crate::config::HttpLimits;
 use crate::error::{Error, FieldError, Result};
+use crate::model::id::Id;
 
 /// A longer cursor is refused unread; ours are far shorter. In characters.
 const CURSOR_CHARACTERS_MAX: usize = 500;
 
-/// The decoded query string. Unknown parameters are ignored, because clients and proxies add some of their own.
+/// The most unknown parameters that one answer names.
+const UNKNOWN_MAX: usize = 100;
+/// The name of an unknown parameter is cut to this in the answer, in characters.
+const UNKNOWN_NAME_CHARACTERS_MAX: usize = 100;
+
+/// The decoded query string. A parameter without a value counts as none; one that nobody asks for is refused.
 pub struct Query {
     pairs: Vec<(String, String)>,
+    known: Vec<&'static str>,
     errors: Vec<FieldError>,
     page_items_default: usize,
     page_items_max: usize,
@@ -71,6 +80,7 @@ where
         let query = parts.uri.query().unwrap_or_default();
         Ok(Self {
             pairs: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+            known: Vec::new(),
             errors: Vec::new(),
             page_items_default: limits.page_items_default,
             page_items_max: limits.page_items_max,
@@ -80,8 +90,14 @@ where
 
 impl Query {
     /// Reads one parameter by `rule`, whose error says what the value must be. Giving it twice is an error.
-    pub fn parameter<T>(&mut self, name: &str, rule: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        let mut values = self.pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    pub fn parameter<T>(
+        &mut self,
+        name: &'static str,
+        rule: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.known.push(name);
+        let given = self.pairs.iter().filter(|(key, value)| key == name && !value.is_empty());
+        let mut values = given.map(|(_, value)| value.as_str());
         let value = values.next()?;
         let result = if values.next().is_some() { Err("must be given once".into()) } else { rule(value) };
         result.map_err(|message| self.errors.push(FieldError { field: name.into(), message })).ok()
@@ -103,8 +119,14 @@ impl Query {
     }
 
     /// # Errors
-    /// `validation_failed` with every wrong parameter.
-    pub fn finish(self) -> Result<()> {
+    /// `validation_failed` with every wrong or unknown parameter.
+    pub fn finish(mut self) -> Result<()> {
+        let unknown = self.pairs.iter().filter(|(name, _)| !self.known.contains(&name.as_str()));
+        let names: BTreeSet<String> =
+            unknown.map(|(name, _)| name.chars().take(UNKNOWN_NAME_CHARACTERS_MAX).collect()).collect();
+        let message = "is not a known parameter";
+        let errors = names.into_iter().map(|field| FieldError { field, message: message.into() });
+        self.errors.extend(errors.take(UNKNOWN_MAX));
         if self.errors.is_empty() { Ok(()) } else { Err(Error::ValidationFailed { errors: self.errors }) }
     }
 }
@@ -113,7 +135,16 @@ fn encode(cursor: &impl Serialize) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(cursor).unwrap_or_default())
 }
 
-fn decode<C: DeserializeOwned>(text: &str) -> Option<C> {
+/// A parameter's rule: an id.
+///
+/// # Errors
+/// Says what it must be.
+pub fn id(text: &str) -> Result<Id, String> {
+    text.parse().map_err(|_| "must be an id of 24 hexadecimal digits".into())
+}
+
+/// Reads a `next_cursor`; `None` for anything else.
+pub fn decode<C: DeserializeOwned>(text: &str) -> Option<C> {
     if text.len() > CURSOR_CHARACTERS_MAX {
         return None;
     }

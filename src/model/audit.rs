@@ -30,6 +30,7 @@ pub enum Action {
     UserLoggedOut,
     /// All tokens of the account were ended.
     UserLoggedOutEverywhere,
+    /// A new password, with which all earlier tokens ended.
     UserPasswordChanged,
     /// Another role, disabled or enabled.
     UserChanged,

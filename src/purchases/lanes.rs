@@ -21,6 +21,7 @@ use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::model::id::Id;
+use crate::model::network::Network;
 use crate::products::catalogue::Catalogue;
 use crate::store::{Store, abandoned_transactions};
 
@@ -154,8 +155,14 @@ impl Lanes {
     ///
     /// # Errors
     /// The errors that the contract lists for `POST /products/purchase`.
-    pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
-        let (waiting, pending) = queued::pair(request, name);
+    pub async fn purchase(
+        &self,
+        product_id: Id,
+        request: Request,
+        name: String,
+        network: Option<Network>,
+    ) -> Result<Receipt> {
+        let (waiting, pending) = queued::pair(request, name, network);
         let deadline = Instant::now() + Duration::from_millis(self.registry.limits.queue_wait_ms_max);
         let _permit = self.registry.enqueue(product_id, waiting)?;
         let Reply { result, batch_id } = pending.reply(deadline).await;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::admission;
-use super::history::{self, PurchaseCursor, Selection};
+use super::history::{self, Order, PurchaseCursor};
 use super::lane::queued::Receipt;
 use super::lanes::Lanes;
+use super::listing::{self, PurchaseFilter};
 use super::precheck;
 use super::settle::Request;
 use crate::accounts::current_user::CurrentUser;
@@ -16,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::http::page::{Page, PageRequest};
 use crate::metrics::Metrics;
 use crate::model::id::Id;
+use crate::model::network::Network;
 use crate::model::purchase::Purchase;
-use crate::model::user::Role;
 use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::Feed;
 use crate::store::Store;
@@ -29,6 +30,7 @@ pub struct Purchases {
     catalogue: Arc<Catalogue>,
     heartbeat: Heartbeat,
     feed: Feed,
+    keeps_networks: bool,
 }
 
 impl Purchases {
@@ -39,9 +41,10 @@ impl Purchases {
         feed: Feed,
         metrics: Arc<Metrics>,
         limits: &PurchasesLimits,
+        keeps_networks: bool,
     ) -> Self {
         let lanes = Lanes::new(store.clone(), limits, catalogue.clone(), metrics);
-        Self { lanes, store, catalogue, heartbeat, feed }
+        Self { lanes, store, catalogue, heartbeat, feed, keeps_networks }
     }
 
     /// Admits one more request, before its token and body are looked at.
@@ -63,6 +66,7 @@ impl Purchases {
         quantity: i64,
         key: Option<Arc<str>>,
         user: CurrentUser,
+        network: Network,
     ) -> Result<Receipt> {
         self.heartbeat.check()?;
         let now = self.heartbeat.database_time();
@@ -77,20 +81,22 @@ impl Purchases {
         let reopened_at = self.catalogue.cache().current(product_id).and_then(|product| product.reopened_at);
         let arrived_at = reopened_at.map_or(now.into(), |reopened_at| reopened_at.max(now.into()));
         let request = Request { user: user.id, quantity, key, arrived_at, key_used_elsewhere: false };
-        let receipt = self.lanes.purchase(product_id, request, user.name).await;
+        let network = self.keeps_networks.then_some(network);
+        let receipt = self.lanes.purchase(product_id, request, user.name, network).await;
         receipt.map_err(|error| self.cause_of(error))
     }
 
-    /// A page of the purchases that `user` may see, newest first.
+    /// A page of the purchases that match.
     ///
     /// # Errors
     /// Those of `Store::read`.
     pub async fn list(
         &self,
-        user: &CurrentUser,
+        filter: &PurchaseFilter,
+        order: Order,
         page: &PageRequest<PurchaseCursor>,
     ) -> Result<Page<Purchase>> {
-        history::newest(&self.store, Selection::visible_to(user), page).await
+        listing::page(&self.store, filter, order, page).await
     }
 
     /// The purchase with this id, if `user` may see it.
@@ -100,7 +106,7 @@ impl Purchases {
     pub async fn find(&self, id: Id, user: &CurrentUser) -> Result<Purchase> {
         // Asked first: what is decided in between is found.
         let buyer = self.lanes.buyer_in_doubt(id);
-        let in_doubt = buyer.is_some_and(|buyer| user.role == Role::Admin || buyer == user.id);
+        let in_doubt = buyer.is_some_and(|buyer| user.sees_all_purchases() || buyer == user.id);
         match history::find(&self.store, id, user).await {
             Err(Error::PurchaseNotFound) if in_doubt => Err(Error::OutcomeUnknown { purchase_id: Some(id) }),
             result => result,

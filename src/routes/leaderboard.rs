@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 
 use super::state::AppState;
 use crate::error::Result;
-use crate::http::page::{Page, Query};
+use crate::http::page::{Page, Query, id};
 use crate::model::leaderboard_item::LeaderboardItem;
 use crate::purchases::history::PurchaseCursor;
 
@@ -34,9 +34,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     extensions(("x-problem-codes" = json!(["overloaded", "database_unavailable"]))),
 )]
 async fn leaderboard(State(app): State<AppState>, headers: HeaderMap, mut query: Query) -> Result<Response> {
-    let product = query.parameter("productId", |value| {
-        value.parse().map_err(|_| "must be an id of 24 hexadecimal digits".into())
-    });
+    let product = query.parameter("productId", id);
     let page = query.page(|cursor: &PurchaseCursor| cursor.is_of_leaderboard(product));
     query.finish()?;
     Ok(app.leaderboard.page(product, page).await?.answer(&headers))

@@ -21,6 +21,8 @@ mod problems;
 mod swagger;
 
 const ID_PATTERN: &str = "^[0-9a-fA-F]{24}$";
+/// The parameters that are ids.
+const ID_PARAMETERS: [&str; 5] = ["id", "productId", "userId", "actor", "target"];
 const DOCUMENT_PATH: &str = "/openapi.json";
 
 #[derive(OpenApi)]
@@ -42,6 +44,7 @@ const DOCUMENT_PATH: &str = "/openapi.json";
         (name = "auth", description = "Accounts and tokens"),
         (name = "products", description = "What is sold"),
         (name = "purchases", description = "Buying, and the purchases made"),
+        (name = "audit", description = "What was changed, by whom, from where"),
         (name = "leaderboard", description = "Who bought"),
         (name = "live", description = "Stock and sales as they happen; over WebSocket too, see docs/asyncapi.yaml"),
         (name = "status", description = "The server itself"),
@@ -165,7 +168,7 @@ fn describe_parameter(parameter: &mut RefOr<Parameter>) {
     if let RefOr::T(parameter) = parameter
         && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
     {
-        if parameter.name == "id" || parameter.name == "productId" {
+        if ID_PARAMETERS.contains(&parameter.name.as_str()) {
             schema.pattern = Some(ID_PATTERN.into());
         }
         if let SchemaType::Array(types) = &schema.schema_type

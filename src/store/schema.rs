@@ -20,6 +20,9 @@ pub const AUDIT: &str = "audit";
 /// The collection with one document for each running server, updated by its heartbeat.
 pub const SERVERS: &str = "servers";
 
+/// How far background tasks have come, one document each.
+pub const PROGRESS: &str = "progress";
+
 /// The document of a stopped server is deleted after this time, in seconds.
 const SERVER_SECONDS_MAX: u64 = 3_600;
 /// MongoDB's error code for a collection that already exists.
@@ -46,6 +49,7 @@ pub async fn prepare(database: &Database) -> Result<(), Error> {
         prepare(PURCHASES, purchases_validator(), purchases_indexes()),
         prepare(AUDIT, audit_validator(), audit_indexes()),
         prepare(SERVERS, doc! {}, servers_indexes()),
+        prepare(PROGRESS, doc! {}, Vec::new()),
     ])
     .await?;
     drop_unique(&database.collection(PURCHASES)).await
@@ -88,7 +92,9 @@ async fn collection(
             }
         }
     }
-    database.collection::<Document>(name).create_indexes(indexes).await?;
+    if !indexes.is_empty() {
+        database.collection::<Document>(name).create_indexes(indexes).await?;
+    }
     Ok(())
 }
 
@@ -131,15 +137,25 @@ fn purchases_indexes() -> Vec<IndexModel> {
         // The leaderboard of one product, and the purchases that a lane catches up on. Not unique: the product's
         // version is the lock that keeps sequence numbers unique, and a second guard costs a tenth of MongoDB's time
         // for a purchase.
-        IndexModel::builder().keys(doc! { "productId": 1, "sequence": 1 }).options(in_order).build(),
+        IndexModel::builder().keys(purchases_in_order()).options(in_order).build(),
         // No unit of a buyer is sold twice: the second guard after the product's version. Also serves a buyer's
         // purchases of one product, and of all.
         unique(own_purchases()),
         // One purchase for each idempotency key of a buyer, across all products.
-        IndexModel::builder().keys(doc! { "userId": 1, "idempotencyKey": 1 }).options(keyed).build(),
+        IndexModel::builder().keys(keyed_purchases()).options(keyed).build(),
         // The leaderboard of all products.
         index(doc! { "purchasedAt": 1, "productId": 1, "sequence": 1 }),
     ]
+}
+
+/// The keys of the index of a product's purchases.
+pub fn purchases_in_order() -> Document {
+    doc! { "productId": 1, "sequence": 1 }
+}
+
+/// The keys of the index of a buyer's idempotency keys.
+pub fn keyed_purchases() -> Document {
+    doc! { "userId": 1, "idempotencyKey": 1 }
 }
 
 /// The keys of the index of a buyer's purchases. They are not in listing order: a buyer has few purchases, and sorting

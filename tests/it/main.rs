@@ -7,6 +7,7 @@
 mod harness;
 
 mod accounts;
+mod audit;
 mod bounds;
 mod crowd;
 mod docs_browser;
@@ -29,6 +30,7 @@ mod openapi;
 mod process;
 mod products;
 mod purchases;
+mod records;
 mod rehearsal;
 mod rivals;
 mod storefront;

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Error, Result};
 use crate::model::id::Id;
+use crate::model::network::Network;
 use crate::model::purchase::Purchase;
 use crate::purchases::settle::Request;
 
@@ -30,6 +31,8 @@ pub struct QueuedPurchase {
     pub request: Request,
     /// The buyer's display name.
     pub name: String,
+    /// The buyer's network, if the purchase is to keep it.
+    pub network: Option<Network>,
     /// The id that the purchase gets if it is made.
     pub purchase_id: Id,
     /// When it arrived.
@@ -55,7 +58,7 @@ impl Claim {
     }
 }
 
-pub fn pair(request: Request, name: String) -> (QueuedPurchase, PendingReply) {
+pub fn pair(request: Request, name: String, network: Option<Network>) -> (QueuedPurchase, PendingReply) {
     let (sender, receiver) = oneshot::channel();
     let claim = Arc::new(Claim::default());
     let purchase_id = Id::new();
@@ -63,6 +66,7 @@ pub fn pair(request: Request, name: String) -> (QueuedPurchase, PendingReply) {
         QueuedPurchase {
             request,
             name,
+            network,
             purchase_id,
             since: Instant::now(),
             reply: sender,
