@@ -38,6 +38,7 @@ pub(crate) mod document;
 pub(crate) mod failure;
 pub(crate) mod heartbeat;
 pub(crate) mod hot_read;
+pub mod patch_level;
 pub(crate) mod sale_sessions;
 pub mod schema;
 mod standstill;
@@ -71,6 +72,7 @@ pub struct Store {
     pub server: Id,
     confirmations: Arc<Confirmations>,
     primary: watch::Receiver<Option<ServerAddress>>,
+    mongodb_version: Arc<str>,
     reads: Arc<Semaphore>,
     history_reads: Arc<Semaphore>,
     sale_reads: Arc<Semaphore>,
@@ -88,6 +90,7 @@ impl Store {
         sale_sessions: SaleSessions,
         database: Database,
         primary: watch::Receiver<Option<ServerAddress>>,
+        mongodb_version: String,
         limits: &StoreLimits,
     ) -> Self {
         let (server, tasks) = (Id::new(), Tasks::new(limits));
@@ -108,6 +111,7 @@ impl Store {
             server,
             confirmations: Arc::new(confirmations),
             primary,
+            mongodb_version: mongodb_version.into(),
             users: database.collection(schema::USERS),
             products: database.collection(schema::PRODUCTS),
             purchases: database.collection(schema::PURCHASES),
@@ -123,6 +127,11 @@ impl Store {
             write_max,
             tasks,
         }
+    }
+
+    /// The version of the primary at the start, as it says itself: like `7.0.35`, or `unknown`.
+    pub fn mongodb_version(&self) -> &str {
+        &self.mongodb_version
     }
 
     /// Confirms that the database commits now.

@@ -101,7 +101,7 @@ impl Store {
         let probe = Client::with_options(probe).map_err(|error| unusable(&error, uri))?;
         let checked = wait(&probe, &options, &hosts, limits).await;
         hang_up(&probe).await;
-        checked?;
+        let version = checked?;
         let (primaries, primary) = watch::channel(None);
         let handler = EventHandler::callback(move |event| note(&primaries, &event));
         options.sdam_event_handler = Some(handler);
@@ -119,7 +119,7 @@ impl Store {
             }
         };
         client.warm_connection_pool().await;
-        Ok(Self::new(client, sale_sessions, database, primary, limits))
+        Ok(Self::new(client, sale_sessions, database, primary, version, limits))
     }
 }
 
@@ -177,13 +177,14 @@ fn unusable(error: &mongodb::error::Error, uri: &str) -> ConnectError {
     }
 }
 
-/// Waits for a primary, which may start later than this server: as in a compose file without health checks.
+/// Waits for a primary, which may start later than this server: as in a compose file without health checks. Returns its
+/// version.
 async fn wait(
     client: &Client,
     options: &ClientOptions,
     hosts: &str,
     limits: &StoreLimits,
-) -> Result<(), ConnectError> {
+) -> Result<String, ConnectError> {
     let waited = Duration::from_secs(limits.start_wait_seconds_max);
     let deadline = Instant::now() + waited;
     let mut logged_at: Option<Instant> = None;
@@ -210,8 +211,8 @@ async fn wait(
     }
 }
 
-/// Checks that the server has transactions and is new enough.
-async fn check(client: &Client, hosts: &str) -> Result<Result<(), ConnectError>, mongodb::error::Error> {
+/// Checks that the server has transactions and is new enough; returns its version.
+async fn check(client: &Client, hosts: &str) -> Result<Result<String, ConnectError>, mongodb::error::Error> {
     let admin = client.database("admin");
     // Ask for any member first: this finds a standalone server at once if it is alone in the URI.
     let nearest = ReadPreference::Nearest { options: None };
@@ -226,7 +227,7 @@ async fn check(client: &Client, hosts: &str) -> Result<Result<(), ConnectError>,
     let major = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     match major < MAJOR_VERSION_MIN {
         true => Ok(Err(ConnectError::TooOld { hosts: hosts.to_owned(), version })),
-        false => Ok(Ok(())),
+        false => Ok(Ok(version)),
     }
 }
 

@@ -271,7 +271,7 @@ async fn place(place: &Place) -> Result<(Secret, Option<EmbeddedMongo>), VerifyE
                 )));
             }
             match EmbeddedMongo::start(data_directory).await {
-                Ok(mongo) => Ok((mongo.uri().clone(), Some(mongo))),
+                Ok(mongo) => Ok((mongo.uri(), Some(mongo))),
                 // Its server runs: ask that.
                 Err(EmbeddedError::DirectoryInUse { .. }) => {
                     let uri = embedded::kept_uri(data_directory).map_err(|(path, error)| {

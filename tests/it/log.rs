@@ -2,13 +2,14 @@
 
 use flash_sale::model::id::Id;
 use flash_sale::model::user::Role;
+use flash_sale::store::patch_level;
+use mongodb::bson::doc;
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
     ADMIN, Actor, SECRET, database_uri, drop_database, own_mongo, process_directory, signal, sneaker, token,
-    with_database,
 };
 use crate::process::Running;
 
@@ -60,6 +61,19 @@ async fn the_database_is_told_at_the_start() {
     let first = hosts.rsplit(['/', '@']).next().unwrap().split(',').next().unwrap();
     let told = format!("the database is {name} at {first}");
     assert!(lines(&log, "INFO", "::server").iter().any(|line| message(line).starts_with(&told)), "{log}");
+    drop_database(&uri).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_with_known_holes_is_told_at_the_start() {
+    let uri = database_uri().await;
+    let database = mongodb::Client::with_uri_str(&uri).await.unwrap().database("admin");
+    let version = database.run_command(doc! { "buildInfo": 1 }).await.unwrap();
+    let hole = patch_level::hole(version.get_str("version").unwrap());
+    let log = start("holes", &uri, ADMIN).stop();
+    let warnings = lines(&log, "WARN", "::server");
+    let told: Vec<_> = warnings.iter().map(message).filter(|text| text.starts_with("MongoDB ")).collect();
+    assert_eq!(told, hole.as_deref().into_iter().collect::<Vec<_>>(), "{log}");
     drop_database(&uri).await;
 }
 
@@ -129,7 +143,7 @@ fn lines_in_span<'a>(lines: &'a [Value], field: &str, value: &str) -> Vec<&'a Va
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_id_leads_to_the_cause() {
     let mongo = own_mongo("cause").await;
-    let server = start("cause", &with_database(&mongo.uri(), "test_own"), ADMIN);
+    let server = start("cause", mongo.uri().reveal(), ADMIN);
     let actor = |role| {
         let id = Id::new();
         Actor::of(&server.base, id, Some(token(id, "Ada Lovelace", role)))

@@ -12,6 +12,7 @@ mod bounds;
 mod crowd;
 mod docs_browser;
 mod doubt;
+mod embedded;
 mod errors;
 mod failover;
 mod faults;

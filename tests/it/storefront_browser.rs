@@ -178,7 +178,7 @@ async fn figures_that_may_be_old_are_marked() {
         return;
     }
     let mongo = own_mongo("storefront").await;
-    let shop = Shop::open_at(&mongo.uri()).await;
+    let shop = Shop::open_at(mongo.uri().reveal()).await;
     let window = Browser::open(&shop.visitor()).await;
     let id = shop.sell(&sneaker()).await;
     window.follow(&format!("/products/{id}")).await;

@@ -15,7 +15,8 @@ pub use answer::{Answer, metric, until_ready};
 pub use browser::{Browser, ENTER, TAB, no_browser};
 pub use document::document;
 pub use mongo::{
-    FailingMongo, database_uri, drop_database, own_mongo, process_directory, signal, with_database,
+    FailingMongo, OWN_DATABASE, database_uri, drop_database, hosts_of, own_mongo, process_directory, signal,
+    with_host,
 };
 pub use raw::RawConnection;
 pub use schema::{asyncapi, check_answer, check_message};

@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::mongo::{database_uri, drop_database, with_database};
+use super::mongo::{OWN_DATABASE, database_uri, drop_database, with_database};
 use super::watch::soon;
 
 /// The JWT secret of all shops.
@@ -58,11 +58,11 @@ impl Shop {
 
     /// A shop on the test's own MongoDB.
     pub async fn open_at(uri: &str) -> Self {
-        Self::open_in(uri, "test_own").await
+        Self::open_in(uri, OWN_DATABASE).await
     }
 
     pub async fn open_at_with(uri: &str, limits: Limits) -> Self {
-        Self::open_on(with_database(uri, "test_own"), limits).await
+        Self::open_on(with_database(uri, OWN_DATABASE), limits).await
     }
 
     /// A shop on this database of the test's own MongoDB.
