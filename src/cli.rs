@@ -68,8 +68,8 @@ pub enum Command {
     /// Read the books and say what does not add up.
     ///
     /// Compares every product with its purchases and with the audit log: units, sequence numbers, times, limits. It only reads,
-    /// also while the sale goes on: at one snapshot, or at several where MongoDB does not keep the first one long enough
-    /// (5 minutes). Each finding is one line.
+    /// also while the sale goes on: at one snapshot, or at several where MongoDB does not keep the first one long enough (it
+    /// ends a transaction after a minute). Each finding is one line.
     ///
     /// The settings (MONGO_URI or DATA_DIR) have to be those of the server.
     #[command(after_help = VERIFY_AFTER_HELP)]

@@ -102,7 +102,12 @@ impl Reports {
     }
 
     /// When the first (1) or the last (-1) purchase was made.
-    async fn purchase_at_end(&self, session: &mut ClientSession, id: Id, end: i32) -> Outcome<Option<DateTime>> {
+    async fn purchase_at_end(
+        &self,
+        session: &mut ClientSession,
+        id: Id,
+        end: i32,
+    ) -> Outcome<Option<DateTime>> {
         let purchases = self.store.purchases.clone_with_type::<RawDocumentBuf>();
         let find = purchases.find_one(doc! { "productId": id }).sort(doc! { "sequence": end });
         let found = find.projection(doc! { "purchasedAt": 1 }).session(session).await?;
@@ -182,7 +187,12 @@ impl Reports {
     }
 
     /// Counts the buyers of each network.
-    async fn count_networks(&self, session: &mut ClientSession, id: Id, report: &mut ReportView) -> Outcome<()> {
+    async fn count_networks(
+        &self,
+        session: &mut ClientSession,
+        id: Id,
+        report: &mut ReportView,
+    ) -> Outcome<()> {
         let rows_max = i64::try_from(self.limits.report_rows_max).unwrap_or(i64::MAX);
         let stages = vec![
             doc! { "$match": { "productId": id } },
@@ -217,7 +227,12 @@ impl Reports {
     }
 
     /// Looks up the accounts of the first buyers.
-    async fn count_accounts(&self, session: &mut ClientSession, id: Id, report: &mut ReportView) -> Outcome<()> {
+    async fn count_accounts(
+        &self,
+        session: &mut ClientSession,
+        id: Id,
+        report: &mut ReportView,
+    ) -> Outcome<()> {
         let users = crate::store::schema::USERS;
         let account = vec![doc! { "$project": { "createdAt": 1, "email": 1 } }];
         let stages = vec![
@@ -246,7 +261,8 @@ impl Reports {
         mut take: impl FnMut(&RawDocumentBuf),
     ) -> Outcome<()> {
         let aggregate = self.store.purchases.aggregate(stages).with_type::<RawDocumentBuf>();
-        let aggregate = aggregate.allow_disk_use(true).max_time(Duration::from_millis(self.limits.report_ms_max));
+        let aggregate =
+            aggregate.allow_disk_use(true).max_time(Duration::from_millis(self.limits.report_ms_max));
         let mut found = aggregate.session(&mut *session).await?;
         while let Some(document) = found.next(&mut *session).await.transpose()? {
             take(&document);

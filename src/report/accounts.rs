@@ -31,7 +31,9 @@ impl Accounts {
                 self.ages[bound.unwrap_or(AGES_SECONDS.len())] += 1;
             }
         }
-        let (Ok(user), Ok(email)) = (purchase.get_object_id("userId"), purchase.get_str("email")) else { return };
+        let (Ok(user), Ok(email)) = (purchase.get_object_id("userId"), purchase.get_str("email")) else {
+            return;
+        };
         let buyers = self.mailboxes.entry(mailbox(email)).or_default();
         match buyers.iter_mut().find(|(buyer, _)| *buyer == user) {
             Some((_, purchases)) => *purchases += 1,

@@ -92,8 +92,12 @@ async fn collection(
             }
         }
     }
-    if !indexes.is_empty() {
-        database.collection::<Document>(name).create_indexes(indexes).await?;
+    // Only what is missing: a user who may not create indexes can start where there is nothing to create.
+    let collection = database.collection::<Document>(name);
+    let there = if indexes.is_empty() { Vec::new() } else { collection.list_index_names().await? };
+    let missing: Vec<_> = indexes.into_iter().filter(|index| !there.contains(&name_of(index))).collect();
+    if !missing.is_empty() {
+        collection.create_indexes(missing).await?;
     }
     Ok(())
 }
@@ -108,6 +112,15 @@ async fn create(database: &Database, name: &str, validator: Document) -> Result<
 
 fn has_code(error: &Error, code: i32) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Command(error) if error.code == code)
+}
+
+/// The index's own name, or the one that it gets from its keys.
+fn name_of(index: &IndexModel) -> String {
+    let own = index.options.as_ref().and_then(|options| options.name.clone());
+    own.unwrap_or_else(|| {
+        let keys: Vec<_> = index.keys.iter().map(|(name, direction)| format!("{name}_{direction}")).collect();
+        keys.join("_")
+    })
 }
 
 fn index(keys: Document) -> IndexModel {

@@ -31,6 +31,16 @@ pub enum Abort {
     Overtaken(DatabaseError),
 }
 
+impl Abort {
+    /// Whether the database has answered all statements.
+    fn is_answered(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Failed(error) | Self::Overtaken(error) => !failure::is_unavailable(error),
+        }
+    }
+}
+
 impl From<Error> for Abort {
     fn from(error: Error) -> Self {
         Self::Refused(error)
@@ -70,11 +80,7 @@ impl Store {
         W: for<'a> Fn(&'a mut ClientSession) -> BoxFuture<'a, std::result::Result<T, Abort>>,
     {
         let deadline = Instant::now() + self.write_wait_max();
-        let started = self.client.start_session().causal_consistency(true).await;
-        let mut session = started.map_err(|error| failure::of_read(&error))?;
-        // Before the confirmation, which writes the session down: if this server is killed in the middle of the transaction,
-        // the others end it.
-        self.sale_sessions.note_other(&session);
+        let mut session = self.noted_session().await.map_err(|error| failure::of_read(&error))?;
         let point = match self.confirm().await {
             Ok(point) => point,
             Err(error) => {
@@ -82,9 +88,9 @@ impl Store {
                 return Err(error);
             }
         };
-        point.advance(&mut session);
         loop {
-            let error = match self.attempt(&mut session, &work, deadline).await {
+            point.advance(&mut session);
+            let abort = match self.attempt(&mut session, &work, deadline).await {
                 Ok(result) => {
                     self.note(&session);
                     self.sale_sessions.forget(&session);
@@ -94,33 +100,37 @@ impl Store {
                     abandoned_transactions::end(self, session).await;
                     return Err(Error::OutcomeUnknown { purchase_id: None });
                 }
-                Err(Failure::Nothing(abort)) => {
-                    let cause = match &abort {
-                        Abort::Refused(_) => None,
-                        Abort::Failed(error) | Abort::Overtaken(error) => Some(error),
-                    };
-                    if cause.is_some_and(failure::is_unavailable) || !self.abort(&mut session).await {
-                        // Its statements may still be on their way, and would hold a product for a minute.
-                        abandoned_transactions::end(self, session).await;
-                        return Err(told(abort));
-                    }
-                    abort
+                Err(Failure::Nothing(abort)) => abort,
+            };
+            let has_time = Instant::now() < deadline;
+            let is_run_again =
+                has_time && matches!(&abort, Abort::Overtaken(error) if !failure::is_unavailable(error));
+            if abort.is_answered() && self.abort(&mut session).await {
+                if !is_run_again {
+                    self.sale_sessions.forget(&session);
                 }
-            };
-            let Abort::Overtaken(error) = error else {
-                self.sale_sessions.forget(&session);
-                return Err(told(error));
-            };
-            if Instant::now() >= deadline {
-                self.sale_sessions.forget(&session);
-                tracing::warn!("a transaction was run again until its time was over: {error}");
-                return Err(Error::Overloaded {
-                    detail: "Other transactions were faster. Nothing was changed.",
-                });
+            } else {
+                // Its statements may still be on their way, and would hold a product for a minute.
+                abandoned_transactions::end(self, session).await;
+                session = match is_run_again {
+                    true => self.noted_session().await.map_err(|error| failure::of_read(&error))?,
+                    false => return Err(told(abort)),
+                };
+            }
+            if !is_run_again {
+                return Err(told(abort));
             }
             let pause_ms = rand::random_range(1..=CONFLICT_PAUSE_MS_MAX);
             tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         }
+    }
+
+    /// A session for a transaction. The next confirmation writes it down: if this server is killed in the middle of the
+    /// transaction, the others end it.
+    async fn noted_session(&self) -> std::result::Result<ClientSession, DatabaseError> {
+        let session = self.client.start_session().causal_consistency(true).await?;
+        self.sale_sessions.note_other(&session);
+        Ok(session)
     }
 
     /// Runs the transaction once.
@@ -168,6 +178,10 @@ enum Failure {
 fn told(abort: Abort) -> Error {
     match abort {
         Abort::Refused(error) => error,
+        Abort::Overtaken(error) if !failure::is_unavailable(&error) => {
+            tracing::warn!("a transaction was run again until its time was over: {error}");
+            Error::Overloaded { detail: "Other transactions were faster. Nothing was changed." }
+        }
         Abort::Failed(error) | Abort::Overtaken(error) => failure::of_read(&error),
     }
 }

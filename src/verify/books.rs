@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::error::{Error, ErrorKind};
-use mongodb::options::{ClientOptions, FindOptions, Hint};
+use mongodb::options::{ClientOptions, FindOptions, Hint, ReadConcern};
 use mongodb::{Client, ClientSession, Database, SessionCursor};
 
 use super::VerifyError;
@@ -14,15 +14,15 @@ use super::findings::Findings;
 use crate::config::{Config, DATABASE_NAME_DEFAULT, Database as Place, Secret};
 use crate::embedded::{self, EmbeddedError, EmbeddedMongo};
 use crate::model::id::Id;
-use crate::store::hang_up;
 use crate::store::schema::{AUDIT, PRODUCTS, PURCHASES, keyed_purchases, own_purchases, purchases_in_order};
+use crate::store::{failure, hang_up};
 
 /// How long the database may take to be found.
 const DATABASE_SECONDS_MAX: u64 = 5;
 /// Documents that the database sends at once: some hundred bytes each.
 const BATCH_DOCUMENTS: u32 = 5_000;
-/// The snapshot's history is gone (`SnapshotTooOld`).
-const SNAPSHOT_TOO_OLD: i32 = 239;
+/// The snapshot is gone: `SnapshotTooOld`, `NoSuchTransaction`, `TransactionExceededLifetimeLimitSeconds`.
+const TOO_OLD: [i32; 3] = [239, 251, 290];
 
 /// The database, and the snapshot at which it is read.
 pub struct Books {
@@ -42,9 +42,13 @@ impl Books {
     pub async fn open(config: &Config) -> Result<Self, VerifyError> {
         let (uri, mongo) = place(&config.database).await?;
         match connect(&uri).await {
-            Ok((database, session)) => {
-                Ok(Self { database, session, mongo, has_buyers_index: false, progress: ProgressBar::hidden() })
-            }
+            Ok((database, session)) => Ok(Self {
+                database,
+                session,
+                mongo,
+                has_buyers_index: false,
+                progress: ProgressBar::hidden(),
+            }),
             Err(error) => {
                 if let Some(mongo) = mongo {
                     mongo.stop().await;
@@ -55,7 +59,8 @@ impl Books {
     }
 
     /// Disconnects, and stops what was started.
-    pub async fn close(self) {
+    pub async fn close(mut self) {
+        let _ = self.session.abort_transaction().await;
         self.progress.finish_and_clear();
         hang_up(self.database.client()).await;
         if let Some(mongo) = self.mongo {
@@ -68,8 +73,9 @@ impl Books {
     /// # Errors
     /// The driver's.
     pub async fn renew(&mut self) -> Result<(), Error> {
-        self.session = self.database.client().start_session().snapshot(true).await?;
-        Ok(())
+        // It is over already, or says nothing of interest.
+        let _ = self.session.abort_transaction().await;
+        begin(&mut self.session).await
     }
 
     /// Shows how far the reading is: each purchase is read twice.
@@ -95,8 +101,7 @@ impl Books {
     /// The driver's.
     pub async fn products(&mut self, product: Option<Id>) -> Result<Vec<Id>, Error> {
         let query = product.map_or(doc! {}, |id| doc! { "_id": id });
-        let options =
-            FindOptions::builder().projection(doc! { "_id": 1 }).sort(doc! { "_id": 1 }).build();
+        let options = FindOptions::builder().projection(doc! { "_id": 1 }).sort(doc! { "_id": 1 }).build();
         let mut found = self.find(PRODUCTS, query, options).await?;
         let mut ids = Vec::new();
         while let Some(product) = self.next(&mut found).await? {
@@ -126,17 +131,28 @@ impl Books {
         self.find(AUDIT, doc! { "target": product }, options).await
     }
 
-    /// A product's purchases in their order.
+    /// A product's purchases in their order: those after one sequence number, up to another one.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn purchases(&mut self, product: Id) -> Result<SessionCursor<RawDocumentBuf>, Error> {
+    pub async fn purchases(
+        &mut self,
+        product: Id,
+        (after, until): (Option<i64>, Option<i64>),
+    ) -> Result<SessionCursor<RawDocumentBuf>, Error> {
+        let mut query = doc! { "productId": product };
+        let after = after.map(|after| doc! { "$gt": after });
+        let until = until.map(|until| doc! { "$lte": until });
+        let bounds: Document = after.into_iter().chain(until).flatten().collect();
+        if !bounds.is_empty() {
+            query.insert("sequence", bounds);
+        }
         let options = FindOptions::builder()
             .projection(doc! { "_id": 0, "sequence": 1, "quantity": 1, "purchasedAt": 1, "status": 1 })
             .sort(doc! { "sequence": 1 })
             .hint(Hint::Keys(purchases_in_order()))
             .build();
-        self.find(PURCHASES, doc! { "productId": product }, options).await
+        self.find(PURCHASES, query, options).await
     }
 
     /// The purchases of all buyers, or of a product's, by buyer, product and unit; from this buyer and product on.
@@ -158,7 +174,9 @@ impl Books {
         }
         let from = from.filter(|_| by_index);
         let options = FindOptions::builder()
-            .projection(doc! { "_id": 0, "userId": 1, "productId": 1, "firstUnit": 1, "quantity": 1, "status": 1 })
+            .projection(
+                doc! { "_id": 0, "userId": 1, "productId": 1, "firstUnit": 1, "quantity": 1, "status": 1 },
+            )
             .sort(own_purchases())
             .hint(by_index.then(|| Hint::Keys(own_purchases())))
             .min(from.map(|(user, product)| {
@@ -200,7 +218,9 @@ impl Books {
             findings.wrong("purchases have no unique index on userId, productId, firstUnit: start a server, which creates it");
         }
         if !has(&keyed_purchases(), true) {
-            findings.wrong("purchases have no unique index on userId, idempotencyKey: start a server, which creates it");
+            findings.wrong(
+                "purchases have no unique index on userId, idempotencyKey: start a server, which creates it",
+            );
             self.check_keys(findings).await?;
         }
         Ok(())
@@ -217,11 +237,13 @@ impl Books {
         let mut found = self.find(PURCHASES, with_key, options).await?;
         let mut last: Option<RawDocumentBuf> = None;
         while let Some(purchase) = self.next(&mut found).await? {
-            let is_same = |name: &str| {
-                last.as_ref().is_some_and(|last| last.get(name).ok() == purchase.get(name).ok())
-            };
+            let is_same =
+                |name: &str| last.as_ref().is_some_and(|last| last.get(name).ok() == purchase.get(name).ok());
             if is_same("userId") && is_same("idempotencyKey") {
-                findings.wrong(format!("purchase {}: its buyer has another one with the same key", id(&purchase)));
+                findings.wrong(format!(
+                    "purchase {}: its buyer has another one with the same key",
+                    id(&purchase)
+                ));
             }
             last = Some(purchase);
         }
@@ -240,9 +262,15 @@ impl Books {
     }
 }
 
+/// Begins a transaction that only reads.
+async fn begin(session: &mut ClientSession) -> Result<(), Error> {
+    session.start_transaction().read_concern(ReadConcern::snapshot()).await
+}
+
 /// Whether the snapshot is older than what MongoDB keeps.
 pub fn is_too_old(error: &Error) -> bool {
-    matches!(error.kind.as_ref(), ErrorKind::Command(error) if error.code == SNAPSHOT_TOO_OLD)
+    let is_named = matches!(error.kind.as_ref(), ErrorKind::Command(error) if TOO_OLD.contains(&error.code));
+    is_named || (failure::is_transient(error) && !failure::is_unavailable(error))
 }
 
 /// A whole number, of whichever type a script may have written it.
@@ -293,6 +321,7 @@ async fn connect(uri: &Secret) -> Result<(Database, ClientSession), Error> {
     let client = Client::with_options(options)?;
     let database = client.database(&name);
     database.run_command(doc! { "ping": 1 }).await?;
-    let session = client.start_session().snapshot(true).await?;
+    let mut session = client.start_session().await?;
+    begin(&mut session).await?;
     Ok((database, session))
 }

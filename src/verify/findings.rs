@@ -85,7 +85,9 @@ impl Findings {
             1 => "1 thing does not add up".to_owned(),
             count => format!("{count} things do not add up"),
         };
-        text + &format!("{products} products, {purchases} purchases, {buyers} times a buyer of a product: {verdict}")
+        text + &format!(
+            "{products} products, {purchases} purchases, {buyers} times a buyer of a product: {verdict}"
+        )
     }
 }
 

@@ -48,11 +48,13 @@ impl History {
             "product_created" => {
                 self.stock = number(after, "totalStock");
                 self.limit_max = number(after, "purchaseLimit");
-                let window = after.get_datetime("saleStartTime").ok().zip(after.get_datetime("saleEndTime").ok());
+                let window =
+                    after.get_datetime("saleStartTime").ok().zip(after.get_datetime("saleEndTime").ok());
                 self.windows.extend(window.map(|(start, end)| Window { since: at, start, end }));
             }
             "product_restocked" => {
-                let before = entry.get_document("before").ok().and_then(|before| number(before, "totalStock"));
+                let before =
+                    entry.get_document("before").ok().and_then(|before| number(before, "totalStock"));
                 let added = number(after, "totalStock").zip(before).map(|(after, before)| after - before);
                 self.stock = self.stock.zip(added).map(|(stock, added)| stock + added);
             }
@@ -61,7 +63,8 @@ impl History {
                 self.limit_max = self.limit_max.map(|known| known.max(limit.unwrap_or(known)));
                 let start = after.get_datetime("saleStartTime").ok();
                 let end = after.get_datetime("saleEndTime").ok();
-                if let Some(last) = self.windows.last().copied().filter(|_| start.is_some() || end.is_some()) {
+                if let Some(last) = self.windows.last().copied().filter(|_| start.is_some() || end.is_some())
+                {
                     let (start, end) = (start.unwrap_or(last.start), end.unwrap_or(last.end));
                     self.windows.push(Window { since: at, start, end });
                 }
@@ -77,9 +80,10 @@ impl History {
 
     /// Whether the sale may have been open at this moment.
     pub fn was_open(&self, moment: DateTime) -> bool {
-        let untils = self.windows.iter().skip(1).map(|next| {
-            DateTime::from_millis(next.since.timestamp_millis().saturating_add(COMMIT_MS_MAX))
-        });
+        let untils =
+            self.windows.iter().skip(1).map(|next| {
+                DateTime::from_millis(next.since.timestamp_millis().saturating_add(COMMIT_MS_MAX))
+            });
         let windows = self.windows.iter().zip(untils.chain([DateTime::MAX]));
         windows.into_iter().any(|(window, until)| {
             window.since <= moment && moment < until && window.start <= moment && moment < window.end
@@ -114,10 +118,13 @@ mod tests {
             "at": at(50), "action": "product_restocked", "before": { "totalStock": 5_i64 }, "after": { "totalStock": 7_i64 },
         };
         let lowered = doc! { "at": at(60), "action": "product_changed", "after": { "purchaseLimit": 1_i64 } };
-        let shortened = doc! { "at": at(150), "action": "product_changed", "after": { "saleEndTime": at(160) } };
+        let shortened =
+            doc! { "at": at(150), "action": "product_changed", "after": { "saleEndTime": at(160) } };
         let known = history(&[created, restocked, lowered, shortened.clone()]);
         assert_eq!((known.stock, known.limit_max), (Some(7), Some(3)));
-        for (seconds, open) in [(99, false), (100, true), (149, true), (155, true), (160, false), (170, false)] {
+        for (seconds, open) in
+            [(99, false), (100, true), (149, true), (155, true), (160, false), (170, false)]
+        {
             assert_eq!(known.was_open(at(seconds)), open, "{seconds}");
         }
         let older = history(&[shortened]);

@@ -8,6 +8,7 @@ mod harness;
 
 mod accounts;
 mod audit;
+mod audit_role;
 mod bounds;
 mod crowd;
 mod docs_browser;
@@ -39,4 +40,5 @@ mod storefront_browser;
 mod storefront_looks;
 mod transactions;
 mod truth;
+mod verify;
 mod window;

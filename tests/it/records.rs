@@ -162,7 +162,7 @@ async fn ask_for_csv(shop: &Shop, admin: &Actor) -> RawConnection {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_takes_nothing_or_goes_away_frees_its_place() {
     let shop = Shop::open_with(Limits::default().with(|limits| {
-        limits.records.csv_page_purchases_max = 500;
+        limits.records.csv_page_purchases_max = 5_000;
         limits.records.csv_streams_in_flight_max = 1;
         limits.records.csv_chunk_wait_ms_max = 1_000;
     }))
@@ -190,7 +190,7 @@ async fn a_client_that_takes_nothing_or_goes_away_frees_its_place() {
 async fn a_stream_that_fails_in_the_middle_does_not_end_like_a_whole_one() {
     let mongo = FailingMongo::start("csv").await;
     mongo.ready().await;
-    let limits = Limits::default().with(|limits| limits.records.csv_page_purchases_max = 500);
+    let limits = Limits::default().with(|limits| limits.records.csv_page_purchases_max = 5_000);
     let shop = Shop::open_at_with(&mongo.uri, limits).await;
     sell_many(&shop).await;
     let admin = shop.admin();
@@ -216,7 +216,7 @@ async fn networks(shop: &Shop) -> Vec<Option<String>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purchase_keeps_its_network_and_nobody_is_told() {
     let mut shop = Shop::open().await;
-    shop.add_server_where(&[("NETWORK_DAYS", "0")]).await;
+    shop.add_server_with(Limits::default().with(|limits| limits.records.network_days = 0)).await;
     let id = shop.sell(&sneaker()).await;
     let ada = shop.buyer();
     let mut answers =
@@ -251,19 +251,107 @@ async fn the_networks_of_old_purchases_are_removed() {
         let at = doc! { "$set": { "purchasedAt": DateTime::from_millis(now - days * day_ms) } };
         purchases.update_one(doc! { "sequence": sequence }, at).await.unwrap();
     }
-    // Both start with looking.
+    // As if no server had looked yet. Both start with looking.
+    let progress = shop.database().await.collection::<Document>("progress");
+    progress.delete_many(doc! {}).await.unwrap();
     shop.add_server_with(limits.clone()).await;
     shop.add_server_with(limits.clone()).await;
     let is_kept = async || networks(&shop).await.iter().map(Option::is_some).collect::<Vec<_>>();
     let expected: Vec<_> = (1..=8).map(|sequence| sequence == 8).collect();
     soon("the removal", async { while is_kept().await != expected {} }).await;
     // The next server goes on from there.
-    let progress = shop.database().await.collection::<Document>("progress");
     let until = async || {
         progress.find_one(doc! {}).await.unwrap().unwrap().get_datetime("until").unwrap().timestamp_millis()
     };
     soon("the note", async { while until().await < now - 31 * day_ms {} }).await;
     let changed: Value = shop.admin().get("/purchases").await.expect(200).json;
     assert_eq!(changed["items"].as_array().unwrap().len(), 8);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_report_of_a_sale_tells_when_and_to_whom() {
+    let shop = Shop::open_with(Limits::default().with(|limits| {
+        limits.records.report_accounts_purchases_max = 4;
+        limits.records.report_points_max = 10;
+    }))
+    .await;
+    let visitor = shop.visitor();
+    let mut customers = Vec::new();
+    for (name, email) in
+        [("Ada", "ada@shop.example"), ("Ada", "a.da+2@shop.example"), ("Eve", "eve@shop.example")]
+    {
+        let account = json!({"name": name, "email": email, "password": "correct horse battery"});
+        let session = visitor.post("/auth/register", &account).await.expect(201).json;
+        customers.push(session["token"].as_str().unwrap().to_owned());
+    }
+    let id = shop.sell(&sneaker_with(json!({"stock": 7, "purchaseLimit": 2}))).await;
+    let path = format!("/products/{id}/report");
+    let admin = shop.admin();
+    let empty = admin.get(&path).await.expect(200).json;
+    assert_eq!((&empty["curve"], &empty["outcomes"]), (&json!([]), &json!([])));
+    assert_eq!((&empty["firstPurchaseAt"], &empty["timeToSellOutMs"]), (&Value::Null, &Value::Null));
+    let tokens = customers.iter().map(|token| visitor.with_token(token));
+    for (buyer, address) in tokens.chain([shop.buyer(), shop.buyer()]).zip([9, 9, 9, 8, 8]) {
+        let there = shop.visitor_from([127, 0, 0, address]).with_token(buyer.token());
+        there.purchase(&id).await.expect(201);
+    }
+    let restless = visitor.with_token(&customers[0]);
+    restless.purchase(&id).await.expect(201);
+    let purchases = shop.database().await.collection::<Document>("purchases");
+    // The moments: 50 ms, 0.5 s, 1.5 s and 100 s after the start; one is refunded, one has lost its network.
+    let start = 1_735_689_600_000_i64;
+    for (sequence, after_ms) in [(1, 50), (2, 500), (3, 1_500), (4, 1_500), (5, 100_000), (6, 100_000)] {
+        let at = doc! { "$set": { "purchasedAt": DateTime::from_millis(start + after_ms) } };
+        purchases.update_one(doc! { "sequence": sequence }, at).await.unwrap();
+    }
+    purchases.update_one(doc! { "sequence": 5 }, doc! { "$set": { "status": "refunded" } }).await.unwrap();
+    purchases.update_one(doc! { "sequence": 4 }, doc! { "$unset": { "network": "" } }).await.unwrap();
+    let before = admin.get(&path).await.expect(200).json;
+    assert_eq!(before["timeToSellOutMs"], Value::Null);
+    restless.get(&path).await.problem(403, "forbidden");
+    shop.buyer().purchase(&id).await.expect(201);
+    let last = doc! { "$set": { "purchasedAt": DateTime::from_millis(start + 100_000) } };
+    purchases.update_one(doc! { "sequence": 7 }, last).await.unwrap();
+
+    let report = admin.get(&path).await.expect(200).json;
+    assert_eq!(report["timeToSellOutMs"], 100_000);
+    assert_eq!(
+        report["outcomes"],
+        json!([
+            {"status": "confirmed", "purchases": 6, "units": 6}, {"status": "refunded", "purchases": 1, "units": 1},
+        ])
+    );
+    // A hundred seconds in at most eleven points.
+    assert_eq!(report["secondsPerPoint"], 11);
+    let point = |seconds: i64, purchases: i64| {
+        let at = flash_sale::model::timestamp::Timestamp::from_milliseconds(start + seconds * 1_000);
+        json!({"at": at, "purchases": purchases, "units": purchases})
+    };
+    assert_eq!(report["curve"], json!([point(0, 4), point(99, 3)]));
+    assert_eq!(
+        report["early"],
+        json!([
+            {"withinMs": 100, "purchases": 1, "units": 1}, {"withinMs": 1000, "purchases": 2, "units": 2},
+        ])
+    );
+    assert_eq!(
+        report["networks"],
+        json!([
+            {"network": "127.0.0.9", "buyers": 3, "purchases": 3, "units": 3},
+            {"network": "127.0.0.1", "buyers": 2, "purchases": 2, "units": 2},
+            {"network": "127.0.0.8", "buyers": 1, "purchases": 1, "units": 1},
+        ])
+    );
+    assert_eq!(report["purchasesWithoutNetwork"], 1);
+    // Of the first four purchases: three of accounts that were made after the moments that we gave them.
+    let accounts = &report["accounts"];
+    assert_eq!((&accounts["purchases"], &accounts["unknown"]), (&json!(4), &json!(1)));
+    assert_eq!(accounts["byAge"][0], json!({"belowSeconds": 60, "purchases": 3}));
+    assert_eq!(
+        accounts["sharedAddresses"],
+        json!([{"address": "ada@shop.example", "accounts": 2, "purchases": 2}])
+    );
+    admin.get(&format!("/products/{}/report", Id::new())).await.problem(404, "product_not_found");
     shop.close().await;
 }

@@ -155,6 +155,12 @@ impl FailingMongo {
         self.configure(doc! { "mode": { "times": 1 }, "data": data }).await;
     }
 
+    /// Makes the next such commands fail with this error.
+    pub async fn fail_times(&self, command: &str, error_code: i32, times: i32) {
+        let data = doc! { "failCommands": [command], "errorCode": error_code };
+        self.configure(doc! { "mode": { "times": times }, "data": data }).await;
+    }
+
     /// Delays the next such command by this time. The returned future ends when the command has arrived.
     pub async fn hold_up(&self, command: &str, milliseconds: i32) -> impl Future<Output = ()> {
         let data = doc! { "failCommands": [command], "blockConnection": true, "blockTimeMS": milliseconds };
