@@ -5,7 +5,7 @@ use mongodb::bson::{Document, doc, serialize_to_document};
 use mongodb::error::ErrorKind;
 use serde_json::{Value, json};
 
-use crate::harness::{OWN_DATABASE as DATABASE, Shop, hosts_of, own_mongo, sneaker_with, with_database};
+use crate::harness::{OWN_DATABASE as DATABASE, Shop, hosts_of, own_mongo, sneaker_with};
 
 /// MongoDB's error code for a command that the user may not run.
 const UNAUTHORIZED: i32 = 13;
@@ -13,7 +13,8 @@ const UNAUTHORIZED: i32 = 13;
 /// The command in the document, for this database.
 fn create_role() -> Document {
     let text = include_str!("../../docs/SECURITY.md");
-    let block = text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of JSON");
+    let block =
+        text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of JSON");
     let command: Value = serde_json::from_str(&block.replace("flashsale", DATABASE)).unwrap();
     serialize_to_document(&command).unwrap()
 }
@@ -29,7 +30,9 @@ async fn with_the_documented_role_the_server_works_and_the_log_stays() {
     let user = doc! { "createUser": "shop", "pwd": "secret-of-the-shop", "roles": ["flashSaleServer"] };
     database.run_command(user).await.unwrap();
     let hosts = hosts_of(mongo.uri().reveal()).to_owned();
-    let uri = format!("mongodb://shop:secret-of-the-shop@{hosts}/?authSource={DATABASE}&directConnection=true");
+    let uri = format!(
+        "mongodb://shop:secret-of-the-shop@{hosts}/{DATABASE}?authSource={DATABASE}&directConnection=true"
+    );
 
     let shop = Shop::open_at(&uri).await;
     let admin = shop.admin();
@@ -51,7 +54,7 @@ async fn with_the_documented_role_the_server_works_and_the_log_stays() {
     let log = admin.get(&format!("/audit?target={id}")).await.expect(200).json;
     assert_eq!(log["items"].as_array().unwrap().len(), 3);
 
-    let client = Client::with_uri_str(with_database(&uri, DATABASE)).await.unwrap();
+    let client = Client::with_uri_str(&uri).await.unwrap();
     let database = client.default_database().unwrap();
     let audit = database.collection::<Document>("audit");
     let refused = |error: mongodb::error::Error| matches!(error.kind.as_ref(), ErrorKind::Command(error) if error.code == UNAUTHORIZED);
@@ -66,7 +69,9 @@ async fn with_the_documented_role_the_server_works_and_the_log_stays() {
         "createIndexes": "audit", "indexes": [{ "key": { "at": 1 }, "name": "gone", "expireAfterSeconds": 1 }],
     };
     assert!(refused(database.run_command(expires).await.unwrap_err()));
-    assert!(refused(database.run_command(doc! { "collMod": "audit", "validationLevel": "off" }).await.unwrap_err()));
+    assert!(refused(
+        database.run_command(doc! { "collMod": "audit", "validationLevel": "off" }).await.unwrap_err()
+    ));
     let rename = doc! { "renameCollection": format!("{DATABASE}.audit"), "to": format!("{DATABASE}.old") };
     assert!(refused(client.database("admin").run_command(rename).await.unwrap_err()));
     let replace = vec![doc! { "$limit": 1 }, doc! { "$out": "audit" }];

@@ -155,9 +155,9 @@ impl FailingMongo {
         self.configure(doc! { "mode": { "times": 1 }, "data": data }).await;
     }
 
-    /// Makes the next such commands fail with this error.
-    pub async fn fail_times(&self, command: &str, error_code: i32, times: i32) {
-        let data = doc! { "failCommands": [command], "errorCode": error_code };
+    /// Makes the next such commands of this application fail with this error.
+    pub async fn fail_times(&self, application: &str, command: &str, error_code: i32, times: i32) {
+        let data = doc! { "failCommands": [command], "errorCode": error_code, "appName": application };
         self.configure(doc! { "mode": { "times": times }, "data": data }).await;
     }
 
