@@ -20,8 +20,11 @@ use crate::http::page::{self, Page, PageRequest};
 use crate::model::purchase::Purchase;
 use crate::store::Store;
 
+/// A column: its name, and what it has of a purchase.
+type Column = (&'static str, fn(&PurchaseView) -> String);
+
 /// The columns: the members of a purchase, those of money with a dot.
-const COLUMNS: [(&str, fn(&PurchaseView) -> String); 10] = [
+const COLUMNS: [Column; 10] = [
     ("id", |purchase| purchase.id.clone()),
     ("productId", |purchase| purchase.product_id.clone()),
     ("userId", |purchase| purchase.user_id.clone()),

@@ -151,7 +151,9 @@ fn describe_members(document: &mut utoipa::openapi::OpenApi) {
                 (RefOr::T(Schema::Array(items)), Some(item)) => {
                     items.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(item).into()));
                 }
-                (RefOr::T(Schema::Object(member)), _) if name == "id" || name.ends_with("Id") => {
+                (RefOr::T(Schema::Object(member)), _)
+                    if name == "id" || (name.ends_with("Id") && name != "requestId") =>
+                {
                     member.pattern = Some(ID_PATTERN.into());
                 }
                 (RefOr::T(Schema::Object(member)), _) if schema_name == "Problem" && name == "code" => {

@@ -1,12 +1,11 @@
 //! What can be looked into afterwards: purchases by filter, as CSV, and where they came from.
 
-use flash_sale::config::Limits;
 use flash_sale::model::id::Id;
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Actor, FailingMongo, RawConnection, Shop, sneaker, sneaker_with, soon};
+use crate::harness::{Actor, FailingMongo, RawConnection, Shop, patient, sneaker, sneaker_with, soon};
 
 async fn ids(actor: &Actor, query: &str) -> Vec<String> {
     let page = actor.get(&format!("/purchases?{query}")).await.expect(200).json;
@@ -19,7 +18,7 @@ fn reversed(ids: &[&str]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn purchases_are_filtered_and_ordered() {
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let (one, two) =
         (shop.sell(&sneaker_with(json!({"purchaseLimit": 9}))).await, shop.sell(&sneaker()).await);
     let (ada, eve) = (shop.buyer(), shop.buyer());
@@ -90,8 +89,7 @@ fn rows(text: &str) -> Vec<Vec<&str>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn csv_has_all_purchases_that_match() {
     // Several pages, the last of them full.
-    let shop =
-        Shop::open_with(Limits::default().with(|limits| limits.records.csv_page_purchases_max = 3)).await;
+    let shop = Shop::open_with(patient().with(|limits| limits.records.csv_page_purchases_max = 3)).await;
     let id = shop.sell(&sneaker()).await;
     let ada = shop.buyer();
     ada.purchase(&id).await.expect(201);
@@ -161,7 +159,7 @@ async fn ask_for_csv(shop: &Shop, admin: &Actor) -> RawConnection {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_takes_nothing_or_goes_away_frees_its_place() {
-    let shop = Shop::open_with(Limits::default().with(|limits| {
+    let shop = Shop::open_with(patient().with(|limits| {
         limits.records.csv_page_purchases_max = 5_000;
         limits.records.csv_streams_in_flight_max = 1;
         limits.records.csv_chunk_wait_ms_max = 1_000;
@@ -190,7 +188,7 @@ async fn a_client_that_takes_nothing_or_goes_away_frees_its_place() {
 async fn a_stream_that_fails_in_the_middle_does_not_end_like_a_whole_one() {
     let mongo = FailingMongo::start("csv").await;
     mongo.ready().await;
-    let limits = Limits::default().with(|limits| limits.records.csv_page_purchases_max = 5_000);
+    let limits = patient().with(|limits| limits.records.csv_page_purchases_max = 5_000);
     let shop = Shop::open_at_with(&mongo.uri, limits).await;
     sell_many(&shop).await;
     let admin = shop.admin();
@@ -215,8 +213,8 @@ async fn networks(shop: &Shop) -> Vec<Option<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purchase_keeps_its_network_and_nobody_is_told() {
-    let mut shop = Shop::open().await;
-    shop.add_server_with(Limits::default().with(|limits| limits.records.network_days = 0)).await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient().with(|limits| limits.records.network_days = 0)).await;
     let id = shop.sell(&sneaker()).await;
     let ada = shop.buyer();
     let mut answers =
@@ -234,11 +232,11 @@ async fn a_purchase_keeps_its_network_and_nobody_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_networks_of_old_purchases_are_removed() {
-    let limits = Limits::default().with(|limits| {
+    let limits = patient().with(|limits| {
         limits.records.network_removal_batch_purchases = 2;
         limits.records.network_removal_pause_ms = 1;
     });
-    let mut shop = Shop::open().await;
+    let mut shop = Shop::open_with(patient()).await;
     let id = shop.sell(&sneaker()).await;
     for _ in 0..8 {
         shop.buyer().purchase(&id).await.expect(201);
@@ -271,7 +269,7 @@ async fn the_networks_of_old_purchases_are_removed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_report_of_a_sale_tells_when_and_to_whom() {
-    let shop = Shop::open_with(Limits::default().with(|limits| {
+    let shop = Shop::open_with(patient().with(|limits| {
         limits.records.report_accounts_purchases_max = 4;
         limits.records.report_points_max = 10;
     }))

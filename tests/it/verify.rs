@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 
-use crate::harness::{FailingMongo, Shop, process_directory, sneaker, sneaker_with};
+use crate::harness::{FailingMongo, Shop, own_mongo, patient, process_directory, sneaker, sneaker_with};
 use crate::process::{Running, program};
 
 /// Runs it on this shop's database; returns its exit code and what it prints.
@@ -23,7 +23,7 @@ async fn is_fine(shop: &Shop) -> String {
     printed
 }
 
-/// Writes without the validator, as somebody with a shell could.
+/// Writes without the validator, as somebody with a shell could. The user of the shared MongoDB may not.
 async fn edit(shop: &Shop, collection: &str, query: Document, update: Document) {
     let documents = shop.database().await.collection::<Document>(collection);
     let edited = documents.update_one(query, update).bypass_document_validation(true).await.unwrap();
@@ -32,8 +32,8 @@ async fn edit(shop: &Shop, collection: &str, query: Document, update: Document) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_books_after_a_rush_add_up() {
-    let mut shop = Shop::open().await;
-    shop.add_server().await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     assert!(is_fine(&shop).await.contains("0 products, 0 purchases"));
     let (one, two) = (
         shop.sell(&sneaker_with(json!({"purchaseLimit": 3}))).await,
@@ -56,7 +56,7 @@ async fn the_books_after_a_rush_add_up() {
         .await
         .expect(200);
     let (sold, printed) = (shop.product(&one).await["sold"].as_i64().unwrap(), is_fine(&shop).await);
-    assert!(sold > 30, "{sold}");
+    assert_eq!(sold, 90);
     assert!(printed.contains("2 products, ") && printed.ends_with(": everything adds up\n"), "{printed}");
     let (code, printed) = verify(&shop, &["--product", &two]).await;
     assert_eq!((code, printed.contains("1 products, 5 purchases, 5 times")), (0, true), "{printed}");
@@ -65,7 +65,8 @@ async fn the_books_after_a_rush_add_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_does_not_add_up_is_named() {
-    let shop = Shop::open().await;
+    let mongo = own_mongo("verify-wrong").await;
+    let shop = Shop::open_at_with(mongo.uri().reveal(), patient()).await;
     // What is edited, and what has to be printed about it; each on a product of its own with three purchases.
     let moment = |milliseconds| DateTime::from_millis(milliseconds);
     let product = |field: &str, by: i64| ("products", doc! {}, doc! { "$inc": { field: by } });
@@ -132,11 +133,13 @@ async fn whatever_does_not_add_up_is_named() {
     let (code, one) = verify(&shop, &["--product", &expected[0].0]).await;
     assert_eq!((code, one.lines().count()), (1, 2), "{one}");
     shop.close().await;
+    mongo.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_compared_where_no_index_guards_them() {
-    let shop = Shop::open().await;
+    let mongo = own_mongo("verify-keys").await;
+    let shop = Shop::open_at_with(mongo.uri().reveal(), patient()).await;
     let id = shop.sell(&sneaker_with(json!({"purchaseLimit": 5}))).await;
     let ada = shop.buyer();
     ada.purchase_with_key(&id, 1, "a").await.expect(201);
@@ -149,11 +152,13 @@ async fn keys_are_compared_where_no_index_guards_them() {
     assert!(printed.contains("no unique index on userId, idempotencyKey"), "{printed}");
     assert!(printed.contains("its buyer has another one with the same key"), "{printed}");
     shop.close().await;
+    mongo.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_older_than_the_audit_log_is_noted() {
-    let shop = Shop::open().await;
+    let mongo = own_mongo("verify-older").await;
+    let shop = Shop::open_at_with(mongo.uri().reveal(), patient()).await;
     let id = shop.sell(&sneaker_with(json!({"purchaseLimit": 2}))).await;
     shop.buyer().purchase_many(&id, 2).await.expect(201);
     shop.database().await.collection::<Document>("audit").drop().await.unwrap();
@@ -168,11 +173,12 @@ async fn what_is_older_than_the_audit_log_is_noted() {
         "{printed}"
     );
     shop.close().await;
+    mongo.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_cannot_be_read_is_exit_code_2() {
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let (code, printed) = verify(&shop, &["--product", "17"]).await;
     assert_eq!((code, printed.contains("24 hexadecimal digits")), (2, true), "{printed}");
     let (code, printed) = verify(&shop, &["--product", &Id::new().to_hex()]).await;
@@ -209,7 +215,7 @@ async fn books_that_outlast_a_snapshot_are_read_at_several() {
     const NO_SUCH_TRANSACTION: i32 = 251;
     let mongo = FailingMongo::start("verify").await;
     mongo.ready().await;
-    let shop = Shop::open_at(&mongo.uri).await;
+    let shop = Shop::open_at_with(&mongo.uri, patient()).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 30_000}))).await;
     let product: Id = id.parse().unwrap();
     let purchases = shop.database().await.collection::<Document>("purchases");
