@@ -16,6 +16,7 @@ pub use limits::{
     StoreLimits,
 };
 
+pub use records_limits::RecordsLimits;
 pub use settings::{SETTINGS, Setting};
 pub use trusted_proxies::TrustedProxies;
 
@@ -24,6 +25,7 @@ use env_file::EnvFile;
 mod env_file;
 mod limits;
 mod mongo_uri;
+mod records_limits;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,7 @@ pub(crate) mod live;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod products;
+pub(crate) mod purchase_list;
 pub(crate) mod purchases;
 pub(crate) mod report;
 pub(crate) mod state;
@@ -83,6 +84,7 @@ fn routes(app: AppState) -> Router {
         .merge(auth::router())
         .merge(products::router())
         .merge(purchases::router())
+        .merge(purchase_list::router())
         .merge(audit::router())
         .merge(report::router())
         .merge(leaderboard::router())
