@@ -12,8 +12,7 @@ use crate::model::email;
 use crate::model::user::PASSWORD_CHARACTERS;
 
 pub use limits::{
-    AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, RecordsLimits,
-    StoreLimits,
+    AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
 };
 
 pub use records_limits::RecordsLimits;
