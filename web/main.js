@@ -1,5 +1,6 @@
 // Assembles the page and starts it.
 
+import * as access from './access.js';
 import { Unreachable } from './api.js';
 import * as clock from './clock.js';
 import * as live from './live.js';
@@ -24,6 +25,7 @@ function later(load, name) {
 }
 
 clock.start();
+access.start();
 header.start();
 router.start([
   [/^\/$/, catalogue],
@@ -31,6 +33,8 @@ router.start([
   [/^\/purchases$/, later(() => import('./views/purchases.js'), 'purchases')],
   [/^\/admin$/, later(() => import('./views/admin.js'), 'admin')],
   [/^\/admin\/new$/, later(() => import('./views/sale.js'), 'sale')],
+  [/^\/admin\/users$/, later(() => import('./views/users.js'), 'users')],
+  [/^\/admin\/audit$/, later(() => import('./views/audit.js'), 'audit')],
   [/^\/admin\/([0-9a-f]{24})$/i, later(() => import('./views/sale.js'), 'sale')],
 ]);
 live.start();

@@ -7,9 +7,10 @@ import { h, setText } from '../dom.js';
 import { amountToText, currencyDigits, textToAmount, timeZone } from '../format.js';
 import { go } from '../router.js';
 import * as store from '../store.js';
+import { admitAdmin, asAdmin, instantInWords } from '../parts/admin.js';
 import { field, showErrors } from '../parts/fields.js';
 import { failure, skeleton } from '../parts/states.js';
-import { admitAdmin, asAdmin, instantInWords, restock } from './admin.js';
+import { restock } from './admin.js';
 
 const CURRENCIES = ['USD', 'EUR', 'GBP', 'CHF', 'JPY', 'CAD', 'AUD', 'SEK', 'NOK', 'DKK', 'PLN', 'BRL', 'INR', 'NGN', 'KWD'];
 // The version of a selling product changes with every batch of purchases, so several tries are normal.
