@@ -128,7 +128,9 @@ function parse(text) {
 
 /// A failure as a sentence for the visitor.
 export function inWords(error) {
-  if (error instanceof Unreachable) return 'The shop cannot be reached. Check your connection.';
+  if (error instanceof Unreachable) {
+    return navigator.onLine ? 'The shop cannot be reached. Check your connection.' : 'Your device is offline.';
+  }
   if (!(error instanceof Problem)) return 'Something went wrong on this page.';
   switch (error.code) {
     case 'rate_limited': return `Too many attempts. Try again in ${Math.ceil((error.retryAfter ?? 1000) / 1000)} s.`;

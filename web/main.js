@@ -31,6 +31,7 @@ router.start([
   [/^\/$/, catalogue],
   [/^\/products\/([0-9a-f]{24})$/i, product],
   [/^\/purchases$/, later(() => import('./views/purchases.js'), 'purchases')],
+  [/^\/purchases\/([0-9a-f]{24})$/i, later(() => import('./views/receipt.js'), 'receipt')],
   [/^\/admin$/, later(() => import('./views/admin.js'), 'admin')],
   [/^\/admin\/new$/, later(() => import('./views/sale.js'), 'sale')],
   [/^\/admin\/users$/, later(() => import('./views/users.js'), 'users')],

@@ -54,7 +54,7 @@ function drawAccount() {
 
 function accountButtons() {
   return [
-    h('button', { type: 'button', class: 'button button-quiet hide-narrow', onclick: () => openAccount('register') }, 'Register'),
+    h('button', { type: 'button', class: 'button button-quiet', onclick: () => openAccount('register') }, 'Register'),
     h('button', { type: 'button', class: 'button', onclick: () => openAccount('login') }, 'Log in'),
   ];
 }
@@ -99,14 +99,19 @@ const CONNECTION = {
   polling: 'Reconnecting: figures refresh every 10 seconds',
   old: 'The figures may be old: the shop is not answering',
 };
+const OFFLINE = 'Your device is offline: the figures are old';
 
 function drawConnection() {
   const text = h('span', { role: 'status' });
   const element = document.getElementById('connection');
   element.className = 'connection';
   element.append(h('span', { class: 'connection-dot', 'aria-hidden': 'true' }), text);
-  live.onState((state) => {
-    setAttribute(element, 'data-state', state);
-    setText(text, CONNECTION[state]);
-  });
+  let state = 'connecting';
+  const draw = () => {
+    setAttribute(element, 'data-state', navigator.onLine ? state : 'old');
+    setText(text, navigator.onLine ? CONNECTION[state] : OFFLINE);
+  };
+  live.onState((newer) => { state = newer; draw(); });
+  addEventListener('online', draw);
+  addEventListener('offline', draw);
 }

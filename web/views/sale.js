@@ -139,6 +139,10 @@ function saleForm(product, etag) {
     for (const name of ['price', 'originalPrice']) {
       if (entered[name] === null && byName(name).control.value.trim()) errors.push({ field: name, message });
     }
+    // Such a price would be taken, and never shown.
+    if (entered.originalPrice && entered.price && entered.originalPrice.amount <= entered.price.amount) {
+      errors.push({ field: 'originalPrice', message: 'must be higher than the price, or empty' });
+    }
     if (entered.saleEndTime <= entered.saleStartTime) {
       errors.push({ field: 'saleEndTime', message: 'must be later than the opening' });
     }
