@@ -32,6 +32,7 @@ mod purchases;
 mod rehearsal;
 mod rivals;
 mod storefront;
+mod storefront_access;
 mod storefront_browser;
 mod storefront_looks;
 mod transactions;
