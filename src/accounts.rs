@@ -1,6 +1,9 @@
 //! Accounts, passwords and tokens.
 
+pub(crate) mod access;
+pub(crate) mod administration;
 pub mod current_user;
+pub(crate) mod filter;
 mod hs256;
 pub(crate) mod known_tokens;
 mod login_failures;

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::admin;
 use crate::config::{SETTINGS, Setting};
 use crate::rehearse::Arguments;
 
@@ -28,7 +29,20 @@ fn after_help() -> String {
 }
 
 const EXIT_CODES: &str = "
-Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings; `rehearse --help` has its own.";
+Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings; `rehearse --help` and
+`admin --help` have their own.";
+
+const ADMIN_AFTER_HELP: &str = "\
+The password is read from the terminal, or from standard input if that is none. It is never an argument:
+
+  flash-sale admin create ada@shop.example
+  printf %s \"$PASSWORD\" | flash-sale admin promote ada@shop.example
+
+Exit codes:
+  0    done
+  1    not done: no such address, a taken one, no database
+  2    wrong usage, settings or password
+  130  interrupted";
 
 const REHEARSE_AFTER_HELP: &str = "\
 Exit codes:
@@ -57,4 +71,14 @@ pub enum Command {
     /// signal ends it at once.
     #[command(after_help = REHEARSE_AFTER_HELP)]
     Rehearse(Arguments),
+    /// Create an admin, or make an existing account an admin's.
+    ///
+    /// The settings (MONGO_URI, or DATA_DIR for the embedded MongoDB) have to be those of the server, which may run
+    /// meanwhile or not.
+    #[command(after_help = ADMIN_AFTER_HELP)]
+    Admin {
+        /// What to do.
+        #[command(subcommand)]
+        command: admin::Command,
+    },
 }

@@ -45,6 +45,8 @@ pub struct Config {
     pub port: u16,
     /// Where the database is.
     pub database: Database,
+    /// `JWT_SECRET_PREVIOUS`: also verifies tokens, while the secret is rotated.
+    pub jwt_secret_previous: Option<Secret>,
     /// `ADMIN_EMAIL` and `ADMIN_PASSWORD`: the first admin.
     pub admin: Option<AdminCredentials>,
     /// `CORS_ORIGINS`: which pages of other origins may call the API.
@@ -182,6 +184,7 @@ impl Config {
             host: reader.host(),
             port: reader.parsed("PORT", "a port number, 0 to 65535").unwrap_or(3000),
             database: reader.database(),
+            jwt_secret_previous: reader.jwt_secret("JWT_SECRET_PREVIOUS"),
             admin: reader.admin(),
             cors_origins: reader.cors_origins(),
             log_format: reader.log_format(),
@@ -261,7 +264,7 @@ impl<'a> Reader<'a> {
     }
 
     fn database(&mut self) -> Database {
-        let jwt_secret = self.jwt_secret();
+        let jwt_secret = self.jwt_secret("JWT_SECRET");
         match (self.text("MONGO_URI"), jwt_secret) {
             (None, jwt_secret) => {
                 self.check_misspelt_uri();
@@ -299,12 +302,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn jwt_secret(&mut self) -> Option<Secret> {
-        let secret = self.secret("JWT_SECRET")?;
+    fn jwt_secret(&mut self, name: &str) -> Option<Secret> {
+        let secret = self.secret(name)?;
         match check_jwt_secret(secret) {
             Ok(()) => Some(Secret::new(secret)),
             Err(problem) => {
-                self.problem(problem);
+                self.problem(problem.replacen("JWT_SECRET", name, 1));
                 None
             }
         }

@@ -113,6 +113,15 @@ impl EmbeddedMongo {
     }
 }
 
+/// The connection string of the `mongod` that another process runs over `data_directory`, as [`EmbeddedMongo::uri`] there.
+///
+/// # Errors
+/// Those of reading the remembered port.
+pub fn running_uri(data_directory: &Path) -> std::io::Result<String> {
+    let port = data_directory::remembered_port(data_directory)?;
+    Ok(format!("mongodb://{}/?directConnection=true", replica_set::member_host(port)))
+}
+
 /// The `mongod` program that [`EmbeddedMongo::start`] would run, downloaded if there is none, for callers who start
 /// it in another way.
 ///

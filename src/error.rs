@@ -82,7 +82,9 @@ errors! {
     TokenExpired => "token_expired" UNAUTHORIZED "The token has expired";
     InvalidCredentials => "invalid_credentials" UNAUTHORIZED "The e-mail address or the password is wrong";
     Forbidden { detail: &'static str } => "forbidden" FORBIDDEN "This is not allowed";
+    AccountDisabled => "account_disabled" FORBIDDEN "This account is disabled";
     EmailTaken => "email_taken" CONFLICT "This e-mail address already has an account";
+    LastAdmin => "last_admin" CONFLICT "This is the last admin who can log in";
     ProductNotFound => "product_not_found" NOT_FOUND "There is no such product";
     PurchaseNotFound => "purchase_not_found" NOT_FOUND "There is no such purchase";
     SaleNotStarted { sale_start_time: Timestamp, retry_after_seconds: u64 } => "sale_not_started" CONFLICT "The sale has not started yet";
@@ -115,9 +117,14 @@ impl Error {
     pub const NO_ROUTE: Self =
         Self::NotFound { detail: "No route has this path; GET /docs lists those of the API." };
 
-    /// A customer's token on a route for admins.
+    /// A good token's user is not in the database.
+    pub const NO_ACCOUNT: Self = Self::NotFound {
+        detail: "The token is valid, but its user has no account here; another identity provider signed it.",
+    };
+
+    /// Somebody else on a route for admins.
     pub const FORBIDDEN: Self =
-        Self::Forbidden { detail: "This token's role is `customer`; only `admin` may do this." };
+        Self::Forbidden { detail: "Only an account with the role `admin` may do this." };
     /// A WebSocket from a page of another origin.
     pub const FOREIGN_ORIGIN: Self = Self::Forbidden {
         detail: "Pages of this origin may not connect; CORS_ORIGINS lists those that may.",
@@ -174,6 +181,8 @@ impl Error {
             Self::MethodNotAllowed => "The header `Allow` lists the methods that are allowed.".into(),
             Self::TokenExpired => "Log in again to get a new token.".into(),
             Self::InvalidCredentials => "Check both. Upper and lower case make no difference in the address.".into(),
+            Self::AccountDisabled => "An admin of the shop has disabled it, and can enable it again.".into(),
+            Self::LastAdmin => "Make another account an admin first.".into(),
             Self::EmailTaken => "Log in with this address, or register another one.".into(),
             Self::ProductNotFound => "No product has this id.".into(),
             Self::PurchaseNotFound => "No purchase of yours has this id.".into(),

@@ -8,6 +8,7 @@
 #![warn(clippy::unwrap_used)]
 
 pub mod cli;
+pub mod admin;
 pub mod rehearse;
 pub mod serve;
 

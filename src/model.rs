@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub(crate) mod email;
+pub mod ended_token;
 pub mod id;
 pub(crate) mod leaderboard_item;
 pub mod money;

@@ -32,6 +32,7 @@ pub(crate) mod purchases;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod storefront;
+pub(crate) mod users;
 
 /// The whole application as one service: the routes and the layers around them. The layers are plain functions, because
 /// axum's router would box and clone each layer for every request.
@@ -79,6 +80,7 @@ fn quick_routes(
 fn routes(app: AppState) -> Router {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(auth::router())
+        .merge(users::router())
         .merge(products::router())
         .merge(purchases::router())
         .merge(leaderboard::router())

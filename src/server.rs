@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::access::Access;
 use crate::accounts::tokens::Tokens;
 use crate::config::{AdminCredentials, Config, DATABASE_NAME_DEFAULT, Database, Limits, Secret};
 use crate::embedded::{EmbeddedError, EmbeddedMongo};
@@ -43,7 +44,8 @@ pub struct Server {
     background_shutdown: CancellationToken,
     feed: JoinHandle<()>,
     heartbeat: JoinHandle<()>,
-    /// Cancelled when `feed` or `heartbeat` has ended.
+    access: JoinHandle<()>,
+    /// Cancelled when `feed`, `heartbeat` or `access` has ended.
     ended: CancellationToken,
 }
 
@@ -120,18 +122,23 @@ impl Server {
         let (heartbeat, heartbeat_task) =
             Heartbeat::start(&store, &limits.store).await.map_err(StartError::Write)?;
         let shutdown = CancellationToken::new();
-        let tokens = Tokens::new(secret, &limits.accounts);
+        let tokens =
+            Tokens::new(secret, &limits.accounts).with_previous(config.jwt_secret_previous.as_ref());
+        // Before anybody can ask: a token that was ended must not count because this server has just started.
+        let (access, access_task) =
+            Access::start(&store, &limits.accounts).await.map_err(StartError::Write)?;
         let (app, feed_task) =
-            App::new(limits.clone(), store, heartbeat, tokens, config.cors_origins, shutdown.clone())
+            App::new(limits.clone(), store, heartbeat, tokens, access, config.cors_origins, shutdown.clone())
                 .map_err(|_| StartError::Threads)?;
         let app = Arc::new(app);
-        // The feed and the heartbeat run until all open requests have ended, which need them: they ask whether the
-        // database commits, and what other servers have sold.
+        // These tasks run until all open requests have ended, which need them: they ask whether the database commits, what
+        // other servers have sold, and whose access has ended.
         let background_shutdown = CancellationToken::new();
         let stop_on_failure = background_shutdown.clone().drop_guard();
         let ended = CancellationToken::new();
         let feed = spawn(feed_task.run(background_shutdown.clone()), &ended);
         let heartbeat = spawn(heartbeat_task.run(background_shutdown.clone()), &ended);
+        let access = spawn(access_task.run(background_shutdown.clone()), &ended);
         app.feed.opened(Duration::from_millis(FEED_OPENING_MS_MAX)).await;
         let makes_one_up = config.makes_up_admin && matches!(config.database, Database::Embedded { .. });
         let (first_admin, admin_email) =
@@ -159,6 +166,7 @@ impl Server {
             background_shutdown,
             feed,
             heartbeat,
+            access,
             ended,
         })
     }
@@ -209,6 +217,7 @@ impl Server {
         self.background_shutdown.cancel();
         join("the feed", self.feed).await;
         join("the heartbeat", self.heartbeat).await;
+        join("the task that follows ended access", self.access).await;
         let rest = deadline.saturating_duration_since(Instant::now());
         self.app.store.close(rest.max(Duration::from_millis(LAST_WRITES_MS))).await;
         if let Some(mongo) = self.mongo {

@@ -22,6 +22,7 @@ use self::tasks::Tasks;
 use crate::config::StoreLimits;
 use crate::error::{Error, Result};
 use crate::model::audit::AuditEntry;
+use crate::model::ended_token::EndedToken;
 use crate::model::id::Id;
 use crate::model::product::Product;
 use crate::model::purchase::Purchase;
@@ -62,6 +63,8 @@ pub struct Store {
     pub products: Collection<Product>,
     /// Purchases, one document each.
     pub purchases: Collection<Purchase>,
+    /// Tokens that were ended before they expired.
+    pub ended_tokens: Collection<EndedToken>,
     /// The audit log, one document each change.
     pub audit: Collection<AuditEntry>,
     /// The database that holds the collections above; for commands.
@@ -71,6 +74,7 @@ pub struct Store {
     confirmations: Arc<Confirmations>,
     primary: watch::Receiver<Option<ServerAddress>>,
     reads: Arc<Semaphore>,
+    access_reads: Arc<Semaphore>,
     history_reads: Arc<Semaphore>,
     sale_reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
@@ -110,9 +114,11 @@ impl Store {
             users: database.collection(schema::USERS),
             products: database.collection(schema::PRODUCTS),
             purchases: database.collection(schema::PURCHASES),
+            ended_tokens: database.collection(schema::ENDED_TOKENS),
             audit: database.collection(schema::AUDIT),
             database,
             reads: Arc::new(Semaphore::new(limits.reads_in_flight_max)),
+            access_reads: Arc::new(Semaphore::new(limits.access_reads_in_flight_max)),
             history_reads: Arc::new(Semaphore::new(limits.history_reads_in_flight_max)),
             sale_reads: Arc::new(Semaphore::new(limits.sale_reads_in_flight_max)),
             writes: Arc::new(Semaphore::new(limits.writes_in_flight_max)),
@@ -146,6 +152,18 @@ impl Store {
         F: Future<Output = mongodb::error::Result<T>>,
     {
         self.read_confirmed(&self.reads, read).await
+    }
+
+    /// Like `read`, for whether a token still counts: nobody is served without knowing, so other reads must not use up its
+    /// permits.
+    ///
+    /// # Errors
+    /// Those of [`Store::read`].
+    pub async fn read_access<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
+    where
+        F: Future<Output = mongodb::error::Result<T>>,
+    {
+        self.read_confirmed(&self.access_reads, read).await
     }
 
     /// Like `read`, for lists of purchases: listing a buyer with many purchases is slow, and must not hold up other reads.

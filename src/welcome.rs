@@ -4,6 +4,17 @@ use std::fmt::Write as _;
 
 use crate::server::Server;
 
+const NO_ADMIN: &str = "
+Nobody can create products yet. Make yourself an admin, in another terminal with the same settings:
+
+  flash-sale admin create you@shop.example
+
+If somebody has registered your address already, make that account yours (a new password, all its logins end):
+
+  flash-sale admin promote you@shop.example
+
+";
+
 /// The greeting, with three commands to paste into a shell.
 pub fn text(server: &Server) -> String {
     let url = url(server);
@@ -19,9 +30,7 @@ pub fn text(server: &Server) -> String {
     let password = server.first_admin().map_or("THE-ADMINS-PASSWORD", |admin| admin.password.reveal());
     match server.admin_email() {
         Some(email) => text.push_str(&commands(&url, email, password)),
-        None => text.push_str(
-            "\nNobody can create products yet: set ADMIN_EMAIL and ADMIN_PASSWORD and start again.\n\n",
-        ),
+        None => text.push_str(NO_ADMIN),
     }
     text
 }

@@ -62,13 +62,6 @@ pub fn tokens(secret: &str, count: usize, user: Option<Id>) -> Outcome<Vec<Strin
 }
 
 fn token(signer: &Tokens, id: Id, role: Role, name: &str) -> Outcome<String> {
-    let user = User {
-        id,
-        name: name.to_owned(),
-        email: String::new(),
-        password_hash: String::new(),
-        role,
-        created_at: DateTime::now(),
-    };
+    let user = User { id, ..User::new(name.to_owned(), String::new(), String::new(), role, DateTime::now()) };
     Ok(signer.sign(&user).map_err(|error| error.code().title())?.token)
 }

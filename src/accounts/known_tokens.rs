@@ -102,7 +102,7 @@ impl KnownTokens {
 
 #[cfg(test)]
 mod tests {
-    use mongodb::bson::{DateTime, oid::ObjectId};
+    use mongodb::bson::DateTime;
 
     use super::*;
     use crate::config::Secret;
@@ -118,14 +118,8 @@ mod tests {
 
     /// A new user's token.
     fn token(tokens: &Tokens) -> String {
-        let user = User {
-            id: ObjectId::new(),
-            name: "Ada Lovelace".into(),
-            email: "ada@shop.example".into(),
-            password_hash: String::new(),
-            role: Role::Customer,
-            created_at: DateTime::now(),
-        };
+        let name = "Ada Lovelace".to_owned();
+        let user = User::new(name, String::new(), String::new(), Role::Customer, DateTime::now());
         tokens.sign(&user).unwrap().token
     }
 

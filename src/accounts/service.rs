@@ -1,58 +1,104 @@
-//! Registers accounts, logs users in, and creates the first admin.
+//! Registers accounts, logs users in and out, changes passwords. What admins do with accounts is in `administration`.
 
-use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
+use mongodb::bson::{Bson, DateTime, Document, Timestamp as OperationTime, doc};
+use mongodb::options::ReturnDocument;
 
+use super::access::{Access, check_account, token_key, user_key};
+use super::current_user::CurrentUser;
 use super::login_failures::LoginFailures;
 use super::passwords::Passwords;
-use crate::config::{AccountsLimits, AdminCredentials, Secret};
+use crate::config::{AccountsLimits, Secret};
 use crate::error::{Error, Result};
 use crate::http::peer::PeerAddress;
+use crate::model::audit::{Action, Actor, AuditEntry};
+use crate::model::ended_token::EndedToken;
+use crate::model::id::Id;
 use crate::model::user::{Role, User};
+use crate::store::heartbeat::Heartbeat;
 use crate::store::{Store, failure};
 
+/// The latest moment that a date in MongoDB is shown as, in milliseconds: the end of the year 9999.
+const LAST_MOMENT_MS: i64 = 253_402_300_799_999;
+/// In an inserted document the database replaces it by its logical clock.
+const NOW: OperationTime = OperationTime { time: 0, increment: 0 };
+
 pub struct Accounts {
-    store: Store,
-    passwords: Passwords,
+    pub(super) store: Store,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) access: Access,
+    pub(super) passwords: Passwords,
     login_failures: LoginFailures,
+    pub(super) searches: tokio::sync::Semaphore,
 }
 
 impl Accounts {
     /// # Errors
     /// Those of `Passwords::new`.
-    pub fn new(store: Store, limits: &AccountsLimits) -> Result<Self> {
-        Ok(Self { store, passwords: Passwords::new(limits)?, login_failures: LoginFailures::new(limits) })
+    pub fn new(store: Store, heartbeat: Heartbeat, access: Access, limits: &AccountsLimits) -> Result<Self> {
+        Ok(Self {
+            store,
+            heartbeat,
+            access,
+            passwords: Passwords::new(limits)?,
+            login_failures: LoginFailures::new(limits),
+            searches: tokio::sync::Semaphore::new(limits.user_searches_in_flight_max),
+        })
     }
 
-    /// Creates an account. `email` must be in lower case.
+    /// Creates a customer's account. `email` must be in lower case.
     ///
     /// # Errors
-    /// `email_taken`, `overloaded`, and those of `Store::write`.
-    pub async fn register(&self, name: String, email: String, password: Secret, role: Role) -> Result<User> {
+    /// `email_taken`, `overloaded`, and those of `Store::transact`.
+    pub async fn register(&self, name: String, email: String, password: Secret, actor: Actor) -> Result<User> {
+        self.create((name, email, Role::Customer), password, Action::UserRegistered, actor).await
+    }
+
+    /// Creates an account. The actor is the user, if it is nobody else.
+    pub(super) async fn create(
+        &self,
+        (name, email, role): (String, String, Role),
+        password: Secret,
+        action: Action,
+        actor: Actor,
+    ) -> Result<User> {
         // This check saves a hash for a taken address; the unique index decides.
         if self.find_by_email(&email).await?.is_some() {
             return Err(Error::EmailTaken);
         }
         let password_hash = self.passwords.hash(password).await?;
-        let user =
-            User { id: ObjectId::new(), name, email, password_hash, role, created_at: DateTime::now() };
-        let users = self.store.users.clone();
+        let user = User::new(name, email, password_hash, role, DateTime::now());
+        let actor = if action == Action::UserRegistered { actor.of(user.id) } else { actor };
+        let entry = self.entry(&actor, action, user.id).with_change(doc! {}, doc! { "role": role.name() });
+        let (users, audit) = (self.store.users.clone(), self.store.audit.clone());
+        let created = user.clone();
         self.store
-            .write(async move {
-                match users.insert_one(&user).await {
-                    Ok(_) => Ok(user),
-                    Err(error) if failure::is_duplicate_key(&error) => Err(Error::EmailTaken),
-                    Err(error) => Err(failure::of_write(&error)),
-                }
+            .transact(move |session| {
+                let (users, audit, user, entry) = (users.clone(), audit.clone(), user.clone(), entry.clone());
+                Box::pin(async move {
+                    match users.insert_one(&user).session(&mut *session).await {
+                        Err(error) if failure::is_duplicate_key(&error) => return Err(Error::EmailTaken.into()),
+                        inserted => inserted?,
+                    };
+                    audit.insert_one(&entry).session(session).await?;
+                    Ok(())
+                })
             })
-            .await
+            .await?;
+        Ok(created)
     }
 
     /// The user with these credentials. `email` must be in lower case.
     ///
     /// # Errors
     /// `invalid_credentials`, after the same time whether the account exists or not; `rate_limited` after too many of
-    /// these; `overloaded`.
-    pub async fn log_in(&self, address: PeerAddress, email: &str, password: Secret) -> Result<User> {
+    /// these; `account_disabled`, only for the right password; `overloaded`, `database_unavailable`.
+    pub async fn log_in(
+        &self,
+        address: PeerAddress,
+        email: &str,
+        password: Secret,
+        actor: Actor,
+    ) -> Result<User> {
         // Dropped on every way out except a wrong password, and then it does not count.
         let attempt = self.login_failures.begin(address, email).await?;
         let user = self.find_by_email(email).await?;
@@ -61,66 +107,208 @@ impl Accounts {
         if !right && attempt.was_wrong() {
             warn_of_limit(user.as_ref());
         }
-        user.filter(|_| right).ok_or(Error::InvalidCredentials)
-    }
-
-    /// # Errors
-    /// Those of `Store::read`.
-    pub async fn find(&self, id: ObjectId) -> Result<Option<User>> {
-        self.find_one(doc! { "_id": id }).await
-    }
-
-    /// Creates the admin, unless a user with that address exists.
-    ///
-    /// # Errors
-    /// Those of `register`.
-    pub async fn ensure_admin(&self, credentials: &AdminCredentials) -> Result<()> {
-        let name = "Admin".to_owned();
-        let email = credentials.email.clone();
-        match self.register(name, email, credentials.password.clone(), Role::Admin).await {
-            Ok(_) => Ok(()),
-            Err(Error::EmailTaken) => self.compare_admin(credentials).await,
+        let user = user.filter(|_| right).ok_or(Error::InvalidCredentials)?;
+        match self.note_login(&user, actor).await {
+            Ok(Some(user)) => Ok(user),
+            // While the password was compared the account was disabled, or got another password.
+            Ok(None) => match self.find(user.id).await? {
+                Some(user) if user.disabled => Err(Error::AccountDisabled),
+                _ => Err(Error::InvalidCredentials),
+            },
+            // Nothing that matters was changed.
+            Err(Error::OutcomeUnknown { .. }) => Err(Error::DatabaseUnavailable),
             Err(error) => Err(error),
         }
     }
 
-    /// Warns when the existing account differs from the settings, which do not change it.
-    async fn compare_admin(&self, credentials: &AdminCredentials) -> Result<()> {
-        let Some(user) = self.find_by_email(&credentials.email).await? else { return Ok(()) };
-        let user_id = user.id.to_hex();
-        if user.role != Role::Admin {
-            tracing::warn!(
-                user_id,
-                "the address of ADMIN_EMAIL belongs to user {user_id}, who is not an admin; the role is not changed"
-            );
-        } else if !self.passwords.verify(credentials.password.clone(), Some(user.password_hash)).await? {
-            tracing::warn!(
-                user_id,
-                "ADMIN_PASSWORD is not the password of the admin with the address of ADMIN_EMAIL, user {user_id}: it \
-                 is only used when the account is created. To create another admin, set another ADMIN_EMAIL"
-            );
+    /// Notes the login in the account, and returns the account as it is now; `None` if it may not log in any more. A login
+    /// of the staff is in the audit log as well.
+    async fn note_login(&self, user: &User, actor: Actor) -> Result<Option<User>> {
+        let users = self.store.users.clone();
+        let as_compared =
+            doc! { "_id": user.id, "passwordHash": &user.password_hash, "disabled": { "$ne": true } };
+        let logged_in = doc! { "$currentDate": { "lastLoginAt": true } };
+        if !user.role.is_staff() {
+            let time_max = self.store.write_wait_max();
+            let update = async move {
+                let update = users.find_one_and_update(as_compared, logged_in).max_time(time_max);
+                update.return_document(ReturnDocument::After).await.map_err(|error| failure::of_write(&error))
+            };
+            return self.store.write(update).await;
         }
+        let entry = self.entry(&actor.of(user.id), Action::UserLoggedIn, user.id);
+        self.change_account(as_compared, logged_in, move |_, _| entry.clone()).await
+    }
+
+    /// Changes the account that matches, and writes what was done into the audit log. `None` if there is none.
+    pub(super) async fn change_account(
+        &self,
+        matching: Document,
+        update: Document,
+        entry: impl Fn(&User, &User) -> AuditEntry + Clone + Send + Sync + 'static,
+    ) -> Result<Option<User>> {
+        let (users, audit) = (self.store.users.clone(), self.store.audit.clone());
+        self.store
+            .transact(move |session| {
+                let (users, audit, entry) = (users.clone(), audit.clone(), entry.clone());
+                let (matching, update) = (matching.clone(), update.clone());
+                Box::pin(async move {
+                    let Some(before) = users.find_one(matching.clone()).session(&mut *session).await? else {
+                        return Ok(None);
+                    };
+                    let updated = users.find_one_and_update(matching, update).session(&mut *session);
+                    let Some(after) = updated.return_document(ReturnDocument::After).await? else {
+                        return Ok(None);
+                    };
+                    audit.insert_one(entry(&before, &after)).session(session).await?;
+                    Ok(Some(after))
+                })
+            })
+            .await
+    }
+
+    /// Ends the token that `user` has sent.
+    ///
+    /// # Errors
+    /// Those of `Store::transact`.
+    pub async fn log_out(&self, user: &CurrentUser, actor: Actor) -> Result<()> {
+        let expires_at_ms = user.token.expires_at_ms.min(LAST_MOMENT_MS);
+        let ended = EndedToken {
+            key: token_key(user.token.fingerprint),
+            user_id: user.id,
+            ended_at: NOW,
+            expires_at: Some(DateTime::from_millis(expires_at_ms)),
+            tokens_valid_from: None,
+        };
+        let entry = self.entry(&actor.of(user.id), Action::UserLoggedOut, user.id);
+        self.end(ended, entry).await
+    }
+
+    /// Ends all tokens of `user`, who need not have an account.
+    ///
+    /// # Errors
+    /// Those of `Store::transact`.
+    pub async fn log_out_everywhere(&self, user: &CurrentUser, actor: Actor) -> Result<()> {
+        let entry = self.entry(&actor.of(user.id), Action::UserLoggedOutEverywhere, user.id);
+        let account = {
+            let entry = entry.clone();
+            self.change_account(doc! { "_id": user.id }, ending_tokens(), move |_, _| entry.clone()).await?
+        };
+        if let Some(account) = account {
+            self.access.note_account(&account);
+            return Ok(());
+        }
+        let all = EndedToken {
+            key: user_key(user.id),
+            user_id: user.id,
+            ended_at: NOW,
+            expires_at: None,
+            tokens_valid_from: Some(self.heartbeat.database_time().into()),
+        };
+        self.end(all, entry).await
+    }
+
+    /// Ends a token, or all of a user, in one transaction with the entry in the audit log.
+    async fn end(&self, ended: EndedToken, entry: AuditEntry) -> Result<()> {
+        let (tokens, audit) = (self.store.ended_tokens.clone(), self.store.audit.clone());
+        let new = ended.clone();
+        self.store
+            .transact(move |session| {
+                let (tokens, audit, ended, entry) = (tokens.clone(), audit.clone(), new.clone(), entry.clone());
+                Box::pin(async move {
+                    let key = doc! { "_id": &ended.key };
+                    // Not an upsert: in a transaction some versions of MongoDB fail at it.
+                    match tokens.find_one(key.clone()).session(&mut *session).await? {
+                        None => drop(tokens.insert_one(&ended).session(&mut *session).await?),
+                        // Two requests have ended the same token.
+                        Some(_) if ended.expires_at.is_some() => return Ok(()),
+                        Some(_) => {
+                            let update = doc! {
+                                "$max": { "tokensValidFrom": ended.tokens_valid_from },
+                                "$currentDate": { "endedAt": { "$type": "timestamp" } },
+                            };
+                            tokens.update_one(key, update).session(&mut *session).await?;
+                        }
+                    }
+                    audit.insert_one(&entry).session(session).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        self.access.note_ended(&ended);
         Ok(())
     }
 
-    /// The address of the oldest admin account; `None` when there is no admin.
+    /// Gives the account of `user` a new password, and ends all its tokens.
     ///
     /// # Errors
-    /// Those of `Store::read`.
-    pub async fn admin_email(&self) -> Result<Option<String>> {
-        let oldest = self.store.users.find_one(doc! { "role": "admin" }).sort(doc! { "_id": 1 });
-        let read = |mut session| async move { oldest.session(&mut session).await };
-        let admin = self.store.read(read).await?;
-        Ok(admin.map(|admin| admin.email))
+    /// `not_found` without an account; `invalid_credentials` if `current` is wrong, and `rate_limited` after too many of
+    /// these; `overloaded`, and those of `Store::transact`.
+    pub async fn change_password(
+        &self,
+        user: &CurrentUser,
+        address: PeerAddress,
+        (current, new): (Secret, Secret),
+        actor: Actor,
+    ) -> Result<User> {
+        let account = self.find(user.id).await?.ok_or(Error::NO_ACCOUNT)?;
+        check_account(&account, user)?;
+        let attempt = self.login_failures.begin(address, &account.email).await?;
+        if !self.passwords.verify(current, Some(account.password_hash.clone())).await? {
+            if attempt.was_wrong() {
+                warn_of_limit(Some(&account));
+            }
+            return Err(Error::InvalidCredentials);
+        }
+        drop(attempt);
+        let as_compared = doc! {
+            "_id": user.id, "passwordHash": account.password_hash, "disabled": { "$ne": true },
+            "tokenGeneration": generation(account.token_generation),
+        };
+        let mut update = ending_tokens();
+        update.insert("$set", doc! { "passwordHash": self.passwords.hash(new).await? });
+        let entry = self.entry(&actor.of(user.id), Action::UserPasswordChanged, user.id);
+        let changed = self.change_account(as_compared, update, move |_, _| entry.clone()).await?;
+        // Somebody else has changed the password meanwhile, ended the tokens, or disabled the account.
+        let changed = changed.ok_or(Error::InvalidCredentials)?;
+        self.access.note_account(&changed);
+        Ok(changed)
     }
 
-    async fn find_one(&self, query: Document) -> Result<Option<User>> {
+    /// # Errors
+    /// Those of `Store::read`.
+    pub async fn find(&self, id: Id) -> Result<Option<User>> {
+        self.find_one(doc! { "_id": id }).await
+    }
+
+    pub(super) async fn find_one(&self, query: Document) -> Result<Option<User>> {
         let found = self.store.users.find_one(query);
         self.store.read(|mut session| async move { found.session(&mut session).await }).await
     }
 
-    async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
+    pub(super) async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
         self.find_one(doc! { "email": email }).await
+    }
+
+    /// An entry of the audit log about an account.
+    pub(super) fn entry(&self, actor: &Actor, action: Action, account: Id) -> AuditEntry {
+        AuditEntry::new(actor, action, account, self.heartbeat.database_time().into())
+    }
+}
+
+/// The update that ends all tokens of an account.
+pub(super) fn ending_tokens() -> Document {
+    doc! {
+        "$inc": { "tokenGeneration": 1_i64 },
+        "$currentDate": { "tokensValidFrom": true, "accessChangedAt": { "$type": "timestamp" } },
+    }
+}
+
+/// The condition that an account has this token generation. Accounts of earlier versions have none, which means 0.
+fn generation(generation: i64) -> Document {
+    match generation {
+        0 => doc! { "$in": [0_i64, Bson::Null] },
+        generation => doc! { "$eq": generation },
     }
 }
 

@@ -1,10 +1,13 @@
 //! The tokens: JWT, HS256. Any holder of the secret may issue them, so buyers need no account here.
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation};
 use mongodb::bson::oid::ObjectId;
 use serde::{Deserialize, Serialize};
 
-use super::current_user::CurrentUser;
+use super::current_user::{CurrentUser, Fingerprint, TokenFacts};
 use super::hs256;
 use crate::config::{AccountsLimits, Secret};
 use crate::error::{Error, Result};
@@ -19,11 +22,15 @@ const CLOCK_SKEW_SECONDS: i64 = 30;
 const FOREIGN_CLOCK_SKEW_SECONDS: f64 = 5.0;
 /// The longest display name in a token, in characters; longer ones are cut.
 const NAME_CHARACTERS_MAX: usize = 80;
+/// The random part of a token, so that no two tokens are the same, in bytes.
+const JTI_BYTES: usize = 12;
 
 /// Signs and verifies tokens.
 pub struct Tokens {
     encoding_key: EncodingKey,
     decoding_key: DecodingKey,
+    /// The secret before the last rotation: its tokens count until they expire.
+    previous_key: Option<DecodingKey>,
     validation: Validation,
     lifetime_seconds: i64,
 }
@@ -39,6 +46,11 @@ struct Claims {
     iat: i64,
     nbf: i64,
     exp: i64,
+    jti: String,
+    #[serde(rename = "registeredAt")]
+    registered_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<i64>,
 }
 
 /// The claims that are read; the library's validation checks the others. Times may have fractions (RFC 7519, 2).
@@ -52,10 +64,13 @@ struct VerifiedClaims {
         reason = "the library compares its value, but also accepts a list; `String` refuses one"
     )]
     iss: String,
-    #[expect(dead_code, reason = "it is required, but its value does not matter")]
     iat: f64,
     nbf: f64,
     exp: f64,
+    #[serde(rename = "registeredAt", default)]
+    registered_at: Option<Timestamp>,
+    #[serde(default)]
+    generation: Option<i64>,
 }
 
 /// A token with a good signature and good claims. `user` checks its times.
@@ -87,16 +102,35 @@ impl Tokens {
         Self {
             encoding_key: EncodingKey::from_secret(secret.reveal().as_bytes()),
             decoding_key: DecodingKey::from_secret(secret.reveal().as_bytes()),
+            previous_key: None,
             validation,
             lifetime_seconds: i64::try_from(limits.token_lifetime_seconds).unwrap_or(i64::MAX / 2),
         }
     }
 
-    /// A new token for `user`.
+    /// The same, and verifies what was signed with the secret before the last rotation, too.
+    pub fn with_previous(mut self, secret: Option<&Secret>) -> Self {
+        self.previous_key = secret.map(|secret| DecodingKey::from_secret(secret.reveal().as_bytes()));
+        self
+    }
+
+    /// A new token for `user`, as any identity provider with the secret would make it: it needs no account.
     ///
     /// # Errors
     /// `internal`, if it cannot be signed.
     pub fn sign(&self, user: &User) -> Result<SignedToken> {
+        self.sign_with(user, None)
+    }
+
+    /// A new token for this account. It ends with the account's token generation, or with the account.
+    ///
+    /// # Errors
+    /// Those of `sign`.
+    pub fn sign_for_account(&self, user: &User) -> Result<SignedToken> {
+        self.sign_with(user, Some(user.token_generation))
+    }
+
+    fn sign_with(&self, user: &User, generation: Option<i64>) -> Result<SignedToken> {
         let now = Timestamp::now_here().milliseconds().div_euclid(1000);
         let claims = Claims {
             sub: user.id.to_hex(),
@@ -107,6 +141,9 @@ impl Tokens {
             iat: now,
             nbf: now - CLOCK_SKEW_SECONDS,
             exp: now + self.lifetime_seconds,
+            jti: BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; JTI_BYTES]>()),
+            registered_at: user.created_at.into(),
+            generation,
         };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding_key)
             .map_err(|error| {
@@ -129,18 +166,31 @@ impl Tokens {
     /// # Errors
     /// `unauthenticated` when the token is wrong.
     pub fn read(&self, token: &str) -> Result<SoundToken> {
-        let data = jsonwebtoken::decode::<VerifiedClaims>(token, &self.decoding_key, &self.validation)
-            .map_err(|_| refused("The token is not one of ours."))?;
+        let data = self.decode(token).map_err(|_| refused("The token is not one of ours."))?;
         // We understand no critical extensions, so a token with any is refused (RFC 7515, 4.1.11).
         if data.header.crit.is_some() {
             return Err(refused("The token has a `crit` header."));
         }
-        let VerifiedClaims { sub, name, role, nbf, exp, .. } = data.claims;
+        let VerifiedClaims { sub, name, role, iat, nbf, exp, registered_at, generation, .. } = data.claims;
         let id: ObjectId = sub
             .parse()
             .map_err(|_| refused("The token's `sub` has to be an id of 24 hexadecimal digits."))?;
         let name = name.trim().chars().take(NAME_CHARACTERS_MAX).collect();
-        Ok(SoundToken { user: CurrentUser { id, name, role }, nbf, exp })
+        let token = TokenFacts {
+            fingerprint: fingerprint(token).ok_or(refused("The token is not one of ours."))?,
+            issued_at_ms: milliseconds(iat),
+            expires_at_ms: milliseconds(exp),
+            generation,
+        };
+        Ok(SoundToken { user: CurrentUser { id, name, role, registered_at, token }, nbf, exp })
+    }
+
+    fn decode(&self, token: &str) -> Result<TokenData<VerifiedClaims>, jsonwebtoken::errors::Error> {
+        let decode = |key| jsonwebtoken::decode::<VerifiedClaims>(token, key, &self.validation);
+        match (decode(&self.decoding_key), &self.previous_key) {
+            (Err(error), Some(previous)) if matches!(error.kind(), ErrorKind::InvalidSignature) => decode(previous),
+            (result, _) => result,
+        }
     }
 }
 
@@ -161,6 +211,18 @@ impl SoundToken {
     }
 }
 
+/// Half of the signature of a verified token.
+fn fingerprint(token: &str) -> Option<Fingerprint> {
+    let (_, signature) = token.rsplit_once('.')?;
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
+    Some(Fingerprint(u128::from_be_bytes(*bytes.first_chunk()?)))
+}
+
+/// The first millisecond of the moment that the claim names; the conversion saturates.
+fn milliseconds(seconds: f64) -> i64 {
+    (seconds * 1000.0).floor() as i64
+}
+
 fn refused(detail: &'static str) -> Error {
     Error::Unauthenticated { detail, has_token: true }
 }
@@ -171,6 +233,8 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::{Index, select};
     use serde_json::{Value, json};
+
+    use mongodb::bson::DateTime;
 
     use super::*;
 
@@ -202,6 +266,31 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_before_the_rotation_verifies_but_does_not_sign() {
+        let old = Secret::new("an older secret of at least 32 bytes");
+        let before = Tokens::new(&old, &AccountsLimits::default());
+        let user = User::new("Ada".into(), String::new(), String::new(), Role::Customer, DateTime::now());
+        let token = before.sign_for_account(&user).unwrap().token;
+        assert!(matches!(tokens().verify(&token), Err(Error::Unauthenticated { .. })));
+        let rotated = tokens().with_previous(Some(&old));
+        assert_eq!(rotated.verify(&token), before.verify(&token));
+        let new = rotated.sign_for_account(&user).unwrap().token;
+        assert!(tokens().verify(&new).is_ok() && before.verify(&new).is_err());
+    }
+
+    #[test]
+    fn a_token_says_when_its_account_was_made_and_is_like_no_other() {
+        let user = User::new("Ada".into(), String::new(), String::new(), Role::Payments, DateTime::now());
+        let verified = || tokens().verify(&tokens().sign_for_account(&user).unwrap().token).unwrap();
+        let (first, second) = (verified(), verified());
+        assert_eq!(first.registered_at, Some(user.created_at.into()));
+        assert_eq!((first.role, first.token.generation), (Role::Payments, Some(0)));
+        assert_ne!(first.token.fingerprint, second.token.fingerprint);
+        let foreign = tokens().verify(&tokens().sign(&user).unwrap().token).unwrap();
+        assert_eq!(foreign.token.generation, None);
+    }
+
+    #[test]
     fn each_claim_is_needed() {
         for name in ["sub", "name", "role", "iss", "aud", "iat", "nbf", "exp"] {
             let result = verify(&claims(|claims| {
@@ -220,6 +309,7 @@ mod tests {
             ("iss", json!(["flash-sale", "another"])),
             ("aud", json!("another")),
             ("role", json!("root")),
+            ("registeredAt", json!("yesterday")),
             ("nbf", json!(later)),
         ] {
             let result = verify(&claims(|claims| claims[name] = value));

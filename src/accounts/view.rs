@@ -34,3 +34,36 @@ impl From<&User> for UserView {
         }
     }
 }
+
+/// An account as admins see it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Account)]
+pub struct AccountView {
+    /// 24 hexadecimal digits.
+    #[schema(example = "65f1c0ffee65f1c0ffee65f1")]
+    pub id: String,
+    /// The public display name.
+    #[schema(example = "Ada Lovelace")]
+    pub name: String,
+    /// In lower case.
+    #[schema(example = "ada@shop.example")]
+    pub email: String,
+    /// What the user may do.
+    pub role: Role,
+    /// When the account was created.
+    pub created_at: Timestamp,
+    /// Whether nobody can log in, and no token of the account counts.
+    pub disabled: bool,
+    /// The last login; null if there was none.
+    #[schema(required)]
+    pub last_login_at: Option<Timestamp>,
+}
+
+impl From<&User> for AccountView {
+    fn from(user: &User) -> Self {
+        let UserView { id, name, email, role, created_at } = user.into();
+        let last_login_at = user.last_login_at.map(Into::into);
+        Self { id, name, email, role, created_at, disabled: user.disabled, last_login_at }
+    }
+}

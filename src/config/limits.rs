@@ -88,6 +88,8 @@ pub struct StoreLimits {
     pub start_wait_seconds_max: u64,
     /// Reads in flight at once, lists of purchases and what the lanes read not counted.
     pub reads_in_flight_max: usize,
+    /// Reads of whether a token still counts in flight at once.
+    pub access_reads_in_flight_max: usize,
     /// Reads of lists of purchases in flight at once.
     pub history_reads_in_flight_max: usize,
     /// Reads of lanes in flight at once; these permits are reserved for lanes.
@@ -130,6 +132,7 @@ impl Default for StoreLimits {
             server_selection_ms_max: 2_000,
             start_wait_seconds_max: 60,
             reads_in_flight_max: 20,
+            access_reads_in_flight_max: 8,
             history_reads_in_flight_max: 6,
             sale_reads_in_flight_max: 8,
             writes_in_flight_max: 12,
@@ -157,6 +160,16 @@ pub struct AccountsLimits {
     pub known_tokens_bytes_max: usize,
     /// How long a token is valid.
     pub token_lifetime_seconds: u64,
+    /// How often a server asks the database whose access has ended.
+    pub access_interval_ms: u64,
+    /// The age of the last answer from which on it counts no more: then a request waits for the next one. Together with the
+    /// time in which a request is served it stays below the two seconds that are promised.
+    pub access_age_ms_max: u64,
+    /// Ended tokens and accounts with another word than their tokens that are kept in memory, some 60 bytes each; with more,
+    /// every request with a token reads the database.
+    pub access_entries_max: usize,
+    /// Searches for users in flight at once: each looks at every account.
+    pub user_searches_in_flight_max: usize,
     /// Passwords hashed at once; each takes 19 MiB and some 20 ms of one core.
     pub password_hashes_in_flight_max: usize,
     /// Requests that wait for their password to be hashed; further ones are refused as overload.
@@ -182,6 +195,10 @@ impl Default for AccountsLimits {
         Self {
             known_tokens_bytes_max: 16 * 1024 * 1024,
             token_lifetime_seconds: 24 * 60 * 60,
+            access_interval_ms: 500,
+            access_age_ms_max: 1_800,
+            access_entries_max: 500_000,
+            user_searches_in_flight_max: 2,
             // At most half of the cores: the other half sells.
             password_hashes_in_flight_max: cores().div_ceil(2),
             password_hashes_waiting_max: 200,

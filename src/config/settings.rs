@@ -15,12 +15,13 @@ const fn setting(name: &'static str, default: Option<&'static str>, meaning: &'s
 }
 
 /// Every setting. `.env.example` and the README name these and no others; a test compares them.
-pub const SETTINGS: [Setting; 13] = [
+pub const SETTINGS: [Setting; 14] = [
     setting("PORT", Some("3000"), "the port to listen on; 0 picks a free one"),
     setting("HOST", Some("127.0.0.1"), "the address to listen on; 0.0.0.0 for all"),
     setting("MONGO_URI", None, "the database; if not set, the server runs its own MongoDB"),
     setting("MONGO_WAIT_SECONDS", Some("60"), "how long the start waits for the database"),
     setting("JWT_SECRET", None, "signs the tokens, at least 32 bytes; required with MONGO_URI"),
+    setting("JWT_SECRET_PREVIOUS", None, "the secret before, whose tokens count until they expire"),
     setting("ADMIN_EMAIL", None, "the first admin, created if there is no such user"),
     setting("ADMIN_PASSWORD", None, "the first admin's password, 12 to 128 characters"),
     setting("DATA_DIR", Some(".data"), "where the server's own MongoDB keeps its data"),

@@ -29,11 +29,23 @@ const LOG_TAIL_BYTES_MAX: u64 = 64 * 1024;
 const LOG_LINES_MAX: usize = 3;
 const LOG_LINE_CHARACTERS_MAX: usize = 500;
 
+/// The file with the port of the last start.
+const PORT_FILE: &str = "port";
+
 /// An existing data directory, locked until this is dropped.
 #[derive(Debug)]
 pub(super) struct DataDirectory {
     root: PathBuf,
     _lock: File,
+}
+
+/// The port of the last start in this directory.
+///
+/// # Errors
+/// The file cannot be read, or has no port in it.
+pub(super) fn remembered_port(path: &Path) -> io::Result<u16> {
+    let text = fs::read_to_string(path.join(PORT_FILE))?;
+    text.trim().parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 impl DataDirectory {
@@ -68,7 +80,7 @@ impl DataDirectory {
     }
 
     fn port_file(&self) -> PathBuf {
-        self.root.join("port")
+        self.root.join(PORT_FILE)
     }
 
     /// Returns when no `mongod` uses the data any more: within milliseconds after a killed server.

@@ -33,6 +33,10 @@ pub enum Action {
     UserPasswordChanged,
     /// Another role, disabled or enabled.
     UserChanged,
+    /// A new admin, by the command line or the settings.
+    AdminCreated,
+    /// An account was made an admin's by the command line: with a new password, and all its tokens ended.
+    AdminPromoted,
     /// A new product.
     ProductCreated,
     /// Another name, price, limit, window or the like.
@@ -66,6 +70,13 @@ pub struct AuditEntry {
     pub request_id: Option<String>,
     /// The client's address.
     pub address: Option<String>,
+}
+
+impl Actor {
+    /// The same, once it is known who asks.
+    pub fn of(self, user: Id) -> Self {
+        Self { user: Some(user), ..self }
+    }
 }
 
 impl AuditEntry {

@@ -6,6 +6,16 @@ pub fn folded(text: &str) -> String {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
+/// A regular expression that matches `text` literally: a client must not be able to send a pattern.
+pub fn literal_pattern(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| {
+            let special = character.is_ascii_punctuation();
+            special.then_some('\\').into_iter().chain([character])
+        })
+        .collect()
+}
+
 /// Whether it is a control character, has no width or changes the direction of writing: with these, one name can look
 /// like another. The joiners are not included, because some scripts and emoji need them.
 pub fn is_hidden(character: char) -> bool {
@@ -35,6 +45,12 @@ pub fn public_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_search_is_not_a_pattern() {
+        assert_eq!(literal_pattern("a.b*[c]$"), r"a\.b\*\[c\]\$");
+        assert_eq!(literal_pattern("größe 42"), "größe 42");
+    }
 
     #[test]
     fn a_public_name_shows_little() {

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use mongodb::bson::DateTime;
+use mongodb::bson::{DateTime, Timestamp as OperationTime};
 use serde::{Deserialize, Serialize};
 
 use super::id::Id;
@@ -13,8 +13,29 @@ use super::id::Id;
 pub enum Role {
     /// May buy.
     Customer,
-    /// May also create and change products, and see all purchases.
+    /// The shop's payment service: may also see all purchases.
+    Payments,
+    /// May also create and change products, see all purchases, and decide who may log in.
     Admin,
+}
+
+impl Role {
+    /// All roles, as they are named in tokens, documents and queries.
+    pub const ALL: [Self; 3] = [Self::Customer, Self::Payments, Self::Admin];
+
+    /// Whether the user works for the shop, and so may see everybody's purchases.
+    pub fn is_staff(self) -> bool {
+        self != Self::Customer
+    }
+
+    /// The name in tokens, documents and queries.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Payments => "payments",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// The characters of a name.
@@ -39,4 +60,38 @@ pub struct User {
     pub role: Role,
     /// When the account was created, by the server's clock.
     pub created_at: DateTime,
+    /// Nobody can log in, and no token of the account counts.
+    #[serde(default)]
+    pub disabled: bool,
+    /// How often all tokens of the account were ended. Our own tokens carry the number that they were made with.
+    #[serde(default)]
+    pub token_generation: i64,
+    /// Tokens of other providers count only if they were made later. By the database's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_valid_from: Option<DateTime>,
+    /// The last login, by the database's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_login_at: Option<DateTime>,
+    /// When the role, `disabled` or the tokens were last changed: the database's logical clock, which never goes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_changed_at: Option<OperationTime>,
+}
+
+impl User {
+    /// A new account, with an id of its own, whose access was never changed.
+    pub fn new(name: String, email: String, password_hash: String, role: Role, created_at: DateTime) -> Self {
+        Self {
+            id: Id::new(),
+            name,
+            email,
+            password_hash,
+            role,
+            created_at,
+            disabled: false,
+            token_generation: 0,
+            tokens_valid_from: None,
+            last_login_at: None,
+            access_changed_at: None,
+        }
+    }
 }

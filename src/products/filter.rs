@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ProductsLimits;
 use crate::model::product::Status;
-use crate::model::text::folded;
+use crate::model::text::{folded, literal_pattern};
 use crate::model::timestamp::Timestamp;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -56,7 +56,7 @@ impl ProductFilter {
     pub fn query(&self, after: Option<&ProductCursor>, now: Timestamp) -> Document {
         let mut conditions: Vec<Document> = Vec::new();
         conditions.extend(self.status.map(|status| status_condition(status, now)));
-        conditions.extend(self.words.iter().map(|word| doc! { "nameFolded": { "$regex": escaped(word) } }));
+        conditions.extend(self.words.iter().map(|word| doc! { "nameFolded": { "$regex": literal_pattern(word) } }));
         if let Some(after) = after {
             let start = DateTime::from_millis(after.start);
             conditions.push(doc! { "$or": [
@@ -80,26 +80,5 @@ fn status_condition(status: Status, now: Timestamp) -> Document {
         Status::Ended => doc! { "saleEndTime": { "$lte": now } },
         Status::Live => doc! { "$and": [within, { "stock": { "$gt": 0 } }] },
         Status::SoldOut => doc! { "$and": [within, { "stock": 0 }] },
-    }
-}
-
-/// A regular expression that matches `text` literally: a client must not be able to send a pattern.
-fn escaped(text: &str) -> String {
-    text.chars()
-        .flat_map(|character| {
-            let special = character.is_ascii_punctuation();
-            special.then_some('\\').into_iter().chain([character])
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_search_is_not_a_pattern() {
-        assert_eq!(escaped("a.b*[c]$"), r"a\.b\*\[c\]\$");
-        assert_eq!(escaped("größe 42"), "größe 42");
     }
 }

@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::http::page::{Page, PageRequest};
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
-use crate::model::user::Role;
 use crate::store::document::parse;
 use crate::store::schema::own_purchases;
 use crate::store::{BATCH_ITEMS, Store, collect};
@@ -81,11 +80,11 @@ pub enum Selection {
 }
 
 impl Selection {
-    /// What `user` may see: customers their own purchases, admins everybody's.
+    /// What `user` may see: customers their own purchases, admins and payment services everybody's.
     pub fn visible_to(user: &CurrentUser) -> Self {
-        match user.role {
-            Role::Admin => Self::Everything,
-            Role::Customer => Self::User(user.id),
+        match user.role.is_staff() {
+            true => Self::Everything,
+            false => Self::User(user.id),
         }
     }
 }
@@ -100,7 +99,7 @@ pub async fn find(store: &Store, id: Id, user: &CurrentUser) -> Result<Purchase>
             store.purchases.find_one(doc! { "_id": id }).session(&mut session).await
         })
         .await?;
-    let is_visible = |purchase: &Purchase| user.role == Role::Admin || purchase.user_id == user.id;
+    let is_visible = |purchase: &Purchase| user.role.is_staff() || purchase.user_id == user.id;
     purchase.filter(is_visible).ok_or(Error::PurchaseNotFound)
 }
 

@@ -18,6 +18,8 @@ use super::lane::queued::{self, QueuedPurchase, Receipt, Reply};
 use super::lane::remembered_count::RememberedCount;
 use super::settle::Request;
 use super::used_keys::UsedKeys;
+use crate::accounts::access::Access;
+use crate::accounts::current_user::CurrentUser;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
@@ -39,6 +41,8 @@ pub struct Registry {
     pub limits: PurchasesLimits,
     /// Lanes report their sales to it, and learn from it what other servers sold.
     pub catalogue: Arc<Catalogue>,
+    /// Whether the tokens of those who wait still count.
+    pub access: Access,
     pub metrics: Arc<Metrics>,
     pub remembered: RememberedCount,
     /// Held by the task that ends abandoned transactions.
@@ -117,6 +121,7 @@ impl Lanes {
         store: Store,
         limits: &PurchasesLimits,
         catalogue: Arc<Catalogue>,
+        access: Access,
         metrics: Arc<Metrics>,
     ) -> Self {
         let tasks = TaskTracker::new();
@@ -125,6 +130,7 @@ impl Lanes {
             store,
             limits: *limits,
             catalogue,
+            access,
             metrics,
             remembered: RememberedCount::default(),
             used_keys: UsedKeys::new(limits.used_keys_max),
@@ -155,8 +161,8 @@ impl Lanes {
     ///
     /// # Errors
     /// The errors that the contract lists for `POST /products/purchase`.
-    pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
-        let (waiting, pending) = queued::pair(request, name);
+    pub async fn purchase(&self, product_id: Id, request: Request, user: CurrentUser) -> Result<Receipt> {
+        let (waiting, pending) = queued::pair(request, user);
         let deadline = Instant::now() + Duration::from_millis(self.registry.limits.queue_wait_ms_max);
         let _permit = self.registry.enqueue(product_id, waiting)?;
         let Reply { result, batch_id } = pending.reply(deadline).await;

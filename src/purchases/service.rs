@@ -10,6 +10,7 @@ use super::lane::queued::Receipt;
 use super::lanes::Lanes;
 use super::precheck;
 use super::settle::Request;
+use crate::accounts::access::Access;
 use crate::accounts::current_user::CurrentUser;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
@@ -17,7 +18,6 @@ use crate::http::page::{Page, PageRequest};
 use crate::metrics::Metrics;
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
-use crate::model::user::Role;
 use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::Feed;
 use crate::store::Store;
@@ -37,10 +37,11 @@ impl Purchases {
         catalogue: Arc<Catalogue>,
         heartbeat: Heartbeat,
         feed: Feed,
+        access: Access,
         metrics: Arc<Metrics>,
         limits: &PurchasesLimits,
     ) -> Self {
-        let lanes = Lanes::new(store.clone(), limits, catalogue.clone(), metrics);
+        let lanes = Lanes::new(store.clone(), limits, catalogue.clone(), access, metrics);
         Self { lanes, store, catalogue, heartbeat, feed }
     }
 
@@ -77,7 +78,7 @@ impl Purchases {
         let reopened_at = self.catalogue.cache().current(product_id).and_then(|product| product.reopened_at);
         let arrived_at = reopened_at.map_or(now.into(), |reopened_at| reopened_at.max(now.into()));
         let request = Request { user: user.id, quantity, key, arrived_at, key_used_elsewhere: false };
-        let receipt = self.lanes.purchase(product_id, request, user.name).await;
+        let receipt = self.lanes.purchase(product_id, request, user).await;
         receipt.map_err(|error| self.cause_of(error))
     }
 
@@ -100,7 +101,7 @@ impl Purchases {
     pub async fn find(&self, id: Id, user: &CurrentUser) -> Result<Purchase> {
         // Asked first: what is decided in between is found.
         let buyer = self.lanes.buyer_in_doubt(id);
-        let in_doubt = buyer.is_some_and(|buyer| user.role == Role::Admin || buyer == user.id);
+        let in_doubt = buyer.is_some_and(|buyer| user.role.is_staff() || buyer == user.id);
         match history::find(&self.store, id, user).await {
             Err(Error::PurchaseNotFound) if in_doubt => Err(Error::OutcomeUnknown { purchase_id: Some(id) }),
             result => result,

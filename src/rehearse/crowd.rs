@@ -9,7 +9,6 @@ use tokio::task::yield_now;
 use super::arguments::Arguments;
 use super::stage::Stage;
 use crate::accounts::tokens::Tokens;
-use crate::model::id::Id;
 use crate::model::user::{Role, User};
 
 /// A buyer who sends twice does so this many requests later: while the first request is in flight, or soon after.
@@ -66,14 +65,7 @@ impl Crowd {
 
 /// A purchase request by a new customer of this name; `key` is a whole header line or empty.
 pub fn request(tokens: &Tokens, host: &str, name: &str, key: &str, body: &str) -> Box<[u8]> {
-    let buyer = User {
-        id: Id::new(),
-        name: name.to_owned(),
-        email: String::new(),
-        password_hash: String::new(),
-        role: Role::Customer,
-        created_at: DateTime::now(),
-    };
+    let buyer = User::new(name.to_owned(), String::new(), String::new(), Role::Customer, DateTime::now());
     let token = tokens.sign(&buyer).map(|signed| signed.token).unwrap_or_default();
     format!(
         "POST /products/purchase HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{key}\

@@ -1,4 +1,4 @@
-//! `/auth`: register, log in, read the own account.
+//! `/auth`: register, log in and out, read the own account, change its password.
 
 use axum::Extension;
 use axum::extract::State;
@@ -14,18 +14,20 @@ use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
 use crate::http::fields::{Fields, email_address, line, verbatim};
+use crate::http::page::Query;
 use crate::http::peer::PeerAddress;
 use crate::http::{Uncached, uncached};
+use crate::model::audit::Actor;
 use crate::model::timestamp::Timestamp;
-use crate::model::user::{NAME_CHARACTERS, PASSWORD_CHARACTERS, Role, User};
-
-/// A good token's user is not in the database.
-pub const NO_ACCOUNT: Error = Error::NotFound {
-    detail: "The token is valid, but its user has no account here; another identity provider signed it.",
-};
+use crate::model::user::{NAME_CHARACTERS, PASSWORD_CHARACTERS, User};
 
 pub fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(register)).routes(routes!(login)).routes(routes!(me))
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(login))
+        .routes(routes!(me))
+        .routes(routes!(logout))
+        .routes(routes!(change_password))
 }
 
 /// A new account.
@@ -71,6 +73,26 @@ impl FromFields for LoginRequest {
     }
 }
 
+/// A new password for an account.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct ChangePasswordRequest {
+    /// The password so far.
+    #[schema(value_type = String, min_length = 1, max_length = 128, format = Password, example = "correct horse battery")]
+    current_password: Secret,
+    /// 12 to 128 characters.
+    #[schema(value_type = String, min_length = 12, max_length = 128, format = Password, example = "incorrect zebra battery")]
+    new_password: Secret,
+}
+
+impl FromFields for ChangePasswordRequest {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let current_password = fields.required("currentPassword", verbatim(1..=128)).map(Secret::new);
+        let new_password = fields.required("newPassword", verbatim(PASSWORD_CHARACTERS)).map(Secret::new);
+        Some(Self { current_password: current_password?, new_password: new_password? })
+    }
+}
+
 /// An account and a token for it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -88,7 +110,7 @@ pub struct Session {
 }
 
 fn session(app: &App, user: &User) -> Result<Uncached<Session>> {
-    let signed = app.tokens.sign(user)?;
+    let signed = app.tokens.sign_for_account(user)?;
     Ok(uncached(Session {
         user: user.into(),
         token: signed.token,
@@ -108,9 +130,10 @@ fn session(app: &App, user: &User) -> Result<Uncached<Session>> {
 )]
 async fn register(
     State(app): State<AppState>,
+    actor: Actor,
     Body(request): Body<RegisterRequest>,
 ) -> Result<(StatusCode, Uncached<Session>)> {
-    let user = app.accounts.register(request.name, request.email, request.password, Role::Customer).await?;
+    let user = app.accounts.register(request.name, request.email, request.password, actor).await?;
     Ok((StatusCode::CREATED, session(&app, &user)?))
 }
 
@@ -121,14 +144,15 @@ async fn register(
     post, path = "/auth/login", tag = "auth", operation_id = "login",
     request_body = LoginRequest,
     responses((status = OK, description = "The account and a token for it", body = Session)),
-    extensions(("x-problem-codes" = json!(["invalid_credentials", "rate_limited", "overloaded", "database_unavailable"]))),
+    extensions(("x-problem-codes" = json!(["invalid_credentials", "account_disabled", "rate_limited", "overloaded", "database_unavailable"]))),
 )]
 async fn login(
     State(app): State<AppState>,
     Extension(address): Extension<PeerAddress>,
+    actor: Actor,
     Body(request): Body<LoginRequest>,
 ) -> Result<Uncached<Session>> {
-    let user = app.accounts.log_in(address, &request.email, request.password).await;
+    let user = app.accounts.log_in(address, &request.email, request.password, actor).await;
     app.metrics.count_login(user.as_ref().map_or_else(|refusal| refusal.code().name(), |_| "logged_in"));
     session(&app, &user?)
 }
@@ -144,6 +168,60 @@ async fn login(
 )]
 async fn me(State(app): State<AppState>, user: CurrentUser) -> Result<Uncached<UserView>> {
     let account = app.accounts.find(user.id).await?;
-    let account = account.ok_or(NO_ACCOUNT)?;
+    let account = account.ok_or(Error::NO_ACCOUNT)?;
     Ok(uncached(UserView::from(&account)))
+}
+
+/// Log out
+///
+/// Ends the token that is sent, or all tokens of the account, also those of other devices. Without an account, tokens that
+/// were made before this second end. An ended token is refused at once on routes for admins and `payments`, and within two
+/// seconds everywhere else.
+#[utoipa::path(
+    post, path = "/auth/logout", tag = "auth", operation_id = "logout",
+    params(("everywhere" = Option<bool>, Query, description = "`true`: end all tokens of the account", example = true)),
+    responses((status = NO_CONTENT, description = "The token counts no more")),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!(["outcome_unknown"]))),
+)]
+async fn logout(
+    State(app): State<AppState>,
+    user: CurrentUser,
+    actor: Actor,
+    mut query: Query,
+) -> Result<StatusCode> {
+    let everywhere = query.parameter("everywhere", truth);
+    query.finish()?;
+    match everywhere.unwrap_or_default() {
+        true => app.accounts.log_out_everywhere(&user, actor).await?,
+        false => app.accounts.log_out(&user, actor).await?,
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Change the own password
+///
+/// All earlier tokens of the account end, as after `POST /auth/logout?everywhere=true`. The answer has a new one.
+#[utoipa::path(
+    post, path = "/auth/password", tag = "auth", operation_id = "changePassword",
+    request_body = ChangePasswordRequest,
+    responses((status = OK, description = "The account and a new token for it", body = Session)),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!(["not_found", "invalid_credentials", "rate_limited", "outcome_unknown"]))),
+)]
+async fn change_password(
+    State(app): State<AppState>,
+    user: CurrentUser,
+    Extension(address): Extension<PeerAddress>,
+    actor: Actor,
+    Body(request): Body<ChangePasswordRequest>,
+) -> Result<Uncached<Session>> {
+    let passwords = (request.current_password, request.new_password);
+    let account = app.accounts.change_password(&user, address, passwords, actor).await?;
+    session(&app, &account)
+}
+
+/// A query parameter that is true or false.
+pub fn truth(value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| "must be true or false".into())
 }

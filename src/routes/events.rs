@@ -4,11 +4,13 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, stream};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::state::AppState;
+use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
 use crate::http::page::Query;
 use crate::http::path::PathId;
@@ -47,7 +49,8 @@ enum Include {
 ///
 /// An event's `id` is the number of the product's purchases up to it. A client that reconnects with it as
 /// `Last-Event-ID`, as browsers do, gets the purchases that it has missed, up to 10,000. The stream ends when the
-/// server shuts down, with a `retry` that differs from client to client, and when the product is deleted.
+/// server shuts down, with a `retry` that differs from client to client, and when the product is deleted. No token is
+/// needed; if one is sent it has to be good, and the stream ends within two seconds after the token.
 #[utoipa::path(
     get, path = "/products/{id}/events", tag = "live", operation_id = "productEvents",
     params(
@@ -56,11 +59,13 @@ enum Include {
         ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The id of the last event that you got: the purchases after it are sent"),
     ),
     responses((status = OK, description = "The events, without end", body = String, content_type = "text/event-stream")),
-    extensions(("x-problem-codes" = json!(["product_not_found", "rate_limited", "overloaded", "database_unavailable"]))),
+    security((), ("bearer" = [])),
+    extensions(("x-problem-codes" = json!(["product_not_found", "rate_limited"]))),
 )]
 async fn events(
     State(app): State<AppState>,
     Extension(address): Extension<PeerAddress>,
+    viewer: Option<CurrentUser>,
     id: PathId,
     headers: HeaderMap,
     mut query: Query,
@@ -74,7 +79,12 @@ async fn events(
     app.check_open()?;
     let permit = app.watchers.enter(address)?;
     let subscription = app.rooms.watch(id, purchases.map(|()| after)).await.map_err(named_as_sent)?;
-    let watcher = Watcher { app, subscription, _permit: permit, has_begun: false, has_ended: false };
+    let access_ended = {
+        let access = app.access.clone();
+        async move { access.ended(viewer).await }.boxed()
+    };
+    let watcher =
+        Watcher { app, subscription, access_ended, _permit: permit, has_begun: false, has_ended: false };
     let stream = stream::unfold(watcher, |mut watcher| async move {
         let bytes = watcher.next().await?;
         Some((Ok::<_, std::convert::Infallible>(bytes), watcher))
@@ -108,6 +118,8 @@ fn named_as_sent(error: Error) -> Error {
 struct Watcher {
     app: AppState,
     subscription: Subscription,
+    /// Resolves when the viewer's token counts no more.
+    access_ended: BoxFuture<'static, ()>,
     _permit: WatcherPermit,
     has_begun: bool,
     has_ended: bool,
@@ -119,7 +131,11 @@ impl Watcher {
         if self.has_ended {
             return None;
         }
-        match self.subscription.next().await {
+        let next = tokio::select! {
+            next = self.subscription.next() => next,
+            () = &mut self.access_ended => return None,
+        };
+        match next {
             Next::Messages(messages) if messages.len() == 1 && self.has_begun => Some(messages[0].sse()),
             Next::Messages(messages) => {
                 let mut bytes = Vec::new();

@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use self::request::SocketRequest;
 use super::state::AppState;
+use crate::accounts::current_user::CurrentUser;
 use crate::config::CorsOrigins;
 use crate::error::{Error, Result};
 use crate::http::peer::{ConnectionPermit, PeerAddress};
@@ -47,6 +48,7 @@ pub fn router() -> Router<AppState> {
 async fn live(
     State(app): State<AppState>,
     Extension(address): Extension<PeerAddress>,
+    viewer: Option<CurrentUser>,
     connection: Option<Extension<ConnectionPermit>>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -63,7 +65,7 @@ async fn live(
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| {
-        let task = Socket::new(app.clone(), socket, permit).run();
+        let task = Socket::new(app.clone(), socket, permit).run(viewer);
         app.rooms.track(async move {
             task.await;
             drop(connection);
@@ -129,10 +131,12 @@ impl Socket {
         }
     }
 
-    async fn run(mut self) {
+    /// Serves until the client or the server ends it, or the token of `viewer` ends, if there is one.
+    async fn run(mut self, viewer: Option<CurrentUser>) {
         let app = self.app.clone();
         let close = tokio::select! {
             close = self.serve() => Some(close),
+            () = app.access.ended(viewer) => Some(Close::because(close_code::POLICY, "the token has ended")),
             () = app.closing() => None,
         };
         match close.unwrap_or_else(|| self.goodbye()) {

@@ -40,6 +40,7 @@ const DOCUMENT_PATH: &str = "/openapi.json";
     servers((url = "/", description = "This server")),
     tags(
         (name = "auth", description = "Accounts and tokens"),
+        (name = "users", description = "Accounts, for admins"),
         (name = "products", description = "What is sold"),
         (name = "purchases", description = "Buying, and the purchases made"),
         (name = "leaderboard", description = "Who bought"),
@@ -82,7 +83,8 @@ pub fn base() -> utoipa::openapi::OpenApi {
         .bearer_format("JWT")
         .description(Some(
             "The `token` of /auth/login, or of any identity provider that signs with the same secret: HS256, with `sub` (24 \
-             hexadecimal digits), `name`, `role` (`customer` or `admin`), `iss` and `aud` (`flash-sale`), `iat`, `nbf` and `exp`",
+             hexadecimal digits), `name`, `role` (`customer`, `payments` or `admin`), `iss` and `aud` (`flash-sale`), `iat`, `nbf` and `exp`, and if it \
+             likes `registeredAt` (when the account was made). Where there is an account, its role is the user's",
         ))
         .build();
     document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(bearer));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::access::Access;
 use crate::accounts::known_tokens::KnownTokens;
 use crate::accounts::service::Accounts;
 use crate::accounts::tokens::Tokens;
@@ -35,7 +36,9 @@ pub struct App {
     pub tokens: Tokens,
     /// Verifies tokens, and remembers the verified ones.
     pub known_tokens: KnownTokens,
-    /// Registering and logging in.
+    /// Whether a verified token still counts.
+    pub access: Access,
+    /// Registering, logging in and out, and what admins do with accounts.
     pub accounts: Accounts,
     /// Reading and changing products.
     pub catalogue: Arc<Catalogue>,
@@ -65,6 +68,7 @@ impl App {
         store: Store,
         heartbeat: Heartbeat,
         tokens: Tokens,
+        access: Access,
         cors_origins: CorsOrigins,
         shutdown: CancellationToken,
     ) -> Result<(Self, FeedTask)> {
@@ -78,12 +82,13 @@ impl App {
             &limits.products,
         );
         let app = Self {
-            accounts: Accounts::new(store.clone(), &limits.accounts)?,
+            accounts: Accounts::new(store.clone(), heartbeat.clone(), access.clone(), &limits.accounts)?,
             purchases: Purchases::new(
                 store.clone(),
                 catalogue.clone(),
                 heartbeat.clone(),
                 feed.clone(),
+                access.clone(),
                 metrics.clone(),
                 &limits.purchases,
             ),
@@ -112,6 +117,7 @@ impl App {
                 &limits.store,
             ),
             known_tokens: KnownTokens::new(&limits.accounts),
+            access,
             cors_origins,
             catalogue,
             feed,

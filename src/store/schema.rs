@@ -9,12 +9,16 @@ use mongodb::options::IndexOptions;
 use mongodb::results::CollectionSpecification;
 use mongodb::{Collection, Database, IndexModel};
 
+use crate::model::user::Role;
+
 /// The collection of accounts.
 pub const USERS: &str = "users";
 /// The collection of products with their stock.
 pub const PRODUCTS: &str = "products";
 /// The collection of purchases, one document each.
 pub const PURCHASES: &str = "purchases";
+/// The collection of tokens that were ended one by one, or all of a user who has no account here.
+pub const ENDED_TOKENS: &str = "endedTokens";
 /// The audit log.
 pub const AUDIT: &str = "audit";
 /// The collection with one document for each running server, updated by its heartbeat.
@@ -22,6 +26,8 @@ pub const SERVERS: &str = "servers";
 
 /// The document of a stopped server is deleted after this time, in seconds.
 const SERVER_SECONDS_MAX: u64 = 3_600;
+/// An ended token is deleted this long after it has expired, in seconds: the clocks need not agree.
+const ENDED_TOKEN_SECONDS_MAX: u64 = 24 * 3_600;
 /// MongoDB's error code for a collection that already exists.
 const NAMESPACE_EXISTS: i32 = 48;
 /// MongoDB's error code for an index that does not exist.
@@ -45,6 +51,7 @@ pub async fn prepare(database: &Database) -> Result<(), Error> {
         prepare(PRODUCTS, products_validator(), products_indexes()),
         prepare(PURCHASES, purchases_validator(), purchases_indexes()),
         prepare(AUDIT, audit_validator(), audit_indexes()),
+        prepare(ENDED_TOKENS, doc! {}, ended_tokens_indexes()),
         prepare(SERVERS, doc! {}, servers_indexes()),
     ])
     .await?;
@@ -113,7 +120,26 @@ fn unique(keys: Document) -> IndexModel {
 }
 
 fn users_indexes() -> Vec<IndexModel> {
-    vec![unique(doc! { "email": 1 })]
+    let changed = IndexOptions::builder().sparse(true).build();
+    let disabled = IndexOptions::builder().partial_filter_expression(doc! { "disabled": true }).build();
+    vec![
+        unique(doc! { "email": 1 }),
+        // What the servers follow: whose access has changed.
+        IndexModel::builder().keys(doc! { "accessChangedAt": 1 }).options(changed).build(),
+        // The lists of admins, and what a starting server has to know.
+        index(doc! { "role": 1, "_id": 1 }),
+        IndexModel::builder().keys(doc! { "disabled": 1, "_id": 1 }).options(disabled).build(),
+    ]
+}
+
+fn ended_tokens_indexes() -> Vec<IndexModel> {
+    let expired =
+        IndexOptions::builder().expire_after(std::time::Duration::from_secs(ENDED_TOKEN_SECONDS_MAX)).build();
+    vec![
+        // What the servers follow.
+        index(doc! { "endedAt": 1 }),
+        IndexModel::builder().keys(doc! { "expiresAt": 1 }).options(expired).build(),
+    ]
 }
 
 fn products_indexes() -> Vec<IndexModel> {
@@ -180,7 +206,9 @@ fn users_validator() -> Document {
         "properties": {
             "name": { "bsonType": "string", "minLength": 1, "maxLength": 80 },
             "email": { "bsonType": "string", "maxLength": 254 },
-            "role": { "enum": ["customer", "admin"] },
+            "role": { "enum": Role::ALL.map(Role::name).to_vec() },
+            "disabled": { "bsonType": "bool" },
+            "tokenGeneration": { "bsonType": "long", "minimum": 0 },
         },
     } }
 }

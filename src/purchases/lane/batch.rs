@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::queued::{QueuedPurchase, Receipt};
 use super::sale_view::SaleView;
+use crate::accounts::access::Access;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
@@ -80,6 +81,24 @@ impl Batch {
             retain(&mut self.waiting, &is_there);
             retain(&mut self.requests, &is_there);
             retain(&mut self.keys_checked, &is_there);
+        }
+        self.waiting.is_empty()
+    }
+
+    /// Refuses the requests of those whose access has ended since they came. True if nobody is left.
+    pub fn refuse_ended(&mut self, access: &Access) -> bool {
+        let refusals: Vec<_> = self.waiting.iter().map(|waiting| access.recheck(&waiting.user).err()).collect();
+        if refusals.iter().any(Option::is_some) {
+            let counts: Vec<_> = refusals.iter().map(Option::is_none).collect();
+            retain(&mut self.requests, &counts);
+            retain(&mut self.keys_checked, &counts);
+            let waiting = std::mem::take(&mut self.waiting);
+            for (waiting, refusal) in waiting.into_iter().zip(refusals) {
+                match refusal {
+                    Some(refusal) => waiting.reply(Err(refusal), Some(self.id)),
+                    None => self.waiting.push(waiting),
+                }
+            }
         }
         self.waiting.is_empty()
     }
@@ -193,7 +212,7 @@ impl Batch {
                 },
                 product_id: self.product_id,
                 user_id: waiting.request.user,
-                buyer: public_name(&waiting.name),
+                buyer: public_name(&waiting.user.name),
                 quantity: waiting.request.quantity,
                 unit_price: view.state.price.clone(),
                 sequence,

@@ -1,5 +1,7 @@
 //! How a lane decides what to do with a batch: it settles it on what the lane knows, and reads what is missing.
 
+use tokio::time::Instant;
+
 use super::{Lane, lasts};
 use crate::error::Result;
 use crate::purchases::commit::barrier::pass_barrier;
@@ -50,7 +52,7 @@ impl Lane {
                 are_buyers_looked_up = false;
             }
             // Settling again could buy for a client that has asked elsewhere since.
-            if batch.drop_gone() {
+            if batch.drop_gone() || self.refuses_all(batch).await? {
                 self.view = view;
                 return Ok(Plan::Reply(Vec::new()));
             }
@@ -71,6 +73,13 @@ impl Lane {
                 Step::Read(next) => basis = next,
             }
         }
+    }
+
+    /// Judges once more whether the buyers' tokens count: some have waited. True if nobody is left.
+    async fn refuses_all(&self, batch: &mut Batch) -> Result<bool> {
+        let access = &self.registry.access;
+        access.await_recent(Instant::now()).await?;
+        Ok(batch.refuse_ended(access))
     }
 
     fn basis(&mut self) -> Basis {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
@@ -28,8 +29,8 @@ pub struct Reply {
 /// The lane's end.
 pub struct QueuedPurchase {
     pub request: Request,
-    /// The buyer's display name.
-    pub name: String,
+    /// The buyer.
+    pub user: CurrentUser,
     /// The id that the purchase gets if it is made.
     pub purchase_id: Id,
     /// When it arrived.
@@ -55,14 +56,14 @@ impl Claim {
     }
 }
 
-pub fn pair(request: Request, name: String) -> (QueuedPurchase, PendingReply) {
+pub fn pair(request: Request, user: CurrentUser) -> (QueuedPurchase, PendingReply) {
     let (sender, receiver) = oneshot::channel();
     let claim = Arc::new(Claim::default());
     let purchase_id = Id::new();
     (
         QueuedPurchase {
             request,
-            name,
+            user,
             purchase_id,
             since: Instant::now(),
             reply: sender,

@@ -15,7 +15,6 @@ use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, Response, Respo
 use crate::error::{Code, Error, Problem};
 use crate::model::id::Id;
 use crate::model::timestamp::Timestamp;
-use crate::routes::auth::NO_ACCOUNT;
 
 /// Holds a handler's codes until they become responses.
 const CODES_EXTENSION: &str = "x-problem-codes";
@@ -65,7 +64,9 @@ fn codes_of(operation: &mut Operation) -> Vec<Code> {
     let belongs = |code: &&Code| match code {
         Code::MalformedJson | Code::UnsupportedMediaType | Code::PayloadTooLarge => has_body,
         Code::ValidationFailed => has_body || has_query,
-        Code::Unauthenticated | Code::TokenExpired => needs_token,
+        Code::Unauthenticated | Code::TokenExpired | Code::AccountDisabled => needs_token,
+        // Whether the token still counts may have to be read.
+        Code::Overloaded | Code::DatabaseUnavailable if needs_token => true,
         Code::Internal => true,
         _ => own.contains(&code.name()),
     };
@@ -109,7 +110,7 @@ fn example_of(code: Code) -> Error {
         Code::UnsupportedMediaType => Error::UnsupportedMediaType,
         Code::PayloadTooLarge => Error::PayloadTooLarge { body_bytes_max: 65_536 },
         Code::ValidationFailed => Error::invalid("quantity", "must be a whole number from 1 to 1000"),
-        Code::NotFound => NO_ACCOUNT,
+        Code::NotFound => Error::NO_ACCOUNT,
         Code::MethodNotAllowed => Error::MethodNotAllowed,
         Code::Unauthenticated => {
             Error::Unauthenticated { detail: "The token is not one of ours.", has_token: true }
@@ -117,7 +118,9 @@ fn example_of(code: Code) -> Error {
         Code::TokenExpired => Error::TokenExpired,
         Code::InvalidCredentials => Error::InvalidCredentials,
         Code::Forbidden => Error::FORBIDDEN,
+        Code::AccountDisabled => Error::AccountDisabled,
         Code::EmailTaken => Error::EmailTaken,
+        Code::LastAdmin => Error::LastAdmin,
         Code::ProductNotFound => Error::ProductNotFound,
         Code::PurchaseNotFound => Error::PurchaseNotFound,
         Code::SaleNotStarted => Error::SaleNotStarted { sale_start_time: moment, retry_after_seconds: 60 },

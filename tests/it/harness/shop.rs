@@ -268,14 +268,8 @@ pub fn token(id: Id, name: &str, role: Role) -> String {
 }
 
 pub fn token_under(limits: &Limits, id: Id, name: &str, role: Role) -> String {
-    let user = User {
-        id,
-        name: name.into(),
-        email: String::new(),
-        password_hash: String::new(),
-        role,
-        created_at: DateTime::now(),
-    };
+    let user = User::new(name.into(), String::new(), String::new(), role, DateTime::now());
+    let user = User { id, ..user };
     Tokens::new(&Secret::new(SECRET), &limits.accounts).sign(&user).unwrap().token
 }
 
