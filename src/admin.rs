@@ -130,9 +130,9 @@ async fn make_in(
         }
         Command::Promote { email, name } => {
             match accounts.promote(&email, name, password).await.map_err(failed)? {
-                Some(User { id, .. }) => {
-                    Ok(format!("User {id} is an admin now, with the new password; every earlier login has ended."))
-                }
+                Some(User { id, .. }) => Ok(format!(
+                    "User {id} is an admin now, with the new password; every earlier login has ended."
+                )),
                 None => Err(AdminError::NotDone(
                     "no account has this address; `flash-sale admin create` creates one".into(),
                 )),

@@ -17,12 +17,15 @@ pub use limits::{
 
 pub use settings::{SETTINGS, Setting};
 
+pub use shop::{Color, Shop};
+
 use env_file::EnvFile;
 
 mod env_file;
 mod limits;
 mod mongo_uri;
 mod settings;
+mod shop;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +54,8 @@ pub struct Config {
     pub admin: Option<AdminCredentials>,
     /// `CORS_ORIGINS`: which pages of other origins may call the API.
     pub cors_origins: CorsOrigins,
+    /// How the storefront of this shop looks.
+    pub shop: Shop,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
     /// `RUST_LOG`.
@@ -187,6 +192,7 @@ impl Config {
             jwt_secret_previous: reader.jwt_secret("JWT_SECRET_PREVIOUS"),
             admin: reader.admin(),
             cors_origins: reader.cors_origins(),
+            shop: reader.shop(),
             log_format: reader.log_format(),
             log_filter: reader
                 .parsed("RUST_LOG", "a list like `info,flash_sale=debug`")

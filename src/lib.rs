@@ -7,8 +7,8 @@
 
 #![warn(clippy::unwrap_used)]
 
-pub mod cli;
 pub mod admin;
+pub mod cli;
 pub mod rehearse;
 pub mod serve;
 

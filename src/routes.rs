@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::purchases::PURCHASE_PATH;
 use self::state::AppState;
-use crate::config::CorsOrigins;
+use crate::config::{CorsOrigins, Shop};
 use crate::error::Error;
 use crate::http::{discard, request_id};
 
@@ -38,9 +38,10 @@ pub(crate) mod users;
 /// axum's router would box and clone each layer for every request.
 pub fn service(
     app: AppState,
+    shop: &Shop,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
-    let routes = quick_routes(app.clone());
+    let routes = quick_routes(app.clone(), shop);
     let cors = cors(&app.cors_origins);
     let discarding = {
         // Shared, because each connection keeps some copies of this service and its future.
@@ -65,9 +66,10 @@ pub fn service(
 /// future three times.
 fn quick_routes(
     app: AppState,
+    shop: &Shop,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
     let purchase = purchases::purchase_service(app.clone());
-    let routes = routes(app);
+    let routes = routes(app, shop);
     service_fn(move |request: Request| {
         let is_purchase = request.method() == Method::POST && request.uri().path() == PURCHASE_PATH;
         match is_purchase {
@@ -77,7 +79,7 @@ fn quick_routes(
     })
 }
 
-fn routes(app: AppState) -> Router {
+fn routes(app: AppState, shop: &Shop) -> Router {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(auth::router())
         .merge(users::router())
@@ -91,7 +93,7 @@ fn routes(app: AppState) -> Router {
     routes
         .merge(live::router())
         .merge(openapi::router(document))
-        .merge(storefront::router())
+        .merge(storefront::router(shop))
         .fallback(|| async { Error::NO_ROUTE })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app)

@@ -122,8 +122,7 @@ impl Server {
         let (heartbeat, heartbeat_task) =
             Heartbeat::start(&store, &limits.store).await.map_err(StartError::Write)?;
         let shutdown = CancellationToken::new();
-        let tokens =
-            Tokens::new(secret, &limits.accounts).with_previous(config.jwt_secret_previous.as_ref());
+        let tokens = Tokens::new(secret, &limits.accounts).with_previous(config.jwt_secret_previous.as_ref());
         // Before anybody can ask: a token that was ended must not count because this server has just started.
         let (access, access_task) =
             Access::start(&store, &limits.accounts).await.map_err(StartError::Write)?;
@@ -143,7 +142,7 @@ impl Server {
         let makes_one_up = config.makes_up_admin && matches!(config.database, Database::Embedded { .. });
         let (first_admin, admin_email) =
             admin(&app, config.admin, makes_one_up).await.map_err(StartError::Write)?;
-        let service = routes::service(app.clone());
+        let service = routes::service(app.clone(), &config.shop);
         let (http_runtime, serving) = HttpRuntime::serve(
             listener,
             service,

@@ -35,10 +35,13 @@ mod table;
 const CLOCK_SLACK_MS: i64 = 60 * 60 * 1000;
 
 /// The answer to a token that was ended.
-const ENDED: Error =
-    Error::Unauthenticated { detail: "This token was ended by a logout or a new password. Log in again.", has_token: true };
+const ENDED: Error = Error::Unauthenticated {
+    detail: "This token was ended by a logout or a new password. Log in again.",
+    has_token: true,
+};
 /// The answer to a token whose account is gone.
-const GONE: Error = Error::Unauthenticated { detail: "The account of this token no longer exists.", has_token: true };
+const GONE: Error =
+    Error::Unauthenticated { detail: "The account of this token no longer exists.", has_token: true };
 
 /// What this server knows of ended access; clones share it.
 #[derive(Clone)]

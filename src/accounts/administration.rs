@@ -96,7 +96,8 @@ impl Accounts {
                         "$set": { "role": role.name(), "disabled": disabled },
                         "$currentDate": { "accessChangedAt": { "$type": "timestamp" } },
                     };
-                    let updated = users.find_one_and_update(doc! { "_id": id }, update).session(&mut *session);
+                    let updated =
+                        users.find_one_and_update(doc! { "_id": id }, update).session(&mut *session);
                     let after = updated.return_document(ReturnDocument::After).await?.ok_or(NO_USER)?;
                     let entry = entry.with_change(access(&before), access(&after));
                     audit.insert_one(entry).session(session).await?;

@@ -67,10 +67,13 @@ impl UserFilter {
         add("email", self.email.clone().map(Bson::from));
         add("role", self.role.map(|role| role.name().into()));
         // Accounts of earlier versions do not say it.
-        add("disabled", self.disabled.map(|disabled| match disabled {
-            true => true.into(),
-            false => doc! { "$ne": true }.into(),
-        }));
+        add(
+            "disabled",
+            self.disabled.map(|disabled| match disabled {
+                true => true.into(),
+                false => doc! { "$ne": true }.into(),
+            }),
+        );
         add("_id", after.map(|after| doc! { "$lt": after.user }.into()));
         let words = self.words.iter().map(|word| {
             let contains = doc! { "$regex": literal_pattern(word), "$options": "i" };

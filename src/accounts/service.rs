@@ -49,7 +49,13 @@ impl Accounts {
     ///
     /// # Errors
     /// `email_taken`, `overloaded`, and those of `Store::transact`.
-    pub async fn register(&self, name: String, email: String, password: Secret, actor: Actor) -> Result<User> {
+    pub async fn register(
+        &self,
+        name: String,
+        email: String,
+        password: Secret,
+        actor: Actor,
+    ) -> Result<User> {
         self.create((name, email, Role::Customer), password, Action::UserRegistered, actor).await
     }
 
@@ -76,7 +82,9 @@ impl Accounts {
                 let (users, audit, user, entry) = (users.clone(), audit.clone(), user.clone(), entry.clone());
                 Box::pin(async move {
                     match users.insert_one(&user).session(&mut *session).await {
-                        Err(error) if failure::is_duplicate_key(&error) => return Err(Error::EmailTaken.into()),
+                        Err(error) if failure::is_duplicate_key(&error) => {
+                            return Err(Error::EmailTaken.into());
+                        }
                         inserted => inserted?,
                     };
                     audit.insert_one(&entry).session(session).await?;
@@ -214,7 +222,8 @@ impl Accounts {
         let new = ended.clone();
         self.store
             .transact(move |session| {
-                let (tokens, audit, ended, entry) = (tokens.clone(), audit.clone(), new.clone(), entry.clone());
+                let (tokens, audit, ended, entry) =
+                    (tokens.clone(), audit.clone(), new.clone(), entry.clone());
                 Box::pin(async move {
                     let key = doc! { "_id": &ended.key };
                     // Not an upsert: in a transaction some versions of MongoDB fail at it.

@@ -188,7 +188,9 @@ impl Tokens {
     fn decode(&self, token: &str) -> Result<TokenData<VerifiedClaims>, jsonwebtoken::errors::Error> {
         let decode = |key| jsonwebtoken::decode::<VerifiedClaims>(token, key, &self.validation);
         match (decode(&self.decoding_key), &self.previous_key) {
-            (Err(error), Some(previous)) if matches!(error.kind(), ErrorKind::InvalidSignature) => decode(previous),
+            (Err(error), Some(previous)) if matches!(error.kind(), ErrorKind::InvalidSignature) => {
+                decode(previous)
+            }
             (result, _) => result,
         }
     }

@@ -15,7 +15,7 @@ const fn setting(name: &'static str, default: Option<&'static str>, meaning: &'s
 }
 
 /// Every setting. `.env.example` and the README name these and no others; a test compares them.
-pub const SETTINGS: [Setting; 14] = [
+pub const SETTINGS: [Setting; 18] = [
     setting("PORT", Some("3000"), "the port to listen on; 0 picks a free one"),
     setting("HOST", Some("127.0.0.1"), "the address to listen on; 0.0.0.0 for all"),
     setting("MONGO_URI", None, "the database; if not set, the server runs its own MongoDB"),
@@ -27,6 +27,10 @@ pub const SETTINGS: [Setting; 14] = [
     setting("DATA_DIR", Some(".data"), "where the server's own MongoDB keeps its data"),
     setting("CORS_ORIGINS", None, "origins whose pages may call the API, separated by commas, or *"),
     setting("WATCHERS_PER_ADDRESS_MAX", Some("1000"), "clients of one address that may watch live at once"),
+    setting("SHOP_NAME", None, "the shop's name in the storefront"),
+    setting("SHOP_LOGO_URL", None, "the shop's logo, a picture on the web"),
+    setting("SHOP_COLOR", None, "the colour of buttons and links; it is made readable"),
+    setting("SHOP_LINKS", None, "links in the footer: Imprint=https://shop.example/imprint, Privacy=..."),
     setting("LOG_FORMAT", Some("text"), "text or json"),
     setting("RUST_LOG", Some("info"), "the log level, also per module"),
     // Read by `embedded`.

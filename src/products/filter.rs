@@ -56,7 +56,8 @@ impl ProductFilter {
     pub fn query(&self, after: Option<&ProductCursor>, now: Timestamp) -> Document {
         let mut conditions: Vec<Document> = Vec::new();
         conditions.extend(self.status.map(|status| status_condition(status, now)));
-        conditions.extend(self.words.iter().map(|word| doc! { "nameFolded": { "$regex": literal_pattern(word) } }));
+        conditions
+            .extend(self.words.iter().map(|word| doc! { "nameFolded": { "$regex": literal_pattern(word) } }));
         if let Some(after) = after {
             let start = DateTime::from_millis(after.start);
             conditions.push(doc! { "$or": [

@@ -34,6 +34,7 @@ mod rivals;
 mod storefront;
 mod storefront_access;
 mod storefront_browser;
+mod storefront_buyer;
 mod storefront_looks;
 mod transactions;
 mod truth;

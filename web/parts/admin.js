@@ -12,8 +12,12 @@ const VIEWS = [['/admin', 'Sales'], ['/admin/users', 'Users'], ['/admin/audit', 
 
 /// Whether the visitor is an admin; if not, shows how to log in.
 export function admitAdmin({ root, setTitle, signal }, again) {
-  // An admin keeps the view and everything typed, even if the login expires meanwhile.
-  if (session.isAdmin()) return true;
+  loadStyles();
+  if (session.isAdmin()) {
+    // Another role ends the view. A login that expires does not: the admin keeps everything typed, and logs in again.
+    session.onChange(() => { if (session.user() && !session.isAdmin()) again(); }, signal);
+    return true;
+  }
   session.onChange(again, signal);
   setTitle('Admin');
   root.append(notice({
@@ -25,13 +29,20 @@ export function admitAdmin({ root, setTitle, signal }, again) {
   return false;
 }
 
+/// Buyers need no styles of the admin's views.
+function loadStyles() {
+  const href = new URL('../admin.css', import.meta.url).href;
+  if (document.querySelector(`link[href="${href}"]`)) return;
+  document.head.append(h('link', { rel: 'stylesheet', href }));
+}
+
 /// The head of the view at `path`: the title, the way to the other views, and one action.
 export function adminHead(path, title, action = null) {
   return h('div', { class: 'page-head' },
     h('h1', { tabindex: '-1' }, title),
     action,
     h('nav', { class: 'tabs', 'aria-label': 'Admin' },
-      VIEWS.map(([target, text]) => h('a', { href: `#${target}`, 'aria-current': target === path ? 'page' : null }, text))));
+      VIEWS.map(([target, text]) => h('a', { href: target, 'aria-current': target === path ? 'page' : null }, text))));
 }
 
 /// Sends an admin's request; asks for a new login if the old one has expired.

@@ -67,7 +67,7 @@ export function buyer(product, { outcome, changed, refused = () => {} }) {
     say('bought', [
       h('b', {}, `Bought: you are number ${number(purchase.sequence)}`),
       `, ${count(purchase.quantity, 'unit')} for ${money(purchase.total)}. `,
-      h('a', { href: `#/purchases/${purchase.id}` }, 'Your receipt'),
+      h('a', { href: `/my/purchases/${purchase.id}` }, 'Your receipt'),
     ]);
   }
 

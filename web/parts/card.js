@@ -27,9 +27,9 @@ export function card(first, signal) {
   const outcome = outcomeBox();
   const label = h('span', {});
   const button = h('button', { type: 'button', class: 'button button-buy', onclick: press }, label, unseen(` ${first.name}`));
-  const ready = h('a', { class: 'button button-ready', href: `#/products/${first.id}` }, 'Get ready', unseen(` for ${first.name}`));
+  const ready = h('a', { class: 'button button-ready', href: `/sales/${first.id}` }, 'Get ready', unseen(` for ${first.name}`));
   const orders = buyer(() => product, { outcome, changed: () => { if (!signal.aborted) update(); } });
-  const link = h('a', { class: 'card-link', href: `#/products/${first.id}`, dir: 'auto' });
+  const link = h('a', { class: 'card-link', href: `/sales/${first.id}`, dir: 'auto' });
   const article = h('article', { class: 'card', 'data-product-id': first.id },
     h('div', { class: 'card-picture' }, image.element, pill.element),
     h('div', { class: 'card-body' },

@@ -25,10 +25,10 @@ export function start() {
 
 function drawNavigation() {
   const { path } = router.place();
-  const link = (target, text) => h('a', { href: `#${target}`, 'aria-current': path === target ? 'page' : null }, text);
+  const link = (target, text) => h('a', { href: target, 'aria-current': path === target ? 'page' : null }, text);
   document.getElementById('nav').replaceChildren(
     link('/', 'Sales'),
-    session.user() ? link('/purchases', session.isAdmin() ? 'Purchases' : 'My purchases') : '',
+    session.user() ? link('/my/purchases', session.isAdmin() ? 'Purchases' : 'My purchases') : '',
     session.isAdmin() ? link('/admin', 'Admin') : '');
 }
 
@@ -61,12 +61,13 @@ function accountButtons() {
 
 function accountMenu(user) {
   // The browser closes a popover on Escape or a press elsewhere, and returns the focus.
-  const link = (target, text) => h('a', { href: `#${target}`, onclick: () => menu.hidePopover() }, text);
-  const act = (text, fn) => h('button', { type: 'button', onclick: () => { menu.hidePopover(); fn(); } }, text);
+  const close = () => { if (menu.matches(':popover-open')) menu.hidePopover(); };
+  const link = (target, text) => h('a', { href: target, onclick: close }, text);
+  const act = (text, fn) => h('button', { type: 'button', onclick: () => { close(); fn(); } }, text);
   const menu = h('div', { class: 'menu', id: 'account-menu', popover: 'auto' },
     h('p', { class: 'menu-who' }, h('b', { dir: 'auto' }, user.name), h('span', {}, user.email),
       ROLES[user.role] ? h('span', { class: 'menu-role' }, ROLES[user.role]) : null),
-    link('/purchases', session.isAdmin() ? 'Purchases' : 'My purchases'),
+    link('/my/purchases', session.isAdmin() ? 'Purchases' : 'My purchases'),
     session.isAdmin() ? [link('/admin', 'Manage sales'), link('/admin/users', 'Users'), link('/admin/audit', 'Audit log')] : null,
     act('Change password', changePassword),
     h('hr', {}),

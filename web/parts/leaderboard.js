@@ -13,6 +13,8 @@ const ROWS = 50;
 const TAIL_PAGES_MAX = 5;
 const TAIL_LIMIT = 200;
 const DRAW_EVERY_MS = 250;
+// How long an arrival is marked. Not by an animation: in a sale it would never end, and repaint the table each frame.
+const ARRIVAL_MS = 1_600;
 
 /// The leaderboard of a product with `sold` units sold. `newest` decides whether the newest buyers are shown first or
 /// the earliest.
@@ -166,7 +168,7 @@ export function leaderboard(productId, { newest, sold }, signal) {
       if (wanted.has(row.dataset.sequence)) present.set(row.dataset.sequence, row);
       else row.remove();
     }
-    // A few arrivals are animated; a flood is not.
+    // A few arrivals are marked; a flood is not.
     const arrivals = present.size > 0 && shown.length - present.size <= 5;
     shown.forEach((item, index) => {
       const row = present.get(String(item.sequence)) ?? makeRow(item, arrivals);
@@ -201,10 +203,12 @@ function markOwn(row) {
 }
 
 function makeRow({ sequence, rank, buyer, quantity, purchasedAt }, arrives) {
-  return h('tr', { 'data-sequence': sequence, class: arrives ? 'arrives' : null },
+  const row = h('tr', { 'data-sequence': sequence, class: arrives ? 'arrives' : null },
     h('td', { class: 'board-rank' }, number(rank)), h('th', { scope: 'row', class: 'board-buyer' }, h('bdi', {}, buyer)),
     h('td', { class: 'board-units' }, number(quantity)),
     h('td', { class: 'board-time' }, h('time', { datetime: purchasedAt }, breakable(preciseTime(purchasedAt)))));
+  if (arrives) setTimeout(() => row.classList.remove('arrives'), ARRIVAL_MS);
+  return row;
 }
 
 /// The time may break before its fraction, where a column is narrow.

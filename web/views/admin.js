@@ -27,7 +27,7 @@ export function admin(page) {
   page.setTitle('Manage sales');
   const body = h('div', {});
   root.append(
-    adminHead('/admin', 'Manage sales', h('a', { class: 'button button-primary', href: '#/admin/new' }, 'New sale')),
+    adminHead('/admin', 'Manage sales', h('a', { class: 'button button-primary', href: '/admin/new' }, 'New sale')),
     body);
 
   const list = h('ul', { class: 'keep-list' });
@@ -65,7 +65,7 @@ export function admin(page) {
     if (rows.size === 0) {
       body.replaceChildren(notice({
         title: 'No sales yet', text: 'Create the first one: a name, a price, some stock, and when it opens.',
-        action: h('a', { class: 'button button-primary', href: '#/admin/new' }, 'Create a sale'),
+        action: h('a', { class: 'button button-primary', href: '/admin/new' }, 'Create a sale'),
       }));
       return;
     }
@@ -108,7 +108,7 @@ function row(first, rates, signal) {
   let product = first;
   const { id } = first;
   const pill = statusPill();
-  const name = h('a', { href: `#/products/${id}` });
+  const name = h('a', { href: `/sales/${id}` });
   const stock = stockBar(`Stock of ${first.name}`);
   const timer = countdown(() => product, signal);
   const spark = sparkline();
@@ -125,9 +125,9 @@ function row(first, rates, signal) {
     h('div', { class: 'keep-what' }, pill.element, h('h2', { class: 'keep-name' }, name), timer.element),
     stock.element, rateBox,
     h('div', { class: 'keep-actions' },
-      h('a', { class: 'button button-small', href: `#/admin/${id}`, 'aria-label': `Edit: ${first.name}` }, 'Edit'),
+      h('a', { class: 'button button-small', href: `/admin/sales/${id}`, 'aria-label': `Edit: ${first.name}` }, 'Edit'),
       act('Restock', () => restock(product)), buyers,
-      h('a', { class: 'button button-small', href: `#/admin/audit?target=${id}`, 'aria-label': `Audit log: ${first.name}` }, 'Audit log'),
+      h('a', { class: 'button button-small', href: `/admin/audit?target=${id}`, 'aria-label': `Audit log: ${first.name}` }, 'Audit log'),
       end, remove),
     problem);
 

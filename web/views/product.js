@@ -12,6 +12,7 @@ import { buyBar } from '../parts/buy.js';
 import { statusPill } from '../parts/labels.js';
 import { leaderboard } from '../parts/leaderboard.js';
 import { picture } from '../parts/picture.js';
+import { shareButtons } from '../parts/share.js';
 import { failure, notice, skeleton } from '../parts/states.js';
 
 // A screen reader hears the stock at most this often.
@@ -25,7 +26,7 @@ export function product(page) {
   const removal = new AbortController();
   const alive = AbortSignal.any([signal, removal.signal]);
 
-  const back = h('p', { class: 'back' }, h('a', { href: '#/' }, '← All sales'));
+  const back = h('p', { class: 'back' }, h('a', { href: '/' }, '← All sales'));
 
   async function load() {
     root.replaceChildren(back, h('h1', { class: 'unseen', tabindex: '-1' }, 'Sale'), skeleton('product', 4, 'Loading the sale'));
@@ -47,7 +48,7 @@ export function product(page) {
     root.replaceChildren(back, notice({
       heading: 'h1', title: shown ? 'This sale was removed' : 'This sale does not exist',
       text: shown ? 'The shop has withdrawn it. Nobody had bought it.' : 'The address is wrong, or the sale was removed.',
-      action: h('a', { class: 'button', href: '#/' }, 'See all sales'),
+      action: h('a', { class: 'button', href: '/' }, 'See all sales'),
     }));
     if (shown) announce('This sale was removed.');
     // The focused element is gone.
@@ -93,7 +94,7 @@ function productDetails(first, board, page, signal) {
   const limit = h('dd', {});
   const opens = h('dd', {});
   const ends = h('dd', {});
-  const manage = h('p', { class: 'product-manage' }, h('a', { class: 'button button-small', href: `#/admin/${first.id}` }, 'Manage this sale'));
+  const manage = h('p', { class: 'product-manage' }, h('a', { class: 'button button-small', href: `/admin/sales/${first.id}` }, 'Manage this sale'));
   const element = h('article', { class: 'product', 'data-product-id': first.id },
     h('div', { class: 'product-picture' }, image.element),
     h('div', { class: 'product-main' },
@@ -104,7 +105,7 @@ function productDetails(first, board, page, signal) {
         h('div', {}, h('dt', {}, 'Opens'), opens),
         h('div', {}, h('dt', {}, 'Ends'), ends),
         h('div', {}, h('dt', {}, 'Your time zone'), h('dd', {}, timeZone()))),
-      manage)),
+      shareButtons(() => current, signal), manage)),
     board);
 
   const sayStock = throttled(STOCK_SAID_EVERY_MS, signal);

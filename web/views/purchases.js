@@ -53,7 +53,7 @@ export function purchases(page) {
     if (cursor === null && data.items.length === 0) {
       body.replaceChildren(notice({
         title: 'Nothing bought yet', text: 'What you buy appears here at once.',
-        action: h('a', { class: 'button', href: '#/' }, 'See all sales'),
+        action: h('a', { class: 'button', href: '/' }, 'See all sales'),
       }));
       return;
     }
@@ -94,7 +94,7 @@ export function purchases(page) {
 
 function entry({ id, productId, productName, userId, quantity, unitPrice, total, sequence, purchasedAt, status = 'confirmed' }) {
   const image = picture();
-  const link = h('a', { href: `#/purchases/${id}`, dir: 'auto' }, productName ?? `Product ${productId.slice(-6)}`);
+  const link = h('a', { href: `/my/purchases/${id}`, dir: 'auto' }, productName ?? `Product ${productId.slice(-6)}`);
   const units = quantity === 1 ? '' : `${number(quantity)} × ${money(unitPrice)} = `;
   const element = h('li', { class: 'purchase', 'data-purchase-id': id, 'data-product-id': productId },
     h('div', { class: 'purchase-picture' }, image.element),

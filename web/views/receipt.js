@@ -17,7 +17,7 @@ export function receipt(page) {
   const { root, parameters: [id], signal } = page;
   page.setTitle('Receipt');
   const body = h('div', {});
-  root.append(h('p', { class: 'back' }, h('a', { href: '#/purchases' }, session.isAdmin() ? '← All purchases' : '← My purchases')), body);
+  root.append(h('p', { class: 'back' }, h('a', { href: '/my/purchases' }, session.isAdmin() ? '← All purchases' : '← My purchases')), body);
 
   let shown = '';
   async function load() {
@@ -32,7 +32,7 @@ export function receipt(page) {
       const missing = error instanceof Problem && error.status === 404;
       body.replaceChildren(missing ? notice({
         heading: 'h1', title: 'There is no such purchase', text: 'The address is wrong, or it belongs to another account.',
-        action: h('a', { class: 'button', href: '#/purchases' }, 'See what you have bought'),
+        action: h('a', { class: 'button', href: '/my/purchases' }, 'See what you have bought'),
       }) : failure(error, load, 'h1'));
     }
     return undefined;
@@ -81,7 +81,7 @@ function receiptOf(purchase) {
       refundDue ? line('Refund', 'Your payment came too late and is paid back.') : '',
       line('Receipt number', h('code', {}, id))),
     h('p', { class: 'receipt-actions' },
-      h('a', { class: 'button', href: `#/products/${productId}` }, 'Back to the sale'),
+      h('a', { class: 'button', href: `/sales/${productId}` }, 'Back to the sale'),
       h('button', { type: 'button', class: 'button', onclick: () => print() }, 'Print')));
 }
 

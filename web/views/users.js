@@ -27,7 +27,7 @@ export function users(page) {
   page.setTitle('Users');
 
   const search = h('input', {
-    type: 'search', id: uniqueId('search'), value: query.get('search') ?? '', maxlength: 254, autocomplete: 'off', spellcheck: 'false',
+    type: 'search', id: uniqueId('search'), value: query.get('search') ?? '', maxlength: 200, autocomplete: 'off', spellcheck: 'false',
     oninput: () => { clearTimeout(searching); searching = setTimeout(change, SEARCH_AFTER_MS); },
   });
   const role = choice('Role', query.get('role'), [['', 'Any role'], ...ROLES.map(([value, name]) => [value, name])]);
@@ -86,7 +86,7 @@ function row(first) {
   const element = h('li', { class: 'row', 'data-user-id': user.id },
     h('div', { class: 'row-what' }, h('div', { class: 'row-head' }, name, marks), h('p', { class: 'row-note' }, user.email), when),
     h('div', { class: 'row-actions' }, role, access,
-      h('a', { class: 'button button-small', href: `#/admin/audit?actor=${user.id}`, 'aria-label': `Audit log: ${user.name}` }, 'Audit log')),
+      h('a', { class: 'button button-small', href: `/admin/audit?actor=${user.id}`, 'aria-label': `Audit log: ${user.name}` }, 'Audit log')),
     problem);
   let acting = false;
 
@@ -160,7 +160,7 @@ function chooseRole(user, isSelf) {
       h('h2', { class: 'dialog-title', id: titleId }, `Which role for ${user.name}?`),
       h('fieldset', { class: 'options' }, h('legend', { class: 'unseen' }, 'Role'), options),
       h('p', { class: 'row-note' }, isSelf ? 'This is your own account: without the role Admin you cannot come back to this page. ' : '',
-        'With another role every login of this account ends.'),
+        'It counts at once, for every login of this account.'),
       h('div', { class: 'dialog-actions' },
         h('button', { type: 'button', class: 'button', onclick: () => dialog.close('') }, 'Cancel'),
         h('button', { class: 'button button-primary' }, 'Change role'))));

@@ -68,7 +68,8 @@ impl Follower {
             { "disabled": true }, { "role": { "$in": staff } }, { "accessChangedAt": { "$gte": kept_from } },
         ] };
         let unexpired = DateTime::from_millis(now_ms - CLOCK_SLACK_MS);
-        let ended = doc! { "$or": [{ "expiresAt": { "$gte": unexpired } }, { "endedAt": { "$gte": kept_from } }] };
+        let ended =
+            doc! { "$or": [{ "expiresAt": { "$gte": unexpired } }, { "endedAt": { "$gte": kept_from } }] };
         let entries_max = self.access.table().entries_max();
         let answer = self.read(accounts, ended, entries_max.saturating_add(1)).await?;
         let mut table = Table::new(entries_max);
@@ -94,8 +95,7 @@ impl Follower {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let must_load =
-                !self.access.table().is_complete() && self.loaded.elapsed() >= RELOAD_INTERVAL;
+            let must_load = !self.access.table().is_complete() && self.loaded.elapsed() >= RELOAD_INTERVAL;
             // A failure is logged where it happens; requests notice that memory is not recent.
             let _ = if must_load { self.load().await } else { self.ask().await };
             if self.pruned.elapsed() >= PRUNE_INTERVAL {

@@ -207,7 +207,12 @@ mod tests {
             name: "Ada".into(),
             role: Role::Customer,
             registered_at: None,
-            token: TokenFacts { fingerprint: Fingerprint(7), issued_at_ms, expires_at_ms: HOUR_MS, generation },
+            token: TokenFacts {
+                fingerprint: Fingerprint(7),
+                issued_at_ms,
+                expires_at_ms: HOUR_MS,
+                generation,
+            },
         }
     }
 

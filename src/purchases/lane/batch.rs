@@ -87,7 +87,8 @@ impl Batch {
 
     /// Refuses the requests of those whose access has ended since they came. True if nobody is left.
     pub fn refuse_ended(&mut self, access: &Access) -> bool {
-        let refusals: Vec<_> = self.waiting.iter().map(|waiting| access.recheck(&waiting.user).err()).collect();
+        let refusals: Vec<_> =
+            self.waiting.iter().map(|waiting| access.recheck(&waiting.user).err()).collect();
         if refusals.iter().any(Option::is_some) {
             let counts: Vec<_> = refusals.iter().map(Option::is_none).collect();
             retain(&mut self.requests, &counts);
