@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{ADMIN, Browser, Shop, no_browser, sneaker};
+use crate::harness::{ADMIN, Browser, Shop, no_browser, patient, sneaker};
 
 const PASSWORD: &str = "correct horse battery";
 const NEW_PASSWORD: &str = "tromboned staple battery";
@@ -44,8 +44,8 @@ async fn a_new_password_ends_the_logins_of_other_windows() {
     if no_browser() {
         return;
     }
-    let mut shop = Shop::open().await;
-    shop.add_server().await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker()).await;
     let (visitor, other) = (shop.visitor(), shop.at(&shop.visitor(), 1));
     let (first, second) = tokio::join!(Browser::open(&visitor), Browser::open(&other));
@@ -103,7 +103,7 @@ async fn logging_out_counts_in_every_tab_and_everywhere_on_every_device() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let (here, elsewhere) = two_windows(&shop).await;
     here.press("#account button", "Log in").await;
     here.register("Ada Lovelace", "ada@example.com").await;
@@ -153,7 +153,7 @@ async fn an_admin_finds_an_account_changes_its_role_and_ends_its_access() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     shop.make_admin().await;
     let (admin, buyer) = two_windows(&shop).await;
     buyer.press("#account button", "Log in").await;
@@ -233,7 +233,7 @@ async fn an_admin_who_is_one_no_more_loses_the_pages() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     shop.make_admin().await;
     let (admin, second) = two_windows(&shop).await;
     second.press("#account button", "Log in").await;
@@ -271,7 +271,7 @@ async fn an_admin_reads_in_the_audit_log_who_changed_what() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     shop.make_admin().await;
     let admin = Browser::open(&shop.visitor()).await;
     admin.log_in(ADMIN.0, ADMIN.1).await;
@@ -331,7 +331,7 @@ async fn an_admin_saves_the_purchases_of_a_sale_for_a_spreadsheet() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     shop.make_admin().await;
     let id = shop.sell(&sneaker()).await;
     let ada = shop.buyer_named("Ada Lovelace");
@@ -357,7 +357,7 @@ async fn an_admin_saves_the_purchases_of_a_sale_for_a_spreadsheet() {
 /// The page has words for each action that the server writes into the audit log.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_page_names_every_action() {
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let document = shop.visitor().get("/openapi.json").await.expect(200).json;
     let actions =
         document["components"]["schemas"]["Action"]["enum"].as_array().expect("the actions").clone();

@@ -3,7 +3,7 @@
 use flash_sale::model::timestamp::Timestamp;
 use serde_json::json;
 
-use crate::harness::{ADMIN, Actor, Browser, Shop, no_browser, sneaker_with};
+use crate::harness::{ADMIN, Actor, Browser, Shop, no_browser, patient, sneaker_with};
 
 const REFUSED: &str = "status of 409";
 
@@ -54,7 +54,7 @@ async fn one_is_ready_before_the_opening_and_a_hurry_buys_once() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let window = Browser::open(&shop.visitor()).await;
     let opening = Timestamp::from_milliseconds(now(&shop).await + 20_000);
     let id = shop.sell(&sneaker_with(json!({ "saleStartTime": opening, "purchaseLimit": 5 }))).await;
@@ -117,7 +117,7 @@ async fn nobody_pays_a_price_that_the_page_did_not_show() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({ "purchaseLimit": 2 }))).await;
     let window = window_with(&shop.visitor(), NO_SOCKET).await;
     enter(&window).await;
@@ -152,7 +152,7 @@ async fn a_list_asks_before_it_buys() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({ "name": "حذاء محدود" }))).await;
     let window = Browser::open(&shop.visitor()).await;
     // Registering is within reach on a phone, too.
@@ -183,7 +183,7 @@ async fn a_wrong_clock_neither_ends_a_sale_nor_a_login() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let soon = Timestamp::from_milliseconds(now(&shop).await + 3_600_000);
     let end = Timestamp::from_milliseconds(now(&shop).await + 7_200_000);
     let upcoming = shop.sell(&sneaker_with(json!({ "saleStartTime": soon, "saleEndTime": end }))).await;
@@ -207,7 +207,7 @@ async fn what_a_page_says_goes_when_it_is_no_longer_true() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({ "stock": 3, "purchaseLimit": 3 }))).await;
     let window = Browser::open(&shop.visitor()).await;
     enter(&window).await;
@@ -254,7 +254,7 @@ async fn an_account_that_is_too_new_hears_it_before_the_opening() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let soon = Timestamp::from_milliseconds(now(&shop).await + 3_600_000);
     let product = json!({ "saleStartTime": soon, "registeredBefore": "2025-01-01T00:00:00Z" });
     let id = shop.sell(&sneaker_with(product)).await;
@@ -271,7 +271,7 @@ async fn an_address_leads_to_its_view_and_back() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     shop.make_admin().await;
     let id = shop.sell(&sneaker_with(json!({}))).await;
     let window = Browser::open(&shop.visitor()).await;
@@ -312,7 +312,7 @@ async fn a_sale_is_shared_and_put_into_the_calendar() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let product = json!({
         "name": "Sneaker; limited, “first run” – in a box that is made of the wood of one single tree",
         "saleStartTime": "2098-05-04T03:02:01Z", "saleEndTime": "2098-05-04T04:00:00Z",
@@ -346,7 +346,7 @@ async fn numbers_and_money_are_written_in_the_language_of_the_browser() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     let price = json!({ "amount": 123_450, "currency": "EUR" });
     let usual = json!({ "amount": 246_900, "currency": "EUR" });
     let id =
