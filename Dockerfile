@@ -1,7 +1,5 @@
-# syntax=docker/dockerfile:1
-
 # Debian 12 in both stages: the binary needs the libc that it was linked against.
-FROM rust:1.95-slim-bookworm AS builder
+FROM rust:1.95.0-slim-bookworm AS builder
 WORKDIR /build
 
 # The dependencies in a layer of their own, built with an empty program: cached until Cargo.lock changes.
@@ -14,12 +12,15 @@ RUN mkdir src \
 
 # Cargo compares the times of files, and a checkout may be older than the empty program above.
 COPY web web
+# Served as it is.
+COPY docs/asyncapi.yaml docs/
 COPY src src
 RUN touch src/lib.rs src/main.rs \
     && cargo build --release --locked
 
 # libc and libgcc, no shell, no package manager; the root certificates for TLS are compiled in. Without a shell there is
-# no HEALTHCHECK: probe GET /health/live and /health/ready from outside.
+# no HEALTHCHECK: probe GET /health/live and /health/ready from outside. It has no numbered versions: the name stands for
+# Debian 12 with its latest fixes.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=builder /build/target/release/flash-sale /usr/local/bin/flash-sale
 

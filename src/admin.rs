@@ -8,12 +8,12 @@ use clap::Subcommand;
 
 use crate::accounts::access::Access;
 use crate::accounts::service::Accounts;
-use crate::config::{Config, DATABASE_NAME_DEFAULT, Database, Secret};
+use crate::config::{Config, Database, Secret};
 use crate::embedded::{self, EmbeddedError, EmbeddedMongo};
 use crate::error::Error;
-use crate::model::email;
+use crate::model::{email, password};
 use crate::model::text::is_hidden;
-use crate::model::user::{NAME_CHARACTERS, PASSWORD_CHARACTERS, User};
+use crate::model::user::{NAME_CHARACTERS, User};
 use crate::signals::Signals;
 use crate::store::Store;
 use crate::store::heartbeat::Heartbeat;
@@ -92,6 +92,10 @@ pub async fn run(command: Command, config: &Config, end: &mut Signals) -> Result
 
 /// Makes the admin, and says what was done.
 async fn make(command: Command, password: Secret, config: &Config) -> Result<String, AdminError> {
+    let (Command::Create { email, .. } | Command::Promote { email, .. }) = &command;
+    let own: Vec<_> = config.names.shops_own.iter().chain([email]).map(String::as_str).collect();
+    password::check_strength(password.reveal(), &own)
+        .map_err(|problem| AdminError::Password(format!("the password {problem}")))?;
     let (uri, mongo) = database(&config.database).await?;
     let made = match Store::connect(uri.reveal(), &config.limits.store).await {
         Ok(store) => {
@@ -143,19 +147,15 @@ async fn make_in(
 
 /// The connection string; starts the embedded MongoDB unless a server runs on it.
 async fn database(database: &Database) -> Result<(Secret, Option<EmbeddedMongo>), AdminError> {
-    let named = |uri: String| Secret::new(uri.replacen("/?", &format!("/{DATABASE_NAME_DEFAULT}?"), 1));
     match database {
         Database::External { uri, .. } => Ok((uri.clone(), None)),
         Database::Embedded { data_directory, .. } => match EmbeddedMongo::start(data_directory).await {
-            Ok(mongo) => Ok((named(mongo.uri()), Some(mongo))),
+            Ok(mongo) => Ok((mongo.uri(), Some(mongo))),
             Err(EmbeddedError::DirectoryInUse { .. }) => {
-                let uri = embedded::running_uri(data_directory).map_err(|error| {
-                    AdminError::NotDone(format!(
-                        "the server's MongoDB in {} cannot be found: {error}",
-                        data_directory.display()
-                    ))
+                let uri = embedded::kept_uri(data_directory).map_err(|(path, error)| {
+                    AdminError::NotDone(format!("{} cannot be read: {error}", path.display()))
                 })?;
-                Ok((named(uri), None))
+                Ok((uri, None))
             }
             Err(error) => Err(AdminError::NotDone(error.to_string())),
         },
@@ -177,12 +177,10 @@ fn read_password() -> Result<Secret, AdminError> {
         let line = text.strip_suffix('\n').unwrap_or(&text);
         line.strip_suffix('\r').unwrap_or(line).to_owned()
     };
-    match PASSWORD_CHARACTERS.contains(&password.chars().count()) {
-        true => Ok(Secret::new(password)),
-        false => Err(AdminError::Password(format!(
-            "a password has {} to {} characters, but {} were read",
-            PASSWORD_CHARACTERS.start(),
-            PASSWORD_CHARACTERS.end(),
+    match password::check_length(&password) {
+        Ok(()) => Ok(Secret::new(password)),
+        Err(problem) => Err(AdminError::Password(format!(
+            "the password {problem}, but {} were read",
             password.chars().count()
         ))),
     }
@@ -190,7 +188,10 @@ fn read_password() -> Result<Secret, AdminError> {
 
 fn address(text: &str) -> Result<String, String> {
     let address = text.trim().to_lowercase();
-    if email::is_address(&address) { Ok(address) } else { Err("this is not an e-mail address".into()) }
+    match email::canonical(&address) {
+        Some(_) => Ok(address),
+        None => Err("this is not an e-mail address on the internet".into()),
+    }
 }
 
 fn name(text: &str) -> Result<String, String> {

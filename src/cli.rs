@@ -21,7 +21,7 @@ pub struct CommandLine {
 fn after_help() -> String {
     let mut text =
         "Settings (environment, or .env in the working directory), with their defaults:\n".to_owned();
-    for Setting { name, default, meaning } in &SETTINGS {
+    for Setting { name, default, meaning } in SETTINGS {
         let default = default.map(|default| format!("={default}")).unwrap_or_default();
         text += &format!("  {:<29} {meaning}\n", format!("{name}{default}"));
     }

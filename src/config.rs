@@ -8,26 +8,32 @@ use std::path::PathBuf;
 
 use tracing_subscriber::filter::Targets;
 
-use crate::model::email;
-use crate::model::user::PASSWORD_CHARACTERS;
+use crate::model::name::NameRules;
 
+pub use accounts::{AdminCredentials, Registration};
+pub use clients::{ClientsLimits, Quota};
 pub use limits::{
     AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
 };
 
 pub use settings::{SETTINGS, Setting};
+pub use trusted_proxies::TrustedProxies;
 
 pub use shop::{Color, Shop};
 
 use env_file::EnvFile;
 
+mod accounts;
+mod clients;
 mod env_file;
 mod limits;
 mod mongo_uri;
+mod read_limits;
 mod settings;
 mod shop;
 #[cfg(test)]
 mod tests;
+mod trusted_proxies;
 
 /// The database's name if the path of `MONGO_URI` has none.
 pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
@@ -56,6 +62,12 @@ pub struct Config {
     pub cors_origins: CorsOrigins,
     /// How the storefront of this shop looks.
     pub shop: Shop,
+    /// `TRUSTED_PROXIES`: the proxies that say who the client is.
+    pub trusted_proxies: TrustedProxies,
+    /// `REGISTRATION`: whether anybody may register.
+    pub registration: Registration,
+    /// `RESERVED_NAMES`, within the rules for names.
+    pub names: NameRules,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
     /// `RUST_LOG`.
@@ -96,15 +108,6 @@ impl Database {
             Self::External { uri, .. } => mongo_uri::place(uri.reveal()),
         }
     }
-}
-
-/// The admin that the server creates if there is no such user.
-#[derive(Debug, Clone)]
-pub struct AdminCredentials {
-    /// The e-mail address, in lower case.
-    pub email: String,
-    /// The password: 12 to 128 characters.
-    pub password: Secret,
 }
 
 /// Which pages of other origins may call the API.
@@ -193,6 +196,9 @@ impl Config {
             admin: reader.admin(),
             cors_origins: reader.cors_origins(),
             shop: reader.shop(),
+            trusted_proxies: reader.trusted_proxies(),
+            registration: reader.registration(),
+            names: NameRules::new(reader.reserved_names()),
             log_format: reader.log_format(),
             log_filter: reader
                 .parsed("RUST_LOG", "a list like `info,flash_sale=debug`")
@@ -319,20 +325,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn admin(&mut self) -> Option<AdminCredentials> {
-        let (email, password) = (self.text("ADMIN_EMAIL"), self.secret("ADMIN_PASSWORD"));
-        if let Some(email) = email.filter(|email| !email::is_address(email)) {
-            self.problem(format!("ADMIN_EMAIL is `{email}`, which is not an e-mail address"));
-        }
-        if password.is_some_and(|password| !PASSWORD_CHARACTERS.contains(&password.chars().count())) {
-            self.problem("ADMIN_PASSWORD has to have 12 to 128 characters");
-        }
-        if email.is_some() != password.is_some() {
-            self.missing("ADMIN_EMAIL and ADMIN_PASSWORD go together: set both or neither");
-        }
-        Some(AdminCredentials { email: email?.to_lowercase(), password: Secret::new(password?) })
-    }
-
     fn cors_origins(&mut self) -> CorsOrigins {
         let text = self.text("CORS_ORIGINS").unwrap_or_default();
         if text == "*" {
@@ -340,29 +332,27 @@ impl<'a> Reader<'a> {
         }
         let mut origins = Vec::new();
         for origin in text.split(',').map(str::trim).filter(|origin| !origin.is_empty()) {
-            match url::Url::parse(origin) {
-                Ok(url) if url.origin().is_tuple() && url.origin().ascii_serialization() == origin => {
-                    origins.push(origin.to_owned());
-                }
-                _ => self.problem(format!(
+            if origin.contains('*') {
+                self.problem(format!(
+                    "CORS_ORIGINS has `{origin}`, but a browser's origin is compared as a whole: list each subdomain, or \
+                     allow all with `*` alone"
+                ));
+            } else if is_origin(origin) {
+                origins.push(origin.to_owned());
+            } else {
+                self.problem(format!(
                     "CORS_ORIGINS has `{origin}`, which is not like https://shop.example (no path, no slash at the end)"
-                )),
+                ));
             }
         }
         CorsOrigins::List(origins)
     }
 
-    fn limits(&mut self) -> Limits {
-        let mut limits = Limits::default();
-        let name = "WATCHERS_PER_ADDRESS_MAX";
-        let watchers_max = &mut limits.live.watchers_per_address_max;
-        *watchers_max = self.parsed(name, "a number of clients, at least 1").unwrap_or(*watchers_max);
-        if *watchers_max == 0 {
-            self.problem(format!("{name} is 0, but it has to be at least 1"));
-        }
-        let wait = &mut limits.store.start_wait_seconds_max;
-        *wait = self.parsed("MONGO_WAIT_SECONDS", "a number of seconds").unwrap_or(*wait);
-        limits
+    fn trusted_proxies(&mut self) -> TrustedProxies {
+        TrustedProxies::read(self.text("TRUSTED_PROXIES").unwrap_or_default()).unwrap_or_else(|problems| {
+            self.problems.extend(problems);
+            TrustedProxies::default()
+        })
     }
 
     fn log_format(&mut self) -> LogFormat {
@@ -375,6 +365,17 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// Whether a browser, or an app with a scheme of its own (`capacitor://localhost`), can send this as its origin.
+fn is_origin(text: &str) -> bool {
+    let Ok(url) = url::Url::parse(text) else { return false };
+    if url.origin().is_tuple() {
+        return url.origin().ascii_serialization() == text;
+    }
+    // The URL standard gives other schemes an opaque origin; web views send scheme and host all the same.
+    let authority = text.strip_prefix(url.scheme()).and_then(|rest| rest.strip_prefix("://"));
+    authority.is_some_and(|authority| !authority.is_empty() && !authority.contains(['/', '?', '#', '@', ' ']))
 }
 
 fn is_setting(name: &str) -> bool {

@@ -1,12 +1,13 @@
 //! The server's own MongoDB, for a machine without one: to try the server, to develop, to test.
 //!
 //! It is one `mongod`, a replica set with a single member, on a loopback port, with all its files below one
-//! directory. It has no password: every user of this machine can reach it. Production uses a MongoDB of its own,
-//! through `MONGO_URI`.
+//! directory. Other users of this machine can reach the port, but nobody gets in without the password, which only this
+//! server's user can read. Production uses a MongoDB of its own, through `MONGO_URI`.
 //!
 //! - `binary`: finds the `mongod` program; the only place that reads the environment
 //! - `fetch`: downloads it into the cache if it is nowhere
 //! - `data_directory`: the files, the lock, the remembered port, the end of the log
+//! - `access`: the key and the password, and what the user of servers may do
 //! - `process`: start, signals, exit
 //! - `replica_set`: makes a `mongod` that has just started a primary that takes writes
 //! - `error`: everything that can go wrong, and what to do about it
@@ -15,6 +16,7 @@
 //! does not outlive the server: on Linux the kernel ends it even when the server is killed. Elsewhere a *killed*
 //! server leaves its `mongod` behind, and the next start says so.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,13 +24,17 @@ use tokio::time::{Instant, timeout_at};
 
 pub use error::EmbeddedError;
 
+use access::Access;
 use binary::BinarySearch;
 use data_directory::DataDirectory;
 use process::Mongod;
 
+use crate::config::Secret;
+
 mod binary;
 mod fetch;
 
+mod access;
 mod data_directory;
 mod process;
 mod replica_set;
@@ -53,6 +59,7 @@ pub struct EmbeddedMongo {
     /// Before `directory`, because fields drop in this order and the lock on the data has to go last.
     mongod: Mongod,
     port: u16,
+    access: Access,
     /// Holds the lock.
     directory: DataDirectory,
 }
@@ -73,21 +80,35 @@ impl EmbeddedMongo {
         let binary = search.find().await?;
         directory.await_previous_mongod().await?;
         directory.set_previous_log_aside()?;
+        let access = Access::prepare(&directory)?;
 
         let mut port = directory.port_to_use()?;
         for _ in 0..PORT_ATTEMPTS_MAX {
-            match start_on(&binary, &directory, port).await? {
-                Attempt::Primary(mongod) => return Ok(Self { mongod, port, directory }),
+            match start_on(&binary, &directory, &access, port).await? {
+                Attempt::Primary(mongod) => {
+                    directory.remember_port(port)?;
+                    directory.keep_uri(&access.uri(port))?;
+                    tracing::info!(
+                        "the embedded MongoDB listens on {}; its connection string, with the password, is in {}",
+                        replica_set::member_host(port),
+                        directory.uri_file().display()
+                    );
+                    return Ok(Self { mongod, port, access, directory });
+                }
                 Attempt::PortTaken => port = data_directory::free_port()?,
             }
         }
         Err(EmbeddedError::NoPort { attempts: PORT_ATTEMPTS_MAX })
     }
 
-    /// The connection string, without a database: `mongodb://127.0.0.1:PORT/?directConnection=true`. Direct, because
-    /// discovering the only member would cost a second round trip.
-    pub fn uri(&self) -> String {
-        format!("mongodb://{}/?directConnection=true", replica_set::member_host(self.port))
+    /// The connection string of a user who may use the database `flashsale` and no other.
+    pub fn uri(&self) -> Secret {
+        self.access.uri(self.port)
+    }
+
+    /// The connection string of a user who may do everything, valid until the next start. The server never uses it.
+    pub fn system_uri(&self) -> Secret {
+        self.access.system_uri(self.port)
     }
 
     /// The id of the `mongod` process.
@@ -113,15 +134,6 @@ impl EmbeddedMongo {
     }
 }
 
-/// The connection string of the `mongod` that another process runs over `data_directory`, as [`EmbeddedMongo::uri`] there.
-///
-/// # Errors
-/// Those of reading the remembered port.
-pub fn running_uri(data_directory: &Path) -> std::io::Result<String> {
-    let port = data_directory::remembered_port(data_directory)?;
-    Ok(format!("mongodb://{}/?directConnection=true", replica_set::member_host(port)))
-}
-
 /// The `mongod` program that [`EmbeddedMongo::start`] would run, downloaded if there is none, for callers who start
 /// it in another way.
 ///
@@ -131,6 +143,18 @@ pub async fn mongod_path() -> Result<PathBuf, EmbeddedError> {
     BinarySearch::from_environment().find().await
 }
 
+/// The connection string of the embedded MongoDB that runs in this data directory, or did last.
+///
+/// # Errors
+/// The file that cannot be read, and why.
+pub fn kept_uri(data_directory: &Path) -> Result<Secret, (PathBuf, io::Error)> {
+    let path = data_directory::uri_file(data_directory);
+    match std::fs::read_to_string(&path) {
+        Ok(uri) => Ok(Secret::new(uri.trim())),
+        Err(error) => Err((path, error)),
+    }
+}
+
 /// The outcome of one start on one port.
 enum Attempt {
     Primary(Mongod),
@@ -138,7 +162,12 @@ enum Attempt {
 }
 
 /// Starts `mongod` and waits until it is a primary, it ends, or the deadline passes, whichever comes first.
-async fn start_on(binary: &Path, directory: &DataDirectory, port: u16) -> Result<Attempt, EmbeddedError> {
+async fn start_on(
+    binary: &Path,
+    directory: &DataDirectory,
+    access: &Access,
+    port: u16,
+) -> Result<Attempt, EmbeddedError> {
     let deadline = Instant::now() + Duration::from_secs(START_SECONDS_MAX);
     let mongod = Mongod::spawn(binary, directory, port).await?;
     let mut exit = std::pin::pin!(mongod.exit());
@@ -154,13 +183,12 @@ async fn start_on(binary: &Path, directory: &DataDirectory, port: u16) -> Result
                 log: directory.log(),
             }),
         },
-        primary = timeout_at(deadline, replica_set::bring_up(port, mongod.process_id())) => {
+        primary = timeout_at(deadline, replica_set::bring_up(port, mongod.process_id(), access)) => {
             primary.map_err(|_| EmbeddedError::StartTooSlow {
                 seconds: START_SECONDS_MAX,
                 lines: directory.last_errors(),
                 log: directory.log(),
             })??;
-            directory.remember_port(port)?;
             Ok(Attempt::Primary(mongod))
         }
     }

@@ -8,6 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::model::id::Id;
+use crate::model::money::Money;
 use crate::model::timestamp::Timestamp;
 
 /// The result of a handler or a service.
@@ -82,6 +83,7 @@ errors! {
     TokenExpired => "token_expired" UNAUTHORIZED "The token has expired";
     InvalidCredentials => "invalid_credentials" UNAUTHORIZED "The e-mail address or the password is wrong";
     Forbidden { detail: &'static str } => "forbidden" FORBIDDEN "This is not allowed";
+    AccountTooNew { registered_before: Timestamp } => "account_too_new" FORBIDDEN "This sale is for accounts that are older";
     AccountDisabled => "account_disabled" FORBIDDEN "This account is disabled";
     EmailTaken => "email_taken" CONFLICT "This e-mail address already has an account";
     LastAdmin => "last_admin" CONFLICT "This is the last admin who can log in";
@@ -89,9 +91,11 @@ errors! {
     PurchaseNotFound => "purchase_not_found" NOT_FOUND "There is no such purchase";
     SaleNotStarted { sale_start_time: Timestamp, retry_after_seconds: u64 } => "sale_not_started" CONFLICT "The sale has not started yet";
     SaleEnded { sale_end_time: Timestamp } => "sale_ended" CONFLICT "The sale has ended";
+    SalePaused => "sale_paused" CONFLICT "The sale is paused";
     SoldOut => "sold_out" CONFLICT "The product is sold out";
     InsufficientStock { remaining: i64 } => "insufficient_stock" CONFLICT "Less is left than was asked for";
     PurchaseLimitReached { limit: i64, purchased: i64 } => "purchase_limit_reached" CONFLICT "This would be more than one buyer may have";
+    PriceChanged { price: Money } => "price_changed" CONFLICT "The price is not the expected one";
     ProductHasSales => "product_has_sales" CONFLICT "A product that was sold cannot be deleted";
     IdempotencyKeyReused => "idempotency_key_reused" UNPROCESSABLE_ENTITY "This idempotency key was used for another purchase";
     VersionConflict => "version_conflict" PRECONDITION_FAILED "The product has changed since it was read";
@@ -109,6 +113,8 @@ const RETRY_AFTER_SECONDS_MAX: u64 = 24 * 60 * 60;
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// How long a client should wait after an overload or while the database is unavailable.
 const RETRY_AFTER_SECONDS: u64 = 1;
+/// A sale is paused for as long as an admin needs; a crowd should not ask all the time.
+const RETRY_AFTER_PAUSED_SECONDS: u64 = 5;
 /// A purchase with an unknown outcome is settled in the background within about this time.
 const RETRY_AFTER_UNKNOWN_SECONDS: u64 = 2;
 
@@ -125,6 +131,10 @@ impl Error {
     /// Somebody else on a route for admins.
     pub const FORBIDDEN: Self =
         Self::Forbidden { detail: "Only an account with the role `admin` may do this." };
+    /// A registration where `REGISTRATION` is `closed`.
+    pub const REGISTRATION_CLOSED: Self = Self::Forbidden {
+        detail: "Nobody can register here: accounts come from the shop's identity provider. Log in there.",
+    };
     /// A WebSocket from a page of another origin.
     pub const FOREIGN_ORIGIN: Self = Self::Forbidden {
         detail: "Pages of this origin may not connect; CORS_ORIGINS lists those that may.",
@@ -188,12 +198,20 @@ impl Error {
             Self::PurchaseNotFound => "No purchase of yours has this id.".into(),
             Self::SaleNotStarted { sale_start_time, .. } => format!("The sale starts at {sale_start_time}.").into(),
             Self::SaleEnded { sale_end_time } => format!("The sale ended at {sale_end_time}.").into(),
+            Self::AccountTooNew { registered_before } => {
+                format!("Only accounts that were made by {registered_before} may buy; the token or the account says when.")
+                    .into()
+            }
+            Self::SalePaused => "The shop has paused the sale. Try again in a moment.".into(),
             Self::SoldOut => "Nothing is left.".into(),
             Self::InsufficientStock { remaining } => {
                 format!("Only {remaining} left. A purchase gets its whole quantity or nothing.").into()
             }
             Self::PurchaseLimitReached { limit, purchased } => {
                 format!("A buyer may have {limit} of this product; you have {purchased}.").into()
+            }
+            Self::PriceChanged { price } => {
+                format!("The price is {} {} in minor units. Nothing was bought.", price.amount, price.currency).into()
             }
             Self::ProductHasSales => "End its sale instead: PATCH its saleEndTime.".into(),
             Self::IdempotencyKeyReused => "Use a new key for a new purchase.".into(),
@@ -229,8 +247,25 @@ impl Error {
                 map.serialize_entry("limit", limit)?;
                 map.serialize_entry("purchased", purchased)
             }
+            Self::AccountTooNew { registered_before } => {
+                map.serialize_entry("registeredBefore", registered_before)
+            }
+            Self::PriceChanged { price } => map.serialize_entry("price", price),
             Self::OutcomeUnknown { purchase_id: Some(id) } => map.serialize_entry("purchaseId", &id.to_hex()),
             _ => Ok(()),
+        }
+    }
+
+    /// How long the client should wait, in seconds; 0 if waiting does not help.
+    pub fn retry_after_seconds(&self) -> u64 {
+        match self {
+            Self::SaleNotStarted { retry_after_seconds, .. } | Self::RateLimited { retry_after_seconds } => {
+                (*retry_after_seconds).clamp(1, RETRY_AFTER_SECONDS_MAX)
+            }
+            Self::Overloaded { .. } | Self::DatabaseUnavailable => RETRY_AFTER_SECONDS,
+            Self::SalePaused => RETRY_AFTER_PAUSED_SECONDS,
+            Self::OutcomeUnknown { .. } => RETRY_AFTER_UNKNOWN_SECONDS,
+            _ => 0,
         }
     }
 
@@ -243,19 +278,10 @@ impl Error {
             Self::Unauthenticated { .. } | Self::InvalidCredentials => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flash-sale\"")))
             }
-            Self::SaleNotStarted { retry_after_seconds, .. } | Self::RateLimited { retry_after_seconds } => {
-                Some((
-                    header::RETRY_AFTER,
-                    HeaderValue::from((*retry_after_seconds).min(RETRY_AFTER_SECONDS_MAX)),
-                ))
-            }
-            Self::Overloaded { .. } | Self::DatabaseUnavailable => {
-                Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS)))
-            }
-            Self::OutcomeUnknown { .. } => {
-                Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_UNKNOWN_SECONDS)))
-            }
-            _ => None,
+            _ => match self.retry_after_seconds() {
+                0 => None,
+                seconds => Some((header::RETRY_AFTER, HeaderValue::from(seconds))),
+            },
         }
     }
 }
@@ -324,6 +350,12 @@ pub struct ProblemSchema {
     /// With `sale_ended`: when the sale ended.
     #[schema(value_type = Timestamp, required = false)]
     sale_end_time: Option<Timestamp>,
+    /// With `account_too_new`: accounts that were made later may not buy.
+    #[schema(value_type = Timestamp, required = false)]
+    registered_before: Option<Timestamp>,
+    /// With `price_changed`: what one unit costs.
+    #[schema(value_type = Money, required = false)]
+    price: Option<Money>,
     /// With `outcome_unknown`: the id that the purchase has if it was made.
     #[schema(value_type = String, required = false)]
     purchase_id: Option<String>,
@@ -343,45 +375,4 @@ impl IntoResponse for Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_problem_has_the_members_of_its_code() {
-        let error = Error::PurchaseLimitReached { limit: 3, purchased: 2 };
-        let members = serde_json::to_value(Problem { error: &error, instance: "7" }).unwrap();
-        assert_eq!(members["status"], 409);
-        assert_eq!(members["code"], "purchase_limit_reached");
-        assert_eq!((members["limit"].as_i64(), members["purchased"].as_i64()), (Some(3), Some(2)));
-    }
-
-    #[test]
-    fn both_merges_wrong_fields_and_puts_any_other_error_first() {
-        let wrong = |field: &str| Err::<(), _>(Error::invalid(field, "is wrong"));
-        let Err(Error::ValidationFailed { errors }) = Error::both(wrong("a"), wrong("b")) else { panic!() };
-        assert_eq!(errors.iter().map(|error| error.field.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        let unreadable = || Err::<(), _>(Error::UnsupportedMediaType);
-        for (first, second) in [
-            (wrong("a"), unreadable()),
-            (unreadable(), wrong("b")),
-            (Ok(()), unreadable()),
-            (unreadable(), Ok(())),
-        ] {
-            assert_eq!(Error::both(first, second), Err(Error::UnsupportedMediaType));
-        }
-        assert_eq!(Error::both(Ok(1), Ok(2)), Ok((1, 2)));
-    }
-
-    #[test]
-    fn a_client_is_told_to_wait_for_a_day_at_most() {
-        let far = Timestamp::from_milliseconds(0);
-        let error = Error::SaleNotStarted { sale_start_time: far, retry_after_seconds: 2_592_000 };
-        assert_eq!(error.into_response().headers()[header::RETRY_AFTER], "86400");
-    }
-
-    #[test]
-    fn names_of_codes_are_unique() {
-        let names: std::collections::HashSet<_> = Code::ALL.iter().map(|code| code.name()).collect();
-        assert_eq!(names.len(), Code::ALL.len());
-    }
-}
+mod tests;

@@ -1,14 +1,15 @@
 //! What the first run creates if the settings lack it: the secret that signs tokens, kept beside the embedded MongoDB's
 //! data, and the first admin's password, shown once.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use crate::config::{AdminCredentials, Secret, check_jwt_secret};
+use crate::secret_file;
 
 /// The address of the created admin. Its domain can never receive mail (RFC 2606).
 pub const ADMIN_EMAIL: &str = "admin@flash-sale.example";
@@ -55,40 +56,17 @@ fn read(mut file: File) -> io::Result<Secret> {
 }
 
 /// Refuses a secret that others may read or write: anybody who knows it can sign an admin's token.
-#[cfg(unix)]
 fn check_mode(metadata: &fs::Metadata) -> Result<(), String> {
-    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
+    let Some(mode) = secret_file::mode_for_others(metadata) else { return Ok(()) };
     Err(format!(
         "not only its owner may read or write it (mode {mode:03o})\nRun `chmod 600` on it; or, if somebody may have read \
          it, remove it: the next start makes a new one, and everybody has to log in again"
     ))
 }
 
-#[cfg(not(unix))]
-fn check_mode(_: &fs::Metadata) -> Result<(), String> {
-    Ok(())
-}
-
 fn make(path: &Path) -> io::Result<Secret> {
     let secret = random_text::<SECRET_BYTES>();
-    // Written to another file and renamed: a crash in between must not leave half a secret.
-    let temporary = path.with_extension("new");
-    // Removes what an earlier crash has left, or a link that somebody has planted (the link, not its target).
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&temporary)?;
-    file.write_all(secret.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
+    secret_file::write(path, &secret)?;
     Ok(Secret::new(secret))
 }
 

@@ -8,14 +8,17 @@ pub mod accept;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 pub(crate) mod body;
+pub mod client;
 pub(crate) mod conditional;
+pub(crate) mod connections;
 pub(crate) mod discard;
 pub(crate) mod fields;
 pub(crate) mod file;
+pub(crate) mod forwarded;
 pub mod http_runtime;
 pub(crate) mod page;
 pub(crate) mod path;
-pub(crate) mod peer;
+pub(crate) mod rate_limit;
 pub(crate) mod rendered;
 pub(crate) mod request_context;
 pub(crate) mod request_id;

@@ -1,4 +1,4 @@
-//! The leaderboard, purchases in chronological order: from the database for occasional readers, from memory for a
+//! The leaderboard, purchases in chronological order or the other way round: from the database for occasional readers, from memory for a
 //! crowd.
 
 use std::sync::Arc;
@@ -27,8 +27,11 @@ const TRANSACTION_MS_MAX: i64 = 120_000;
 
 pub struct Leaderboard {
     source: Arc<Source>,
-    reads: HotReads<(Option<Id>, PageRequest<PurchaseCursor>), PageBasis>,
+    reads: HotReads<PageKey, PageBasis>,
 }
+
+/// The product, the order and the page.
+type PageKey = (Option<Id>, Order, PageRequest<PurchaseCursor>);
 
 struct Source {
     store: Store,
@@ -49,22 +52,27 @@ impl Leaderboard {
         Self { source: Arc::new(Source { store, catalogue, heartbeat, feed }), reads }
     }
 
-    /// A page of the purchases of one product or of all, oldest first.
+    /// A page of the purchases of one product or of all.
     ///
     /// # Errors
     /// Those of `Store::read`.
-    pub async fn page(&self, product: Option<Id>, page: PageRequest<PurchaseCursor>) -> Result<Rendered> {
+    pub async fn page(
+        &self,
+        product: Option<Id>,
+        order: Order,
+        page: PageRequest<PurchaseCursor>,
+    ) -> Result<Rendered> {
         let remembered = |reading: &Reading<PageBasis>| {
             let source = &self.source;
             let holds = source.feed.is_synced() && reading.basis.holds(source.catalogue.cache());
             holds.then(|| reading.answer.clone())
         };
         let source = self.source.clone();
-        let read = move |(product, page): (Option<Id>, PageRequest<PurchaseCursor>)| {
+        let read = move |(product, order, page): PageKey| {
             let source = source.clone();
-            async move { source.read(product, &page).await }
+            async move { source.read(product, order, &page).await }
         };
-        self.reads.get((product, page), remembered, read).await
+        self.reads.get((product, order, page), remembered, read).await
     }
 }
 
@@ -72,34 +80,58 @@ impl Source {
     async fn read(
         &self,
         product: Option<Id>,
+        order: Order,
         page: &PageRequest<PurchaseCursor>,
     ) -> Result<Reading<PageBasis>> {
         let list_generation = self.catalogue.cache().list_generation();
         let now = self.heartbeat.database_time();
-        let page = self.items(product, page).await?;
+        let is_first = page.after.is_none();
+        let page = self.items(product, order, page).await?;
+        // No page before it, and no purchase that is not made yet, can become part of it.
+        let is_closed = match order {
+            Order::OldestFirst => page.next_cursor.is_some(),
+            Order::NewestFirst => !is_first,
+        };
         Ok(Reading {
             answer: Rendered::digested(&page)?,
-            basis: PageBasis::of(&page, product, list_generation, now),
+            basis: PageBasis::of(&page, product, is_closed, list_generation, now),
         })
+    }
+
+    /// The purchases of a page and one more, if there is one, with their ranks. A purchase has the same rank in both orders:
+    /// the oldest is the first.
+    async fn ranked(
+        &self,
+        product: Option<Id>,
+        order: Order,
+        page: &PageRequest<PurchaseCursor>,
+    ) -> Result<Vec<(i64, RawDocumentBuf)>> {
+        let selection = product.map_or(Selection::Everything, Selection::Product);
+        let (purchases, first) = match (order, &page.after) {
+            (Order::NewestFirst, None) => history::newest_ranked(&self.store, product, page.limit).await?,
+            (_, after) => {
+                let step = if order == Order::OldestFirst { 1 } else { -1 };
+                let first = after.as_ref().map_or(0, |after| after.rank) + step;
+                (history::list(&self.store, selection, order, page).await?, first)
+            }
+        };
+        let rank = |index: i64| if order == Order::OldestFirst { first + index } else { first - index };
+        Ok((0..).map(rank).zip(purchases).collect())
     }
 
     async fn items(
         &self,
         product: Option<Id>,
+        order: Order,
         page: &PageRequest<PurchaseCursor>,
     ) -> Result<Page<LeaderboardItem>> {
-        let selection = product.map_or(Selection::Everything, Selection::Product);
-        let before = page.after.as_ref().map_or(0, |after| after.rank);
-        let purchases = history::list(&self.store, selection, Order::OldestFirst, page).await?;
-        let ranked: Vec<(i64, RawDocumentBuf)> = (before + 1..).zip(purchases).collect();
-        let ranked =
-            Page::of(ranked, page.limit, |(rank, purchase)| PurchaseCursor::of(purchase, *rank, product));
+        let ranked = Page::of(self.ranked(product, order, page).await?, page.limit, |(rank, purchase)| {
+            PurchaseCursor::of(purchase, *rank, product).in_order(order)
+        });
         let ranked = ranked.filter_map(|(rank, purchase)| Some((rank, parse::<Purchase>(&purchase)?)));
         // The products' current names: a product with sales cannot be deleted.
-        let mut ids: Vec<_> = ranked.items.iter().map(|(_, purchase)| purchase.product_id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let names = if ids.is_empty() { Default::default() } else { self.catalogue.names(ids).await? };
+        let ids = ranked.items.iter().map(|(_, purchase)| purchase.product_id).collect();
+        let names = self.catalogue.names(ids).await?;
         Ok(ranked.map(|(rank, purchase)| {
             let product_name = names.get(&purchase.product_id).cloned().unwrap_or_default();
             LeaderboardItem::of(purchase, rank, product_name)
@@ -109,24 +141,28 @@ impl Source {
 
 /// What is needed to tell later whether a page still holds.
 struct PageBasis {
-    /// A full page of one product never changes: purchases never change, and new ones come after it. A full page of all
-    /// products is final only after `TRANSACTION_MS_MAX`: transactions do not commit in the order of `purchased_at`.
+    /// A closed page of one product never changes: purchases never change, and new ones come elsewhere. One of all products
+    /// is final only after `TRANSACTION_MS_MAX`: transactions do not commit in the order of `purchased_at`.
     is_final: bool,
-    /// The page's product, and the `sequence` of the last purchase on the page.
+    /// The page's product, and the highest `sequence` on the page.
     last: Option<(Id, i64)>,
     /// `ProductCache::list_generation` when the page was read: it also counts renamed products.
     list_generation: u64,
 }
 
 impl PageBasis {
-    fn of(page: &Page<LeaderboardItem>, product: Option<Id>, list_generation: u64, now: Timestamp) -> Self {
-        let is_past = page
-            .items
-            .last()
-            .is_some_and(|last| now.milliseconds() - last.purchased_at.milliseconds() > TRANSACTION_MS_MAX);
+    fn of(
+        page: &Page<LeaderboardItem>,
+        product: Option<Id>,
+        is_closed: bool,
+        list_generation: u64,
+        now: Timestamp,
+    ) -> Self {
+        let newest = page.items.iter().map(|item| item.purchased_at.milliseconds()).max();
+        let is_past = newest.is_some_and(|newest| now.milliseconds() - newest > TRANSACTION_MS_MAX);
         Self {
-            is_final: page.next_cursor.is_some() && (product.is_some() || is_past),
-            last: product.zip(page.items.last().map(|item| item.sequence)),
+            is_final: is_closed && (product.is_some() || is_past),
+            last: product.zip(page.items.iter().map(|item| item.sequence).max()),
             list_generation,
         }
     }

@@ -21,6 +21,7 @@ pub mod server;
 pub mod embedded;
 mod first_run;
 pub mod open_files;
+mod secret_file;
 
 pub(crate) mod routes;
 

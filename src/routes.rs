@@ -1,38 +1,48 @@
 //! The HTTP API: one file per resource, the one list of routes, and the layers around all of them.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::response::Response;
+use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
+use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::future::Either;
 use hyper::body::Incoming;
 use tower::util::option_layer;
 use tower::{Layer, Service, service_fn};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
+use self::parameters::BareRoutes;
 use self::purchases::PURCHASE_PATH;
 use self::state::AppState;
 use crate::config::{CorsOrigins, Shop};
 use crate::error::Error;
+use crate::http::accept::OneTooMany;
+use crate::http::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::http::{discard, request_id};
 
 pub(crate) mod auth;
 pub(crate) mod events;
 pub(crate) mod extract;
 pub(crate) mod leaderboard;
+pub(crate) mod limits;
 pub(crate) mod live;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
+mod parameters;
 pub(crate) mod products;
 pub(crate) mod purchases;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod storefront;
 pub(crate) mod users;
+
+/// How long a browser may reuse the answer to a preflight: as long as Chromium does at most.
+const PREFLIGHT_AGE_MAX: Duration = Duration::from_secs(7_200);
 
 /// The whole application as one service: the routes and the layers around them. The layers are plain functions, because
 /// axum's router would box and clone each layer for every request.
@@ -69,17 +79,26 @@ fn quick_routes(
     shop: &Shop,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
     let purchase = purchases::purchase_service(app.clone());
-    let routes = routes(app, shop);
+    let client_limits = app.client_limits.clone();
+    let (routes, bare_routes) = routes(app, shop);
+    let bare_routes = Arc::new(bare_routes);
     service_fn(move |request: Request| {
+        let refusal = match request.extensions().get::<OneTooMany>() {
+            Some(_) => Some(limits::one_too_many()),
+            None => bare_routes.check(&request).err().map(IntoResponse::into_response),
+        };
+        if let Some(refusal) = refusal {
+            return Either::Left(Either::Left(ready(Ok(refusal))));
+        }
         let is_purchase = request.method() == Method::POST && request.uri().path() == PURCHASE_PATH;
         match is_purchase {
-            true => Either::Left(purchase.clone().call(request)),
-            false => Either::Right(routes.clone().call(request)),
+            true => Either::Left(Either::Right(purchase.clone().call(request))),
+            false => Either::Right(limits::layer(&client_limits, request, routes.clone())),
         }
     })
 }
 
-fn routes(app: AppState, shop: &Shop) -> Router {
+fn routes(app: AppState, shop: &Shop) -> (Router, BareRoutes) {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(auth::router())
         .merge(users::router())
@@ -90,13 +109,26 @@ fn routes(app: AppState, shop: &Shop) -> Router {
         .merge(status::router())
         .merge(metrics::router())
         .split_for_parts();
-    routes
+    let bare_routes = BareRoutes::of(&document);
+    let routes = routes
         .merge(live::router())
         .merge(openapi::router(document))
-        .merge(storefront::router(shop))
-        .fallback(|| async { Error::NO_ROUTE })
+        .merge(storefront::router(shop, app.registration))
+        .fallback(unknown_path)
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
-        .with_state(app)
+        .with_state(app);
+    (routes, bare_routes)
+}
+
+/// A path with a slash at its end is redirected to the one without, with the same method and body.
+async fn unknown_path(uri: Uri) -> Result<Response, Error> {
+    let path = uri.path().trim_end_matches('/');
+    // A browser would take `//name` for another host.
+    if path.len() == uri.path().len() || path.is_empty() || path.starts_with("//") {
+        return Err(Error::NO_ROUTE);
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Ok(Redirect::permanent(&format!("{path}{query}")).into_response())
 }
 
 /// `None` when no page of another origin may call the API: without CORS headers browsers refuse them all.
@@ -112,15 +144,8 @@ fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
     let cors = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            header::IF_MATCH,
-            header::IF_NONE_MATCH,
-            own("idempotency-key"),
-            own("last-event-id"),
-            own("x-request-id"),
-        ])
+        // Whatever a page sends, tracing headers included: which headers come decides nothing, only the token does.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
             header::ETAG,
             header::LOCATION,
@@ -128,8 +153,10 @@ fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
             header::WWW_AUTHENTICATE,
             header::ALLOW,
             own("idempotent-replayed"),
+            RATE_LIMIT,
+            RATE_LIMIT_POLICY,
             own("x-request-id"),
         ])
-        .max_age(std::time::Duration::from_secs(600));
+        .max_age(PREFLIGHT_AGE_MAX);
     Some(cors)
 }

@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::access::Access;
 use crate::accounts::tokens::Tokens;
-use crate::config::{AdminCredentials, Config, DATABASE_NAME_DEFAULT, Database, Limits, Secret};
+use crate::config::{AdminCredentials, Config, Database, Limits, Secret};
 use crate::embedded::{EmbeddedError, EmbeddedMongo};
 use crate::error::Error;
 use crate::first_run;
 use crate::http::accept;
+use crate::http::client::Clients;
 use crate::http::http_runtime::HttpRuntime;
 use crate::open_files;
 use crate::routes;
@@ -23,6 +24,7 @@ use crate::routes::state::App;
 use crate::store::Store;
 use crate::store::connect::ConnectError;
 use crate::store::heartbeat::Heartbeat;
+use crate::store::patch_level;
 
 /// About how many files a server has open besides its connections.
 const FILES_BESIDES_CONNECTIONS: usize = 100;
@@ -118,6 +120,7 @@ impl Server {
         store: Store,
         secret: &Secret,
     ) -> Result<Self, StartError> {
+        report_holes(&config.database, store.mongodb_version());
         let limits = config.limits.clone();
         let (heartbeat, heartbeat_task) =
             Heartbeat::start(&store, &limits.store).await.map_err(StartError::Write)?;
@@ -127,7 +130,7 @@ impl Server {
         let (access, access_task) =
             Access::start(&store, &limits.accounts).await.map_err(StartError::Write)?;
         let (app, feed_task) =
-            App::new(limits.clone(), store, heartbeat, tokens, access, config.cors_origins, shutdown.clone())
+            App::new(&config, store, heartbeat, tokens, access, shutdown.clone())
                 .map_err(|_| StartError::Threads)?;
         let app = Arc::new(app);
         // These tasks run until all open requests have ended, which need them: they ask whether the database commits, what
@@ -147,6 +150,7 @@ impl Server {
             listener,
             service,
             limits.http,
+            Clients::new(config.trusted_proxies, limits.clients.leaves_private_alone),
             app.metrics.connections.clone(),
             shutdown.clone(),
         )
@@ -267,16 +271,27 @@ async fn database(database: &Database) -> Result<(Secret, Secret, Option<Embedde
                 None => first_run::jwt_secret(data_directory),
             };
             match secret {
-                Ok(secret) => {
-                    let uri = mongo.uri().replacen("/?", &format!("/{DATABASE_NAME_DEFAULT}?"), 1);
-                    Ok((Secret::new(uri), secret, Some(mongo)))
-                }
+                Ok(secret) => Ok((mongo.uri(), secret, Some(mongo))),
                 Err((path, cause)) => {
                     mongo.stop().await;
                     Err(StartError::Secret { path: path.display().to_string(), cause })
                 }
             }
         }
+    }
+}
+
+/// Warns of a MongoDB that somebody without its password can attack. About the embedded one this is no warning, and says
+/// less: it is for trying out, only this machine reaches it, and it runs without the compression that gives memory away.
+/// What remains is that a user of this machine could crash it, which a warning at every first start would overstate.
+fn report_holes(database: &Database, version: &str) {
+    let Some(hole) = patch_level::hole(version) else { return };
+    match database {
+        Database::External { .. } => tracing::warn!("{hole}"),
+        Database::Embedded { .. } => tracing::info!(
+            "the embedded MongoDB is version {version}: for trying out, on a machine whose users you trust. To sell, set \
+             MONGO_URI to a MongoDB with all patches"
+        ),
     }
 }
 

@@ -29,6 +29,8 @@ use crate::model::purchase::Purchase;
 use crate::model::user::User;
 use crate::sabotage::Mistake;
 
+mod access;
+mod canonical_emails;
 mod clock;
 mod coalesced_read;
 mod confirmation;
@@ -38,6 +40,7 @@ pub(crate) mod document;
 pub(crate) mod failure;
 pub(crate) mod heartbeat;
 pub(crate) mod hot_read;
+pub mod patch_level;
 pub(crate) mod sale_sessions;
 pub mod schema;
 mod standstill;
@@ -73,6 +76,7 @@ pub struct Store {
     pub server: Id,
     confirmations: Arc<Confirmations>,
     primary: watch::Receiver<Option<ServerAddress>>,
+    mongodb_version: Arc<str>,
     reads: Arc<Semaphore>,
     access_reads: Arc<Semaphore>,
     history_reads: Arc<Semaphore>,
@@ -91,6 +95,7 @@ impl Store {
         sale_sessions: SaleSessions,
         database: Database,
         primary: watch::Receiver<Option<ServerAddress>>,
+        mongodb_version: String,
         limits: &StoreLimits,
     ) -> Self {
         let (server, tasks) = (Id::new(), Tasks::new(limits));
@@ -111,6 +116,7 @@ impl Store {
             server,
             confirmations: Arc::new(confirmations),
             primary,
+            mongodb_version: mongodb_version.into(),
             users: database.collection(schema::USERS),
             products: database.collection(schema::PRODUCTS),
             purchases: database.collection(schema::PURCHASES),
@@ -128,6 +134,11 @@ impl Store {
             write_max,
             tasks,
         }
+    }
+
+    /// The version of the primary at the start, as it says itself: like `7.0.35`, or `unknown`.
+    pub fn mongodb_version(&self) -> &str {
+        &self.mongodb_version
     }
 
     /// Confirms that the database commits now.
@@ -152,18 +163,6 @@ impl Store {
         F: Future<Output = mongodb::error::Result<T>>,
     {
         self.read_confirmed(&self.reads, read).await
-    }
-
-    /// Like `read`, for whether a token still counts: nobody is served without knowing, so other reads must not use up its
-    /// permits.
-    ///
-    /// # Errors
-    /// Those of [`Store::read`].
-    pub async fn read_access<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
-    where
-        F: Future<Output = mongodb::error::Result<T>>,
-    {
-        self.read_confirmed(&self.access_reads, read).await
     }
 
     /// Like `read`, for lists of purchases: listing a buyer with many purchases is slow, and must not hold up other reads.

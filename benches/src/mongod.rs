@@ -25,13 +25,18 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Outcome {
     let mut end = Signals::listen()?;
     let mongo = EmbeddedMongo::start(&arguments.data_dir).await?;
+    let client = Client::with_uri_str(mongo.system_uri().reveal()).await?;
+    let admin = client.database("admin");
     if let Some(seconds) = arguments.snapshot_history_seconds {
-        let client = Client::with_uri_str(mongo.uri()).await?;
         let setting = doc! { "setParameter": 1, "minSnapshotHistoryWindowInSeconds": seconds };
-        client.database("admin").run_command(setting).await?;
-        hang_up(&client).await;
+        admin.run_command(setting).await?;
     }
-    println!("{}", json!({ "uri": mongo.uri(), "pid": mongo.process_id() }));
+    // Each server gets a database of its own, and `opcounters` asks for the server's status.
+    let roles = ["readWriteAnyDatabase", "clusterMonitor"];
+    admin.run_command(doc! { "grantRolesToUser": "flash-sale", "roles": roles.to_vec() }).await?;
+    hang_up(&client).await;
+    let uri = mongo.uri().reveal().replacen("/flashsale?", "/?", 1);
+    println!("{}", json!({ "uri": uri, "pid": mongo.process_id() }));
     let ended = mongo.ended();
     tokio::select! {
         () = end.next() => {

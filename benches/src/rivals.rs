@@ -13,6 +13,7 @@ use flash_sale::accounts::tokens::Tokens;
 use flash_sale::config::HttpLimits;
 use flash_sale::error::{Error, PROBLEM_JSON, Problem};
 use flash_sale::http::accept;
+use flash_sale::http::client::Clients;
 use flash_sale::http::http_runtime::HttpRuntime;
 use flash_sale::model::id::Id;
 use flash_sale::model::money::Money;
@@ -154,8 +155,9 @@ async fn serve(port: u16, router: Router) -> Outcome {
     let shutdown = CancellationToken::new();
     let stopping = shutdown.clone();
     let limits = HttpLimits::default();
+    let clients = Clients::new(Default::default(), true);
     let (_http_runtime, serving) =
-        HttpRuntime::serve(listener, router, limits, Default::default(), stopping)?;
+        HttpRuntime::serve(listener, router, limits, clients, Default::default(), stopping)?;
     end.next().await;
     shutdown.cancel();
     serving.await?;

@@ -88,8 +88,8 @@ class Lab:
         """The product in its usual configuration, over an external MongoDB."""
         database = database or self.name("shop")
         settings = {"PORT": "0", "MONGO_URI": mongod.uri(database), "JWT_SECRET": self.secret, "RUST_LOG": "warn",
-                    # The whole crowd comes from one address.
-                    "WATCHERS_PER_ADDRESS_MAX": "1000000"}
+                    # The whole crowd comes from one address, and its few accounts press as fast as they can.
+                    "WATCHERS_PER_ADDRESS_MAX": "1000000", "PURCHASES_PER_ACCOUNT": "1000000/1"}
         with Process(self.name("flash-sale"), [self.product_program], self.scratch, settings,
                      self.server_cores) as process:
             url = process.wait_for_line(lambda line: READY in line and line.split(READY)[1].split()[0])

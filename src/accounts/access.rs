@@ -156,12 +156,10 @@ impl Access {
         })
     }
 
-    /// Judges again, from memory: it may know more by now.
-    ///
-    /// # Errors
-    /// `unauthenticated` for an ended token, `account_disabled`.
-    pub fn recheck(&self, user: &CurrentUser) -> Result<()> {
-        self.judge(user).map(drop)
+    /// Judges these users again, from memory, which may know more by now. `None` for each whose token still counts.
+    pub fn recheck<'a>(&self, users: impl Iterator<Item = &'a CurrentUser>) -> Vec<Option<Error>> {
+        let (table, covered_from_ms) = (self.table(), self.covered_from_ms());
+        users.map(|user| table.judge(user, covered_from_ms).err()).collect()
     }
 
     /// Resolves when the token of `user` no longer counts, or has expired, or when the server cannot know any more. Never,
@@ -194,8 +192,12 @@ impl Access {
     }
 
     fn judge(&self, user: &CurrentUser) -> Result<Verdict> {
-        let covered_from_ms = Timestamp::now_here().milliseconds() - self.0.kept_ms + CLOCK_SLACK_MS;
-        self.table().judge(user, covered_from_ms)
+        self.table().judge(user, self.covered_from_ms())
+    }
+
+    /// What was ended later than this is in memory.
+    fn covered_from_ms(&self) -> i64 {
+        Timestamp::now_here().milliseconds() - self.0.kept_ms + CLOCK_SLACK_MS
     }
 
     /// Whether memory has everything that had happened `age_max` before `now`.

@@ -5,7 +5,7 @@ use mongodb::options::ReturnDocument;
 use tokio::sync::SemaphorePermit;
 
 use super::filter::{UserCursor, UserFilter};
-use super::service::{Accounts, ending_tokens};
+use super::service::{Accounts, ending_tokens, this_machine};
 use crate::config::{AdminCredentials, Secret};
 use crate::error::{Error, Result};
 use crate::http::page::{Page, PageRequest};
@@ -114,7 +114,7 @@ impl Accounts {
     /// # Errors
     /// `email_taken`, and those of `register`.
     pub async fn create_admin(&self, name: String, email: String, password: Secret) -> Result<User> {
-        self.create((name, email, Role::Admin), password, Action::AdminCreated, Actor::default()).await
+        self.create(this_machine(), (name, email, Role::Admin), password, Action::AdminCreated, Actor::default()).await
     }
 
     /// Makes an existing account an admin's, enabled, with this password and perhaps another name. All its tokens end, so
@@ -125,7 +125,7 @@ impl Accounts {
     pub async fn promote(&self, email: &str, name: Option<String>, password: Secret) -> Result<Option<User>> {
         let Some(account) = self.find_by_email(email).await? else { return Ok(None) };
         let mut set = doc! {
-            "role": Role::Admin.name(), "disabled": false, "passwordHash": self.passwords.hash(password).await?,
+            "role": Role::Admin.name(), "disabled": false, "passwordHash": self.passwords.hash(this_machine(), password).await?,
         };
         set.extend(name.map(|name| ("name".to_owned(), name.into())));
         let mut update = ending_tokens();
@@ -162,7 +162,10 @@ impl Accounts {
                 "the address of ADMIN_EMAIL belongs to user {user_id}, who is not an admin or is disabled; the account is \
                  not changed. `flash-sale admin promote` with that address makes it an admin's, with a new password"
             );
-        } else if !self.passwords.verify(credentials.password.clone(), Some(user.password_hash)).await? {
+        } else if !self
+            .passwords
+            .verify(this_machine(), credentials.password.clone(), Some(user.password_hash))
+            .await? {
             tracing::warn!(
                 user_id,
                 "ADMIN_PASSWORD is not the password of the admin with the address of ADMIN_EMAIL, user {user_id}: it \

@@ -11,7 +11,7 @@ use crate::model::user::Role;
 pub struct CurrentUser {
     /// The `sub` of the token.
     pub id: Id,
-    /// The public display name from the token; cut if too long.
+    /// The display name from the token, cut if too long. The public sees it only through `NameRules::public`.
     pub name: String,
     /// What the user may do: as the token says, or as the account says, which has the last word.
     pub role: Role,

@@ -3,14 +3,10 @@
 use mongodb::bson::{Bson, Document, RawDocument, doc};
 use serde::{Deserialize, Serialize};
 
+use crate::config::AccountsLimits;
 use crate::model::id::Id;
 use crate::model::text::literal_pattern;
 use crate::model::user::Role;
-
-/// The longest search, in characters.
-pub const SEARCH_CHARACTERS_MAX: usize = 200;
-/// The most different words of a search.
-pub const SEARCH_WORDS_MAX: usize = 10;
 
 #[derive(Debug, Clone, Default)]
 pub struct UserFilter {
@@ -41,9 +37,9 @@ impl UserCursor {
 ///
 /// # Errors
 /// Says what is wrong with `text`.
-pub fn search_words(text: &str) -> Result<Vec<String>, String> {
-    if text.chars().count() > SEARCH_CHARACTERS_MAX {
-        return Err(format!("must have at most {SEARCH_CHARACTERS_MAX} characters"));
+pub fn search_words(text: &str, limits: &AccountsLimits) -> Result<Vec<String>, String> {
+    if text.chars().count() > limits.user_search_characters_max {
+        return Err(format!("must have at most {} characters", limits.user_search_characters_max));
     }
     if text.chars().any(char::is_control) {
         return Err("must have no control characters".into());
@@ -51,8 +47,8 @@ pub fn search_words(text: &str) -> Result<Vec<String>, String> {
     let mut words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
     words.sort_unstable();
     words.dedup();
-    match words.len() > SEARCH_WORDS_MAX {
-        true => Err(format!("must have at most {SEARCH_WORDS_MAX} different words")),
+    match words.len() > limits.user_search_words_max {
+        true => Err(format!("must have at most {} different words", limits.user_search_words_max)),
         false => Ok(words),
     }
 }

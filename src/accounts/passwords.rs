@@ -3,12 +3,13 @@
 //! A few threads make the hashes, at the lowest priority (Linux), so a purchase never waits for a hash of 20 ms. A
 //! hash also evicts everything else from the processor's caches. So a thread that did not get the processor all the
 //! time, which shows that others need it, pauses before its next hash.
+//!
+//! The networks that the passwords come from are served in turn, so that a storm from one of them keeps the others waiting
+//! for no more than one hash each.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,11 @@ use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use tokio::sync::oneshot;
 
+use super::fair_queue::{FairQueue, Full};
 use crate::config::{AccountsLimits, Secret};
 use crate::error::{Error, Result};
+use crate::model::network::Network;
+use crate::model::password::{check_strength, normalized};
 
 /// The lowest priority that the system has: the hashing threads get only time that is left over.
 #[cfg(target_os = "linux")]
@@ -33,35 +37,71 @@ const REST_MAX: Duration = Duration::from_millis(100);
 const NOBODYS_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$7Xr/kmFN7ApjN4RkE6DY8Q$bR+pSB6pLwXdHaeaYF9ZUgs5Cm4EYriRocDvk6A8rxg";
 
-type Job = Box<dyn FnOnce() + Send>;
+const OVERLOADED: Error = Error::Overloaded { detail: "Too many logins and registrations are waiting." };
+
+type Job = Box<dyn FnOnce(Turn) + Send>;
+
+/// What becomes of a job.
+enum Turn {
+    /// It is done now.
+    Now,
+    /// It has to make room for another network's.
+    Displaced,
+}
 
 /// Hashes and verifies, a few passwords at a time. Dropping it ends the threads.
 pub struct Passwords {
-    jobs: SyncSender<Job>,
-    pace: Arc<Pace>,
+    queue: Arc<Queue>,
     threads: usize,
     wait_max: Duration,
 }
 
-/// Estimates how long a new job will wait.
-#[derive(Default)]
-struct Pace {
-    waiting: AtomicU64,
-    /// The recent average time of a hash and the pause after it, in microseconds.
-    hash_us: AtomicU64,
+/// What the threads take their jobs from.
+struct Queue {
+    state: Mutex<State>,
+    has_changed: Condvar,
 }
 
-impl Pace {
-    fn wait(&self, threads: usize) -> Duration {
-        let waiting = self.waiting.load(Ordering::Relaxed);
-        let all_us = waiting.saturating_mul(self.hash_us.load(Ordering::Relaxed));
-        Duration::from_micros(all_us / threads.max(1) as u64)
+struct State {
+    jobs: FairQueue<Network, Job>,
+    /// The recent average time of a hash and the pause after it.
+    hash_time: Duration,
+    is_closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn took(&self, time: Duration) {
-        let time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let before_us = self.hash_us.load(Ordering::Relaxed);
-        self.hash_us.store(before_us - before_us / 4 + time_us / 4, Ordering::Relaxed);
+    /// Waits for the next job. `None` when there will be no more.
+    fn next(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if state.is_closed {
+                return None;
+            }
+            match state.jobs.pop() {
+                Some(job) => return Some(job),
+                None => state = self.has_changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+impl State {
+    fn new(jobs_max: usize) -> Self {
+        Self { jobs: FairQueue::new(jobs_max), hash_time: Duration::ZERO, is_closed: false }
+    }
+
+    /// How long a new job from this network will wait.
+    fn wait(&self, network: Network, threads: usize) -> Duration {
+        let ahead = u32::try_from(self.jobs.ahead_of(&network)).unwrap_or(u32::MAX);
+        self.hash_time.saturating_mul(ahead) / u32::try_from(threads.max(1)).unwrap_or(u32::MAX)
+    }
+
+    fn took(&mut self, time: Duration) {
+        self.hash_time = self.hash_time - self.hash_time / 4 + time / 4;
     }
 }
 
@@ -71,86 +111,110 @@ impl Passwords {
     /// # Errors
     /// `internal`, when the system has no threads left.
     pub fn new(limits: &AccountsLimits) -> Result<Self> {
-        let (sender, receiver) = sync_channel(limits.password_hashes_waiting_max);
-        let receiver = Arc::new(Mutex::new(receiver));
-        let pace = Arc::new(Pace::default());
+        let state = Mutex::new(State::new(limits.password_hashes_waiting_max));
+        let queue = Arc::new(Queue { state, has_changed: Condvar::new() });
         let threads = limits.password_hashes_in_flight_max;
+        let wait_max = Duration::from_millis(limits.password_hash_wait_ms_max);
+        // Made first: if a thread fails to start, dropping it ends the others.
+        let passwords = Self { queue: queue.clone(), threads, wait_max };
         for _ in 0..threads {
-            let (receiver, pace) = (receiver.clone(), pace.clone());
+            let queue = queue.clone();
             let thread = thread::Builder::new().name("passwords".into());
-            thread.spawn(move || work(&receiver, &pace)).map_err(|error| {
+            thread.spawn(move || work(&queue)).map_err(|error| {
                 tracing::error!("cannot start a thread for passwords: {error}");
                 Error::Internal
             })?;
         }
-        let wait_max = Duration::from_millis(limits.password_hash_wait_ms_max);
-        Ok(Self { jobs: sender, pace, threads, wait_max })
+        Ok(passwords)
+    }
+
+    /// Whether a new password is hard to guess for those who know `own`, see `check_strength`. Here, because that may
+    /// take as long as a hash.
+    ///
+    /// # Errors
+    /// `overloaded` when too many jobs wait.
+    pub async fn check_strength(
+        &self,
+        network: Network,
+        password: Secret,
+        own: Vec<String>,
+    ) -> Result<Result<(), &'static str>> {
+        let check = move || {
+            let own: Vec<_> = own.iter().map(String::as_str).collect();
+            check_strength(password.reveal(), &own)
+        };
+        self.run(network, check).await
     }
 
     /// The hash in PHC form, with a new salt.
     ///
     /// # Errors
     /// `overloaded` when too many jobs wait.
-    pub async fn hash(&self, password: Secret) -> Result<String> {
-        self.run(move || hash(&password)).await?
+    pub async fn hash(&self, network: Network, password: Secret) -> Result<String> {
+        self.run(network, move || hash(&password)).await?
     }
 
     /// Whether the password belongs to the hash. Without a hash (no such user) it takes as long, and returns false.
     ///
     /// # Errors
     /// `overloaded` when too many jobs wait.
-    pub async fn verify(&self, password: Secret, hash: Option<String>) -> Result<bool> {
+    pub async fn verify(&self, network: Network, password: Secret, hash: Option<String>) -> Result<bool> {
         let known = hash.is_some();
         let hash = hash.map_or(Cow::Borrowed(NOBODYS_HASH), Cow::Owned);
         let matches = self
-            .run(move || {
-                PasswordHash::new(&hash).is_ok_and(|hash| {
-                    Argon2::default().verify_password(password.reveal().as_bytes(), &hash).is_ok()
-                })
-            })
+            .run(network, move || PasswordHash::new(&hash).is_ok_and(|hash| matches(&password, &hash)))
             .await?;
         Ok(known && matches)
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    async fn run<T: Send + 'static>(
+        &self,
+        network: Network,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
-        let job = move || {
+        let job = move |turn| match turn {
             // Skip the work if the client has hung up.
-            if !sender.is_closed() {
-                drop(sender.send(work()));
-            }
+            Turn::Now if sender.is_closed() => {}
+            Turn::Now => drop(sender.send(Ok(work()))),
+            Turn::Displaced => drop(sender.send(Err(OVERLOADED))),
         };
-        const OVERLOADED: Error =
-            Error::Overloaded { detail: "Too many logins and registrations are waiting." };
-        if self.pace.wait(self.threads) > self.wait_max {
-            return Err(OVERLOADED);
-        }
-        self.pace.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.jobs.try_send(Box::new(job)).is_err() {
-            self.pace.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(OVERLOADED);
+        let displaced = {
+            let mut state = self.queue.lock();
+            if state.wait(network, self.threads) > self.wait_max {
+                return Err(OVERLOADED);
+            }
+            state.jobs.push(network, Box::new(job)).map_err(|Full| OVERLOADED)?
+        };
+        self.queue.has_changed.notify_one();
+        if let Some(displaced) = displaced {
+            displaced(Turn::Displaced);
         }
         let answer = tokio::time::timeout(self.wait_max, receiver).await.map_err(|_| OVERLOADED)?;
-        answer.map_err(|_| Error::Internal)
+        answer.map_err(|_| Error::Internal)?
+    }
+}
+
+impl Drop for Passwords {
+    fn drop(&mut self) {
+        self.queue.lock().is_closed = true;
+        self.queue.has_changed.notify_all();
     }
 }
 
 /// One thread: runs job after job until `Passwords` is dropped.
-fn work(jobs: &Mutex<Receiver<Job>>, pace: &Pace) {
+fn work(queue: &Queue) {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICENESS) {
         tracing::debug!("passwords are hashed at the usual priority: {error}");
     }
-    loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
-        pace.waiting.fetch_sub(1, Ordering::Relaxed);
+    while let Some(job) = queue.next() {
         let (start, processor) = (Instant::now(), processor_time());
         // The panic hook has logged the cause, and the closed channel tells the request.
-        drop(catch_unwind(AssertUnwindSafe(job)));
+        drop(catch_unwind(AssertUnwindSafe(|| job(Turn::Now))));
         let held_up = start.elapsed().saturating_sub(processor_time().saturating_sub(processor));
         thread::sleep((held_up * REST_FACTOR).min(REST_MAX));
-        pace.took(start.elapsed());
+        queue.lock().took(start.elapsed());
     }
 }
 
@@ -160,9 +224,16 @@ fn processor_time() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
+/// Whether the password belongs to the hash, in its normalized form or, as earlier versions hashed it, as it was sent.
+fn matches(password: &Secret, hash: &PasswordHash) -> bool {
+    let is_right = |password: &str| Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
+    let normalized = normalized(password.reveal());
+    is_right(&normalized) || (normalized != password.reveal() && is_right(password.reveal()))
+}
+
 /// argon2id with the crate's defaults, which are OWASP's minimum: 19 MiB, two passes, one lane.
 fn hash(password: &Secret) -> Result<String> {
-    match Argon2::default().hash_password(password.reveal().as_bytes()) {
+    match Argon2::default().hash_password(normalized(password.reveal()).as_bytes()) {
         Ok(hash) => Ok(hash.to_string()),
         Err(error) => {
             tracing::error!("cannot hash a password: {error}");
@@ -184,14 +255,75 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_is_that_of_all_jobs_before() {
-        let pace = Pace::default();
-        pace.waiting.store(100, Ordering::Relaxed);
-        assert_eq!(pace.wait(1), Duration::ZERO, "before the first hash nothing is known");
-        for _ in 0..50 {
-            pace.took(Duration::from_millis(100));
+    fn a_password_opens_in_every_form() {
+        let (composed, decomposed) =
+            ("caf\u{e9} au lait de l'\u{e9}t\u{e9}", "cafe\u{301} au lait de l'e\u{301}te\u{301}");
+        for (made, sent) in [(composed, decomposed), (decomposed, composed)] {
+            let made = hash(&Secret::new(made)).unwrap();
+            let made = PasswordHash::new(&made).unwrap();
+            assert!(
+                matches(&Secret::new(sent), &made) && !matches(&Secret::new("cafe au lait de l'ete"), &made)
+            );
         }
-        let wait = pace.wait(2).as_millis();
+        // As earlier versions hashed it.
+        let earlier = Argon2::default().hash_password(decomposed.as_bytes()).unwrap().to_string();
+        let earlier = PasswordHash::new(&earlier).unwrap();
+        assert!(matches(&Secret::new(decomposed), &earlier) && !matches(&Secret::new(composed), &earlier));
+    }
+
+    #[test]
+    fn the_wait_is_that_of_the_jobs_before() {
+        let mut state = State::new(200);
+        let [storm, other] = ["192.0.2.1", "192.0.2.2"].map(|network| network.parse().unwrap());
+        for _ in 0..100 {
+            state.jobs.push(storm, Box::new(|_| ())).unwrap();
+        }
+        assert_eq!(state.wait(storm, 1), Duration::ZERO, "before the first hash nothing is known");
+        for _ in 0..50 {
+            state.took(Duration::from_millis(100));
+        }
+        let wait = state.wait(storm, 2).as_millis();
         assert!((4_900..=5_000).contains(&wait), "100 of 0.1 s each, two at a time: {wait} ms");
+        let wait = state.wait(other, 2).as_millis();
+        assert!((40..=50).contains(&wait), "one of the storm comes first: {wait} ms");
+    }
+
+    /// One thread, held by a job, so that what is queued meanwhile is served in the order of the queue.
+    #[tokio::test]
+    async fn a_storm_from_one_network_does_not_keep_others_waiting() {
+        let limits = AccountsLimits {
+            password_hashes_in_flight_max: 1,
+            password_hashes_waiting_max: 20,
+            ..AccountsLimits::default()
+        };
+        let passwords = Passwords::new(&limits).unwrap();
+        let [first, storm, other] =
+            ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|network| network.parse::<Network>().unwrap());
+        let (started, has_started) = oneshot::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let hold = passwords.run(first, move || {
+            started.send(()).unwrap();
+            released.recv().unwrap();
+        });
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let job = |network: Network, name: &'static str| {
+            let order = order.clone();
+            passwords.run(network, move || order.lock().unwrap().push(name))
+        };
+        let queued = async {
+            has_started.await.unwrap();
+            let storms = futures_util::future::join_all((0..30).map(|_| job(storm, "storm")));
+            let others = futures_util::future::join_all((0..2).map(|_| job(other, "other")));
+            // Everything is in the queue when each has been polled once, and only then the thread goes on.
+            let release = async { release.send(()).unwrap() };
+            tokio::join!(storms, others, release)
+        };
+        let (held, (storms, others, ())) = tokio::join!(hold, queued);
+        held.unwrap();
+        assert!(others.iter().all(Result::is_ok), "{others:?}");
+        let refused = storms.iter().filter(|answer| **answer == Err(OVERLOADED)).count();
+        assert_eq!(refused, 12, "ten had no room, and two made room");
+        let order = order.lock().unwrap();
+        assert_eq!((order[..4].to_vec(), order.len()), (vec!["storm", "other", "storm", "other"], 20));
     }
 }

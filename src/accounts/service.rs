@@ -1,5 +1,7 @@
 //! Registers accounts, logs users in and out, changes passwords. What admins do with accounts is in `administration`.
 
+use std::net::Ipv4Addr;
+
 use mongodb::bson::{Bson, DateTime, Document, Timestamp as OperationTime, doc};
 use mongodb::options::ReturnDocument;
 
@@ -9,13 +11,15 @@ use super::login_failures::LoginFailures;
 use super::passwords::Passwords;
 use crate::config::{AccountsLimits, Secret};
 use crate::error::{Error, Result};
-use crate::http::peer::PeerAddress;
+use crate::http::client::Client;
 use crate::model::audit::{Action, Actor, AuditEntry};
+use crate::model::email;
 use crate::model::ended_token::EndedToken;
 use crate::model::id::Id;
+use crate::model::network::Network;
 use crate::model::user::{Role, User};
 use crate::store::heartbeat::Heartbeat;
-use crate::store::{Store, failure};
+use crate::store::{Store, collect, failure};
 
 /// The latest moment that a date in MongoDB is shown as, in milliseconds: the end of the year 9999.
 const LAST_MOMENT_MS: i64 = 253_402_300_799_999;
@@ -45,23 +49,40 @@ impl Accounts {
         })
     }
 
-    /// Creates a customer's account. `email` must be in lower case.
+    /// Whether a new password is hard to guess for those who know `own`: the name and the address of its owner, and the
+    /// name of the shop. If not, why not, in words. `network` is that of the client who waits for it.
+    ///
+    /// # Errors
+    /// `overloaded`.
+    pub async fn check_strength(
+        &self,
+        network: Network,
+        password: Secret,
+        own: Vec<String>,
+    ) -> Result<Result<(), &'static str>> {
+        self.passwords.check_strength(network, password, own).await
+    }
+
+    /// Creates a customer's account for a client of this network. `email` must be in lower case.
     ///
     /// # Errors
     /// `email_taken`, `overloaded`, and those of `Store::transact`.
     pub async fn register(
         &self,
+        network: Network,
         name: String,
         email: String,
         password: Secret,
         actor: Actor,
     ) -> Result<User> {
-        self.create((name, email, Role::Customer), password, Action::UserRegistered, actor).await
+        let account = (name, email, Role::Customer);
+        self.create(network, account, password, Action::UserRegistered, actor).await
     }
 
     /// Creates an account. The actor is the user, if it is nobody else.
     pub(super) async fn create(
         &self,
+        network: Network,
         (name, email, role): (String, String, Role),
         password: Secret,
         action: Action,
@@ -71,7 +92,7 @@ impl Accounts {
         if self.find_by_email(&email).await?.is_some() {
             return Err(Error::EmailTaken);
         }
-        let password_hash = self.passwords.hash(password).await?;
+        let password_hash = self.passwords.hash(network, password).await?;
         let user = User::new(name, email, password_hash, role, DateTime::now());
         let actor = if action == Action::UserRegistered { actor.of(user.id) } else { actor };
         let entry = self.entry(&actor, action, user.id).with_change(doc! {}, doc! { "role": role.name() });
@@ -102,18 +123,23 @@ impl Accounts {
     /// these; `account_disabled`, only for the right password; `overloaded`, `database_unavailable`.
     pub async fn log_in(
         &self,
-        address: PeerAddress,
+        client: Client,
         email: &str,
         password: Secret,
         actor: Actor,
     ) -> Result<User> {
         // Dropped on every way out except a wrong password, and then it does not count.
-        let attempt = self.login_failures.begin(address, email).await?;
+        // All ways to write an address share its limit.
+        let mailbox = email::canonical(email);
+        let mailbox = mailbox.as_deref().unwrap_or(email);
+        let attempt = self.login_failures.begin(client.bounded_network(), mailbox).await?;
         let user = self.find_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let right = self.passwords.verify(password, hash).await?;
-        if !right && attempt.was_wrong() {
-            warn_of_limit(user.as_ref());
+        let right = self.passwords.verify(client.network, password, hash).await?;
+        match right {
+            true => attempt.was_right(),
+            false if attempt.was_wrong() => warn_of_limit(user.as_ref()),
+            false => {}
         }
         let user = user.filter(|_| right).ok_or(Error::InvalidCredentials)?;
         match self.note_login(&user, actor).await {
@@ -248,34 +274,44 @@ impl Accounts {
         Ok(())
     }
 
-    /// Gives the account of `user` a new password, and ends all its tokens.
+    /// Gives the account of `user` a new password, and ends all its tokens. `shops_own` are words that make a password
+    /// easy to guess.
     ///
     /// # Errors
     /// `not_found` without an account; `invalid_credentials` if `current` is wrong, and `rate_limited` after too many of
-    /// these; `overloaded`, and those of `Store::transact`.
+    /// these; `validation_failed` if `new` is easy to guess; `overloaded`, and those of `Store::transact`.
     pub async fn change_password(
         &self,
         user: &CurrentUser,
-        address: PeerAddress,
+        client: Client,
         (current, new): (Secret, Secret),
+        shops_own: &[String],
         actor: Actor,
     ) -> Result<User> {
         let account = self.find(user.id).await?.ok_or(Error::NO_ACCOUNT)?;
         check_account(&account, user)?;
-        let attempt = self.login_failures.begin(address, &account.email).await?;
-        if !self.passwords.verify(current, Some(account.password_hash.clone())).await? {
-            if attempt.was_wrong() {
-                warn_of_limit(Some(&account));
+        let mailbox = account.email_canonical.as_deref().unwrap_or(&account.email);
+        let attempt = self.login_failures.begin(client.bounded_network(), mailbox).await?;
+        let hash = Some(account.password_hash.clone());
+        match self.passwords.verify(client.network, current, hash).await? {
+            true => attempt.was_right(),
+            false => {
+                if attempt.was_wrong() {
+                    warn_of_limit(Some(&account));
+                }
+                return Err(Error::InvalidCredentials);
             }
-            return Err(Error::InvalidCredentials);
         }
-        drop(attempt);
+        let own = shops_own.iter().chain([&account.name, &account.email]).cloned().collect();
+        if let Err(problem) = self.check_strength(client.network, new.clone(), own).await? {
+            return Err(Error::invalid("newPassword", problem));
+        }
         let as_compared = doc! {
             "_id": user.id, "passwordHash": account.password_hash, "disabled": { "$ne": true },
             "tokenGeneration": generation(account.token_generation),
         };
         let mut update = ending_tokens();
-        update.insert("$set", doc! { "passwordHash": self.passwords.hash(new).await? });
+        update.insert("$set", doc! { "passwordHash": self.passwords.hash(client.network, new).await? });
         let entry = self.entry(&actor.of(user.id), Action::UserPasswordChanged, user.id);
         let changed = self.change_account(as_compared, update, move |_, _| entry.clone()).await?;
         // Somebody else has changed the password meanwhile, ended the tokens, or disabled the account.
@@ -295,8 +331,17 @@ impl Accounts {
         self.store.read(|mut session| async move { found.session(&mut session).await }).await
     }
 
+    /// The account with this address, or else the one with the same canonical form: who can read the mail of one can
+    /// read that of the other. Accounts of earlier versions may share it; then each is found by its own address.
     pub(super) async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
-        self.find_one(doc! { "email": email }).await
+        let Some(mailbox) = email::canonical(email) else {
+            return self.find_one(doc! { "email": email }).await;
+        };
+        let query = doc! { "$or": [{ "email": email }, { "emailCanonical": mailbox }] };
+        let found = self.store.users.find(query);
+        let mut found = self.store.read(|session| collect(found, session)).await?;
+        let exact = found.iter().position(|user| user.email == email);
+        Ok(if found.is_empty() { None } else { Some(found.swap_remove(exact.unwrap_or(0))) })
     }
 
     /// An entry of the audit log about an account.
@@ -321,9 +366,15 @@ fn generation(generation: i64) -> Document {
     }
 }
 
+/// Where the admin of the settings comes from, and those of the command line.
+pub(super) fn this_machine() -> Network {
+    Network::of(Ipv4Addr::LOCALHOST.into())
+}
+
 /// Logs only the id of an existing account, never an address: addresses are private.
 fn warn_of_limit(user: Option<&User>) {
-    const REFUSED: &str = "too many wrong passwords, further logins are refused for a while";
+    const REFUSED: &str =
+        "too many wrong passwords, further logins from that network are refused for a while";
     match user.map(|user| user.id.to_hex()) {
         Some(user_id) => tracing::warn!(user_id, "{REFUSED}: user {user_id}"),
         None => tracing::warn!("{REFUSED}: no such account"),

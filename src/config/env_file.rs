@@ -26,7 +26,8 @@ pub fn read() -> EnvFile {
     // Absolute, because the reader of the message may not know the working directory.
     let path = std::path::absolute(NAME).unwrap_or_else(|_| NAME.into());
     match fs::read_to_string(&path) {
-        Ok(text) => parse(&text, &path),
+        // Editors on Windows write a byte order mark.
+        Ok(text) => parse(text.strip_prefix('\u{feff}').unwrap_or(&text), &path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => EnvFile::default(),
         Err(error) => EnvFile {
             problems: vec![format!("{} cannot be read: {error}", path.display())],

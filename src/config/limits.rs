@@ -1,12 +1,16 @@
 //! Upper bounds for every queue, batch, body, page and wait, grouped by the part of the server that applies them. Names
 //! say the unit, and `_max` or `_min`.
 
-/// The limits of one server process. The defaults suit every deployment, so only one of them is a setting: it depends
-/// on the proxy in front of the server. Tests lower them to see what happens beyond.
+use super::clients::ClientsLimits;
+
+/// The limits of one server process. The defaults suit every deployment, so few of them are settings: those that
+/// depend on who the customers are, and on what is in front of the server. Tests lower them to see what happens beyond.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
     /// Connections and requests.
     pub http: HttpLimits,
+    /// What one client may ask for.
+    pub clients: ClientsLimits,
     /// The database.
     pub store: StoreLimits,
     /// Passwords, logins and tokens.
@@ -32,10 +36,17 @@ impl Limits {
 pub struct HttpLimits {
     /// Open client connections; further ones wait in the listener's backlog.
     pub connections_max: usize,
+    /// Open connections of one address (or one IPv6 /64): `CONNECTIONS_PER_ADDRESS_MAX`. Fewer when few are free.
+    pub connections_per_address_max: usize,
     /// The time from the end of one request until a client has sent the head of the next. It is longer than load
     /// balancers keep an idle connection (a minute); otherwise they would send a request into a connection that is
     /// being closed.
     pub header_read_ms_max: u64,
+    /// The same for a connection that is accepted while less than a quarter of all is free.
+    pub scarce_header_read_ms_max: u64,
+    /// The time a new connection has to send the head of its first request, unless it may be a proxy's, which opens some
+    /// before it needs them.
+    pub first_header_read_ms_max: u64,
     /// The buffer of one connection; the head of a request has to fit into it.
     pub header_bytes_max: usize,
     /// The headers of one request.
@@ -61,7 +72,10 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             connections_max: 20_000,
+            connections_per_address_max: 2_000,
             header_read_ms_max: 65_000,
+            scarce_header_read_ms_max: 10_000,
+            first_header_read_ms_max: 10_000,
             header_bytes_max: 32 * 1024,
             headers_max: 64,
             body_bytes_max: 64 * 1024,
@@ -168,6 +182,10 @@ pub struct AccountsLimits {
     /// Ended tokens and accounts with another word than their tokens that are kept in memory, some 60 bytes each; with more,
     /// every request with a token reads the database.
     pub access_entries_max: usize,
+    /// The length of `GET /users?search=`.
+    pub user_search_characters_max: usize,
+    /// Different words in one such search.
+    pub user_search_words_max: usize,
     /// Searches for users in flight at once: each looks at every account.
     pub user_searches_in_flight_max: usize,
     /// Passwords hashed at once; each takes 19 MiB and some 20 ms of one core.
@@ -178,15 +196,18 @@ pub struct AccountsLimits {
     /// if the requests ahead of it will take longer. A login waits at most as long before that, if it first has to
     /// know whether other logins to the same account are wrong.
     pub password_hash_wait_ms_max: u64,
-    /// Wrong passwords for one account from one address (or one IPv6 /64) within the window; after that, logins to
-    /// the account from that address are refused. Behind a proxy all clients have the proxy's address, so anybody can
-    /// lock an account for the rest of the window: the proxy has to limit each client's requests to `/auth/login`.
+    /// Wrong passwords for one account from one network within the window; after that, logins to the account from that
+    /// network are refused.
     pub login_failures_max: u32,
-    /// Wrong passwords for one account within the window, from all addresses; after that, all its logins are refused.
+    /// Wrong passwords from one network within the window, for all accounts; after that, logins from there are refused, but
+    /// for accounts that have logged in from there before.
+    pub login_failures_of_network_max: u32,
+    /// Wrong passwords for one account within the window, from all networks; after that, a network from which the account
+    /// has not logged in before may send one wrong password. The account is never closed to its owner.
     pub login_failures_of_account_max: u32,
     /// The window in which wrong passwords are counted.
     pub login_failure_window_seconds: u64,
-    /// Accounts whose wrong passwords are counted at once; also pairs of an address and an account.
+    /// Accounts, networks, and pairs of them whose wrong passwords are counted at once; also pairs that have logged in.
     pub login_failure_accounts_max: usize,
 }
 
@@ -198,12 +219,15 @@ impl Default for AccountsLimits {
             access_interval_ms: 500,
             access_age_ms_max: 1_800,
             access_entries_max: 500_000,
+            user_search_characters_max: 200,
+            user_search_words_max: 10,
             user_searches_in_flight_max: 2,
             // At most half of the cores: the other half sells.
             password_hashes_in_flight_max: cores().div_ceil(2),
             password_hashes_waiting_max: 200,
             password_hash_wait_ms_max: 10_000,
             login_failures_max: 10,
+            login_failures_of_network_max: 50,
             login_failures_of_account_max: 100,
             login_failure_window_seconds: 60,
             login_failure_accounts_max: 50_000,
@@ -218,6 +242,8 @@ pub struct ProductsLimits {
     pub search_characters_max: usize,
     /// Different words in one search.
     pub search_words_max: usize,
+    /// Products that `GET /products?ids=` may name.
+    pub listed_ids_max: usize,
     /// Searches of the catalogue in flight at once: each looks at every product.
     pub searches_in_flight_max: usize,
     /// Products in the cache.
@@ -241,6 +267,7 @@ impl Default for ProductsLimits {
         Self {
             search_characters_max: 200,
             search_words_max: 10,
+            listed_ids_max: 50,
             searches_in_flight_max: 3,
             cached_products_max: 10_000,
             refusals_checked_burst: 100,
@@ -296,6 +323,8 @@ pub struct PurchasesLimits {
     pub catch_up_purchases_max: usize,
     /// Idempotency keys that are remembered as used, some 150 bytes each.
     pub used_keys_max: usize,
+    /// Accounts of which it is remembered when they were made, some 40 bytes each; only those whose tokens do not say it.
+    pub registrations_max: usize,
     /// A lane retires after this time without a purchase.
     pub lane_idle_ms_max: u64,
 }
@@ -322,6 +351,7 @@ impl Default for PurchasesLimits {
             buyers_max: 2_000_000,
             catch_up_purchases_max: 10_000,
             used_keys_max: 100_000,
+            registrations_max: 100_000,
             lane_idle_ms_max: 60_000,
         }
     }
@@ -330,7 +360,8 @@ impl Default for PurchasesLimits {
 /// Watchers.
 #[derive(Debug, Clone, Copy)]
 pub struct LiveLimits {
-    /// Clients that watch at once, over Server-Sent Events and WebSocket together.
+    /// Clients that watch at once, over Server-Sent Events and WebSocket together. Fewer than the connections, so that
+    /// there is room for buyers.
     pub watchers_max: usize,
     /// Clients of one address (or one IPv6 /64) that watch at once: `WATCHERS_PER_ADDRESS_MAX`.
     pub watchers_per_address_max: usize,
@@ -364,7 +395,7 @@ pub struct LiveLimits {
 impl Default for LiveLimits {
     fn default() -> Self {
         Self {
-            watchers_max: 20_000,
+            watchers_max: 16_000,
             watchers_per_address_max: 1_000,
             socket_subscriptions_max: 50,
             socket_message_bytes_max: 8 * 1024,

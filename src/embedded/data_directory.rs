@@ -3,6 +3,8 @@
 //! ```text
 //! lock                 locked by the server that uses the directory; contains its process id
 //! port                 the port of the last start
+//! mongodb-uri          the connection string of the last start, with the password; only its owner may read it
+//! mongodb-key          the key that mongod runs with, new at each start; only its owner may read it
 //! mongod.log           the log of this start
 //! mongod.previous.log  the log of the start before
 //! mongodb/             mongod's own files
@@ -11,13 +13,15 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::error::EmbeddedError;
+use crate::config::Secret;
+use crate::secret_file;
 
 /// How long a `mongod` whose server was killed may take to end. Usually milliseconds, in which the system frees its
 /// memory.
@@ -37,15 +41,6 @@ const PORT_FILE: &str = "port";
 pub(super) struct DataDirectory {
     root: PathBuf,
     _lock: File,
-}
-
-/// The port of the last start in this directory.
-///
-/// # Errors
-/// The file cannot be read, or has no port in it.
-pub(super) fn remembered_port(path: &Path) -> io::Result<u16> {
-    let text = fs::read_to_string(path.join(PORT_FILE))?;
-    text.trim().parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 impl DataDirectory {
@@ -81,6 +76,51 @@ impl DataDirectory {
 
     fn port_file(&self) -> PathBuf {
         self.root.join(PORT_FILE)
+    }
+
+    /// The key that `mongod` runs with.
+    pub(super) fn key_file(&self) -> PathBuf {
+        self.root.join("mongodb-key")
+    }
+
+    /// The connection string, for people and for a rehearsal.
+    pub(super) fn uri_file(&self) -> PathBuf {
+        uri_file(&self.root)
+    }
+
+    pub(super) fn write_key(&self, key: &Secret) -> Result<(), EmbeddedError> {
+        write_secret(&self.key_file(), key)
+    }
+
+    /// Saves the connection string for [`kept_uri`](Self::kept_uri) of the next start.
+    pub(super) fn keep_uri(&self, uri: &Secret) -> Result<(), EmbeddedError> {
+        write_secret(&self.uri_file(), uri)
+    }
+
+    /// The connection string of the last start. `None` if there is none, or if somebody else may know it: the file is
+    /// not ours, or others may read or write it.
+    pub(super) fn kept_uri(&self) -> Result<Option<Secret>, EmbeddedError> {
+        let path = self.uri_file();
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(EmbeddedError::file("read", &path)(source)),
+        };
+        let metadata = file.metadata().map_err(EmbeddedError::file("read", &path))?;
+        let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+        if !is_ours || secret_file::mode_for_others(&metadata).is_some() {
+            tracing::warn!(
+                "others than this user could read or write {}, which has the password of the embedded MongoDB (its mode \
+                 was {:03o}). The password is replaced, and the file is for this user alone again. If somebody may have \
+                 used it, check the accounts and the purchases",
+                path.display(),
+                metadata.permissions().mode() & 0o777,
+            );
+            return Ok(None);
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(EmbeddedError::file("read", &path))?;
+        Ok(Some(Secret::new(text)))
     }
 
     /// Returns when no `mongod` uses the data any more: within milliseconds after a killed server.
@@ -158,6 +198,15 @@ impl DataDirectory {
         let path = self.port_file();
         fs::write(&path, format!("{port}\n")).map_err(EmbeddedError::file("write", &path))
     }
+}
+
+/// Where the data directory at `root` has the connection string.
+pub(super) fn uri_file(root: &Path) -> PathBuf {
+    root.join("mongodb-uri")
+}
+
+fn write_secret(path: &Path, secret: &Secret) -> Result<(), EmbeddedError> {
+    secret_file::write(path, &format!("{}\n", secret.reveal())).map_err(EmbeddedError::file("write", path))
 }
 
 /// A loopback port that no program listens on at this moment.

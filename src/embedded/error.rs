@@ -152,9 +152,9 @@ pub enum EmbeddedError {
     /// The `mongod` is too old for the server.
     #[error("the mongod that was found is older than 6.0. {BRING_YOUR_OWN}")]
     TooOld,
-    /// `mongod` runs, but refuses to become a primary.
+    /// `mongod` runs, but refuses to become a primary, or to have our user.
     #[error(
-        "mongod refused to become a replica set: {source}. If the data in DATA_DIR belongs to another \
+        "mongod refused to become a replica set with a user for the server: {source}. If the data in DATA_DIR belongs to another \
         replica set, or is of no value, set DATA_DIR to a new directory"
     )]
     Refused {

@@ -39,6 +39,10 @@ const JOURNAL_FILE_MEBIBYTES: u32 = 32;
 const EVICTION_THREADS: u32 = 1;
 /// Slower operations are logged. MongoDB's default, 100 ms, fills the log under load.
 const SLOW_OPERATION_MILLISECONDS: u32 = 1000;
+/// The rounds of hashing between a password and what MongoDB stores of it: the fewest that MongoDB takes. They slow down
+/// whoever guesses at a password from a stolen database; ours have 256 random bits, which nobody guesses, and every start
+/// takes the rounds' time.
+const PASSWORD_HASH_ROUNDS: u32 = 5_000;
 /// How long a clean stop may take before `mongod` is killed. It takes 0.1 to 1.1 s: `mongod` waits for its replication
 /// thread, which sleeps for a second at a time.
 const STOP_SECONDS_MAX: u64 = 10;
@@ -210,6 +214,12 @@ fn command(binary: &Path, directory: &DataDirectory, port: u16) -> Result<Comman
         .args(["--networkMessageCompressors", "disabled"])
         .arg("--dbpath")
         .arg(directory.mongodb())
+        // With it, mongod asks everybody for a password.
+        .arg("--keyFile")
+        .arg(directory.key_file())
+        // Otherwise anybody on this machine could make himself the first user before we make ours.
+        .args(["--setParameter", "enableLocalhostAuthBypass=false"])
+        .args(["--setParameter", &format!("scramSHA256IterationCount={PASSWORD_HASH_ROUNDS}")])
         .args(["--wiredTigerCacheSizeGB", &CACHE_GIBIBYTES.to_string()])
         .args(["--wiredTigerEngineConfigString", &engine])
         .args(["--setParameter", &format!("minSnapshotHistoryWindowInSeconds={SNAPSHOT_HISTORY_SECONDS}")])

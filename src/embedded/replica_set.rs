@@ -1,4 +1,4 @@
-//! Makes a `mongod` that has just started a primary that takes writes.
+//! Makes a `mongod` that has just started a primary that takes writes from the user of flash-sale servers.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use mongodb::{Client, Database};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use super::access::Access;
 use super::error::EmbeddedError;
 
 /// The name of the replica set, which the data contains.
@@ -32,22 +33,23 @@ pub(super) fn member_host(port: u16) -> String {
 }
 
 /// Makes the `mongod` with this process id, which is going to listen on the port, a primary, and returns when it takes
-/// writes. It tries without end: the caller sets a time limit and watches for the end of `mongod`.
+/// writes from its user. It tries without end: the caller sets a time limit and watches for the end of `mongod`.
 ///
 /// # Errors
 /// `mongod` is too old, or refuses.
-pub(super) async fn bring_up(port: u16, process_id: u32) -> Result<(), EmbeddedError> {
+pub(super) async fn bring_up(port: u16, process_id: u32, access: &Access) -> Result<(), EmbeddedError> {
     // Not left to the driver, which waits half a second after a refused connection.
     until_listening(port).await;
     let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
     let options = ClientOptions::builder()
         .hosts(vec![ServerAddress::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port: Some(port) }])
         .direct_connection(true)
+        .credential(access.system())
         .connect_timeout(limit)
         .server_selection_timeout(limit)
         .build();
     let client = Client::with_options(options)?;
-    let outcome = until_primary(&client.database("admin"), &member_host(port), process_id).await;
+    let outcome = until_primary(&client.database("admin"), &member_host(port), process_id, access).await;
     // So that no task of the driver outlives this function.
     client.shutdown().immediate(true).await;
     outcome
@@ -59,11 +61,16 @@ async fn until_listening(port: u16) {
     }
 }
 
-async fn until_primary(admin: &Database, host: &str, process_id: u32) -> Result<(), EmbeddedError> {
+async fn until_primary(
+    admin: &Database,
+    host: &str,
+    process_id: u32,
+    access: &Access,
+) -> Result<(), EmbeddedError> {
     let mut known_as_ours = false;
     loop {
-        match one_step(admin, host, process_id, &mut known_as_ours).await {
-            Ok(Step::Primary) => return Ok(()),
+        match one_step(admin, host, process_id, access, &mut known_as_ours).await {
+            Ok(Step::Ready) => return Ok(()),
             Ok(Step::TooOld) => return Err(EmbeddedError::TooOld),
             Ok(Step::Wait) => pause().await,
             // mongod drops connections when its role changes, and another program's server may answer anything.
@@ -78,7 +85,7 @@ async fn until_primary(admin: &Database, host: &str, process_id: u32) -> Result<
 }
 
 enum Step {
-    Primary,
+    Ready,
     TooOld,
     Wait,
 }
@@ -88,6 +95,7 @@ async fn one_step(
     admin: &Database,
     host: &str,
     process_id: u32,
+    access: &Access,
     known_as_ours: &mut bool,
 ) -> Result<Step, Error> {
     if !*known_as_ours {
@@ -102,7 +110,8 @@ async fn one_step(
         return Ok(Step::TooOld);
     }
     if hello.get_bool("isWritablePrimary").unwrap_or(false) {
-        return Ok(Step::Primary);
+        access.grant(admin).await?;
+        return Ok(Step::Ready);
     }
     if !hello.contains_key("setName") {
         // It has no replica set, or does not find itself in it, or has not read its configuration yet.

@@ -15,6 +15,8 @@ use crate::config::HttpLimits;
 use crate::error::{Error, Result};
 use crate::http::fields::Fields;
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A request body that can be read field by field.
 pub trait FromFields: Sized {
     /// Takes its members out of `fields`. `None` when a member is wrong; `fields` then holds the error.
@@ -24,6 +26,13 @@ pub trait FromFields: Sized {
     /// Both must read the same values.
     fn from_plain(_json: &[u8]) -> Option<Self> {
         None
+    }
+}
+
+/// All members unread, for a handler whose rules need more than the body. It has to call `finish`.
+impl FromFields for Fields {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        Some(std::mem::take(fields))
     }
 }
 
@@ -59,6 +68,8 @@ fn parse<T: FromFields>(json: &[u8]) -> Result<T> {
 /// # Errors
 /// `malformed_json` or `validation_failed`.
 pub fn parse_fields<T: FromFields>(json: &[u8]) -> Result<T> {
+    // RFC 8259, 8.1 allows to ignore a byte order mark; some clients send one.
+    let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     let value: Value = serde_json::from_slice(json).map_err(malformed)?;
     let mut fields = Fields::of(value)?;
     let request = T::from_fields(&mut fields);

@@ -6,6 +6,9 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
+/// What proxies append to the tag of an answer that they compress.
+const COMPRESSED: [&str; 4] = ["--gzip", "-gzip", "-br", "-zstd"];
+
 #[derive(Debug, PartialEq, Eq)]
 pub enum IfMatch {
     /// No such header.
@@ -33,13 +36,19 @@ fn tag(text: &str) -> HeaderValue {
 
 /// Whether the client already has `tag`, so that the answer is 304. Weak comparison (RFC 9110, 13.1.2).
 pub fn none_match(headers: &HeaderMap, tag: &HeaderValue) -> bool {
-    let tag = tag.as_bytes();
-    entries(headers, &header::IF_NONE_MATCH)
-        .any(|entry| entry == "*" || entry.strip_prefix("W/").unwrap_or(entry).as_bytes() == tag)
+    let tag = tag.to_str().unwrap_or_default();
+    entries(headers, &header::IF_NONE_MATCH).any(|entry| entry == "*" || opaque(entry) == opaque(tag))
 }
 
-/// Reads `If-Match`: tags from `version_tag`, or bare versions. Other tags match nothing, nor do weak ones (RFC 9110,
-/// 13.1.1).
+/// What stands in a tag, without what proxies that compress add to it: nginx makes it weak, Apache appends `-gzip`.
+fn opaque(entry: &str) -> &str {
+    let entry = entry.strip_prefix("W/").unwrap_or(entry);
+    let text = entry.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(entry);
+    COMPRESSED.iter().find_map(|suffix| text.strip_suffix(suffix)).unwrap_or(text)
+}
+
+/// Reads `If-Match`: tags from `version_tag`, or bare versions. Other tags match nothing. Weak ones count, against RFC
+/// 9110, 13.1.1: it is the version that is compared, and a proxy that compresses makes tags weak.
 pub fn if_match(headers: &HeaderMap) -> IfMatch {
     if !headers.contains_key(header::IF_MATCH) {
         return IfMatch::Missing;
@@ -56,11 +65,7 @@ pub fn if_match(headers: &HeaderMap) -> IfMatch {
 
 /// The version in a tag. The state is ignored: only passing time changes it.
 fn version_of(entry: &str) -> Option<i64> {
-    let text = match entry.strip_prefix('"') {
-        Some(rest) => rest.strip_suffix('"')?,
-        None => entry,
-    };
-    let (version, state) = text.split_once('-').unwrap_or((text, ""));
+    let (version, state) = opaque(entry).split_once('-').unwrap_or((opaque(entry), ""));
     let is_number = version.bytes().all(|byte| byte.is_ascii_digit()) && !version.starts_with('0');
     let is_state = state.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     version.parse().ok().filter(|_| is_number && is_state)
@@ -94,8 +99,10 @@ mod tests {
         check("\"7\", \"8-ended\"", IfMatch::Versions(vec![7, 8]));
         check("7", IfMatch::Versions(vec![7]));
         check("*", IfMatch::Any);
-        check("W/\"7\"", IfMatch::Versions(vec![]));
-        for nonsense in ["\"abc\"", "\"7-", "7\"", "+7", "-7", "07", "\"\"", "\"7-live-1\"", "\"7 8\""] {
+        check("W/\"7-live\"", IfMatch::Versions(vec![7]));
+        check("\"7-sold_out-gzip\", W/\"8-live--gzip\"", IfMatch::Versions(vec![7, 8]));
+        for nonsense in ["\"abc\"", "\"7-", "7\"", "W/", "+7", "-7", "07", "\"\"", "\"7-live-1\"", "\"7 8\""]
+        {
             check(nonsense, IfMatch::Versions(vec![]));
         }
         assert_eq!(if_match(&HeaderMap::new()), IfMatch::Missing);
@@ -107,6 +114,8 @@ mod tests {
         headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("\"a\", W/\"b\""));
         assert!(none_match(&headers, &HeaderValue::from_static("\"b\"")));
         assert!(!none_match(&headers, &HeaderValue::from_static("\"c\"")));
+        headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("\"7-live-gzip\""));
+        assert!(none_match(&headers, &HeaderValue::from_static("\"7-live\"")));
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::error::{Error, FieldError, Result};
 use crate::model::email;
@@ -27,6 +28,7 @@ const UNKNOWN_NAME_CHARACTERS_MAX: usize = 100;
 pub type Rule<T> = Result<T, String>;
 
 /// The unread members of one object, and the mistakes found so far.
+#[derive(Default)]
 pub struct Fields {
     prefix: String,
     members: Map<String, Value>,
@@ -161,6 +163,11 @@ pub fn verbatim(characters: RangeInclusive<usize>) -> impl FnOnce(Value) -> Rule
     }
 }
 
+/// A text that another rule reads.
+pub fn text_that<T>(rule: impl FnOnce(&str) -> Rule<T>) -> impl FnOnce(Value) -> Rule<T> {
+    move |value| rule(&text(value)?)
+}
+
 /// A whole number within these bounds. `5.0` is the same number as `5`: JSON knows only one kind, and some clients write
 /// all of theirs with a fraction.
 pub fn integer(bounds: RangeInclusive<i64>) -> impl FnOnce(Value) -> Rule<i64> {
@@ -170,9 +177,18 @@ pub fn integer(bounds: RangeInclusive<i64>) -> impl FnOnce(Value) -> Rule<i64> {
     }
 }
 
-/// An e-mail address, turned into lower case: addresses are compared without case.
+/// The e-mail address of a new account, turned into lower case. Stricter than that of an old one.
+pub fn new_email_address(value: Value) -> Rule<String> {
+    let address = email_address(value)?;
+    match email::canonical(&address) {
+        Some(_) => Ok(address),
+        None => Err("must be an e-mail address on the internet, like ada@shop.example".into()),
+    }
+}
+
+/// The e-mail address of an account, in lower case and NFC: addresses are compared without case.
 pub fn email_address(value: Value) -> Rule<String> {
-    let text = text(value)?.trim().to_lowercase();
+    let text = text(value)?.trim().nfc().collect::<String>().to_lowercase();
     if email::is_address(&text) {
         Ok(text)
     } else {
@@ -197,6 +213,10 @@ pub fn http_url(value: Value) -> Rule<String> {
     } else {
         Err(format!("must be an http(s) URL of at most {URL_CHARACTERS_MAX} characters"))
     }
+}
+
+pub fn boolean(value: Value) -> Rule<bool> {
+    value.as_bool().ok_or_else(|| "must be true or false".to_owned())
 }
 
 pub fn id(value: Value) -> Rule<Id> {

@@ -132,6 +132,8 @@ fn content_type(name: &str) -> &'static str {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
+        // RFC 9512.
+        Some("yaml") => "application/yaml",
         Some("svg") => "image/svg+xml",
         _ => "application/octet-stream",
     }

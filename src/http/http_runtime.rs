@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::response::Response;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::accept;
+use super::client::Clients;
 use crate::config::HttpLimits;
 
 /// A tokio runtime for HTTP. Dropping it ends the tasks that still run on it.
@@ -29,6 +31,7 @@ impl HttpRuntime {
         listener: TcpListener,
         service: S,
         limits: HttpLimits,
+        clients: Clients,
         open: Gauge,
         shutdown: CancellationToken,
     ) -> io::Result<(Self, JoinHandle<()>)>
@@ -43,8 +46,9 @@ impl HttpRuntime {
             let _context = runtime.enter();
             TcpListener::from_std(listener)?
         };
-        let serving =
-            runtime.spawn(async move { accept::serve(listener, service, &limits, open, shutdown).await });
+        let clients = Arc::new(clients);
+        let serving = runtime
+            .spawn(async move { accept::serve(listener, service, &limits, clients, open, shutdown).await });
         Ok((Self(Some(runtime)), serving))
     }
 }

@@ -13,10 +13,16 @@ use crate::error::{Error, FieldError, Result};
 
 /// A longer cursor is refused unread; ours are far shorter. In characters.
 const CURSOR_CHARACTERS_MAX: usize = 500;
+/// The most unknown parameters that one answer names.
+const UNKNOWN_MAX: usize = 100;
+/// The name of an unknown parameter is cut to this in the answer, in characters.
+const UNKNOWN_NAME_CHARACTERS_MAX: usize = 100;
 
-/// The decoded query string. Unknown parameters are ignored, because clients and proxies add some of their own.
+/// The decoded query string. Each parameter that is read is known; `finish` refuses the others. An empty parameter means
+/// none.
 pub struct Query {
     pairs: Vec<(String, String)>,
+    known: Vec<&'static str>,
     errors: Vec<FieldError>,
     page_items_default: usize,
     page_items_max: usize,
@@ -71,6 +77,7 @@ where
         let query = parts.uri.query().unwrap_or_default();
         Ok(Self {
             pairs: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+            known: Vec::new(),
             errors: Vec::new(),
             page_items_default: limits.page_items_default,
             page_items_max: limits.page_items_max,
@@ -80,9 +87,17 @@ where
 
 impl Query {
     /// Reads one parameter by `rule`, whose error says what the value must be. Giving it twice is an error.
-    pub fn parameter<T>(&mut self, name: &str, rule: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub fn parameter<T>(
+        &mut self,
+        name: &'static str,
+        rule: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.known.push(name);
         let mut values = self.pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let value = values.next()?;
+        if value.is_empty() && values.clone().all(str::is_empty) {
+            return None;
+        }
         let result = if values.next().is_some() { Err("must be given once".into()) } else { rule(value) };
         result.map_err(|message| self.errors.push(FieldError { field: name.into(), message })).ok()
     }
@@ -104,9 +119,34 @@ impl Query {
 
     /// # Errors
     /// `validation_failed` with every wrong parameter.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
+        let names: Vec<_> = self.pairs.iter().map(|(name, _)| name.as_str()).collect();
+        self.errors.extend(unknown(&names, &self.known));
         if self.errors.is_empty() { Ok(()) } else { Err(Error::ValidationFailed { errors: self.errors }) }
     }
+}
+
+/// Refuses every parameter of a query string, for routes that know none.
+///
+/// # Errors
+/// `validation_failed` with every parameter.
+pub fn refuse_parameters(query: &str) -> Result<()> {
+    let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+    let names: Vec<_> = pairs.iter().map(|(name, _)| &**name).collect();
+    let errors: Vec<_> = unknown(&names, &[]).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Error::ValidationFailed { errors }) }
+}
+
+/// The mistakes for the names that are not known, each once.
+fn unknown<'a>(names: &'a [&'a str], known: &[&str]) -> impl Iterator<Item = FieldError> + use<'a> {
+    let mut unknown: Vec<_> = names.iter().filter(|name| !known.contains(*name)).collect();
+    // Sorted, so that the same query always gets the same answer.
+    unknown.sort_unstable();
+    unknown.dedup();
+    unknown.into_iter().take(UNKNOWN_MAX).map(|name| FieldError {
+        field: name.chars().take(UNKNOWN_NAME_CHARACTERS_MAX).collect(),
+        message: "is not a known parameter".into(),
+    })
 }
 
 fn encode(cursor: &impl Serialize) -> String {

@@ -4,6 +4,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::conditional::{digest_tag, none_match};
 use crate::error::{Error, Result};
@@ -39,6 +40,17 @@ impl Rendered {
     /// The size of the JSON, in bytes.
     pub fn bytes(&self) -> usize {
         self.json.len()
+    }
+
+    /// The JSON again as a value, for an answer with something more.
+    ///
+    /// # Errors
+    /// `internal`, which does not happen: the JSON is our own.
+    pub fn value(&self) -> Result<Value> {
+        serde_json::from_slice(&self.json).map_err(|error| {
+            tracing::error!("cannot read an answer again: {error}");
+            Error::Internal
+        })
     }
 
     /// The whole answer, or 304 when the client already has it (`If-None-Match`).

@@ -24,7 +24,7 @@ pub struct Message {
 /// Stands between the id and the data of a WebSocket message.
 const DATA: &str = ",\"data\":";
 
-/// How many units of a product can still be bought, and how many were.
+/// How many units of a product can still be bought, are held, and were bought.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = StockEvent)]
@@ -35,6 +35,9 @@ pub struct Stock {
     /// Units that can still be bought.
     #[schema(minimum = 0, example = 93)]
     pub stock: i64,
+    /// Units that are bought and not yet paid for.
+    #[schema(minimum = 0, example = 0)]
+    pub held: i64,
     /// Units that were bought.
     #[schema(minimum = 0, example = 7)]
     pub sold: i64,

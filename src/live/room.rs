@@ -129,6 +129,7 @@ impl News {
         let stock = Stock {
             product_id: product.id.to_hex(),
             stock: product.stock,
+            held: product.held,
             sold: product.sold,
             version: product.version,
         };
@@ -292,6 +293,7 @@ impl RoomTask {
 fn is_changed(before: &Product, now: &Product) -> bool {
     let as_now = Product {
         stock: now.stock,
+        held: now.held,
         sold: now.sold,
         purchase_count: now.purchase_count,
         version: now.version,

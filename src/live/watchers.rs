@@ -1,13 +1,13 @@
-//! Counts and bounds the clients that watch, in total and per address.
+//! Counts and bounds the clients that watch, in total and per network.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::LiveLimits;
 use crate::error::{Error, Result};
-use crate::http::peer::PeerAddress;
+use crate::http::client::Client;
 use crate::metrics::Metrics;
+use crate::model::network::Network;
 
 /// The delay after which a refused client may try again, in seconds. Short, because other clients leave all the time.
 const RETRY_AFTER_SECONDS: u64 = 5;
@@ -27,13 +27,13 @@ struct Counts {
 #[derive(Default)]
 struct Count {
     total: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_network: HashMap<Network, usize>,
 }
 
 /// Counts one watcher until it is dropped.
 pub struct WatcherPermit {
     counts: Arc<Counts>,
-    address: IpAddr,
+    network: Option<Network>,
 }
 
 impl Watchers {
@@ -45,21 +45,24 @@ impl Watchers {
     /// Counts one more watcher.
     ///
     /// # Errors
-    /// `overloaded` when there are too many in total, `rate_limited` when there are too many from this address.
-    pub fn enter(&self, address: PeerAddress) -> Result<WatcherPermit> {
-        let address = address.network();
+    /// `overloaded` when there are too many in total, `rate_limited` when there are too many from this
+    /// client's network. A proxy that nobody named has no bound of its own.
+    pub fn enter(&self, client: Client) -> Result<WatcherPermit> {
+        let network = client.bounded_network();
         let mut count = self.counts.lock();
         if count.total >= self.counts.total_max {
             return Err(Error::Overloaded { detail: "Too many clients are watching." });
         }
-        let of_address = count.by_address.entry(address).or_default();
-        if *of_address >= self.counts.per_address_max {
-            return Err(Error::RateLimited { retry_after_seconds: RETRY_AFTER_SECONDS });
+        if let Some(network) = network {
+            let of_network = count.by_network.entry(network).or_default();
+            if *of_network >= self.counts.per_address_max {
+                return Err(Error::RateLimited { retry_after_seconds: RETRY_AFTER_SECONDS });
+            }
+            *of_network += 1;
         }
-        *of_address += 1;
         count.total += 1;
         self.counts.metrics.watchers.inc();
-        Ok(WatcherPermit { counts: self.counts.clone(), address })
+        Ok(WatcherPermit { counts: self.counts.clone(), network })
     }
 }
 
@@ -73,10 +76,12 @@ impl Drop for WatcherPermit {
     fn drop(&mut self) {
         let mut count = self.counts.lock();
         count.total -= 1;
-        if let Some(of_address) = count.by_address.get_mut(&self.address) {
-            *of_address -= 1;
-            if *of_address == 0 {
-                count.by_address.remove(&self.address);
+        if let Some(network) = self.network
+            && let Some(of_network) = count.by_network.get_mut(&network)
+        {
+            *of_network -= 1;
+            if *of_network == 0 {
+                count.by_network.remove(&network);
             }
         }
         self.counts.metrics.watchers.dec();
@@ -87,21 +92,17 @@ impl Drop for WatcherPermit {
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> PeerAddress {
-        PeerAddress(text.parse().unwrap())
-    }
-
     #[test]
     fn permits_are_bounded_and_given_back() {
         let limits = LiveLimits { watchers_max: 3, watchers_per_address_max: 2, ..LiveLimits::default() };
         let watchers = Watchers::new(&limits, Arc::default());
-        let first = watchers.enter(address("192.0.2.1")).unwrap();
-        let _second = watchers.enter(address("::ffff:192.0.2.1")).unwrap();
-        assert!(matches!(watchers.enter(address("192.0.2.1")), Err(Error::RateLimited { .. })));
-        let _third = watchers.enter(address("2001:db8::1")).unwrap();
-        assert!(matches!(watchers.enter(address("2001:db8::2")), Err(Error::Overloaded { .. })));
+        let first = watchers.enter(Client::from("192.0.2.1")).unwrap();
+        let _second = watchers.enter(Client::from("::ffff:192.0.2.1")).unwrap();
+        assert!(matches!(watchers.enter(Client::from("192.0.2.1")), Err(Error::RateLimited { .. })));
+        let _third = watchers.enter(Client::from("2001:db8::1")).unwrap();
+        assert!(matches!(watchers.enter(Client::from("2001:db8::2")), Err(Error::Overloaded { .. })));
         drop(first);
-        let _fourth = watchers.enter(address("2001:db8::2")).unwrap();
-        assert!(matches!(watchers.enter(address("2001:db8::3")), Err(Error::Overloaded { .. })));
+        let _fourth = watchers.enter(Client::from("2001:db8::2")).unwrap();
+        assert!(matches!(watchers.enter(Client::from("2001:db8::3")), Err(Error::Overloaded { .. })));
     }
 }

@@ -30,6 +30,7 @@ pub enum Action {
     UserLoggedOut,
     /// All tokens of the account were ended.
     UserLoggedOutEverywhere,
+    /// Another password; all earlier tokens of the account were ended.
     UserPasswordChanged,
     /// Another role, disabled or enabled.
     UserChanged,

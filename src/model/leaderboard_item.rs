@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::purchase::Purchase;
+use super::purchase::{Purchase, PurchaseStatus};
 use super::timestamp::Timestamp;
 
 /// One purchase as everybody may see it.
@@ -19,7 +19,8 @@ pub struct LeaderboardItem {
     /// The product's name.
     #[schema(example = "Limited sneaker")]
     pub product_name: String,
-    /// The buyer's first name and an initial.
+    /// The buyer's first name and an initial; of a name with a single word only its initial. `Anonymous` if the name breaks
+    /// the rules for names, as that of another provider's token may.
     #[schema(example = "Ada L.")]
     pub buyer: String,
     /// Units bought.
@@ -27,6 +28,9 @@ pub struct LeaderboardItem {
     pub quantity: i64,
     /// When the purchase was made.
     pub purchased_at: Timestamp,
+    /// Where the purchase stands.
+    #[schema(example = "confirmed")]
+    pub status: PurchaseStatus,
 }
 
 impl LeaderboardItem {
@@ -39,6 +43,7 @@ impl LeaderboardItem {
             buyer: purchase.buyer,
             quantity: purchase.quantity,
             purchased_at: purchase.purchased_at.into(),
+            status: PurchaseStatus::Confirmed,
         }
     }
 }

@@ -18,6 +18,21 @@ pub struct Money {
     pub currency: String,
 }
 
+/// Money for comparing: it is copied, not cloned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price {
+    amount: i64,
+    currency: [u8; 3],
+}
+
+impl From<&Money> for Price {
+    fn from(money: &Money) -> Self {
+        // A currency that is no ISO 4217 code, as somebody's script may have written, equals none that a client can name.
+        let currency = money.currency.as_bytes().try_into().unwrap_or_default();
+        Self { amount: money.amount, currency }
+    }
+}
+
 impl From<&Money> for Bson {
     fn from(money: &Money) -> Self {
         doc! { "amount": money.amount, "currency": &money.currency }.into()

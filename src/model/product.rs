@@ -30,6 +30,9 @@ pub struct Product {
     pub original_price: Option<Money>,
     /// Units that can still be bought.
     pub stock: i64,
+    /// Units that are bought and not yet paid for. Documents of an earlier version have none.
+    #[serde(default)]
+    pub held: i64,
     /// Units that have been bought.
     pub sold: i64,
     /// All units ever put up for sale, restocks included.
@@ -38,6 +41,12 @@ pub struct Product {
     pub purchase_count: i64,
     /// The most units that one buyer may have.
     pub purchase_limit: i64,
+    /// Accounts that were made later may not buy.
+    #[serde(default)]
+    pub registered_before: Option<DateTime>,
+    /// Nothing is sold until an admin lets the sale go on.
+    #[serde(default)]
+    pub paused: bool,
     /// The first moment of the sale.
     pub sale_start_time: DateTime,
     /// The first moment after the sale.
@@ -49,13 +58,13 @@ pub struct Product {
     /// When the product last changed.
     pub updated_at: DateTime,
     /// When something last changed by which a purchase that was refused before may be allowed: a restock, another price,
-    /// limit or window. Documents of an earlier version have none.
+    /// limit, window or `registered_before`, the end of a pause. Documents of an earlier version have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reopened_at: Option<DateTime>,
 }
 
 /// The state of a sale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Before `saleStartTime`.
@@ -77,7 +86,8 @@ impl Status {
     /// Says which names there are.
     pub fn named(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|status| status.name() == name);
-        found.ok_or_else(|| "must be upcoming, live, sold_out or ended".into())
+        found
+            .ok_or_else(|| "must be upcoming, live, sold_out or ended, or several of them with commas".into())
     }
 
     /// The name that the API uses.
@@ -104,10 +114,13 @@ impl Product {
             price,
             original_price: None,
             stock,
+            held: 0,
             sold: 0,
             total_stock: stock,
             purchase_count: 0,
             purchase_limit: 1,
+            registered_before: None,
+            paused: false,
             sale_start_time: sale.0,
             sale_end_time: sale.1,
             version: 1,

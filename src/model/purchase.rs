@@ -36,6 +36,22 @@ pub struct Purchase {
     pub idempotency_key: Option<String>,
 }
 
+/// Where a purchase stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PurchaseStatus {
+    /// It holds its units until it is paid for or expires.
+    Pending,
+    /// It is paid for, or needs no payment.
+    Confirmed,
+    /// It was not paid for in time.
+    Expired,
+    /// Its buyer or an admin gave it up before it was paid for.
+    Canceled,
+    /// An admin gave the money back.
+    Refunded,
+}
+
 /// The name of a buyer that is not known.
 fn nobody() -> String {
     ANONYMOUS.into()

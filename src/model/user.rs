@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use mongodb::bson::{DateTime, Timestamp as OperationTime};
 use serde::{Deserialize, Serialize};
 
+use super::email;
 use super::id::Id;
 
 /// What a user may do.
@@ -52,8 +53,12 @@ pub struct User {
     pub id: Id,
     /// The public display name.
     pub name: String,
-    /// In lower case; unique.
+    /// In lower case, otherwise as its owner wrote it; unique.
     pub email: String,
+    /// The canonical form of `email`; unique. `None` in accounts of earlier versions: if it has none, or if an older
+    /// account has the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_canonical: Option<String>,
     /// The argon2id hash in PHC form.
     pub password_hash: String,
     /// What the user may do.
@@ -83,6 +88,7 @@ impl User {
         Self {
             id: Id::new(),
             name,
+            email_canonical: email::canonical(&email),
             email,
             password_hash,
             role,

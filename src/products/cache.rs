@@ -284,6 +284,11 @@ impl Entry {
         (product.version >= self.version_reported.load(Ordering::Relaxed)).then(|| product.clone())
     }
 
+    /// The name of the newest version that is here.
+    pub fn name(&self) -> Option<String> {
+        self.known.borrow().product.as_ref().map(|product| product.name.clone())
+    }
+
     /// Whether any version of the product is here.
     pub fn is_read(&self) -> bool {
         self.known.borrow().product.is_some()

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::cache::ProductCache;
 use super::filter::{ProductCursor, ProductFilter};
 use super::request::{
-    ChangeProductRequest, CreateProductRequest, END_BEFORE_START, START_AFTER_END, STOCK_MAX,
+    ChangeProductRequest, CreateProductRequest, END_BEFORE_START, OTHER_CURRENCY, START_AFTER_END, STOCK_MAX,
 };
 use crate::config::ProductsLimits;
 use crate::error::{Error, Result};
@@ -26,7 +26,8 @@ use crate::store::document::parse;
 use crate::store::heartbeat::Heartbeat;
 use crate::store::{BATCH_ITEMS, Store, collect, failure};
 
-/// How often a change is tried when the product keeps changing meanwhile: with `If-Match: *`, the times of its sale.
+/// How often a change is tried when the product keeps changing meanwhile: with `If-Match: *`, the times of its sale and
+/// its currencies.
 const CHANGE_TRIES_MAX: usize = 5;
 
 /// How often a product is read into memory while it changes faster than it can be read.
@@ -132,14 +133,21 @@ impl Catalogue {
         }
     }
 
+    /// The current names of products; each may be named more than once.
+    ///
     /// # Errors
     /// Those of `Store::read`.
-    pub async fn names(&self, ids: Vec<Id>) -> Result<std::collections::HashMap<Id, String>> {
+    pub async fn names(&self, mut ids: Vec<Id>) -> Result<std::collections::HashMap<Id, String>> {
         #[derive(Deserialize)]
         struct Named {
             #[serde(rename = "_id")]
             id: Id,
             name: String,
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.is_empty() {
+            return Ok(Default::default());
         }
         let products = self.store.products.clone_with_type::<Named>();
         let find = products.find(doc! { "_id": { "$in": ids } }).projection(doc! { "name": 1 });
@@ -272,12 +280,15 @@ async fn change(
                 None => Error::invalid("saleStartTime", START_AFTER_END),
             });
         }
+        check_currencies(request, &current)?;
         let Some(update_document) = request.update(now) else { return Ok(current) };
         // `*` allows any version, so that an admin can make changes while purchases keep raising the version. But the
-        // times that were checked above must not have changed.
+        // times and currencies that were checked above must not have changed.
         let unchanged = match if_match {
             IfMatch::Any => doc! {
                 "_id": id, "saleStartTime": current.sale_start_time, "saleEndTime": current.sale_end_time,
+                "price.currency": &current.price.currency,
+                "originalPrice.currency": current.original_price.map(|money| money.currency),
             },
             _ => doc! { "_id": id, "version": current.version },
         };
@@ -286,6 +297,21 @@ async fn change(
         }
     }
     Err(Error::VersionConflict)
+}
+
+/// Refuses a price in another currency than the one that the product keeps beside it.
+fn check_currencies(request: &ChangeProductRequest, current: &Product) -> Result<()> {
+    let kept = &current.original_price;
+    match (&request.price, &request.original_price) {
+        (Some(price), None) if kept.as_ref().is_some_and(|kept| kept.currency != price.currency) => {
+            Err(Error::invalid("price.currency", OTHER_CURRENCY))
+        }
+        (None, Some(Some(original))) if original.currency != current.price.currency => {
+            Err(Error::invalid("originalPrice.currency", OTHER_CURRENCY))
+        }
+        // Those of one request are compared when it is read.
+        _ => Ok(()),
+    }
 }
 
 /// The update that adds stock. It reopens the product only if somebody may have been refused for lack of stock: nobody asks

@@ -105,13 +105,13 @@ impl Source {
         let basis = PageBasis {
             ids: products.items.iter().map(|product| product.id).collect(),
             next_cursor: products.next_cursor.clone(),
-            status: filter.status,
+            statuses: filter.statuses.clone(),
             read_at,
             list_generation,
             written: Mutex::default(),
         };
         // Memory may hold a newer version than the query found, with another status.
-        products.items.retain(|product| has_status(product, filter.status, now));
+        products.items.retain(|product| has_status(product, &filter.statuses, now));
         let answer = Rendered::digested(&products.map(|product| ProductView::of(&product, now)))?;
         Ok(Reading { answer, basis })
     }
@@ -122,7 +122,7 @@ struct PageBasis {
     /// The products on the page, in order.
     ids: Vec<Id>,
     next_cursor: Option<String>,
-    status: Option<Status>,
+    statuses: Vec<Status>,
     read_at: Instant,
     /// `ProductCache::list_generation` when the page was read.
     list_generation: u64,
@@ -139,7 +139,7 @@ impl PageBasis {
         let generation = cache.generation();
         // Passing time moves products into another status, and memory does not have all products.
         let is_too_old =
-            self.status.is_some() && self.read_at.elapsed() >= Duration::from_millis(PAGE_AGE_MS_MAX);
+            !self.statuses.is_empty() && self.read_at.elapsed() >= Duration::from_millis(PAGE_AGE_MS_MAX);
         if cache.list_generation() != self.list_generation || is_too_old {
             return None;
         }
@@ -154,7 +154,7 @@ impl PageBasis {
         let products: Option<Vec<_>> = self.ids.iter().map(|id| cache.current(*id)).collect();
         let items = products?
             .iter()
-            .filter(|product| has_status(product, self.status, now))
+            .filter(|product| has_status(product, &self.statuses, now))
             .map(|product| ProductView::of(product, now))
             .collect();
         let page = Page { items, next_cursor: self.next_cursor.clone() };
@@ -164,8 +164,8 @@ impl PageBasis {
     }
 }
 
-fn has_status(product: &Product, status: Option<Status>, now: Timestamp) -> bool {
-    status.is_none_or(|status| product.status(now) == status)
+fn has_status(product: &Product, statuses: &[Status], now: Timestamp) -> bool {
+    statuses.is_empty() || statuses.contains(&product.status(now))
 }
 
 /// The tag holds version and status: a purchase changes the version, but passing time changes only the status.

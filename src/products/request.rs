@@ -5,7 +5,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::Value;
 
 use crate::http::body::FromFields;
-use crate::http::fields::{Fields, http_url, integer, line, timestamp, verbatim};
+use crate::http::fields::{Fields, boolean, http_url, integer, line, timestamp, verbatim};
 use crate::model::money::Money;
 use crate::model::product::Product;
 use crate::model::text::folded;
@@ -25,11 +25,13 @@ pub const DESCRIPTION_CHARACTERS_MAX: usize = 5_000;
 pub const END_BEFORE_START: &str = "must be later than saleStartTime";
 /// Refuses a new `saleStartTime` that is not before the end.
 pub const START_AFTER_END: &str = "must be earlier than saleEndTime";
+/// Refuses a price and an original price in different currencies.
+pub const OTHER_CURRENCY: &str = "must be the same for price and originalPrice";
 
 /// The price of one unit, at most 10^12 minor units.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "only a schema: the `Money` of a request, which has an upper bound")]
-struct Price {
+pub struct Price {
     /// In the currency's minor unit (cents).
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64, example = 1999)]
     amount: i64,
@@ -76,6 +78,8 @@ pub struct CreateProductRequest {
     /// The most units that one buyer may have; 1 if missing.
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, example = 1)]
     pub purchase_limit: i64,
+    /// Accounts that were made later may not buy.
+    pub registered_before: Option<Timestamp>,
 }
 
 impl FromFields for CreateProductRequest {
@@ -101,6 +105,8 @@ impl FromFields for CreateProductRequest {
             fields.wrong("saleEndTime", END_BEFORE_START);
         }
         let purchase_limit = fields.optional("purchaseLimit", integer(1..=QUANTITY_MAX));
+        let registered_before = fields.optional("registeredBefore", timestamp);
+        check_currencies(fields, price.as_ref(), original_price.as_ref());
         Some(Self {
             name: name?,
             description,
@@ -111,6 +117,7 @@ impl FromFields for CreateProductRequest {
             sale_start_time: sale_start_time?,
             sale_end_time: sale_end_time?,
             purchase_limit: purchase_limit.unwrap_or(1),
+            registered_before,
         })
     }
 }
@@ -123,13 +130,14 @@ impl CreateProductRequest {
             image_url: self.image_url,
             original_price: self.original_price,
             purchase_limit: self.purchase_limit,
+            registered_before: self.registered_before.map(DateTime::from),
             ..Product::new(self.name, self.price, self.stock, sale, now.into())
         }
     }
 }
 
-/// A change of a product: missing members stay as they are. `description`, `imageUrl` and `originalPrice` can be
-/// cleared with null. The stock has a route of its own.
+/// A change of a product: missing members stay as they are. `description`, `imageUrl`, `originalPrice` and
+/// `registeredBefore` can be cleared with null. The stock has a route of its own.
 #[derive(Debug, Default, utoipa::ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub struct ChangeProductRequest {
@@ -157,6 +165,12 @@ pub struct ChangeProductRequest {
     /// The most units that one buyer may have.
     #[schema(value_type = i64, required = false, minimum = 1, maximum = 1000, example = 2)]
     pub purchase_limit: Option<i64>,
+    /// Accounts that were made later may not buy.
+    #[schema(value_type = Option<Timestamp>)]
+    pub registered_before: Option<Option<Timestamp>>,
+    /// True refuses every purchase with `sale_paused`, until it is false again.
+    #[schema(value_type = bool, required = false, example = true)]
+    pub paused: Option<bool>,
 }
 
 impl FromFields for ChangeProductRequest {
@@ -166,19 +180,27 @@ impl FromFields for ChangeProductRequest {
         if sale_start_time.zip(sale_end_time).is_some_and(|(start, end)| end <= start) {
             fields.wrong("saleEndTime", END_BEFORE_START);
         }
+        let name = fields.changed("name", line(1..=NAME_CHARACTERS_MAX));
+        let description = fields.clearable("description", verbatim(0..=DESCRIPTION_CHARACTERS_MAX));
+        let image_url = fields.clearable("imageUrl", http_url);
+        let price = fields.take("price").and_then(|value| money(fields, "price", value));
+        let original_price = match fields.take("originalPrice") {
+            None => None,
+            Some(Value::Null) => Some(None),
+            Some(value) => money(fields, "originalPrice", value).map(Some),
+        };
+        check_currencies(fields, price.as_ref(), original_price.as_ref().and_then(Option::as_ref));
         Some(Self {
-            name: fields.changed("name", line(1..=NAME_CHARACTERS_MAX)),
-            description: fields.clearable("description", verbatim(0..=DESCRIPTION_CHARACTERS_MAX)),
-            image_url: fields.clearable("imageUrl", http_url),
-            price: fields.take("price").and_then(|value| money(fields, "price", value)),
-            original_price: match fields.take("originalPrice") {
-                None => None,
-                Some(Value::Null) => Some(None),
-                Some(value) => money(fields, "originalPrice", value).map(Some),
-            },
+            name,
+            description,
+            image_url,
+            price,
+            original_price,
             sale_start_time,
             sale_end_time,
             purchase_limit: fields.changed("purchaseLimit", integer(1..=QUANTITY_MAX)),
+            registered_before: fields.clearable("registeredBefore", timestamp),
+            paused: fields.changed("paused", boolean),
         })
     }
 }
@@ -188,6 +210,8 @@ impl ChangeProductRequest {
     fn reopens(&self) -> bool {
         self.price.is_some()
             || self.purchase_limit.is_some()
+            || self.registered_before.is_some()
+            || self.paused == Some(false)
             || self.sale_start_time.is_some()
             || self.sale_end_time.is_some()
     }
@@ -220,6 +244,12 @@ impl ChangeProductRequest {
         if let Some(limit) = self.purchase_limit {
             set.insert("purchaseLimit", limit);
         }
+        if let Some(registered_before) = self.registered_before {
+            set.insert("registeredBefore", registered_before.map(DateTime::from));
+        }
+        if let Some(paused) = self.paused {
+            set.insert("paused", paused);
+        }
         if set.is_empty() {
             return None;
         }
@@ -229,6 +259,13 @@ impl ChangeProductRequest {
             update.insert("$currentDate", doc! { "reopenedAt": true });
         }
         Some(update)
+    }
+}
+
+/// Reports an original price that is in another currency than the price.
+fn check_currencies(fields: &mut Fields, price: Option<&Money>, original_price: Option<&Money>) {
+    if price.zip(original_price).is_some_and(|(price, original)| price.currency != original.currency) {
+        fields.wrong("originalPrice.currency", OTHER_CURRENCY);
     }
 }
 
@@ -246,7 +283,8 @@ impl FromFields for RestockRequest {
     }
 }
 
-fn money(fields: &mut Fields, name: &str, value: Value) -> Option<Money> {
+/// An amount of money as a client sends it.
+pub fn money(fields: &mut Fields, name: &str, value: Value) -> Option<Money> {
     fields.nested(name, value, |fields| {
         let amount = fields.required("amount", integer(0..=AMOUNT_MAX));
         let currency = fields.required("currency", currency);
@@ -263,101 +301,4 @@ fn currency(value: Value) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-    use proptest::sample::select;
-    use serde_json::json;
-
-    use super::*;
-    use crate::error::Code;
-    use crate::http::arbitrary::{any_json, object};
-    use crate::http::body::parse_fields;
-
-    fn price() -> BoxedStrategy<Value> {
-        let amount =
-            select(vec![json!(0), json!(1999), json!(5.0), json!(AMOUNT_MAX), json!(AMOUNT_MAX + 1)]);
-        let currency = select(vec![json!("USD"), json!("EUR"), json!("JPY"), json!("usd")]);
-        object(vec![("amount", amount.boxed()), ("currency", currency.boxed())]).boxed()
-    }
-
-    fn time(texts: [&'static str; 3]) -> BoxedStrategy<Value> {
-        select(texts.to_vec()).prop_map(Value::from).boxed()
-    }
-
-    fn body() -> impl Strategy<Value = Value> {
-        // Long texts are repeated, because drawing each character takes long.
-        let long = |count: std::ops::Range<usize>| count.prop_map(|count| "é".repeat(count));
-        let name = prop_oneof!["[ a-zé]{0,3}|\u{200b}", long(199..202)].prop_map(Value::from);
-        let description = prop_oneof![".{0,20}", long(4_999..5_002)].prop_map(Value::from);
-        let url = "(https?|ftp|HTTP)://?[a-z.:0-9/ ]{0,8}".prop_map(Value::from);
-        object(vec![
-            ("name", name.boxed()),
-            ("description", description.boxed()),
-            ("imageUrl", prop_oneof![Just(Value::Null), url].boxed()),
-            ("price", price()),
-            ("originalPrice", prop_oneof![Just(Value::Null), price()].boxed()),
-            ("stock", select(vec![json!(0), json!(5.0), json!(STOCK_MAX), json!(STOCK_MAX + 1)]).boxed()),
-            (
-                "saleStartTime",
-                time(["2030-11-29T09:00:00Z", "2030-11-29T10:00:00+01:00", "0000-01-01T00:00:00Z"]),
-            ),
-            (
-                "saleEndTime",
-                time(["2030-11-29T09:00:00.001Z", "9999-12-31T23:59:59.999Z", "2030-11-29T09:00:00Z"]),
-            ),
-            ("purchaseLimit", select(vec![json!(null), json!(1), json!(1000), json!(1001)]).boxed()),
-        ])
-    }
-
-    fn is_within(text: &str, characters: std::ops::RangeInclusive<usize>) -> bool {
-        characters.contains(&text.chars().count())
-    }
-
-    fn is_money(money: &Money) -> bool {
-        (0..=AMOUNT_MAX).contains(&money.amount)
-            && money.currency.len() == 3
-            && money.currency.bytes().all(|byte| byte.is_ascii_uppercase())
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
-
-        #[test]
-        fn any_body_is_read_or_refused(bytes in vec(any::<u8>(), 0..50), json in any_json()) {
-            for bytes in [bytes, json.to_string().into_bytes()] {
-                let code = parse_fields::<CreateProductRequest>(&bytes).err().map(|error| error.code());
-                prop_assert!(matches!(code, Some(Code::MalformedJson | Code::ValidationFailed)));
-            }
-        }
-
-        #[test]
-        fn a_product_that_is_read_keeps_the_bounds(body in body()) {
-            let Ok(product) = parse_fields::<CreateProductRequest>(body.to_string().as_bytes()) else {
-                return Ok(());
-            };
-            prop_assert!(is_within(&product.name, 1..=200) && product.name.trim() == product.name);
-            prop_assert!(product.description.is_none_or(|text| is_within(&text, 0..=5_000)));
-            let url = product.image_url.unwrap_or_else(|| "https://shop.example".into());
-            prop_assert!(is_within(&url, 1..=2_048) && url.to_ascii_lowercase().starts_with("http"));
-            prop_assert!(is_money(&product.price) && product.original_price.as_ref().is_none_or(is_money));
-            prop_assert!((0..=1_000_000_000).contains(&product.stock));
-            prop_assert!((1..=1_000).contains(&product.purchase_limit));
-            prop_assert!(product.sale_start_time < product.sale_end_time);
-        }
-
-        #[test]
-        fn a_change_that_is_read_keeps_the_bounds(body in body()) {
-            // The stock is no member of a change.
-            let mut body = body;
-            body.as_object_mut().map(|members| members.remove("stock"));
-            let Ok(change) = parse_fields::<ChangeProductRequest>(body.to_string().as_bytes()) else {
-                return Ok(());
-            };
-            prop_assert!(change.name.is_none_or(|name| is_within(&name, 1..=200)));
-            prop_assert!(change.price.as_ref().is_none_or(is_money));
-            prop_assert!(change.purchase_limit.is_none_or(|limit| (1..=1_000).contains(&limit)));
-            prop_assert!(change.sale_start_time.zip(change.sale_end_time).is_none_or(|(start, end)| start < end));
-        }
-    }
-}
+mod tests;

@@ -26,9 +26,12 @@ pub struct ProductView {
     /// The price of one unit outside the sale.
     #[schema(required)]
     pub original_price: Option<Money>,
-    /// Units that can still be bought. `stock + sold = totalStock`, always.
+    /// Units that can still be bought. `stock + held + sold = totalStock`, always.
     #[schema(minimum = 0, example = 93)]
     pub stock: i64,
+    /// Units that are bought and not yet paid for.
+    #[schema(minimum = 0, example = 0)]
+    pub held: i64,
     /// Units that have been bought.
     #[schema(minimum = 0, example = 7)]
     pub sold: i64,
@@ -38,6 +41,12 @@ pub struct ProductView {
     /// The most units that one buyer may have.
     #[schema(minimum = 1, maximum = 1000, example = 1)]
     pub purchase_limit: i64,
+    /// Accounts that were made later may not buy; null if all may.
+    #[schema(required)]
+    pub registered_before: Option<Timestamp>,
+    /// The sale refuses every purchase with `sale_paused`, whatever its `status` is.
+    #[schema(example = false)]
+    pub paused: bool,
     /// The first moment of the sale.
     pub sale_start_time: Timestamp,
     /// The first moment after the sale.
@@ -52,6 +61,25 @@ pub struct ProductView {
     pub created_at: Timestamp,
     /// When the product last changed.
     pub updated_at: Timestamp,
+    /// What you have of it; only in `GET /products/{id}` with a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Yours, required = false)]
+    pub yours: Option<Yours>,
+}
+
+/// What a buyer has of a product, and may still buy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Yours {
+    /// Units that you have.
+    #[schema(minimum = 0, example = 1)]
+    pub purchased: i64,
+    /// Units that you may still buy, if they are there: `stock` says how many are.
+    #[schema(minimum = 0, maximum = 1000, example = 1)]
+    pub remaining: i64,
+    /// Your purchases of this product that expired or that you canceled.
+    #[schema(minimum = 0, example = 0)]
+    pub lapses: i64,
 }
 
 impl ProductView {
@@ -66,14 +94,18 @@ impl ProductView {
             price: product.price.clone(),
             original_price: product.original_price.clone(),
             stock: product.stock,
+            held: product.held,
             sold: product.sold,
             total_stock: product.total_stock,
             purchase_limit: product.purchase_limit,
+            registered_before: product.registered_before.map(Timestamp::from),
+            paused: product.paused,
             sale_start_time: product.sale_start_time.into(),
             sale_end_time: product.sale_end_time.into(),
             version: product.version,
             created_at: product.created_at.into(),
             updated_at: product.updated_at.into(),
+            yours: None,
         }
     }
 }

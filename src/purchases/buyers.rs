@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use crate::model::id::Id;
+use crate::model::money::Price;
 use crate::model::purchase::Purchase;
 
 /// The buyers of one product, as of the `sequence` up to which the lane has followed the sale.
@@ -28,11 +29,12 @@ struct Buyer {
     keyed: Vec<KeyedPurchase>,
 }
 
-/// The purchase that answers a repeated request, and the quantity that the request must have.
+/// The purchase that answers a repeated request, and what the request must ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyedPurchase {
     pub id: Id,
     pub quantity: i64,
+    pub unit_price: Price,
     key: Box<str>,
 }
 
@@ -81,7 +83,12 @@ impl Buyers {
         if let Some(key) = purchase.idempotency_key.as_deref()
             && buyer.keyed.iter().all(|keyed| keyed.id != purchase.id)
         {
-            buyer.keyed.push(KeyedPurchase { id: purchase.id, quantity: purchase.quantity, key: key.into() });
+            buyer.keyed.push(KeyedPurchase {
+                id: purchase.id,
+                quantity: purchase.quantity,
+                unit_price: Price::from(&purchase.unit_price),
+                key: key.into(),
+            });
             self.keyed_count += 1;
         }
     }

@@ -1,7 +1,8 @@
 //! Reads purchases: one, or pages of a user's own, of a product's, or of everybody's.
 
+use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, RawDocument, RawDocumentBuf, doc};
-use mongodb::options::Hint;
+use mongodb::options::{Hint, ReadConcern};
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::current_user::CurrentUser;
@@ -9,17 +10,32 @@ use crate::error::{Error, Result};
 use crate::http::page::{Page, PageRequest};
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
+use crate::products::view::Yours;
 use crate::store::document::parse;
 use crate::store::schema::own_purchases;
 use crate::store::{BATCH_ITEMS, Store, collect};
 
 /// The order of a list of purchases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Order {
-    /// For a leaderboard.
+    /// As they were made.
     OldestFirst,
-    /// For one's own purchases.
+    /// The other way round.
     NewestFirst,
+}
+
+impl Order {
+    /// The order that the API calls `name`.
+    ///
+    /// # Errors
+    /// Says which names there are.
+    pub fn named(name: &str) -> std::result::Result<Self, String> {
+        match name {
+            "asc" => Ok(Self::OldestFirst),
+            "desc" => Ok(Self::NewestFirst),
+            _ => Err("must be asc or desc".into()),
+        }
+    }
 }
 
 /// A position in a list of purchases: right after one of them.
@@ -34,6 +50,9 @@ pub struct PurchaseCursor {
     pub rank: i64,
     /// The product whose purchases are listed, if the list is limited to one.
     pub list: Option<Id>,
+    /// The list is in the order [`Order::NewestFirst`]; only of leaderboards, which have both.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    newest_first: bool,
 }
 
 /// Checks a count, since a cursor comes from outside: at most 2^53, which every JSON reader holds exactly.
@@ -51,9 +70,14 @@ impl PurchaseCursor {
         self.rank == 0
     }
 
-    /// Whether this is a place in the leaderboard of `product`, or of all products.
-    pub fn is_of_leaderboard(&self, product: Option<Id>) -> bool {
-        self.rank > 0 && self.list == product
+    /// Whether this is a place in the leaderboard of `product`, or of all products, in this order.
+    pub fn is_of_leaderboard(&self, product: Option<Id>, order: Order) -> bool {
+        self.rank > 0 && self.list == product && self.newest_first == (order == Order::NewestFirst)
+    }
+
+    /// The same place in a leaderboard of this order.
+    pub fn in_order(self, order: Order) -> Self {
+        Self { newest_first: order == Order::NewestFirst, ..self }
     }
 
     /// The position right after `purchase`, which is the `rank`-th of its list: of the product `list`, or of all.
@@ -64,6 +88,7 @@ impl PurchaseCursor {
             sequence: purchase.get_i64("sequence").unwrap_or_default(),
             rank,
             list,
+            newest_first: false,
         }
     }
 }
@@ -101,6 +126,18 @@ pub async fn find(store: &Store, id: Id, user: &CurrentUser) -> Result<Purchase>
         .await?;
     let is_visible = |purchase: &Purchase| user.role.is_staff() || purchase.user_id == user.id;
     purchase.filter(is_visible).ok_or(Error::PurchaseNotFound)
+}
+
+/// The product that the user has bought with this key.
+///
+/// # Errors
+/// Those of [`Store::read`].
+pub async fn product_of_key(store: &Store, user: Id, key: &str) -> Result<Option<Id>> {
+    let query = doc! { "userId": user, "idempotencyKey": key };
+    let purchase = store
+        .read(|mut session| async move { store.purchases.find_one(query).session(&mut session).await })
+        .await?;
+    Ok(purchase.map(|purchase| purchase.product_id))
 }
 
 /// A page of purchases by the moment they were made, then by product and sequence, so that the order is the same for
@@ -147,6 +184,45 @@ pub async fn list(
     }
 }
 
+/// The first page of a list, newest first, and the rank of its first purchase: how many there are in all, at the same
+/// moment.
+///
+/// # Errors
+/// Those of [`Store::read`].
+pub async fn newest_ranked(
+    store: &Store,
+    product: Option<Id>,
+    limit: usize,
+) -> Result<(Vec<RawDocumentBuf>, i64)> {
+    #[derive(Deserialize)]
+    struct Count {
+        count: i64,
+    }
+    let (of_product, query, sort) = match product {
+        Some(product) => (doc! { "_id": product }, doc! { "productId": product }, doc! { "sequence": -1 }),
+        None => (doc! {}, doc! {}, by_moment(-1)),
+    };
+    let limit = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let purchases = store.purchases.clone_with_type::<RawDocumentBuf>();
+    let find =
+        purchases.find(query).sort(sort).limit(limit).max_time(store.read_max()).batch_size(BATCH_ITEMS);
+    // Every product counts its purchases.
+    let sum = doc! { "$group": { "_id": null, "count": { "$sum": "$purchaseCount" } } };
+    let count = store.products.aggregate([doc! { "$match": of_product }, sum]).max_time(store.read_max());
+    store
+        .read(|mut session| async move {
+            // Both are of one snapshot. A transaction that only reads holds nothing up.
+            session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
+            let mut found = find.session(&mut session).await?;
+            let newest: Vec<_> = found.stream(&mut session).try_collect().await?;
+            let mut counts = count.with_type::<Count>().session(&mut session).await?;
+            let count = counts.next(&mut session).await.transpose()?.map_or(0, |found| found.count);
+            session.commit_transaction().await?;
+            Ok((newest, count))
+        })
+        .await
+}
+
 /// A product's purchases after the one with the sequence number `after`, in order, at most `count_max`. The sequence has no
 /// gaps, so an old answer lacks only the newest ones, and the next one has them.
 ///
@@ -158,6 +234,38 @@ pub async fn following(store: &Store, product: Id, after: i64, count_max: usize)
     let find = store.purchases.find(query).sort(doc! { "sequence": 1 }).limit(limit);
     let find = find.batch_size(BATCH_ITEMS).max_time(store.read_max());
     store.read_followed(|session| collect(find, session)).await
+}
+
+/// What a user has of a product.
+#[derive(Debug, Default, Deserialize)]
+pub struct OwnUnits {
+    units: i64,
+}
+
+impl OwnUnits {
+    /// As the API shows it, for a product with this purchase limit.
+    pub fn view(&self, purchase_limit: i64) -> Yours {
+        Yours { purchased: self.units, remaining: (purchase_limit - self.units).max(0), lapses: 0 }
+    }
+}
+
+/// What this user has of the product.
+///
+/// # Errors
+/// Those of [`Store::read`].
+pub async fn own_units(store: &Store, product: Id, user: Id) -> Result<OwnUnits> {
+    let own = doc! { "userId": user, "productId": product };
+    let sum = doc! { "_id": null, "units": { "$sum": "$quantity" } };
+    let purchases = store.purchases.clone_with_type::<Document>();
+    let find = purchases.aggregate([doc! { "$match": own }, doc! { "$group": sum }]).with_type::<OwnUnits>();
+    let find = find.hint(Hint::Keys(own_purchases())).max_time(store.read_max());
+    let found = store
+        .read_history(|mut session| async move {
+            let mut found = find.session(&mut session).await?;
+            found.next(&mut session).await.transpose()
+        })
+        .await?;
+    Ok(found.unwrap_or_default())
 }
 
 /// The purchases that match, for a lane.

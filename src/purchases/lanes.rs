@@ -20,6 +20,7 @@ use super::settle::Request;
 use super::used_keys::UsedKeys;
 use crate::accounts::access::Access;
 use crate::accounts::current_user::CurrentUser;
+use crate::accounts::registrations::Registrations;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
@@ -48,6 +49,7 @@ pub struct Registry {
     /// Held by the task that ends abandoned transactions.
     abandoned: Arc<tokio::sync::Mutex<()>>,
     pub used_keys: UsedKeys,
+    pub registrations: Registrations,
     pub in_doubt: InDoubt,
     /// `None` once the process shuts down. Purchases are put into a queue under this lock, and a lane retires under
     /// it, so no purchase enters a queue that nobody serves.
@@ -134,6 +136,7 @@ impl Lanes {
             metrics,
             remembered: RememberedCount::default(),
             used_keys: UsedKeys::new(limits.used_keys_max),
+            registrations: Registrations::new(limits.registrations_max),
             in_doubt: InDoubt::default(),
             abandoned: Arc::default(),
             queues: Mutex::new(Some(Queues { lanes: IndexMap::new(), commits })),
@@ -146,12 +149,19 @@ impl Lanes {
         }
     }
 
-    /// Admits one more purchase request; `None` if too many are under way or it would wait too long for any product.
+    /// Whether one more purchase would wait too long for any product.
+    pub fn refuses_early(&self) -> bool {
+        self.registry.admission.refuses_early()
+    }
+
+    /// Admits one more purchase request; `None` if too many are under way.
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
-        if self.registry.admission.refuses_early() {
-            return None;
-        }
         self.admissions.clone().try_acquire_owned().ok()
+    }
+
+    /// The keys that are known to be used.
+    pub fn used_keys(&self) -> &UsedKeys {
+        &self.registry.used_keys
     }
 
     /// Puts the request into its product's lane and waits for the reply.
@@ -161,8 +171,14 @@ impl Lanes {
     ///
     /// # Errors
     /// The errors that the contract lists for `POST /products/purchase`.
-    pub async fn purchase(&self, product_id: Id, request: Request, user: CurrentUser) -> Result<Receipt> {
-        let (waiting, pending) = queued::pair(request, user);
+    pub async fn purchase(
+        &self,
+        product_id: Id,
+        request: Request,
+        user: CurrentUser,
+        buyer: String,
+    ) -> Result<Receipt> {
+        let (waiting, pending) = queued::pair(request, user, buyer);
         let deadline = Instant::now() + Duration::from_millis(self.registry.limits.queue_wait_ms_max);
         let _permit = self.registry.enqueue(product_id, waiting)?;
         let Reply { result, batch_id } = pending.reply(deadline).await;

@@ -18,11 +18,17 @@ use crate::products::catalogue::Catalogue;
 /// database's clock.
 const START_MARGIN_MS: i64 = 1_000;
 
-/// Refuses a purchase that memory knows to be impossible at `now`, a time that the database's clock has passed.
+/// Refuses a purchase that memory knows to be impossible at `now`, a time that the database's clock has passed. The
+/// order of the refusals is that of `settle`.
 ///
 /// # Errors
-/// `sale_not_started`, `sale_ended`, `sold_out`.
-pub fn check(catalogue: &Arc<Catalogue>, product_id: Id, now: Timestamp) -> Result<()> {
+/// `sale_paused`, `sale_not_started`, `sale_ended`, `account_too_new`, `sold_out`.
+pub fn check(
+    catalogue: &Arc<Catalogue>,
+    product_id: Id,
+    registered_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<()> {
     let entry = catalogue.cache().find(product_id);
     let Some(entry) = entry.filter(|entry| entry.is_read()) else {
         catalogue.refresh(product_id);
@@ -32,10 +38,18 @@ pub fn check(catalogue: &Arc<Catalogue>, product_id: Id, now: Timestamp) -> Resu
     let Some(product) = entry.current() else { return Ok(()) };
     let start = Timestamp::from(product.sale_start_time);
     let end = Timestamp::from(product.sale_end_time);
-    let refusal = if now.milliseconds() + START_MARGIN_MS < start.milliseconds() {
+    let registered_before = product.registered_before.map(Timestamp::from);
+    let refusal = if product.paused {
+        Error::SalePaused
+    } else if now.milliseconds() + START_MARGIN_MS < start.milliseconds() {
         Error::SaleNotStarted { sale_start_time: start, retry_after_seconds: now.seconds_until(start) }
     } else if now >= end {
         Error::SaleEnded { sale_end_time: end }
+    } else if let (Some(at), Some(registered_before)) = (registered_at, registered_before)
+        && at > registered_before
+        && now >= start
+    {
+        Error::AccountTooNew { registered_before }
     } else if product.stock == 0 && now >= start {
         Error::SoldOut
     } else {

@@ -23,6 +23,12 @@ pub struct SaleState {
     pub purchase_limit: i64,
     /// The price of one unit.
     pub price: Money,
+    /// Accounts that were made later may not buy.
+    #[serde(default)]
+    pub registered_before: Option<DateTime>,
+    /// Nothing is sold until an admin lets the sale go on.
+    #[serde(default)]
+    pub paused: bool,
     /// The first moment of the sale.
     pub sale_start_time: DateTime,
     /// The first moment after the sale.
@@ -38,11 +44,13 @@ pub struct SaleState {
 
 impl SaleState {
     /// Their names in the product's document.
-    const FIELDS: [&str; 9] = [
+    const FIELDS: [&str; 11] = [
         "stock",
         "purchaseCount",
         "purchaseLimit",
         "price",
+        "registeredBefore",
+        "paused",
         "saleStartTime",
         "saleEndTime",
         "version",
@@ -57,6 +65,8 @@ impl SaleState {
             purchase_count: product.purchase_count,
             purchase_limit: product.purchase_limit,
             price: product.price.clone(),
+            registered_before: product.registered_before,
+            paused: product.paused,
             sale_start_time: product.sale_start_time,
             sale_end_time: product.sale_end_time,
             version: product.version,

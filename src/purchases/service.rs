@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use mongodb::bson::DateTime;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::admission;
-use super::history::{self, PurchaseCursor, Selection};
+use super::history::{self, OwnUnits, PurchaseCursor, Selection};
 use super::lane::queued::Receipt;
 use super::lanes::Lanes;
 use super::precheck;
 use super::settle::Request;
+use super::view::PurchaseView;
 use crate::accounts::access::Access;
 use crate::accounts::current_user::CurrentUser;
 use crate::config::PurchasesLimits;
@@ -17,6 +19,8 @@ use crate::error::{Error, Result};
 use crate::http::page::{Page, PageRequest};
 use crate::metrics::Metrics;
 use crate::model::id::Id;
+use crate::model::money::Price;
+use crate::model::name::NameRules;
 use crate::model::purchase::Purchase;
 use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::Feed;
@@ -29,6 +33,7 @@ pub struct Purchases {
     catalogue: Arc<Catalogue>,
     heartbeat: Heartbeat,
     feed: Feed,
+    names: Arc<NameRules>,
 }
 
 impl Purchases {
@@ -39,18 +44,47 @@ impl Purchases {
         feed: Feed,
         access: Access,
         metrics: Arc<Metrics>,
+        names: Arc<NameRules>,
         limits: &PurchasesLimits,
     ) -> Self {
         let lanes = Lanes::new(store.clone(), limits, catalogue.clone(), access, metrics);
-        Self { lanes, store, catalogue, heartbeat, feed }
+        Self { lanes, store, catalogue, heartbeat, feed, names }
     }
 
-    /// Admits one more request, before its token and body are looked at.
+    /// Refuses a request that would wait too long, before its token and body are looked at.
     ///
     /// # Errors
     /// `overloaded`, or `database_unavailable` if the database is the reason for the crowd.
+    pub fn check_room(&self) -> Result<()> {
+        match self.lanes.refuses_early() {
+            true => Err(self.cause_of(admission::FULL)),
+            false => Ok(()),
+        }
+    }
+
+    /// Admits one more request, whose body is there: a client that sends slowly holds no place meanwhile.
+    ///
+    /// # Errors
+    /// Those of `check_room`.
     pub fn admit(&self) -> Result<OwnedSemaphorePermit> {
         self.lanes.admit().ok_or_else(|| self.cause_of(admission::FULL))
+    }
+
+    /// Whether this server knows, without asking, that the user has bought something with this key.
+    pub fn remembers_key(&self, user: Id, key: &str) -> bool {
+        self.lanes.used_keys().is_used(user, key)
+    }
+
+    /// Whether the user has bought something with this key, by the database.
+    ///
+    /// # Errors
+    /// Those of `Store::read`.
+    pub async fn finds_key(&self, user: Id, key: &str) -> Result<bool> {
+        let product = history::product_of_key(&self.store, user, key).await?;
+        if let Some(product) = product {
+            self.lanes.used_keys().record(user, key, product);
+        }
+        Ok(product.is_some())
     }
 
     /// Buys. Dropping this future gives the purchase up if no lane has taken it
@@ -62,13 +96,14 @@ impl Purchases {
         &self,
         product_id: Id,
         quantity: i64,
+        expected_price: Option<Price>,
         key: Option<Arc<str>>,
         user: CurrentUser,
     ) -> Result<Receipt> {
         self.heartbeat.check()?;
         let now = self.heartbeat.database_time();
         if key.is_none() && self.feed.is_synced() {
-            precheck::check(&self.catalogue, product_id, now)?;
+            precheck::check(&self.catalogue, product_id, user.registered_at, now)?;
         }
         if key.is_some() && self.heartbeat.may_read_late() {
             // It may have waited on its connection while this process was stopped, and been refused elsewhere since.
@@ -77,8 +112,17 @@ impl Purchases {
         // A reopening that memory knows happened before this request.
         let reopened_at = self.catalogue.cache().current(product_id).and_then(|product| product.reopened_at);
         let arrived_at = reopened_at.map_or(now.into(), |reopened_at| reopened_at.max(now.into()));
-        let request = Request { user: user.id, quantity, key, arrived_at, key_used_elsewhere: false };
-        let receipt = self.lanes.purchase(product_id, request, user).await;
+        let request = Request {
+            user: user.id,
+            quantity,
+            expected_price,
+            registered_at: user.registered_at.map(DateTime::from),
+            key,
+            arrived_at,
+            key_used_elsewhere: false,
+        };
+        let buyer = self.names.public(&user.name);
+        let receipt = self.lanes.purchase(product_id, request, user, buyer).await;
         receipt.map_err(|error| self.cause_of(error))
     }
 
@@ -90,21 +134,48 @@ impl Purchases {
         &self,
         user: &CurrentUser,
         page: &PageRequest<PurchaseCursor>,
-    ) -> Result<Page<Purchase>> {
-        history::newest(&self.store, Selection::visible_to(user), page).await
+    ) -> Result<Page<PurchaseView>> {
+        let page = history::newest(&self.store, Selection::visible_to(user), page).await?;
+        let products = page.items.iter().map(|purchase| purchase.product_id).collect();
+        let names = self.catalogue.names(products).await?;
+        let name = |purchase: &Purchase| names.get(&purchase.product_id).cloned().unwrap_or_default();
+        Ok(page.map(|purchase| PurchaseView::of(&purchase, name(&purchase))))
+    }
+
+    /// A purchase that was just made, as its buyer sees it. The purchase stands whatever happens here, so a name that
+    /// cannot be read stays empty.
+    pub async fn view(&self, purchase: &Purchase) -> PurchaseView {
+        let id = purchase.product_id;
+        let name = match self.catalogue.cache().find(id).and_then(|entry| entry.name()) {
+            Some(name) => Some(name),
+            None => self.catalogue.names(vec![id]).await.ok().and_then(|mut names| names.remove(&id)),
+        };
+        PurchaseView::of(purchase, name.unwrap_or_default())
+    }
+
+    /// What `user` has of this product.
+    ///
+    /// # Errors
+    /// Those of `Store::read`.
+    pub async fn yours(&self, product: Id, user: Id) -> Result<OwnUnits> {
+        history::own_units(&self.store, product, user).await
     }
 
     /// The purchase with this id, if `user` may see it.
     ///
     /// # Errors
     /// `purchase_not_found`; `outcome_unknown` while it is not known whether it was made; those of `Store::read`.
-    pub async fn find(&self, id: Id, user: &CurrentUser) -> Result<Purchase> {
+    pub async fn find(&self, id: Id, user: &CurrentUser) -> Result<PurchaseView> {
         // Asked first: what is decided in between is found.
         let buyer = self.lanes.buyer_in_doubt(id);
         let in_doubt = buyer.is_some_and(|buyer| user.role.is_staff() || buyer == user.id);
         match history::find(&self.store, id, user).await {
             Err(Error::PurchaseNotFound) if in_doubt => Err(Error::OutcomeUnknown { purchase_id: Some(id) }),
-            result => result,
+            Ok(purchase) => {
+                let mut names = self.catalogue.names(vec![purchase.product_id]).await?;
+                Ok(PurchaseView::of(&purchase, names.remove(&purchase.product_id).unwrap_or_default()))
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -10,6 +10,7 @@ use mongodb::bson::DateTime;
 
 use super::buyers::Buyers;
 use crate::model::id::Id;
+use crate::model::money::Price;
 use crate::sabotage::Mistake;
 
 /// What is known about the product.
@@ -18,8 +19,14 @@ pub struct Sale {
     pub window: Window,
     /// The first moment of the sale.
     pub start: DateTime,
-    /// When a purchase that was refused before may last have become possible: a restock, another price, limit or window.
+    /// When a purchase that was refused before may last have become possible: see `Product`.
     pub reopened_at: DateTime,
+    /// Nothing is sold until an admin lets the sale go on.
+    pub paused: bool,
+    /// Accounts that were made later may not buy.
+    pub registered_before: Option<DateTime>,
+    /// What one unit costs.
+    pub price: Price,
     pub stock: i64,
     pub purchase_limit: i64,
     /// The last sequence number that was given.
@@ -29,7 +36,7 @@ pub struct Sale {
 impl Sale {
     /// Whether anything can be bought.
     pub fn is_selling(&self) -> bool {
-        self.window == Window::Open && self.stock > 0
+        self.window == Window::Open && !self.paused && self.stock > 0
     }
 }
 
@@ -46,6 +53,10 @@ pub struct Request {
     pub user: Id,
     /// Units, at least 1.
     pub quantity: i64,
+    /// The price that the client has seen; `None` takes any.
+    pub expected_price: Option<Price>,
+    /// When the user's account was made; `None` if nobody knows.
+    pub registered_at: Option<DateTime>,
     pub key: Option<Arc<str>>,
     /// A moment of the database's clock that is not after the request's arrival.
     pub arrived_at: DateTime,
@@ -75,9 +86,14 @@ pub enum Outcome {
 pub enum Refusal {
     /// A purchase with another body was made with this key.
     KeyReused,
+    Paused,
     NotStarted,
     Ended,
+    /// The account is younger than this sale is for, or nobody knows how old it is.
+    AccountTooNew,
     SoldOut,
+    /// The price is not the expected one.
+    PriceChanged,
     /// The buyer would have more than the limit.
     LimitReached {
         /// Units that one buyer may have.
@@ -101,7 +117,14 @@ impl Refusal {
             // A buyer at the limit cannot have more, unless the limit was lowered.
             Self::LimitReached { limit, purchased } => purchased != limit,
             Self::InsufficientStock { .. } => true,
-            Self::KeyReused | Self::NotStarted | Self::Ended | Self::SoldOut | Self::Reopened => false,
+            Self::KeyReused
+            | Self::Paused
+            | Self::NotStarted
+            | Self::Ended
+            | Self::AccountTooNew
+            | Self::SoldOut
+            | Self::PriceChanged
+            | Self::Reopened => false,
         }
     }
 }
@@ -138,7 +161,7 @@ struct Settling<'a> {
     sequence: i64,
     /// Units bought in this batch.
     by_user: HashMap<Id, i64>,
-    /// The purchases with a key in this batch, by user and key: their index and quantity.
+    /// The purchases with a key in this batch, by user and key: their index and quantity; their price is the sale's.
     by_key: HashMap<(Id, &'a str), (usize, i64)>,
 }
 
@@ -157,25 +180,36 @@ impl<'a> Settling<'a> {
 
     fn replay(&self, request: &Request) -> Option<Outcome> {
         let key = request.key.as_deref().filter(|_| !Mistake::NoReplayCheck.is_made())?;
-        let (outcome, quantity) = if let Some(purchase) = self.buyers.purchase_with_key(request.user, key) {
-            (Outcome::Replayed(purchase.id), purchase.quantity)
-        } else {
-            let (index, quantity) = *self.by_key.get(&(request.user, key))?;
-            (Outcome::ReplayedInBatch(index), quantity)
-        };
-        let same_body = quantity == request.quantity;
+        let (outcome, quantity, price) =
+            if let Some(purchase) = self.buyers.purchase_with_key(request.user, key) {
+                (Outcome::Replayed(purchase.id), purchase.quantity, purchase.unit_price)
+            } else {
+                let (index, quantity) = *self.by_key.get(&(request.user, key))?;
+                (Outcome::ReplayedInBatch(index), quantity, self.sale.price)
+            };
+        // The product and the quantity make a purchase what it is. Whoever expects another price than was paid asks for
+        // another purchase, however the price has changed since.
+        let same_body =
+            quantity == request.quantity && request.expected_price.is_none_or(|expected| expected == price);
         Some(if same_body { outcome } else { Outcome::Refused(Refusal::KeyReused) })
     }
 
+    /// The first of the refusals that apply. This is their order: what concerns everybody comes before what concerns this
+    /// buyer or this request, and what memory alone can tell (`precheck`) before what only the lane knows.
     fn refusal(&self, request: &Request) -> Option<Refusal> {
         let remaining = self.sale.stock - self.units;
         let limit = self.sale.purchase_limit;
         let purchased = self.purchased(request.user);
         match self.sale.window {
             _ if request.key_used_elsewhere => Some(Refusal::KeyReused),
+            _ if self.sale.paused => Some(Refusal::Paused),
             Window::NotStarted => Some(Refusal::NotStarted),
             Window::Ended => Some(Refusal::Ended),
+            Window::Open if self.is_too_new(request) => Some(Refusal::AccountTooNew),
             Window::Open if remaining == 0 => Some(Refusal::SoldOut),
+            Window::Open if request.expected_price.is_some_and(|price| price != self.sale.price) => {
+                Some(Refusal::PriceChanged)
+            }
             Window::Open if purchased + request.quantity > limit => {
                 Some(Refusal::LimitReached { limit, purchased })
             }
@@ -189,6 +223,13 @@ impl<'a> Settling<'a> {
             }
             Window::Open => None,
         }
+    }
+
+    /// An account of which nobody says when it was made counts as too new: a provider that says nothing would get around
+    /// the rule otherwise.
+    fn is_too_new(&self, request: &Request) -> bool {
+        let before = self.sale.registered_before;
+        before.is_some_and(|before| request.registered_at.is_none_or(|registered_at| registered_at > before))
     }
 
     fn buy(&mut self, index: usize, request: &'a Request) -> Outcome {

@@ -23,6 +23,11 @@ impl UsedKeys {
         self.0.insert((user, key.into()), product);
     }
 
+    /// Whether the user is known to have bought something with this key.
+    pub fn is_used(&self, user: Id, key: &str) -> bool {
+        self.0.get(&(user, key.into())).is_some()
+    }
+
     /// Whether the user is known to have bought another product than `product` with this key.
     pub fn is_used_elsewhere(&self, user: Id, key: &str, product: Id) -> bool {
         self.0.get(&(user, key.into())).is_some_and(|used_for| used_for != product)
@@ -42,5 +47,6 @@ mod tests {
         assert!(!keys.is_used_elsewhere(ada, "once", sneaker));
         assert!(!keys.is_used_elsewhere(ada, "twice", shirt));
         assert!(!keys.is_used_elsewhere(eve, "once", shirt));
+        assert!(keys.is_used(ada, "once") && !keys.is_used(ada, "twice") && !keys.is_used(eve, "once"));
     }
 }

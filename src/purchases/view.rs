@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::model::money::Money;
-use crate::model::purchase::Purchase;
+use crate::model::purchase::{Purchase, PurchaseStatus};
 use crate::model::timestamp::Timestamp;
 
 /// A purchase as the API shows it.
@@ -17,6 +17,9 @@ pub struct PurchaseView {
     /// What was bought.
     #[schema(example = "65f1c0ffee65f1c0ffee65f1")]
     pub product_id: String,
+    /// The product's name as it is now.
+    #[schema(example = "Limited sneaker")]
+    pub product_name: String,
     /// Who bought it.
     #[schema(example = "65f1c0ffee65f1c0ffee65f2")]
     pub user_id: String,
@@ -32,21 +35,42 @@ pub struct PurchaseView {
     pub sequence: i64,
     /// The database's clock; never decreases along `sequence`.
     pub purchased_at: Timestamp,
+    /// Where the purchase stands.
+    #[schema(example = "confirmed")]
+    pub status: PurchaseStatus,
+    /// Until when a pending purchase holds its units; null if it holds none.
+    #[schema(required)]
+    pub expires_at: Option<Timestamp>,
+    /// What the payment service calls the payment.
+    #[schema(required)]
+    pub payment_reference: Option<String>,
+    /// It was paid for when nothing was left to give: the money has to go back.
+    #[schema(example = false)]
+    pub refund_due: bool,
+    /// Since when the purchase has its status, by the database's clock.
+    pub status_changed_at: Timestamp,
 }
 
-impl From<&Purchase> for PurchaseView {
-    fn from(purchase: &Purchase) -> Self {
+impl PurchaseView {
+    /// `product_name` is the product's current name.
+    pub fn of(purchase: &Purchase, product_name: String) -> Self {
         // At most 10^12 times 1,000: far below `i64::MAX`.
         let total = purchase.unit_price.amount * purchase.quantity;
         Self {
             id: purchase.id.to_hex(),
             product_id: purchase.product_id.to_hex(),
+            product_name,
             user_id: purchase.user_id.to_hex(),
             quantity: purchase.quantity,
             unit_price: purchase.unit_price.clone(),
             total: Money { amount: total, currency: purchase.unit_price.currency.clone() },
             sequence: purchase.sequence,
             purchased_at: purchase.purchased_at.into(),
+            status: PurchaseStatus::Confirmed,
+            expires_at: None,
+            payment_reference: None,
+            refund_due: false,
+            status_changed_at: purchase.purchased_at.into(),
         }
     }
 }

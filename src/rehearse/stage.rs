@@ -1,7 +1,7 @@
 //! The stage: the server, its database, and the products that exist only for the rehearsal.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mongodb::Client;
@@ -15,6 +15,7 @@ use super::origin::Origin;
 use super::usage::{Pair, Processes, Usage};
 use crate::accounts::tokens::Tokens;
 use crate::config::{Config, DATABASE_NAME_DEFAULT, Database, Secret};
+use crate::embedded;
 use crate::first_run;
 use crate::model::id::Id;
 use crate::model::money::Money;
@@ -143,21 +144,15 @@ fn access(database: &Database) -> Result<(Secret, Secret), RehearsalError> {
     match database {
         Database::External { uri, jwt_secret } => Ok((uri.clone(), jwt_secret.clone())),
         Database::Embedded { data_directory, jwt_secret } => {
-            let port = read(&data_directory.join("port"))?;
+            let uri = embedded::kept_uri(data_directory).map_err(unreadable)?;
             let secret = match jwt_secret {
                 Some(secret) => secret.clone(),
                 // Never make one here: it would not be the server's.
                 None => first_run::kept_jwt_secret(data_directory).map_err(unreadable)?,
             };
-            let uri =
-                format!("mongodb://127.0.0.1:{}/{DATABASE_NAME_DEFAULT}?directConnection=true", port.trim());
-            Ok((Secret::new(uri), secret))
+            Ok((uri, secret))
         }
     }
-}
-
-fn read(path: &Path) -> Result<String, RehearsalError> {
-    std::fs::read_to_string(path).map_err(|error| unreadable((path.to_owned(), error)))
 }
 
 fn unreadable((path, error): (PathBuf, std::io::Error)) -> RehearsalError {

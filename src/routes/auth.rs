@@ -1,8 +1,8 @@
 //! `/auth`: register, log in and out, read the own account, change its password.
 
-use axum::Extension;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -10,16 +10,18 @@ use utoipa_axum::routes;
 use super::state::{App, AppState};
 use crate::accounts::current_user::CurrentUser;
 use crate::accounts::view::UserView;
-use crate::config::Secret;
+use crate::config::{Registration, Secret};
 use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
-use crate::http::fields::{Fields, email_address, line, verbatim};
+use crate::http::client::Client;
+use crate::http::fields::{Fields, email_address, new_email_address, text_that, verbatim};
 use crate::http::page::Query;
-use crate::http::peer::PeerAddress;
 use crate::http::{Uncached, uncached};
 use crate::model::audit::Actor;
+use crate::model::network::Network;
+use crate::model::password;
 use crate::model::timestamp::Timestamp;
-use crate::model::user::{NAME_CHARACTERS, PASSWORD_CHARACTERS, User};
+use crate::model::user::User;
 
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -33,30 +35,61 @@ pub fn router() -> OpenApiRouter<AppState> {
 /// A new account.
 #[derive(Debug, utoipa::ToSchema)]
 pub struct RegisterRequest {
-    /// The public display name; the leaderboard shortens it.
+    /// The display name. The leaderboard shortens it to the first name and an initial, and a single word to its initial.
+    /// It has a letter and one alphabet in each word, and no invisible characters, addresses, telephone numbers or words
+    /// that stand for the shop, like `admin`. It is stored in NFC, trimmed, with single blanks.
     #[schema(min_length = 1, max_length = 80, example = "Ada Lovelace")]
     name: String,
-    /// Upper and lower case make no difference.
+    /// An address on the internet. Upper and lower case make no difference. All the ways to write the address of one
+    /// mailbox have one account together: with the dots and tags that some providers ignore, or with the domain in
+    /// Unicode or in ASCII.
     #[schema(max_length = 254, format = Email, example = "ada@shop.example")]
     email: String,
-    /// 12 to 128 characters.
+    /// 12 to 128 characters, as sent and in NFKC, in which it is compared. Refused are those that are easy to guess: the
+    /// most used ones, repetitions, sequences, and those made of the own name or address.
     #[schema(value_type = String, min_length = 12, max_length = 128, format = Password, example = "correct horse battery")]
     password: Secret,
 }
 
-impl FromFields for RegisterRequest {
-    fn from_fields(fields: &mut Fields) -> Option<Self> {
-        let name = fields.required("name", line(NAME_CHARACTERS));
-        let email = fields.required("email", email_address);
-        let password = fields.required("password", verbatim(PASSWORD_CHARACTERS)).map(Secret::new);
-        Some(Self { name: name?, email: email?, password: password? })
+impl RegisterRequest {
+    /// Like `FromFields`, by rules that need the shop's own words and a thread for passwords.
+    ///
+    /// # Errors
+    /// `overloaded`.
+    async fn read(fields: &mut Fields, app: &App, network: Network) -> Result<Option<Self>> {
+        let name = fields.required("name", text_that(|name| app.names.check(name)));
+        let email = fields.required("email", new_email_address);
+        let right_length = |text: &str| password::check_length(text).map(|()| Secret::new(text));
+        let password = fields.required("password", text_that(right_length));
+        if let Some(password) = password.clone() {
+            let own = name.iter().chain(&email).chain(&app.names.shops_own).cloned().collect();
+            if let Err(problem) = app.accounts.check_strength(network, password, own).await? {
+                fields.wrong("password", problem);
+            }
+        }
+        Ok(name.zip(email).zip(password).map(|((name, email), password)| Self { name, email, password }))
+    }
+}
+
+/// Proves that anybody may register. Refuses with `forbidden`, whatever the body is.
+struct OpenRegistration;
+
+impl FromRequestParts<AppState> for OpenRegistration {
+    type Rejection = Error;
+
+    async fn from_request_parts(_: &mut Parts, app: &AppState) -> Result<Self> {
+        match app.registration {
+            Registration::Open => Ok(Self),
+            Registration::Closed => Err(Error::REGISTRATION_CLOSED),
+        }
     }
 }
 
 /// The credentials of an account.
 #[derive(Debug, utoipa::ToSchema)]
 pub struct LoginRequest {
-    /// Upper and lower case make no difference.
+    /// Upper and lower case make no difference. An address that is written in another way than at the registration finds
+    /// the account, if it is of the same mailbox.
     #[schema(format = Email, example = "ada@shop.example")]
     email: String,
     /// The password.
@@ -80,7 +113,7 @@ pub struct ChangePasswordRequest {
     /// The password so far.
     #[schema(value_type = String, min_length = 1, max_length = 128, format = Password, example = "correct horse battery")]
     current_password: Secret,
-    /// 12 to 128 characters.
+    /// Like that of a new account.
     #[schema(value_type = String, min_length = 12, max_length = 128, format = Password, example = "incorrect zebra battery")]
     new_password: Secret,
 }
@@ -88,7 +121,8 @@ pub struct ChangePasswordRequest {
 impl FromFields for ChangePasswordRequest {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
         let current_password = fields.required("currentPassword", verbatim(1..=128)).map(Secret::new);
-        let new_password = fields.required("newPassword", verbatim(PASSWORD_CHARACTERS)).map(Secret::new);
+        let right_length = |text: &str| password::check_length(text).map(|()| Secret::new(text));
+        let new_password = fields.required("newPassword", text_that(right_length));
         Some(Self { current_password: current_password?, new_password: new_password? })
     }
 }
@@ -121,25 +155,32 @@ fn session(app: &App, user: &User) -> Result<Uncached<Session>> {
 
 /// Create an account
 ///
-/// The account is a customer's. The token that comes with it is as good as one of `POST /auth/login`.
+/// The account is a customer's. The token that comes with it is as good as one of `POST /auth/login`. A shop whose accounts
+/// come from an identity provider answers `forbidden`.
 #[utoipa::path(
     post, path = "/auth/register", tag = "auth", operation_id = "register",
     request_body = RegisterRequest,
     responses((status = CREATED, description = "The account and a token for it", body = Session)),
-    extensions(("x-problem-codes" = json!(["email_taken", "overloaded", "database_unavailable", "outcome_unknown"]))),
+    extensions(("x-problem-codes" = json!(["forbidden", "email_taken", "overloaded", "database_unavailable", "outcome_unknown"]))),
 )]
 async fn register(
     State(app): State<AppState>,
+    _: OpenRegistration,
+    client: Client,
     actor: Actor,
-    Body(request): Body<RegisterRequest>,
+    Body(mut fields): Body<Fields>,
 ) -> Result<(StatusCode, Uncached<Session>)> {
-    let user = app.accounts.register(request.name, request.email, request.password, actor).await?;
+    let request = RegisterRequest::read(&mut fields, &app, client.network).await?;
+    let request = fields.finish(request)?;
+    let RegisterRequest { name, email, password } = request;
+    let user = app.accounts.register(client.network, name, email, password, actor).await?;
     Ok((StatusCode::CREATED, session(&app, &user)?))
 }
 
 /// Log in
 ///
-/// Wrong passwords are counted for each account and address; beyond the limit no password is looked at for a while.
+/// Wrong passwords are counted for each account and network, and for each network; beyond the limit no password from that
+/// network is looked at for a while. An account is never closed to its owner elsewhere.
 #[utoipa::path(
     post, path = "/auth/login", tag = "auth", operation_id = "login",
     request_body = LoginRequest,
@@ -148,11 +189,11 @@ async fn register(
 )]
 async fn login(
     State(app): State<AppState>,
-    Extension(address): Extension<PeerAddress>,
+    client: Client,
     actor: Actor,
     Body(request): Body<LoginRequest>,
 ) -> Result<Uncached<Session>> {
-    let user = app.accounts.log_in(address, &request.email, request.password, actor).await;
+    let user = app.accounts.log_in(client, &request.email, request.password, actor).await;
     app.metrics.count_login(user.as_ref().map_or_else(|refusal| refusal.code().name(), |_| "logged_in"));
     session(&app, &user?)
 }
@@ -212,12 +253,12 @@ async fn logout(
 async fn change_password(
     State(app): State<AppState>,
     user: CurrentUser,
-    Extension(address): Extension<PeerAddress>,
+    client: Client,
     actor: Actor,
     Body(request): Body<ChangePasswordRequest>,
 ) -> Result<Uncached<Session>> {
     let passwords = (request.current_password, request.new_password);
-    let account = app.accounts.change_password(&user, address, passwords, actor).await?;
+    let account = app.accounts.change_password(&user, client, passwords, &app.names.shops_own, actor).await?;
     session(&app, &account)
 }
 

@@ -1,7 +1,7 @@
 //! `GET /products/{id}/events`: one product's events as Server-Sent Events.
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
@@ -12,9 +12,9 @@ use utoipa_axum::routes;
 use super::state::AppState;
 use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
+use crate::http::client::Client;
 use crate::http::page::Query;
 use crate::http::path::PathId;
-use crate::http::peer::PeerAddress;
 use crate::live::room::End;
 use crate::live::subscription::{Next, Subscription};
 use crate::live::watchers::WatcherPermit;
@@ -48,15 +48,16 @@ enum Include {
 /// to date again.
 ///
 /// An event's `id` is the number of the product's purchases up to it. A client that reconnects with it as
-/// `Last-Event-ID`, as browsers do, gets the purchases that it has missed, up to 10,000. The stream ends when the
-/// server shuts down, with a `retry` that differs from client to client, and when the product is deleted. No token is
-/// needed; if one is sent it has to be good, and the stream ends within two seconds after the token.
+/// `Last-Event-ID`, as browsers do, gets the purchases that it has missed, up to 10,000. With an id from longer ago, or
+/// with one that is no event's, the stream begins like a new one. It ends when the server shuts down, with a `retry` that
+/// differs from client to client, and when the product is deleted. No token is needed; if one is sent it has to be good,
+/// and the stream ends within two seconds after the token.
 #[utoipa::path(
     get, path = "/products/{id}/events", tag = "live", operation_id = "productEvents",
     params(
         ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
         ("include" = inline(Option<Include>), Query, description = "`purchases`: also every purchase"),
-        ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The id of the last event that you got: the purchases after it are sent"),
+        ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The id of the last event that you got: the purchases after it are sent, if they are not too many"),
     ),
     responses((status = OK, description = "The events, without end", body = String, content_type = "text/event-stream")),
     security((), ("bearer" = [])),
@@ -64,7 +65,7 @@ enum Include {
 )]
 async fn events(
     State(app): State<AppState>,
-    Extension(address): Extension<PeerAddress>,
+    client: Client,
     viewer: Option<CurrentUser>,
     id: PathId,
     headers: HeaderMap,
@@ -75,10 +76,15 @@ async fn events(
         "purchases" => Ok(()),
         _ => Err("must be purchases".into()),
     });
-    let ((), after) = Error::both(query.finish(), last_event_id(&headers))?;
+    query.finish()?;
     app.check_open()?;
-    let permit = app.watchers.enter(address)?;
-    let subscription = app.rooms.watch(id, purchases.map(|()| after)).await.map_err(named_as_sent)?;
+    let permit = app.watchers.enter(client)?;
+    let after = last_event_id(&headers);
+    let subscription = match app.rooms.watch(id, purchases.map(|()| after)).await {
+        // Too long ago. An EventSource cannot take its id back, and would never try again after an error.
+        Err(Error::ValidationFailed { .. }) => app.rooms.watch(id, purchases.map(|()| None)).await?,
+        subscription => subscription?,
+    };
     let access_ended = {
         let access = app.access.clone();
         async move { access.ended(viewer).await }.boxed()
@@ -97,22 +103,10 @@ async fn events(
     Ok((headers, Body::from_stream(stream)).into_response())
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>> {
-    // An empty value counts as none: a browser's last event id may be empty.
-    let Some(value) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) else { return Ok(None) };
-    let id = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|id| *id >= 0);
-    id.map(Some).ok_or_else(|| Error::invalid("Last-Event-ID", "must be the id of an event"))
-}
-
-/// `Rooms::watch` calls the field `after`, as WebSocket clients do; here it came as a header.
-fn named_as_sent(error: Error) -> Error {
-    match error {
-        Error::ValidationFailed { mut errors } => {
-            errors.iter_mut().for_each(|error| error.field = "Last-Event-ID".into());
-            Error::ValidationFailed { errors }
-        }
-        error => error,
-    }
+/// The id that the client sent. One that is no id of an event counts as none, because an EventSource cannot take it back.
+fn last_event_id(headers: &HeaderMap) -> Option<i64> {
+    let id = headers.get(LAST_EVENT_ID)?.to_str().ok()?.parse().ok()?;
+    (id >= 0).then_some(id)
 }
 
 struct Watcher {
@@ -168,24 +162,24 @@ mod tests {
     use super::*;
     use crate::http::arbitrary::header_bytes;
 
-    fn read(bytes: &[u8]) -> Option<Result<Option<i64>>> {
+    fn read(bytes: &[u8]) -> Option<i64> {
         let value = HeaderValue::from_bytes(bytes).ok()?;
-        Some(last_event_id(&HeaderMap::from_iter([(LAST_EVENT_ID, value)])))
+        last_event_id(&HeaderMap::from_iter([(LAST_EVENT_ID, value)]))
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(10_000) })]
 
         #[test]
-        fn the_last_event_id_is_read_or_refused(bytes in header_bytes()) {
-            if let Some(Ok(Some(id))) = read(&bytes) {
+        fn the_last_event_id_is_read_or_ignored(bytes in header_bytes()) {
+            if let Some(id) = read(&bytes) {
                 prop_assert!(id >= 0 && bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b'+'));
             }
         }
 
         #[test]
         fn the_id_of_an_event_comes_back(id in 0..=i64::MAX) {
-            prop_assert_eq!(read(id.to_string().as_bytes()), Some(Ok(Some(id))));
+            prop_assert_eq!(read(id.to_string().as_bytes()), Some(id));
         }
     }
 }

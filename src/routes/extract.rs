@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use super::state::AppState;
 use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
-use crate::http::peer::PeerAddress;
+use crate::http::client::Client;
 use crate::http::request_context::RequestContext;
 use crate::model::audit::Actor;
 use crate::model::id::Id;
@@ -84,7 +84,7 @@ impl FromRequestParts<AppState> for Actor {
         Ok(Self {
             user: None,
             request_id: RequestContext::current().map(|request| request.id().to_owned()),
-            address: parts.extensions.get::<PeerAddress>().map(|address| address.0),
+            address: parts.extensions.get::<Client>().map(|client| client.address),
         })
     }
 }

@@ -10,19 +10,29 @@ use super::state::AppState;
 use crate::error::Result;
 use crate::http::page::{Page, Query};
 use crate::model::leaderboard_item::LeaderboardItem;
-use crate::purchases::history::PurchaseCursor;
+use crate::purchases::history::{Order, PurchaseCursor};
 
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(leaderboard))
 }
 
-/// Who bought, oldest purchase first
+/// The order of a list.
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it only describes the parameter `order`")]
+enum ListOrder {
+    Asc,
+    Desc,
+}
+
+/// Who bought, oldest purchase first unless `order` says otherwise
 ///
 /// Buyers have a first name and an initial; nothing here tells who they are beyond that.
 #[utoipa::path(
     get, path = "/leaderboard", tag = "leaderboard", operation_id = "leaderboard",
     params(
         ("productId" = Option<String>, Query, description = "Only purchases of this product", example = "65f1c0ffee65f1c0ffee65f1"),
+        ("order" = inline(Option<ListOrder>), Query, description = "`asc`: oldest first, as without it; `desc`: newest first"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
         ("cursor" = Option<String>, Query, min_length = 1, max_length = 500, description = "The `nextCursor` of the page before"),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the page that you have"),
@@ -37,7 +47,8 @@ async fn leaderboard(State(app): State<AppState>, headers: HeaderMap, mut query:
     let product = query.parameter("productId", |value| {
         value.parse().map_err(|_| "must be an id of 24 hexadecimal digits".into())
     });
-    let page = query.page(|cursor: &PurchaseCursor| cursor.is_of_leaderboard(product));
+    let order = query.parameter("order", Order::named).unwrap_or(Order::OldestFirst);
+    let page = query.page(|cursor: &PurchaseCursor| cursor.is_of_leaderboard(product, order));
     query.finish()?;
-    Ok(app.leaderboard.page(product, page).await?.answer(&headers))
+    Ok(app.leaderboard.page(product, order, page).await?.answer(&headers))
 }

@@ -18,7 +18,8 @@ use super::state::AppState;
 use crate::accounts::current_user::CurrentUser;
 use crate::config::CorsOrigins;
 use crate::error::{Error, Result};
-use crate::http::peer::{ConnectionPermit, PeerAddress};
+use crate::http::client::Client;
+use crate::http::connections::ConnectionPermit;
 use crate::live::message::Message;
 use crate::live::room::End;
 use crate::live::subscription::{Next, Subscription};
@@ -47,7 +48,7 @@ pub fn router() -> Router<AppState> {
 
 async fn live(
     State(app): State<AppState>,
-    Extension(address): Extension<PeerAddress>,
+    client: Client,
     viewer: Option<CurrentUser>,
     connection: Option<Extension<ConnectionPermit>>,
     headers: HeaderMap,
@@ -56,7 +57,7 @@ async fn live(
     let upgrade = upgrade.map_err(|_| Error::invalid("Upgrade", "must be websocket, version 13"))?;
     check_origin(&headers, &app.cors_origins)?;
     app.check_open()?;
-    let permit = app.watchers.enter(address)?;
+    let permit = app.watchers.enter(client)?;
     let message_bytes_max = app.limits.live.socket_message_bytes_max * MESSAGE_READ_FACTOR;
     let upgrade = upgrade
         .max_message_size(message_bytes_max)
@@ -78,7 +79,11 @@ fn check_origin(headers: &HeaderMap, allowed: &CorsOrigins) -> Result<()> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or_default();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let is_own = origin.split_once("://").is_some_and(|(_, authority)| authority == host);
+    let is_own = origin.split_once("://").is_some_and(|(scheme, authority)| {
+        let port = if scheme == "https" { ":443" } else { ":80" };
+        let without_port = |text: &str| text.strip_suffix(port).unwrap_or(text).to_ascii_lowercase();
+        without_port(authority) == without_port(host)
+    });
     let is_allowed = match allowed {
         CorsOrigins::Any => true,
         CorsOrigins::List(origins) => origins.iter().any(|allowed| allowed == origin),

@@ -3,7 +3,7 @@
 //! utoipa derives most of it from the handlers and their types; this module completes what that leaves out.
 
 use axum::Router;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method};
 use axum::routing::get;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
@@ -12,8 +12,10 @@ use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, SchemaType, Type
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr, Schema};
 
+use super::limits;
 use super::state::AppState;
 use crate::error::{Code, Error, FieldError, ProblemSchema, Result};
+use crate::http::file::File;
 use crate::http::rendered::Rendered;
 use crate::live::message::{Stale, Stock};
 
@@ -22,6 +24,9 @@ mod swagger;
 
 const ID_PATTERN: &str = "^[0-9a-fA-F]{24}$";
 const DOCUMENT_PATH: &str = "/openapi.json";
+const LIVE_DOCUMENT_PATH: &str = "/asyncapi.yaml";
+/// What the WebSocket takes and sends, which OpenAPI cannot describe.
+const LIVE_DOCUMENT: &[u8] = include_bytes!("../../docs/asyncapi.yaml");
 
 #[derive(OpenApi)]
 #[openapi(
@@ -35,7 +40,7 @@ const DOCUMENT_PATH: &str = "/openapi.json";
         contact(name = "The maintainers of flash-sale"),
         license(name = "MIT", identifier = "MIT"),
     ),
-    paths(document, page),
+    paths(document, live_document, page),
     components(schemas(ProblemSchema, FieldError, Stock, Stale)),
     servers((url = "/", description = "This server")),
     tags(
@@ -44,7 +49,7 @@ const DOCUMENT_PATH: &str = "/openapi.json";
         (name = "products", description = "What is sold"),
         (name = "purchases", description = "Buying, and the purchases made"),
         (name = "leaderboard", description = "Who bought"),
-        (name = "live", description = "Stock and sales as they happen; over WebSocket too, see docs/asyncapi.yaml"),
+        (name = "live", description = "Stock and sales as they happen; over WebSocket too, see `GET /asyncapi.yaml`"),
         (name = "status", description = "The server itself"),
     ),
 )]
@@ -64,6 +69,20 @@ struct Base;
 )]
 #[expect(dead_code, reason = "it only describes a route of `router`")]
 fn document() {}
+
+/// The messages over WebSocket
+///
+/// An AsyncAPI document. The tests hold each of its examples against the server.
+#[utoipa::path(
+    get, path = "/asyncapi.yaml", tag = "status", operation_id = "asyncapi",
+    params(("If-None-Match" = Option<String>, Header, description = "The ETag of the document that you have")),
+    responses(
+        (status = OK, description = "AsyncAPI 3", body = String, content_type = "application/yaml", headers(("ETag" = String, description = "For If-None-Match"))),
+        (status = NOT_MODIFIED, description = "The document is the one that you have"),
+    ),
+)]
+#[expect(dead_code, reason = "it only describes a route of `router`")]
+fn live_document() {}
 
 /// A page to try the API
 ///
@@ -93,8 +112,9 @@ pub fn base() -> utoipa::openapi::OpenApi {
 
 /// Completes the document, and serves it and the page to try the API.
 pub fn router(mut document: utoipa::openapi::OpenApi) -> Router<AppState> {
-    for operation in document.paths.paths.values_mut().flat_map(operations) {
-        problems::add_to(operation);
+    let items = document.paths.paths.iter_mut();
+    for (path, method, operation) in items.flat_map(|(path, item)| operations(path, item)) {
+        problems::add_to(operation, limits::is_limited(&method, path));
         // An empty list says that no token is needed. Without one it could have been forgotten.
         operation.security.get_or_insert_default();
         operation.parameters.iter_mut().flatten().for_each(describe_parameter);
@@ -107,6 +127,7 @@ pub fn router(mut document: utoipa::openapi::OpenApi) -> Router<AppState> {
             DOCUMENT_PATH,
             get(async |headers: HeaderMap| rendered.map(|rendered| rendered.answer(&headers))),
         )
+        .route(LIVE_DOCUMENT_PATH, File::new("asyncapi.yaml", LIVE_DOCUMENT, "default-src 'none'").route())
         .merge(swagger::router())
 }
 
@@ -178,6 +199,17 @@ fn describe_parameter(parameter: &mut RefOr<Parameter>) {
     }
 }
 
-fn operations(item: &mut utoipa::openapi::PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+fn operations<'a>(
+    path: &'a str,
+    item: &'a mut utoipa::openapi::PathItem,
+) -> impl Iterator<Item = (&'a str, Method, &'a mut Operation)> {
+    [
+        (Method::GET, &mut item.get),
+        (Method::POST, &mut item.post),
+        (Method::PUT, &mut item.put),
+        (Method::PATCH, &mut item.patch),
+        (Method::DELETE, &mut item.delete),
+    ]
+    .into_iter()
+    .filter_map(move |(method, operation)| Some((path, method, operation.as_mut()?)))
 }

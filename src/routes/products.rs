@@ -5,19 +5,22 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::Admin;
 use super::state::{App, AppState};
+use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
 use crate::http::body::Body;
 use crate::http::conditional::if_match;
 use crate::http::page::{Page, Query};
 use crate::http::path::PathId;
 use crate::http::request_context::RequestContext;
+use crate::http::uncached;
 use crate::model::id::Id;
-use crate::model::product::{Product, Status};
+use crate::model::product::Product;
 use crate::products::filter::{self, ProductCursor, ProductFilter};
 use crate::products::request::{ChangeProductRequest, CreateProductRequest, RestockRequest};
 use crate::products::view::ProductView;
@@ -35,8 +38,9 @@ pub fn router() -> OpenApiRouter<AppState> {
 #[utoipa::path(
     get, path = "/products", tag = "products", operation_id = "listProducts",
     params(
-        ("status" = inline(Option<Status>), Query, description = "Only products whose sale has this status: `upcoming`, `live`, `sold_out` or `ended`", example = "live"),
-        ("search" = Option<String>, Query, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$", description = "Only products whose name contains all of these words, ignoring case; at most 200 characters and 10 different words", example = "sneaker"),
+        ("status" = Option<String>, Query, pattern = "^(upcoming|live|sold_out|ended)(,(upcoming|live|sold_out|ended))*$", description = "Only products whose sale has this status: `upcoming`, `live`, `sold_out` or `ended`, or several of them with commas", example = "live,upcoming"),
+        ("ids" = Option<String>, Query, max_length = 1249, pattern = "^[0-9a-fA-F]{24}(,[0-9a-fA-F]{24}){0,49}$", description = "Only these products: up to 50 ids with commas between them", example = "65f1c0ffee65f1c0ffee65f1,65f1c0ffee65f1c0ffee65f2"),
+        ("search" = Option<String>, Query, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$", description = "Only products whose name contains all of these words, ignoring case, width and Unicode form; at most 200 characters and 10 different words", example = "sneaker"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
         ("cursor" = Option<String>, Query, min_length = 1, max_length = 500, description = "The `nextCursor` of the page before"),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the list that you have"),
@@ -52,11 +56,13 @@ async fn list_products(
     headers: HeaderMap,
     mut query: Query,
 ) -> Result<Response> {
-    let status = query.parameter("status", Status::named);
+    let statuses = query.parameter("status", filter::statuses);
+    let ids = query.parameter("ids", |value| filter::ids(value, &app.limits.products));
     let words = query.parameter("search", |value| filter::search_words(value, &app.limits.products));
     let page = query.page(|_: &ProductCursor| true);
     query.finish()?;
-    let filter = ProductFilter { status, words: words.unwrap_or_default() };
+    let filter =
+        ProductFilter { statuses: statuses.unwrap_or_default(), ids, words: words.unwrap_or_default() };
     Ok(app.product_pages.list(filter, page).await?.answer(&headers))
 }
 
@@ -88,7 +94,8 @@ async fn create_product(
 
 /// One product
 ///
-/// As it is now: its stock, and the state of its sale.
+/// As it is now: its stock, and the state of its sale. With a token also `yours`, what you have of it and may still buy;
+/// such an answer is for you alone, so it has no ETag.
 #[utoipa::path(
     get, path = "/products/{id}", tag = "products", operation_id = "getProduct",
     params(
@@ -99,10 +106,23 @@ async fn create_product(
         (status = OK, description = "The product", body = ProductView, headers(("ETag" = String, description = "For If-Match and If-None-Match"))),
         (status = NOT_MODIFIED, description = "The product is the one that you have"),
     ),
+    security((), ("bearer" = [])),
     extensions(("x-problem-codes" = json!(["product_not_found", "overloaded", "database_unavailable"]))),
 )]
-async fn get_product(State(app): State<AppState>, id: PathId, headers: HeaderMap) -> Result<Response> {
-    Ok(app.product_pages.product(id.or(Error::ProductNotFound)?).await?.answer(&headers))
+async fn get_product(
+    State(app): State<AppState>,
+    user: Option<CurrentUser>,
+    id: PathId,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let id = id.or(Error::ProductNotFound)?;
+    let Some(user) = user else { return Ok(app.product_pages.product(id).await?.answer(&headers)) };
+    let (product, yours) = tokio::try_join!(app.product_pages.product(id), app.purchases.yours(id, user.id))?;
+    let mut product = product.value()?;
+    // The limit that stands beside it.
+    let limit = product["purchaseLimit"].as_i64().unwrap_or_default();
+    product["yours"] = json!(yours.view(limit));
+    Ok(uncached(product).into_response())
 }
 
 /// Change a product

@@ -10,21 +10,24 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
+use serde_json::Value;
 use tower::Service;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::state::AppState;
+use super::limits::PurchaseShare;
+use super::state::{App, AppState};
 use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
+use crate::http::client::Client;
 use crate::http::fields::{Fields, id, integer};
 use crate::http::page::{Page, Query};
 use crate::http::path::PathId;
 use crate::http::{Uncached, uncached};
 use crate::model::id::Id;
-use crate::products::request::QUANTITY_MAX;
+use crate::model::money::Money;
+use crate::products::request::{Price, QUANTITY_MAX, money};
 use crate::purchases::history::PurchaseCursor;
 use crate::purchases::lane::queued::Receipt;
 use crate::purchases::view::PurchaseView;
@@ -64,13 +67,21 @@ pub struct PurchaseRequest {
     /// Units; 1 if it is missing. The purchase gets all of them or none.
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, example = 1)]
     quantity: i64,
+    /// The price of one unit that you have seen: if it is another one at the moment of the purchase, nothing is bought
+    /// (`price_changed`).
+    #[schema(value_type = Option<Price>)]
+    expected_price: Option<Money>,
 }
 
 impl FromFields for PurchaseRequest {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
         let product_id = fields.required("productId", id);
         let quantity = fields.optional("quantity", integer(1..=QUANTITY_MAX));
-        Some(Self { product_id: product_id?, quantity: quantity.unwrap_or(1) })
+        let expected_price = match fields.take("expectedPrice") {
+            None | Some(Value::Null) => None,
+            Some(value) => money(fields, "expectedPrice", value),
+        };
+        Some(Self { product_id: product_id?, quantity: quantity.unwrap_or(1), expected_price })
     }
 
     fn from_plain(json: &[u8]) -> Option<Self> {
@@ -81,11 +92,11 @@ impl FromFields for PurchaseRequest {
         let PlainPurchaseRequest { product_id, quantity } = serde_json::from_slice(json).ok()?;
         let quantity = quantity.unwrap_or(1);
         let product_id = product_id.parse().ok()?;
-        (1..=QUANTITY_MAX).contains(&quantity).then_some(Self { product_id, quantity })
+        (1..=QUANTITY_MAX).contains(&quantity).then_some(Self { product_id, quantity, expected_price: None })
     }
 }
 
-/// The body as nearly all clients send it: each member at most once, no escapes.
+/// The body in its shortest form, each member at most once, no escapes.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PlainPurchaseRequest<'a> {
@@ -96,7 +107,9 @@ struct PlainPurchaseRequest<'a> {
 /// Buy
 ///
 /// 201 means that the purchase and the reduced stock are committed together, on a majority of the database's servers.
-/// If you send an `Idempotency-Key`, you can safely repeat the request, whatever happened to the first answer.
+/// If you send an `Idempotency-Key`, you can safely repeat the request, whatever happened to the first answer. Each account has
+/// a quota of requests, of which a repeated purchase costs nothing. An answer `rate_limited`, like `overloaded` and
+/// `database_unavailable`, says that this request has bought nothing, and nothing about earlier ones with the same key.
 #[utoipa::path(
     post, path = "/products/purchase", tag = "purchases", operation_id = "purchase",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters, such as a random UUID. Make a new key for each purchase that you want: with the key of an earlier one you get that one again")),
@@ -107,55 +120,94 @@ struct PlainPurchaseRequest<'a> {
     ))),
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
-        "product_not_found", "sale_not_started", "sale_ended", "sold_out", "insufficient_stock", "purchase_limit_reached",
-        "idempotency_key_reused", "overloaded", "database_unavailable", "outcome_unknown",
+        "account_too_new", "product_not_found", "sale_not_started", "sale_ended", "sale_paused", "sold_out",
+        "insufficient_stock", "purchase_limit_reached", "price_changed", "idempotency_key_reused", "rate_limited", "overloaded",
+        "database_unavailable", "outcome_unknown",
     ]))),
 )]
 async fn purchase(
     State(app): State<AppState>,
-    _admitted: Admitted,
+    _has_room: HasRoom,
     user: CurrentUser,
+    client: Client,
     key: Result<IdempotencyKey>,
     body: Result<Body<PurchaseRequest>>,
-) -> Result<Response> {
-    let outcome = match Error::both(key, body) {
-        Ok((IdempotencyKey(key), Body(body))) => {
-            app.purchases.purchase(body.product_id, body.quantity, key, user).await
-        }
-        Err(error) => Err(error),
-    };
+) -> Response {
+    let mut share = app.client_limits.take_purchase(user.id, client);
+    let outcome = buy(&app, user, &mut share, key, body).await;
     app.metrics.count_purchase(match &outcome {
         Ok(Receipt { replayed: true, .. }) => "replayed",
         Ok(_) => "bought",
         Err(error) => error.code().name(),
     });
-    created(&outcome?)
+    let mut response = match outcome {
+        Ok(receipt) => {
+            let view = app.purchases.view(&receipt.purchase).await;
+            created(&receipt, view).into_response()
+        }
+        Err(error) => error.into_response(),
+    };
+    app.client_limits.tell(&share, response.headers_mut());
+    response
 }
 
-fn created(receipt: &Receipt) -> Result<Response> {
+async fn buy(
+    app: &App,
+    user: CurrentUser,
+    share: &mut PurchaseShare,
+    key: Result<IdempotencyKey>,
+    body: Result<Body<PurchaseRequest>>,
+) -> Result<Receipt> {
+    if let Err(refusal) = share.check() {
+        let may_be_replay = match &key {
+            Ok(IdempotencyKey(Some(key))) => is_used(app, user.id, key).await?,
+            _ => false,
+        };
+        if !may_be_replay {
+            return Err(refusal);
+        }
+    }
+    let (IdempotencyKey(key), Body(body)) = Error::both(key, body)?;
+    let _permit = app.purchases.admit()?;
+    let expected_price = body.expected_price.as_ref().map(Into::into);
+    let receipt = app.purchases.purchase(body.product_id, body.quantity, expected_price, key, user).await?;
+    if receipt.replayed {
+        app.client_limits.give_back(share);
+    }
+    Ok(receipt)
+}
+
+/// Whether the key is that of a purchase that was made. This server remembers those that it has sold lately; for others it
+/// asks the database, a bounded number of times.
+async fn is_used(app: &App, user: Id, key: &str) -> Result<bool> {
+    if app.purchases.remembers_key(user, key) {
+        return Ok(true);
+    }
+    Ok(app.client_limits.may_look_up_key(user) && app.purchases.finds_key(user, key).await?)
+}
+
+fn created(receipt: &Receipt, view: PurchaseView) -> Result<Response> {
     let location = HeaderValue::from_str(&format!("/purchases/{}", receipt.purchase.id.to_hex()));
     let location = [(header::LOCATION, location.map_err(|_| Error::Internal)?)];
     let replayed = receipt.replayed.then(|| [(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))]);
-    let view = Json(PurchaseView::from(receipt.purchase.as_ref()));
+    let view = Json(view);
     Ok(match replayed {
         Some(replayed) => (StatusCode::CREATED, location, replayed, view).into_response(),
         None => (StatusCode::CREATED, location, view).into_response(),
     })
 }
 
-/// The admission of a purchase request, or a refusal with `overloaded`. It comes before the token is verified, so
-/// that a refusal costs next to nothing.
-struct Admitted {
-    _permit: OwnedSemaphorePermit,
-}
+/// Refuses with `overloaded` what would wait too long. It comes before the token is verified, so that a refusal costs next
+/// to nothing.
+struct HasRoom;
 
-impl FromRequestParts<AppState> for Admitted {
+impl FromRequestParts<AppState> for HasRoom {
     type Rejection = Error;
 
     async fn from_request_parts(_: &mut Parts, app: &AppState) -> Result<Self> {
-        let permit = app.purchases.admit();
         let refused = |refusal: &Error| app.metrics.count_purchase(refusal.code().name());
-        Ok(Self { _permit: permit.inspect_err(refused)? })
+        app.purchases.check_room().inspect_err(refused)?;
+        Ok(Self)
     }
 }
 
@@ -186,7 +238,7 @@ impl IdempotencyKey {
     }
 }
 
-/// Own purchases, newest first; an admin sees everybody's
+/// Own purchases, newest first; admins and payment services see everybody's
 ///
 /// A purchase is in the list as soon as it was answered 201.
 #[utoipa::path(
@@ -206,13 +258,12 @@ async fn list_purchases(
 ) -> Result<Uncached<Page<PurchaseView>>> {
     let page = query.page(PurchaseCursor::is_of_history);
     query.finish()?;
-    let purchases = app.purchases.list(&user, &page).await?;
-    Ok(uncached(purchases.map(|purchase| PurchaseView::from(&purchase))))
+    Ok(uncached(app.purchases.list(&user, &page).await?))
 }
 
 /// One purchase
 ///
-/// Another buyer's is not found, except by an admin. A purchase whose outcome is not known yet is answered
+/// Another buyer's is not found, except by an admin or a payment service. A purchase whose outcome is not known yet is answered
 /// `outcome_unknown`, by the server that tries to commit it.
 #[utoipa::path(
     get, path = "/purchases/{id}", tag = "purchases", operation_id = "getPurchase",
@@ -226,8 +277,7 @@ async fn get_purchase(
     user: CurrentUser,
     id: PathId,
 ) -> Result<Uncached<PurchaseView>> {
-    let purchase = app.purchases.find(id.or(Error::PurchaseNotFound)?, &user).await?;
-    Ok(uncached(PurchaseView::from(&purchase)))
+    Ok(uncached(app.purchases.find(id.or(Error::PurchaseNotFound)?, &user).await?))
 }
 
 #[cfg(test)]
@@ -290,6 +340,7 @@ mod tests {
             "quantity",
             "quantity",
             "productid",
+            "expectedPrice",
             "x",
             "",
             "\\u0070roductId",
@@ -319,6 +370,7 @@ mod tests {
             "{}",
             "[1]",
             "{\"$gt\":\"\"}",
+            "{\"amount\":1999,\"currency\":\"USD\"}",
         ]);
         (name, value).prop_map(|(name, value)| format!("\"{name}\":{value}"))
     }

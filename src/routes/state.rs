@@ -5,16 +5,18 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use tokio_util::sync::CancellationToken;
 
+use super::limits::ClientLimits;
 use crate::accounts::access::Access;
 use crate::accounts::known_tokens::KnownTokens;
 use crate::accounts::service::Accounts;
 use crate::accounts::tokens::Tokens;
-use crate::config::{CorsOrigins, HttpLimits, Limits};
+use crate::config::{Config, CorsOrigins, HttpLimits, Limits, Registration};
 use crate::error::{Error, Result};
 use crate::leaderboard::Leaderboard;
 use crate::live::rooms::Rooms;
 use crate::live::watchers::Watchers;
 use crate::metrics::Metrics;
+use crate::model::name::NameRules;
 use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::{self, Feed, FeedTask};
 use crate::products::pages::ProductPages;
@@ -50,10 +52,16 @@ pub struct App {
     pub purchases: Purchases,
     /// What watchers are sent.
     pub rooms: Rooms,
+    /// What each client has left of its quotas.
+    pub client_limits: Arc<ClientLimits>,
     /// How many clients watch.
     pub watchers: Watchers,
     /// Which pages of other origins may call the API.
     pub cors_origins: CorsOrigins,
+    /// Whether anybody may register.
+    pub registration: Registration,
+    /// Which names people may have.
+    pub names: Arc<NameRules>,
     pub metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 }
@@ -64,14 +72,15 @@ impl App {
     /// # Errors
     /// `internal` if the operating system refuses the threads that hash passwords.
     pub fn new(
-        limits: Limits,
+        config: &Config,
         store: Store,
         heartbeat: Heartbeat,
         tokens: Tokens,
         access: Access,
-        cors_origins: CorsOrigins,
         shutdown: CancellationToken,
     ) -> Result<(Self, FeedTask)> {
+        let limits = config.limits.clone();
+        let names = Arc::new(config.names.clone());
         let metrics = Arc::new(Metrics::default());
         let catalogue = Arc::new(Catalogue::new(store.clone(), heartbeat.clone(), &limits.products));
         let (feed, feed_task) = change_stream::new(
@@ -90,6 +99,7 @@ impl App {
                 feed.clone(),
                 access.clone(),
                 metrics.clone(),
+                names.clone(),
                 &limits.purchases,
             ),
             rooms: Rooms::new(
@@ -101,6 +111,7 @@ impl App {
                 &limits.live,
                 shutdown.clone(),
             ),
+            client_limits: Arc::new(ClientLimits::new(&limits.clients)),
             watchers: Watchers::new(&limits.live, metrics.clone()),
             product_pages: ProductPages::new(
                 store.clone(),
@@ -118,7 +129,9 @@ impl App {
             ),
             known_tokens: KnownTokens::new(&limits.accounts),
             access,
-            cors_origins,
+            cors_origins: config.cors_origins.clone(),
+            registration: config.registration,
+            names,
             catalogue,
             feed,
             tokens,

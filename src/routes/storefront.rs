@@ -12,7 +12,7 @@ use axum::routing::get;
 use self::assets::Assets;
 use self::page::{Page, Preview};
 use super::state::{App, AppState};
-use crate::config::Shop;
+use crate::config::{Registration, Shop};
 use crate::error::Error;
 use crate::http::file::Caching;
 use crate::http::path::PathId;
@@ -41,9 +41,9 @@ const VIEWS: [&str; 8] = [
 ];
 
 /// The pages and files of this shop's storefront.
-pub fn router(shop: &Shop) -> Router<AppState> {
+pub fn router(shop: &Shop, registration: Registration) -> Router<AppState> {
     let assets = Assets::new(shop.color.map(theme::css));
-    let page = Arc::new(Page::new(shop, &assets.build));
+    let page = Arc::new(Page::new(shop, registration, &assets.build));
     let views =
         VIEWS.iter().fold(Router::new(), |router, path| router.route(path, page.whole.clone().route()));
     let sale = async move |State(app): State<AppState>, id: PathId, headers: HeaderMap| {

@@ -78,7 +78,9 @@ async fn list_users(
         email: query.parameter("email", |value| email_address(value.into())),
         role: query.parameter("role", role),
         disabled: query.parameter("disabled", truth),
-        words: query.parameter("search", search_words).unwrap_or_default(),
+        words: query
+            .parameter("search", |value| search_words(value, &app.limits.accounts))
+            .unwrap_or_default(),
     };
     let page = query.page(|_: &UserCursor| true);
     query.finish()?;

@@ -20,6 +20,8 @@ use crate::config::{DATABASE_NAME_DEFAULT, StoreLimits};
 const MAJOR_VERSION_MIN: i32 = 6;
 /// The pause between two looks for a primary.
 const WAIT_PAUSE: Duration = Duration::from_millis(250);
+/// The pause between two looks whether a primary tells the times of its answers.
+const TIMES_PAUSE: Duration = Duration::from_millis(20);
 /// How often the log says what the start waits for.
 const WAITING_TOLD_EVERY: Duration = Duration::from_secs(5);
 /// MongoDB's error code for a database whose name differs from that of another one only in case.
@@ -101,7 +103,7 @@ impl Store {
         let probe = Client::with_options(probe).map_err(|error| unusable(&error, uri))?;
         let checked = wait(&probe, &options, &hosts, limits).await;
         hang_up(&probe).await;
-        checked?;
+        let version = checked?;
         let (primaries, primary) = watch::channel(None);
         let handler = EventHandler::callback(move |event| note(&primaries, &event));
         options.sdam_event_handler = Some(handler);
@@ -119,7 +121,7 @@ impl Store {
             }
         };
         client.warm_connection_pool().await;
-        Ok(Self::new(client, sale_sessions, database, primary, limits))
+        Ok(Self::new(client, sale_sessions, database, primary, version, limits))
     }
 }
 
@@ -177,18 +179,19 @@ fn unusable(error: &mongodb::error::Error, uri: &str) -> ConnectError {
     }
 }
 
-/// Waits for a primary, which may start later than this server: as in a compose file without health checks.
+/// Waits for a primary, which may start later than this server: as in a compose file without health checks. Returns its
+/// version.
 async fn wait(
     client: &Client,
     options: &ClientOptions,
     hosts: &str,
     limits: &StoreLimits,
-) -> Result<(), ConnectError> {
+) -> Result<String, ConnectError> {
     let waited = Duration::from_secs(limits.start_wait_seconds_max);
     let deadline = Instant::now() + waited;
     let mut logged_at: Option<Instant> = None;
     loop {
-        let error = match check(client, hosts).await {
+        let error = match check(client, hosts, deadline).await {
             Err(error) if failure::is_unavailable(&error) => error,
             Err(error) => return Err(explain(error, hosts)),
             Ok(checked) => return checked,
@@ -210,8 +213,14 @@ async fn wait(
     }
 }
 
-/// Checks that the server has transactions and is new enough.
-async fn check(client: &Client, hosts: &str) -> Result<Result<(), ConnectError>, mongodb::error::Error> {
+/// Checks that the server has transactions and is new enough; returns its version. Until the deadline it waits for answers
+/// with the time of the operation, which no confirmed read can do without: a MongoDB that asks for passwords signs its
+/// times, and for a moment after its start it may have no key for that.
+async fn check(
+    client: &Client,
+    hosts: &str,
+    deadline: Instant,
+) -> Result<Result<String, ConnectError>, mongodb::error::Error> {
     let admin = client.database("admin");
     // Ask for any member first: this finds a standalone server at once if it is alone in the URI.
     let nearest = ReadPreference::Nearest { options: None };
@@ -221,12 +230,16 @@ async fn check(client: &Client, hosts: &str) -> Result<Result<(), ConnectError>,
     if !sharded && !is_member {
         return Ok(Err(ConnectError::Standalone { hosts: hosts.to_owned() }));
     }
-    let build = run(&admin, doc! { "buildInfo": 1 }, ReadPreference::Primary).await?;
+    let mut build = run(&admin, doc! { "buildInfo": 1 }, ReadPreference::Primary).await?;
+    while !build.contains_key("operationTime") && Instant::now() < deadline {
+        tokio::time::sleep(TIMES_PAUSE).await;
+        build = run(&admin, doc! { "buildInfo": 1 }, ReadPreference::Primary).await?;
+    }
     let version = build.get_str("version").unwrap_or("unknown").to_owned();
     let major = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     match major < MAJOR_VERSION_MIN {
         true => Ok(Err(ConnectError::TooOld { hosts: hosts.to_owned(), version })),
-        false => Ok(Ok(())),
+        false => Ok(Ok(version)),
     }
 }
 

@@ -9,6 +9,7 @@ use mongodb::options::IndexOptions;
 use mongodb::results::CollectionSpecification;
 use mongodb::{Collection, Database, IndexModel};
 
+use super::canonical_emails;
 use crate::model::user::Role;
 
 /// The collection of accounts.
@@ -55,7 +56,8 @@ pub async fn prepare(database: &Database) -> Result<(), Error> {
         prepare(SERVERS, doc! {}, servers_indexes()),
     ])
     .await?;
-    drop_unique(&database.collection(PURCHASES)).await
+    drop_unique(&database.collection(PURCHASES)).await?;
+    canonical_emails::fill_in(database).await
 }
 
 /// Drops the unique index of earlier versions, now that its replacement exists. It looks first whether the index is
@@ -120,10 +122,16 @@ fn unique(keys: Document) -> IndexModel {
 }
 
 fn users_indexes() -> Vec<IndexModel> {
+    let canonical = IndexOptions::builder()
+        .unique(true)
+        // Not the accounts of earlier versions that have none.
+        .partial_filter_expression(doc! { "emailCanonical": { "$type": "string" } })
+        .build();
     let changed = IndexOptions::builder().sparse(true).build();
     let disabled = IndexOptions::builder().partial_filter_expression(doc! { "disabled": true }).build();
     vec![
         unique(doc! { "email": 1 }),
+        IndexModel::builder().keys(doc! { "emailCanonical": 1 }).options(canonical).build(),
         // What the servers follow: whose access has changed.
         IndexModel::builder().keys(doc! { "accessChangedAt": 1 }).options(changed).build(),
         // The lists of admins, and what a starting server has to know.
@@ -206,6 +214,7 @@ fn users_validator() -> Document {
         "properties": {
             "name": { "bsonType": "string", "minLength": 1, "maxLength": 80 },
             "email": { "bsonType": "string", "maxLength": 254 },
+            "emailCanonical": { "bsonType": ["string", "null"], "maxLength": 254 },
             "role": { "enum": Role::ALL.map(Role::name).to_vec() },
             "disabled": { "bsonType": "bool" },
             "tokenGeneration": { "bsonType": "long", "minimum": 0 },

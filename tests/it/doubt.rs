@@ -56,7 +56,8 @@ async fn a_write_waits(shop: &Shop) -> bool {
 async fn writes_that_wait(shop: &Shop) -> usize {
     let database = shop.database().await;
     let namespace = format!("{}.products", database.name());
-    let operations = doc! { "currentOp": true, "ns": namespace, "writeConflicts": { "$gt": 0 } };
+    let operations =
+        doc! { "currentOp": true, "$ownOps": true, "ns": namespace, "writeConflicts": { "$gt": 0 } };
     let found = database.client().database("admin").run_command(operations).await.unwrap();
     found.get_array("inprog").unwrap().len()
 }
@@ -157,8 +158,13 @@ async fn transactions_of_a_dead_server_are_ended() {
     let lsid = session.id().get("id").unwrap().clone();
     let database = shop.database().await;
     let admin = database.client().database("admin");
-    let open =
-        doc! { "currentOp": true, "idleSessions": true, "lsid.id": lsid, "transaction": { "$exists": true } };
+    let open = doc! {
+        "currentOp": true,
+        "$ownOps": true,
+        "idleSessions": true,
+        "lsid.id": lsid,
+        "transaction": { "$exists": true },
+    };
     let is_open = async || {
         let found = admin.run_command(open.clone()).await.unwrap();
         !found.get_array("inprog").unwrap().is_empty()

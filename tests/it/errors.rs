@@ -10,9 +10,7 @@ use crate::harness::{NO_ID, RawConnection, Shop, Socket, UPGRADE, sneaker};
 async fn unknown_paths_and_wrong_methods() {
     let shop = Shop::open().await;
     let visitor = shop.visitor();
-    for path in
-        ["/nope", "/products/", "/products/17/restock/more", "/docs/nope.js", "/%00", "/..%2f..%2fetc/passwd"]
-    {
+    for path in ["/nope", "/products/17/restock/more", "/docs/nope.js", "/%00", "/..%2f..%2fetc/passwd"] {
         visitor.get(path).await.problem(404, "not_found");
     }
     for (method, path, allow) in [
@@ -34,6 +32,25 @@ async fn unknown_paths_and_wrong_methods() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slash_at_the_end_is_redirected() {
+    let shop = Shop::open().await;
+    let visitor = shop.visitor();
+    for (path, location) in [
+        ("/products/", "/products"),
+        ("/products/?limit=2", "/products?limit=2"),
+        ("/auth/login///", "/auth/login"),
+    ] {
+        let answer = visitor.send(Method::POST, path, Some("{}".into()), &[]).await.expect(308);
+        assert_eq!(answer.header("location"), Some(location));
+    }
+    // A browser takes `//evil.example` for another host.
+    for path in ["//evil.example/", "///"] {
+        visitor.get(path).await.problem(404, "not_found");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_are_not_json() {
     let shop = Shop::open().await;
     let visitor = shop.visitor();
@@ -42,7 +59,7 @@ async fn bodies_that_are_not_json() {
         visitor.send(Method::POST, "/auth/login", Some(body.to_owned()), &headers).await
     };
     for body in
-        ["", "{", "{]", "{\"email\":}", "nul", "{} {}", "\u{feff}{}", "{\"a\":1e999}", &"[".repeat(1000)]
+        ["", "{", "{]", "{\"email\":}", "nul", "{} {}", "\u{feff}", "{\"a\":1e999}", &"[".repeat(1000)]
     {
         send(body, "application/json").await.problem(400, "malformed_json");
     }
@@ -58,6 +75,7 @@ async fn bodies_that_are_not_json() {
     for body in ["[]", "17", "null", "\"x\"", "true"] {
         send(body, "application/json; charset=utf-8").await.invalid(&[""]);
     }
+    send("\u{feff}{}", "application/json").await.invalid(&["email", "password"]);
     send("{}", "application/problem+json").await.invalid(&["email", "password"]);
     shop.close().await;
 }
@@ -289,6 +307,8 @@ async fn pages_of_listed_origins_may_call() {
         ("PATCH", "authorization,content-type,if-match"),
         ("DELETE", "authorization,if-match"),
         ("GET", "if-none-match,last-event-id"),
+        // What tracing libraries add to each request of a page.
+        ("GET", "traceparent,tracestate,baggage,sentry-trace"),
     ] {
         let preflight = [
             ("Origin", listed),

@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    FailingMongo, Shop, Wire, metric, own_mongo, process_directory, signal, sneaker, sneaker_with, soon,
-    until_ready,
+    FailingMongo, Shop, Wire, bounded, metric, own_mongo, process_directory, signal, sneaker, sneaker_with,
+    soon, until_ready, with_host,
 };
 
 /// Generous, for any machine; a test that passes does not wait this long.
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_database_is_reported_and_outlived() {
     let mongo = own_mongo("standstill").await;
-    let shop = Shop::open_at(&mongo.uri()).await;
+    let shop = Shop::open_at(mongo.uri().reveal()).await;
     let id = shop.sell(&sneaker()).await;
     let (ada, eve) = (shop.buyer(), shop.buyer());
     ada.purchase(&id).await.expect(201);
@@ -66,7 +66,7 @@ async fn a_transaction_that_lost_its_server_holds_nobody_up() {
         limits.purchases.batch_ms_max = 100_000;
         limits.store.server_selection_ms_max = 500;
     });
-    let uri = format!("mongodb://{}/?directConnection=true", wire.address);
+    let uri = with_host(&mongo.uri, &wire.address.to_string());
     let shop = Shop::open_at_with(&uri, limits).await;
     let id = shop.sell(&sneaker()).await;
     // The units are taken and the insert of the purchases is under way.
@@ -90,7 +90,7 @@ async fn a_transaction_that_lost_its_server_holds_nobody_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_was_killed_loses_nothing_and_is_found_again() {
     let mongo = own_mongo("killed").await;
-    let shop = Shop::open_at(&mongo.uri()).await;
+    let shop = Shop::open_at(mongo.uri().reveal()).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 10_000}))).await;
     // The database is killed while a crowd buys.
     let crowd = join_all((0..300).map(|_| {
@@ -191,9 +191,11 @@ async fn an_idle_lane_makes_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn busy_lanes_make_no_room() {
     let mongo = own_mongo("busy").await;
-    let shop =
-        Shop::open_at_with(&mongo.uri(), Limits::default().with(|limits| limits.purchases.lanes_max = 2))
-            .await;
+    let shop = Shop::open_at_with(
+        mongo.uri().reveal(),
+        Limits::default().with(|limits| limits.purchases.lanes_max = 2),
+    )
+    .await;
     let products = join_all((0..3).map(|_| async { shop.sell(&sneaker()).await })).await;
     let ada = shop.buyer();
     signal(&mongo, Signal::STOP);
@@ -272,7 +274,7 @@ async fn a_login_that_the_database_cannot_judge_does_not_count() {
     const NOT_WRITABLE_PRIMARY: i32 = 10_107;
     let mongo = FailingMongo::start("login").await;
     mongo.ready().await;
-    let limits = Limits::default().with(|limits| limits.accounts.login_failures_max = 1);
+    let limits = bounded().with(|limits| limits.accounts.login_failures_max = 1);
     let shop = Shop::open_at_with(&mongo.uri, limits).await;
     let visitor = shop.visitor();
     let body = json!({"email": "ada@shop.example", "password": "not the password"});

@@ -116,3 +116,40 @@ async fn the_unique_index_of_an_earlier_version_gives_way_while_the_shop_is_open
     assert_eq!(shop.check_invariants(&id, 1).await, 3);
     shop.close().await;
 }
+
+/// A purchase has the same rank in both orders, on every page, for a crowd as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_come_first_when_asked_for() {
+    let shop = Shop::open().await;
+    let products = [shop.sell(&sneaker()).await, shop.sell(&sneaker()).await];
+    for number in 0..7 {
+        shop.buyer().purchase(&products[number % 2]).await.expect(201);
+    }
+    let visitor = shop.visitor();
+    for (filter, count) in [(String::new(), 7), (format!("&productId={}", products[0]), 4)] {
+        let mut oldest_first = visitor.get(&format!("/leaderboard?order=asc{filter}")).await.expect(200).json;
+        let mut oldest_first = oldest_first["items"].as_array_mut().unwrap().clone();
+        oldest_first.reverse();
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/leaderboard?order=desc&limit=3{filter}{cursor}");
+            let page = visitor.get(&path).await.expect(200).json;
+            items.extend(page["items"].as_array().unwrap().iter().cloned());
+            let Some(next) = page["nextCursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+            // A cursor of this order is not valid in the other.
+            visitor.get(&format!("/leaderboard?limit=3{filter}{cursor}")).await.invalid(&["cursor"]);
+        }
+        assert_eq!(items, oldest_first);
+        assert_eq!(items[0]["rank"], count);
+    }
+    // A crowd's page is the newest, too.
+    let path = format!("/leaderboard?order=desc&limit=3&productId={}", products[0]);
+    for _ in 0..200 {
+        visitor.get(&path).await.expect(200);
+    }
+    shop.buyer().purchase(&products[0]).await.expect(201);
+    let page = visitor.get(&path).await.expect(200).json;
+    assert_eq!((&page["items"][0]["rank"], &page["items"][0]["sequence"]), (&json!(5), &json!(5)));
+    shop.close().await;
+}

@@ -19,6 +19,16 @@ fn every_example_is_as_documented() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_document_of_the_messages_is_served() {
+    let shop = Shop::open().await;
+    let answer = shop.visitor().get("/asyncapi.yaml").await.expect(200);
+    assert_eq!(answer.header("content-type"), Some("application/yaml"));
+    let known = [("If-None-Match", answer.header("etag").unwrap())];
+    shop.visitor().get_with("/asyncapi.yaml", &known).await.expect(304);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_server_follows_the_requests_of_the_document() {
     let shop = Shop::open().await;
     let id = shop.sell(&sneaker()).await;

@@ -17,7 +17,7 @@ async fn first_the_whole_product_then_its_stock() {
     assert_eq!(stream.retries.len(), 1, "how long to wait before connecting again comes first");
     shop.buyer().purchase(&id).await.expect(201);
     let stock = stream.expect("stock").await;
-    assert_eq!(stock.data, json!({ "productId": id, "stock": 98, "sold": 2, "version": 3 }));
+    assert_eq!(stock.data, json!({ "productId": id, "stock": 98, "held": 0, "sold": 2, "version": 3 }));
     assert_eq!(stock.id, Some(2));
     shop.close().await;
 }
@@ -128,19 +128,32 @@ async fn what_cannot_be_watched_is_refused() {
     let events = format!("/products/{id}/events");
     visitor.get(&format!("{events}?include=everything")).await.invalid(&["include"]);
     visitor.get(&format!("{events}?include=")).await.invalid(&["include"]);
-    for bad in ["x", "-1", "1.5", "9223372036854775808"] {
-        visitor.get_with(&events, &[("Last-Event-ID", bad)]).await.invalid(&["Last-Event-ID"]);
-    }
+    shop.close().await;
+}
+
+/// An EventSource sends the last id again and again, and gives up for good after an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_does_not_help_begins_a_new_stream() {
+    let shop = Shop::open_with(Limits::default().with(|limits| limits.live.missed_purchases_max = 2)).await;
+    let visitor = shop.visitor();
+    let id = shop.sell(&sneaker()).await;
     for _ in 0..3 {
         shop.buyer().purchase(&id).await.expect(201);
     }
-    let purchases = format!("{events}?include=purchases");
-    let both = visitor.get_with(&format!("{events}?include=all"), &[("Last-Event-ID", "x")]).await;
-    both.invalid(&["include", "Last-Event-ID"]);
-    visitor.get_with(&purchases, &[("Last-Event-ID", "0")]).await.invalid(&["Last-Event-ID"]);
-    let mut stream = EventStream::purchases(&visitor, &id, Some(1)).await;
+    let mut stream = EventStream::returning(&visitor, &id, "1").await;
     assert_eq!(stream.expect("product").await.id, None, "two purchases before it are still to come");
     assert_eq!([stream.expect("purchase").await.id, stream.expect("purchase").await.id], [Some(2), Some(3)]);
+    let mut streams = Vec::new();
+    // Too long ago; and no id at all.
+    for useless in ["0", "x", "-1", "1.5", "9223372036854775808", "\u{ff}"] {
+        let mut stream = EventStream::returning(&visitor, &id, useless).await;
+        assert_eq!(stream.expect("product").await.id, Some(3), "{useless}");
+        streams.push(stream);
+    }
+    shop.buyer().purchase(&id).await.expect(201);
+    for mut stream in streams {
+        assert_eq!(stream.expect("purchase").await.id, Some(4));
+    }
     shop.close().await;
 }
 

@@ -6,8 +6,8 @@ use mongodb::bson::{Document, doc};
 use rustix::process::Signal;
 
 use crate::harness::{
-    Actor, EventStream, FailingMongo, Shop, Socket, Watcher, own_mongo, process_directory, signal, sneaker,
-    soon,
+    Actor, EventStream, FailingMongo, OWN_DATABASE, Shop, Socket, Watcher, own_mongo, process_directory,
+    signal, sneaker, soon,
 };
 
 /// MongoDB's error code for a change stream whose position has left the oplog.
@@ -32,7 +32,7 @@ fn from_memory() -> Limits {
 #[tokio::test(flavor = "multi_thread")]
 async fn watchers_are_told_that_the_database_is_frozen_and_that_it_is_back() {
     let mongo = own_mongo("stale").await;
-    let shop = Shop::open_at_with(&mongo.uri(), from_memory()).await;
+    let shop = Shop::open_at_with(mongo.uri().reveal(), from_memory()).await;
     let id = shop.sell(&sneaker()).await;
     let visitor = shop.visitor();
     let mut stream = EventStream::purchases(&visitor, &id, None).await;
@@ -67,7 +67,7 @@ async fn watchers_are_told_that_the_database_is_frozen_and_that_it_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn watchers_outlive_a_database_that_was_killed() {
     let mongo = own_mongo("watched").await;
-    let mut shop = Shop::open_at(&mongo.uri()).await;
+    let mut shop = Shop::open_at(mongo.uri().reveal()).await;
     shop.add_server().await;
     let id = shop.sell(&sneaker()).await;
     let visitor = shop.visitor();
@@ -126,7 +126,12 @@ async fn a_failed_read_is_soon_tried_again() {
     let mongo = FailingMongo::start("reads").await;
     mongo.ready().await;
     // A retry that waits for a keepalive would exceed the test's patience.
-    let limits = Limits::default().with(|limits| limits.live.keepalive_ms = 600_000);
+    let limits = Limits::default().with(|limits| {
+        limits.live.keepalive_ms = 600_000;
+        // The read that fails must not be the one that asks whose access has ended.
+        limits.accounts.access_interval_ms = 600_000;
+        limits.accounts.access_age_ms_max = 600_000;
+    });
     let shop = Shop::open_at_with(&mongo.uri, limits).await;
     let id = shop.sell(&sneaker()).await;
     let mut stream = EventStream::purchases(&shop.visitor(), &id, None).await;
@@ -139,7 +144,7 @@ async fn a_failed_read_is_soon_tried_again() {
     shop.buyer().purchase(&id).await.expect(201);
     assert_eq!(stream.until("the purchase", |event| event.name == "purchase").await.id, Some(2));
     mongo.fail_once("find").await;
-    let products = mongo.client.database("test_own").collection::<Document>("products");
+    let products = mongo.client.database(OWN_DATABASE).collection::<Document>("products");
     let change = doc! { "$set": { "name": "Renamed by a script" }, "$inc": { "version": 1_i64 } };
     products.update_one(doc! {}, change).await.unwrap();
     let renamed = stream.until("the new name", |event| event.name == "product").await;

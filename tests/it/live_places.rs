@@ -4,7 +4,7 @@ use flash_sale::config::Limits;
 use serde_json::json;
 
 use crate::harness::{
-    Actor, EventStream, RawConnection, Shop, Socket, UPGRADE, Watcher, metric, sneaker, soon,
+    Actor, EventStream, RawConnection, Shop, Socket, UPGRADE, Watcher, bounded, metric, sneaker, soon,
 };
 
 /// Waits until the server counts this many watchers.
@@ -49,7 +49,7 @@ async fn a_server_limits_its_watchers_and_frees_their_places() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn watchers_of_an_address_are_limited_and_their_places_freed() {
-    let limits = Limits::default().with(|limits| limits.live.watchers_per_address_max = 2);
+    let limits = bounded().with(|limits| limits.live.watchers_per_address_max = 2);
     check_places_are_limited_and_freed(limits, 429, "rate_limited").await;
 }
 

@@ -19,7 +19,7 @@ async fn one_socket_watches_many_products() {
     for (server, id) in ids[..2].iter().enumerate() {
         shop.at(&shop.buyer(), server).purchase(id).await.expect(201);
         let stock = socket.expect("stock").await;
-        assert_eq!(stock.data, json!({ "productId": id, "stock": 99, "sold": 1, "version": 2 }));
+        assert_eq!(stock.data, json!({ "productId": id, "stock": 99, "held": 0, "sold": 1, "version": 2 }));
         assert_eq!(stock.id, Some(1));
     }
     // Unsubscribes from one product and asks for the purchases of another.
@@ -167,6 +167,19 @@ async fn only_pages_that_may_can_connect() {
     let own = format!("http://{}", visitor.host());
     for origin in [None, Some(own.as_str()), Some("https://shop.example")] {
         Socket::open_from(&visitor, origin).await;
+    }
+    // The same origin, with the port that its scheme has anyway.
+    for (host, origin) in [
+        ("shop.test:443", "https://shop.test"),
+        ("shop.test", "https://shop.test"),
+        ("Shop.test", "http://shop.test:80"),
+    ] {
+        let headers = [&UPGRADE[..], &[("Origin", origin), ("Host", host)]].concat();
+        visitor.get_with("/live", &headers).await.expect(101);
+    }
+    for (host, origin) in [("shop.test:80", "https://shop.test"), ("shop.test:8443", "https://shop.test")] {
+        let headers = [&UPGRADE[..], &[("Origin", origin), ("Host", host)]].concat();
+        visitor.get_with("/live", &headers).await.problem(403, "forbidden");
     }
     for origin in
         ["https://elsewhere.example", "null", "http://shop.example", "https://shop.example.evil.example"]

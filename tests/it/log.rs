@@ -2,26 +2,32 @@
 
 use flash_sale::model::id::Id;
 use flash_sale::model::user::Role;
+use flash_sale::store::patch_level;
+use mongodb::bson::doc;
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
     ADMIN, Actor, SECRET, database_uri, drop_database, own_mongo, process_directory, signal, sneaker, token,
-    with_database,
 };
 use crate::process::Running;
 
 /// A server on the test's own database that logs JSON.
 fn start(name: &str, uri: &str, admin: (&str, &str)) -> Running {
-    let settings = [
+    start_where(name, uri, admin, &[])
+}
+
+/// The same with more settings.
+fn start_where(name: &str, uri: &str, admin: (&str, &str), more: &[(&str, &str)]) -> Running {
+    let usual = [
         ("MONGO_URI", uri),
         ("JWT_SECRET", SECRET),
         ("ADMIN_EMAIL", admin.0),
         ("ADMIN_PASSWORD", admin.1),
         ("LOG_FORMAT", "json"),
     ];
-    Running::start_with(&process_directory(name), &settings)
+    Running::start_with(&process_directory(name), &[&usual, more].concat())
 }
 
 /// The lines of this level from this module, after a check that the log leaks nothing.
@@ -64,6 +70,19 @@ async fn the_database_is_told_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_with_known_holes_is_told_at_the_start() {
+    let uri = database_uri().await;
+    let database = mongodb::Client::with_uri_str(&uri).await.unwrap().database("admin");
+    let version = database.run_command(doc! { "buildInfo": 1 }).await.unwrap();
+    let hole = patch_level::hole(version.get_str("version").unwrap());
+    let log = start("holes", &uri, ADMIN).stop();
+    let warnings = lines(&log, "WARN", "::server");
+    let told: Vec<_> = warnings.iter().map(message).filter(|text| text.starts_with("MongoDB ")).collect();
+    assert_eq!(told, hole.as_deref().into_iter().collect::<Vec<_>>(), "{log}");
+    drop_database(&uri).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_administrates_is_told() {
     let uri = database_uri().await;
     let server = start("administration", &uri, ADMIN);
@@ -99,8 +118,8 @@ async fn who_administrates_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_reaches_its_limit_is_told_once_and_by_its_id() {
     let uri = database_uri().await;
-    let server = start("guesses", &uri, ADMIN);
-    let visitor = Actor::of(&server.base, Id::new(), None);
+    let server = start_where("guesses", &uri, ADMIN, &[("TRUSTED_PROXIES", "127.0.0.1")]);
+    let visitor = Actor::of(&server.base, Id::new(), None).behind_proxy("198.51.100.1");
     for email in [ADMIN.0, "nobody@shop.example"] {
         for _ in 0..12 {
             visitor.post("/auth/login", &json!({"email": email, "password": "not the password"})).await;
@@ -129,7 +148,7 @@ fn lines_in_span<'a>(lines: &'a [Value], field: &str, value: &str) -> Vec<&'a Va
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_id_leads_to_the_cause() {
     let mongo = own_mongo("cause").await;
-    let server = start("cause", &with_database(&mongo.uri(), "test_own"), ADMIN);
+    let server = start("cause", mongo.uri().reveal(), ADMIN);
     let actor = |role| {
         let id = Id::new();
         Actor::of(&server.base, id, Some(token(id, "Ada Lovelace", role)))
@@ -160,4 +179,20 @@ async fn a_request_id_leads_to_the_cause() {
     assert!(of_batch.iter().any(|line| message(line).contains("the database")), "{log}");
     assert_eq!(of_batch[0]["span"]["product_id"], product, "{log}");
     mongo.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_nobody_named_is_told_once() {
+    let uri = database_uri().await;
+    let server = start("unnamed-proxy", &uri, ADMIN);
+    let visitor = Actor::of(&server.base, Id::new(), None);
+    for number in 0..3 {
+        visitor.behind_proxy(&format!("198.51.100.{number}")).get("/time").await.expect(200);
+    }
+    let log = server.stop();
+    let warnings = lines(&log, "WARN", "::http::client");
+    assert_eq!(warnings.len(), 1, "{log}");
+    assert!(message(&warnings[0]).contains("set TRUSTED_PROXIES"), "{log}");
+    assert!(!log.contains("198.51.100"), "{log}");
+    drop_database(&uri).await;
 }

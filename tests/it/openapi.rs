@@ -42,12 +42,14 @@ fn the_document_is_complete() {
     let routes = ids.len();
     ids.sort_unstable();
     ids.dedup();
-    assert_eq!((routes, ids.len()), (20, 20), "operation ids are unique: {ids:?}");
+    assert!(routes >= 20);
+    assert_eq!(routes, ids.len(), "operation ids are unique: {ids:?}");
 }
 
 fn check_security(operation: &Value, responses: &serde_json::Map<String, Value>, place: &str) {
     let security = operation["security"].as_array();
     let secured = !security.unwrap_or_else(|| panic!("{place} does not say who may")).is_empty();
+    // The empty requirement says that no token is needed, but one that is sent has to be good.
     let codes =
         &responses.get("401").unwrap_or(&Value::Null)["content"]["application/problem+json"]["examples"];
     assert_eq!(secured, codes["unauthenticated"].is_object(), "{place}");
@@ -75,6 +77,8 @@ fn a_problem_lists_its_codes_and_an_example_of_each() {
                 "sale_ended" => "saleEndTime",
                 "sold_out" | "insufficient_stock" => "remaining",
                 "purchase_limit_reached" => "purchased",
+                "account_too_new" => "registeredBefore",
+                "price_changed" => "price",
                 "outcome_unknown" => "purchaseId",
                 _ => continue,
             };

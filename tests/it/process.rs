@@ -38,7 +38,7 @@ pub struct Running {
 
 impl Running {
     /// Starts it without a setting, so with its own MongoDB.
-    fn start(directory: &Path) -> Self {
+    pub fn start(directory: &Path) -> Self {
         Self::start_with(directory, &[])
     }
 

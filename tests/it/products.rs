@@ -294,3 +294,36 @@ async fn an_unchanged_product_is_answered_with_304() {
     }
     shop.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_shows_what_is_yours() {
+    let mut shop = Shop::open().await;
+    shop.add_server().await;
+    let id = shop.sell(&sneaker_with(json!({"purchaseLimit": 3}))).await;
+    let path = format!("/products/{id}");
+    let ada = shop.buyer();
+    let check = async |actor: &crate::harness::Actor, purchased: i64, remaining: i64| {
+        let answer = actor.get(&path).await.expect(200);
+        let yours = json!({"purchased": purchased, "remaining": remaining, "lapses": 0});
+        assert_eq!(answer.json["yours"], yours);
+        assert_eq!((answer.header("cache-control"), answer.header("etag")), (Some("no-store"), None));
+        // Besides, it is what everybody sees.
+        let mut product = answer.json;
+        product.as_object_mut().unwrap().remove("yours");
+        assert_eq!(product, shop.product(&id).await);
+    };
+    check(&ada, 0, 3).await;
+    shop.buyer().purchase(&id).await.expect(201);
+    ada.purchase_many(&id, 2).await.expect(201);
+    check(&ada, 2, 1).await;
+    check(&shop.at(&ada, 1), 2, 1).await;
+    check(&shop.buyer(), 0, 3).await;
+    shop.admin().patch(&path, "*", &json!({"purchaseLimit": 1})).await.expect(200);
+    check(&ada, 2, 0).await;
+    // An entity tag of everybody's answer is none of this one.
+    let tag = shop.visitor().get(&path).await.expect(200).etag();
+    ada.get_with(&path, &[("If-None-Match", &tag)]).await.expect(200);
+    ada.with_token("nonsense").get(&path).await.problem(401, "unauthenticated");
+    ada.get(&format!("/products/{}", crate::harness::NO_ID)).await.problem(404, "product_not_found");
+    shop.close().await;
+}

@@ -120,7 +120,7 @@ async fn a_rehearsal_sells_out_keeps_its_promises_and_leaves_nothing() {
     assert!(std::fs::read_to_string(plot).unwrap().starts_with("<svg"));
     // It leaves nothing in the database.
     let mongo = flash_sale::embedded::EmbeddedMongo::start(&directory.join("data")).await.unwrap();
-    let shop = Shop::open_in(&mongo.uri(), "flashsale").await;
+    let shop = Shop::open_in(mongo.uri().reveal(), "flashsale").await;
     assert_eq!(shop.visitor().get("/products").await.expect(200).json["items"], serde_json::json!([]));
     assert_eq!(shop.visitor().get("/leaderboard").await.expect(200).json["items"], serde_json::json!([]));
     // Nor has it made an admin with a password that nobody has seen.
@@ -149,7 +149,7 @@ async fn ctrl_c_in_a_terminal_ends_the_crowd_and_not_its_server() {
     assert!(report["buyersCame"].as_u64().unwrap() < 2000, "{report:#}");
     assert!(!runs(mongod), "mongod has outlived the rehearsal");
     let mongo = flash_sale::embedded::EmbeddedMongo::start(&directory.join("data")).await.unwrap();
-    let shop = Shop::open_in(&mongo.uri(), "flashsale").await;
+    let shop = Shop::open_in(mongo.uri().reveal(), "flashsale").await;
     nothing_is_left(&shop).await;
     shop.close().await;
     mongo.stop().await;
@@ -267,7 +267,7 @@ async fn connections_without_a_place_are_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once_and_it_says_what_stays() {
     let mongo = own_mongo("rehearsal-twice").await;
-    let shop = Shop::open_at(&mongo.uri()).await;
+    let shop = Shop::open_at(mongo.uri().reveal()).await;
     let mut rehearsal = Rehearsal::start(at(&shop, &shop.settings(), &["--buyers", "2000", "--rate", "20"]));
     rehearsal.wait_for("the crowd buys");
     // From now on nothing can be removed.

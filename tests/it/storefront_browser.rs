@@ -92,6 +92,30 @@ async fn two_visitors_at_two_servers_buy_at_the_opening() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_closed_registration_is_not_offered() {
+    if no_browser() {
+        return;
+    }
+    let mut shop = Shop::open().await;
+    shop.add_server_where(&[("REGISTRATION", "closed")]).await;
+    let (open, closed) = (shop.visitor(), shop.at(&shop.visitor(), 1));
+    let (open, closed) = tokio::join!(Browser::open(&open), Browser::open(&closed));
+    for (window, offers) in [(&open, true), (&closed, false)] {
+        window.press("#account button", "Log in").await;
+        window.sees("dialog .form button", "Log in").await;
+        for element in ["#account button", "dialog button"] {
+            match offers {
+                true => window.sees(element, "Register").await,
+                false => window.misses(element, "Register").await,
+            }
+        }
+    }
+    open.close(&[]).await;
+    closed.close(&[]).await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_limit_and_the_end_of_the_stock_are_shown() {
     if no_browser() {
         return;
@@ -180,7 +204,7 @@ async fn figures_that_may_be_old_are_marked() {
         return;
     }
     let mongo = own_mongo("storefront").await;
-    let shop = Shop::open_at(&mongo.uri()).await;
+    let shop = Shop::open_at(mongo.uri().reveal()).await;
     let window = Browser::open(&shop.visitor()).await;
     let id = shop.sell(&sneaker()).await;
     window.follow(&format!("/sales/{id}")).await;

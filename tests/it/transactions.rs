@@ -46,6 +46,8 @@ fn change(product: &str, purchases: i64) -> Change {
         purchase_count: 0,
         purchase_limit: 1,
         price: Money { amount: 9_900, currency: "USD".into() },
+        registered_before: None,
+        paused: false,
         sale_start_time: DateTime::MIN,
         sale_end_time: DateTime::MAX,
         version: 1,

@@ -6,16 +6,17 @@ use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 
 use crate::harness::{
-    FailingMongo, Shop, Wire, metric, own_mongo, sneaker, sneaker_with, soon, with_database,
+    FailingMongo, OWN_DATABASE, Shop, Wire, hosts_of, metric, own_mongo, sneaker, sneaker_with, soon,
+    with_host,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_with_a_key_is_final_for_the_tries_before_it() {
     let mongo = own_mongo("final").await;
-    let mut shop = Shop::open_at(&mongo.uri()).await;
-    let host = mongo.uri().split("://").nth(1).unwrap().split(['/', '?']).next().unwrap().to_owned();
-    let wire = Wire::to(host).await;
-    let slow = with_database(&format!("mongodb://{}/?directConnection=true", wire.address), "test_own");
+    let mut shop = Shop::open_at(mongo.uri().reveal()).await;
+    let uri = mongo.uri();
+    let wire = Wire::to(hosts_of(uri.reveal()).to_owned()).await;
+    let slow = with_host(uri.reveal(), &wire.address.to_string());
     shop.add_server_where(&[("MONGO_URI", &slow)]).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 2}))).await;
     let ada = shop.buyer();
@@ -158,7 +159,7 @@ async fn a_transaction_of_another_application_is_left_alone() {
 async fn a_user_who_may_only_read_and_write_can_start_a_newer_version() {
     let mongo = FailingMongo::start("rights").await;
     mongo.ready().await;
-    let older = mongo.client.database("test_own");
+    let older = mongo.client.database(OWN_DATABASE);
     let rules = doc! { "$jsonSchema": { "bsonType": "object" } };
     older.create_collection("products").validator(rules).await.unwrap();
     const UNAUTHORIZED: i32 = 13;

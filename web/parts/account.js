@@ -18,6 +18,9 @@ const MODES = {
   },
 };
 
+/// Whether anybody may register here. The server writes it into the page.
+export const mayRegister = document.documentElement.dataset.registration === 'open';
+
 let opened = null;
 
 /// Resolves to whether the visitor is logged in: at once, or when the dialog closes. `reason` says why to log in.
@@ -53,7 +56,7 @@ function dialog(mode, reason) {
       email = form.querySelector('[name=email]').value;
       show(texts.other);
     } }, texts.otherLabel);
-    body.replaceChildren(form, h('p', { class: 'dialog-other' }, texts.question, ' ', other));
+    body.replaceChildren(form, mayRegister ? h('p', { class: 'dialog-other' }, texts.question, ' ', other) : '');
     if (element.open) form.querySelector('input').focus();
   }
   show(mode);
@@ -81,7 +84,7 @@ function accountForm(mode, email, done) {
   const fields = [];
   if (registers) {
     fields.push(field({
-      name: 'name', label: 'Name', hint: 'Others see your first name and an initial when you buy.',
+      name: 'name', label: 'Name', hint: 'Others see your first name and an initial when you buy; of a single word, its initial.',
       attributes: { type: 'text', required: true, maxlength: 80, autocomplete: 'name' },
     }));
   }

@@ -5,7 +5,7 @@ import { h, setAttribute, setText, unseen } from '../dom.js';
 import * as live from '../live.js';
 import * as router from '../router.js';
 import * as session from '../session.js';
-import { openAccount } from './account.js';
+import { mayRegister, openAccount } from './account.js';
 import { confirm, tell } from './confirm.js';
 import { changePassword } from './password.js';
 
@@ -54,7 +54,9 @@ function drawAccount() {
 
 function accountButtons() {
   return [
-    h('button', { type: 'button', class: 'button button-quiet', onclick: () => openAccount('register') }, 'Register'),
+    mayRegister
+      ? h('button', { type: 'button', class: 'button button-quiet', onclick: () => openAccount('register') }, 'Register')
+      : '',
     h('button', { type: 'button', class: 'button', onclick: () => openAccount('login') }, 'Log in'),
   ];
 }

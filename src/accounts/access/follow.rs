@@ -150,7 +150,7 @@ impl Follower {
             let ended = found.stream(&mut session).try_collect().await?;
             Ok(Answer { position, accounts, ended })
         };
-        store.read_access(read).await
+        store.follow_access(read).await
     }
 }
 

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use super::queued::{QueuedPurchase, Receipt};
 use super::sale_view::SaleView;
 use crate::accounts::access::Access;
+use crate::accounts::registrations::Registrations;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
-use crate::model::text::public_name;
 use crate::purchases::history;
-use crate::purchases::settle::{Outcome, Request, Settlement};
+use crate::purchases::settle::{Outcome, Refusal, Request, Settlement};
 use crate::purchases::used_keys::UsedKeys;
 use crate::sabotage::Mistake;
 use crate::store::Store;
@@ -41,6 +41,8 @@ pub struct Batch {
     waiting: Vec<QueuedPurchase>,
     /// Whether the key of each request was looked up.
     keys_checked: Vec<bool>,
+    /// It was looked up when the accounts were made of which the tokens do not say it.
+    has_registrations: bool,
     /// One of its purchases existed already, so its buyers have to be known.
     pub has_repeated: bool,
 }
@@ -67,6 +69,7 @@ impl Batch {
             product_id,
             keys_checked: vec![false; waiting.len()],
             waiting,
+            has_registrations: false,
             has_repeated: false,
         }
     }
@@ -87,8 +90,7 @@ impl Batch {
 
     /// Refuses the requests of those whose access has ended since they came. True if nobody is left.
     pub fn refuse_ended(&mut self, access: &Access) -> bool {
-        let refusals: Vec<_> =
-            self.waiting.iter().map(|waiting| access.recheck(&waiting.user).err()).collect();
+        let refusals = access.recheck(self.waiting.iter().map(|waiting| &waiting.user));
         if refusals.iter().any(Option::is_some) {
             let counts: Vec<_> = refusals.iter().map(Option::is_none).collect();
             retain(&mut self.requests, &counts);
@@ -159,6 +161,29 @@ impl Batch {
         Ok(check)
     }
 
+    /// Looks up, once, when the accounts were made whose tokens do not say it, if that decides anything. True if the batch
+    /// has to be settled again.
+    pub async fn learn_registrations(
+        &mut self,
+        store: &Store,
+        registrations: &Registrations,
+        settlement: &Settlement,
+    ) -> Result<bool> {
+        let too_new = Outcome::Refused(Refusal::AccountTooNew);
+        let is_unknown = |request: &&Request| request.registered_at.is_none();
+        let mut outcomes = settlement.outcomes.iter().zip(&self.requests);
+        let decides = outcomes.any(|(outcome, request)| *outcome == too_new && is_unknown(&request));
+        if !decides || std::mem::replace(&mut self.has_registrations, true) {
+            return Ok(false);
+        }
+        let users = self.requests.iter().filter(is_unknown).map(|request| request.user).collect();
+        let found = registrations.of(store, users).await?;
+        for request in self.requests.iter_mut().filter(|request| request.registered_at.is_none()) {
+            request.registered_at = found.get(&request.user).copied();
+        }
+        Ok(!found.is_empty())
+    }
+
     /// Looks up the keys of all requests again, after a unique index has refused a purchase.
     pub async fn check_keys_again(
         &mut self,
@@ -213,7 +238,7 @@ impl Batch {
                 },
                 product_id: self.product_id,
                 user_id: waiting.request.user,
-                buyer: public_name(&waiting.user.name),
+                buyer: waiting.buyer.clone(),
                 quantity: waiting.request.quantity,
                 unit_price: view.state.price.clone(),
                 sequence,

@@ -139,6 +139,9 @@ impl Lane {
         let store = &registry.store;
         self.know_buyers(known, batch).await?;
         let settlement = settle(&known.sale(), &known.buyers, &batch.requests);
+        if batch.learn_registrations(store, &registry.registrations, &settlement).await? {
+            return Ok(Step::Settle);
+        }
         if known.is_behind() && !std::mem::replace(are_buyers_looked_up, true) {
             let refused = batch.refused_buyers(&settlement);
             if !refused.is_empty() {

@@ -31,6 +31,8 @@ pub struct QueuedPurchase {
     pub request: Request,
     /// The buyer.
     pub user: CurrentUser,
+    /// The buyer, as the leaderboard shows it.
+    pub buyer: String,
     /// The id that the purchase gets if it is made.
     pub purchase_id: Id,
     /// When it arrived.
@@ -56,7 +58,7 @@ impl Claim {
     }
 }
 
-pub fn pair(request: Request, user: CurrentUser) -> (QueuedPurchase, PendingReply) {
+pub fn pair(request: Request, user: CurrentUser, buyer: String) -> (QueuedPurchase, PendingReply) {
     let (sender, receiver) = oneshot::channel();
     let claim = Arc::new(Claim::default());
     let purchase_id = Id::new();
@@ -64,6 +66,7 @@ pub fn pair(request: Request, user: CurrentUser) -> (QueuedPurchase, PendingRepl
         QueuedPurchase {
             request,
             user,
+            buyer,
             purchase_id,
             since: Instant::now(),
             reply: sender,

@@ -12,6 +12,7 @@ use mongodb::bson::{DateTime, doc};
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
+use crate::model::money::Price;
 use crate::model::purchase::Purchase;
 use crate::model::timestamp::Timestamp;
 use crate::purchases::buyers::Buyers;
@@ -187,6 +188,9 @@ impl SaleView {
             window,
             start: self.state.sale_start_time,
             reopened_at: self.state.reopened_at.unwrap_or(DateTime::MIN),
+            paused: self.state.paused,
+            registered_before: self.state.registered_before,
+            price: Price::from(&self.state.price),
             stock: self.state.stock,
             purchase_limit: self.state.purchase_limit,
             purchase_count: self.state.purchase_count,
@@ -210,12 +214,17 @@ impl SaleView {
         let start = Timestamp::from(self.state.sale_start_time);
         match refusal {
             Refusal::KeyReused => Error::IdempotencyKeyReused,
+            Refusal::Paused => Error::SalePaused,
             Refusal::NotStarted => Error::SaleNotStarted {
                 sale_start_time: start,
                 retry_after_seconds: Timestamp::from(self.now).seconds_until(start),
             },
             Refusal::Ended => Error::SaleEnded { sale_end_time: self.state.sale_end_time.into() },
+            Refusal::AccountTooNew => Error::AccountTooNew {
+                registered_before: self.state.registered_before.unwrap_or(DateTime::MAX).into(),
+            },
             Refusal::SoldOut => Error::SoldOut,
+            Refusal::PriceChanged => Error::PriceChanged { price: self.state.price.clone() },
             Refusal::Reopened => Error::Overloaded {
                 detail: "The sale began or changed while this request waited; nothing was bought.",
             },

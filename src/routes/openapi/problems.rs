@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::{Header, HeaderBuilder};
-use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{AllOfBuilder, Type};
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
 
 use crate::error::{Code, Error, Problem};
 use crate::model::id::Id;
+use crate::model::money::Money;
 use crate::model::timestamp::Timestamp;
 
 /// Holds a handler's codes until they become responses.
@@ -23,10 +24,15 @@ const EXAMPLE_MOMENT_MS: i64 = 1_890_637_200_000;
 /// The id in the examples: 65f1c0ffee65f1c0ffee65f3.
 const EXAMPLE_ID: [u8; 12] = [0x65, 0xf1, 0xc0, 0xff, 0xee, 0x65, 0xf1, 0xc0, 0xff, 0xee, 0x65, 0xf3];
 
-/// Turns the operation's codes into one response per status, and adds the headers that every response has.
-pub fn add_to(operation: &mut Operation) {
+const RATE_LIMIT_POLICY: &str = "The client's quota: `q` requests, and as many again in each `w` seconds (a structured field, \
+     draft-ietf-httpapi-ratelimit-headers)";
+const RATE_LIMIT: &str = "What is left of the quota: `r` requests; in `t` seconds it is whole again";
+
+/// Turns the operation's codes into one response per status, and adds the headers that every response has, and those of
+/// an operation with a bound for each client.
+pub fn add_to(operation: &mut Operation, is_limited: bool) {
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    for code in codes_of(operation) {
+    for code in codes_of(operation, is_limited) {
         by_status.entry(code.status().as_u16()).or_default().push(code);
     }
     for (status, codes) in by_status {
@@ -39,6 +45,10 @@ pub fn add_to(operation: &mut Operation) {
             "X-Request-Id".into(),
             text_header("The request's id: the client's own, if it sent a valid one"),
         );
+        if is_limited {
+            response.headers.insert("RateLimit-Policy".into(), text_header(RATE_LIMIT_POLICY));
+            response.headers.insert("RateLimit".into(), text_header(RATE_LIMIT));
+        }
         if status == "304" {
             response.headers.insert("ETag".into(), text_header("The tag of what you have"));
         }
@@ -51,23 +61,19 @@ fn text_header(description: &str) -> RefOr<Header> {
 }
 
 /// The operation's own codes, and those of all operations of its kind.
-fn codes_of(operation: &mut Operation) -> Vec<Code> {
+fn codes_of(operation: &mut Operation, is_limited: bool) -> Vec<Code> {
     let own = operation.extensions.as_mut().and_then(|extensions| extensions.remove(CODES_EXTENSION));
     let own: Vec<_> = own.iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str).collect();
     let has_body = operation.request_body.is_some();
-    let in_query = |parameter: &RefOr<Parameter>| match parameter {
-        RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Query,
-        RefOr::Ref(_) => false,
-    };
-    let has_query = operation.parameters.iter().flatten().any(in_query);
     let needs_token = operation.security.is_some();
     let belongs = |code: &&Code| match code {
         Code::MalformedJson | Code::UnsupportedMediaType | Code::PayloadTooLarge => has_body,
-        Code::ValidationFailed => has_body || has_query,
-        Code::Unauthenticated | Code::TokenExpired | Code::AccountDisabled => needs_token,
+        Code::Unauthenticated | Code::TokenExpired => needs_token,
+        Code::RateLimited => is_limited || own.contains(&code.name()),
         // Whether the token still counts may have to be read.
-        Code::Overloaded | Code::DatabaseUnavailable if needs_token => true,
-        Code::Internal => true,
+        Code::AccountDisabled | Code::Overloaded | Code::DatabaseUnavailable if needs_token => true,
+        // Every route refuses query parameters that it does not know.
+        Code::ValidationFailed | Code::Internal => true,
         _ => own.contains(&code.name()),
     };
     Code::ALL.iter().filter(belongs).copied().collect()
@@ -91,7 +97,8 @@ fn problem_response(status: u16, codes: &[Code]) -> Response {
         .description(lines.join("; "))
         .content("application/problem+json", content)
         .build();
-    if matches!(status, 429 | 503) || codes.contains(&Code::SaleNotStarted) {
+    let may_wait = [Code::SaleNotStarted, Code::SalePaused].iter().any(|code| codes.contains(code));
+    if matches!(status, 429 | 503) || may_wait {
         response.headers.insert("Retry-After".into(), text_header("Seconds to wait before trying again"));
     }
     if status == 401 {
@@ -118,6 +125,7 @@ fn example_of(code: Code) -> Error {
         Code::TokenExpired => Error::TokenExpired,
         Code::InvalidCredentials => Error::InvalidCredentials,
         Code::Forbidden => Error::FORBIDDEN,
+        Code::AccountTooNew => Error::AccountTooNew { registered_before: moment },
         Code::AccountDisabled => Error::AccountDisabled,
         Code::EmailTaken => Error::EmailTaken,
         Code::LastAdmin => Error::LastAdmin,
@@ -125,9 +133,11 @@ fn example_of(code: Code) -> Error {
         Code::PurchaseNotFound => Error::PurchaseNotFound,
         Code::SaleNotStarted => Error::SaleNotStarted { sale_start_time: moment, retry_after_seconds: 60 },
         Code::SaleEnded => Error::SaleEnded { sale_end_time: moment },
+        Code::SalePaused => Error::SalePaused,
         Code::SoldOut => Error::SoldOut,
         Code::InsufficientStock => Error::InsufficientStock { remaining: 1 },
         Code::PurchaseLimitReached => Error::PurchaseLimitReached { limit: 2, purchased: 1 },
+        Code::PriceChanged => Error::PriceChanged { price: Money { amount: 2499, currency: "USD".into() } },
         Code::ProductHasSales => Error::ProductHasSales,
         Code::IdempotencyKeyReused => Error::IdempotencyKeyReused,
         Code::VersionConflict => Error::VersionConflict,

@@ -8,7 +8,7 @@ use iso_currency::Currency;
 use serde::Deserialize;
 
 use super::POLICY;
-use crate::config::Shop;
+use crate::config::{Registration, Shop};
 use crate::http::file::{Caching, File};
 use crate::model::money::Money;
 
@@ -20,6 +20,9 @@ const BRAND: Part = Part("<!-- brand -->", "<!-- /brand -->");
 const LINKS: Part = Part("<!-- links -->", "<!-- /links -->");
 /// The name of the shop in the template.
 const NAME_DEFAULT: &str = "flash sale";
+/// In the template as it is; the scripts read it, because a form that is always refused would be in the way.
+const REGISTRATION_OPEN: &str = "data-registration=\"open\"";
+const REGISTRATION_CLOSED: &str = "data-registration=\"closed\"";
 /// What previews show of a text, in characters.
 const DESCRIPTION_CHARACTERS_MAX: usize = 200;
 
@@ -51,11 +54,15 @@ pub struct Page {
 
 impl Page {
     /// `build` is the part of the files' addresses that changes with them.
-    pub fn new(shop: &Shop, build: &str) -> Self {
+    pub fn new(shop: &Shop, registration: Registration, build: &str) -> Self {
         let name = escaped(shop.name.as_deref().unwrap_or(NAME_DEFAULT));
         let text = TEMPLATE.replace("\"/assets/", &format!("\"/assets/{build}/"));
         let text = text.replace(&format!(">{NAME_DEFAULT}<"), &format!(">{name}<"));
         let text = text.replace(&format!("content=\"{NAME_DEFAULT}\""), &format!("content=\"{name}\""));
+        let text = match registration {
+            Registration::Open => text,
+            Registration::Closed => text.replacen(REGISTRATION_OPEN, REGISTRATION_CLOSED, 1),
+        };
         let text = BRAND.replace(&text, |ours| brand(shop, ours));
         let text = LINKS.replace(&text, |ours| shop.links.iter().map(link).collect::<String>() + ours);
         Self { whole: File::new(NAME, text.clone(), POLICY), shop: name, text }
@@ -208,7 +215,7 @@ mod tests {
             let (_, rest) = TEMPLATE.split_once(begin).unwrap();
             assert!(rest.contains(end), "{begin}");
         }
-        assert!(TEMPLATE.contains(&format!("<title>{NAME_DEFAULT}</title>")));
+        assert!(TEMPLATE.contains(&format!("<title>{NAME_DEFAULT}</title>")) && TEMPLATE.contains(REGISTRATION_OPEN));
         assert!(TEMPLATE.contains(&format!("content=\"{NAME_DEFAULT}\"")));
     }
 
@@ -220,12 +227,13 @@ mod tests {
             color: None,
             links: vec![("Imprint <1>".into(), "https://shop.example/imprint?a=\"b\"".into())],
         };
-        let page = Page::new(&shop, "build").text;
+        let page = Page::new(&shop, Registration::Closed, "build").text;
         for expected in [
             "<title>Ampers &amp; Sons &quot;&lt;Ltd&gt;&quot;</title>",
             "<img class=\"brand-logo\" src=\"https://shop.example/logo.svg?a&amp;b\" alt=\"\"><span dir=\"auto\">Ampers &amp; Sons",
             "<a href=\"https://shop.example/imprint?a=&quot;b&quot;\">Imprint &lt;1&gt;</a>",
             "src=\"/assets/build/main.js\"",
+            REGISTRATION_CLOSED,
         ] {
             assert!(page.contains(expected), "{expected}: {page}");
         }

@@ -39,7 +39,7 @@ impl Answer {
         for member in ["type", "title", "detail", "code"] {
             assert!(self.json[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {self:?}");
         }
-        if matches!(self.status, 429 | 503) || self.code() == "sale_not_started" {
+        if matches!(self.status, 429 | 503) || matches!(self.code(), "sale_not_started" | "sale_paused") {
             let seconds: u64 = self.header("retry-after").unwrap_or_default().parse().unwrap_or_default();
             assert!(seconds >= 1, "Retry-After: {self:?}");
         }

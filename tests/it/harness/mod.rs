@@ -15,11 +15,12 @@ pub use answer::{Answer, metric, until_ready};
 pub use browser::{Browser, ENTER, TAB, no_browser};
 pub use document::document;
 pub use mongo::{
-    FailingMongo, database_uri, drop_database, own_mongo, process_directory, signal, with_database,
+    FailingMongo, OWN_DATABASE, database_uri, drop_database, hosts_of, own_mongo, process_directory, signal,
+    with_host,
 };
 pub use raw::RawConnection;
 pub use schema::{asyncapi, check_answer, check_message};
-pub use shop::{ADMIN, Actor, SECRET, Shop, patient, token, token_under};
+pub use shop::{ADMIN, Actor, PASSWORD, SECRET, Shop, bounded, foreign_token, patient, token, token_under};
 pub use watch::{Event, EventStream, Socket, UPGRADE, Watcher, soon};
 pub use wire::Wire;
 

@@ -15,6 +15,9 @@ use tokio::sync::OnceCell;
 
 use super::watch::soon;
 
+/// The database on a MongoDB of a test's own: the one that the user of an embedded MongoDB may use.
+pub const OWN_DATABASE: &str = "flashsale";
+
 /// Started by the first test that needs it; ends with this process (on Linux by its parent-death signal).
 static MONGO: OnceCell<EmbeddedMongo> = OnceCell::const_new();
 
@@ -24,9 +27,18 @@ pub async fn database_uri() -> String {
     let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let uri = match std::env::var("TEST_MONGO_URI") {
         Ok(uri) => uri,
-        Err(_) => MONGO.get_or_init(|| own_mongo("shared")).await.uri(),
+        Err(_) => MONGO.get_or_init(shared_mongo).await.uri().reveal().to_owned(),
     };
     with_database(&uri, &name)
+}
+
+/// A MongoDB whose user may read and write every database: for each test, what a server needs and no more.
+async fn shared_mongo() -> EmbeddedMongo {
+    let mongo = own_mongo("shared").await;
+    let system = Client::with_uri_str(mongo.system_uri().reveal()).await.unwrap();
+    let grant = doc! { "grantRolesToUser": "flash-sale", "roles": ["readWriteAnyDatabase"] };
+    system.database("admin").run_command(grant).await.unwrap();
+    mongo
 }
 
 /// Drops a test's database on an external replica set. Our own mongod is removed as a whole.
@@ -70,6 +82,17 @@ pub fn with_database(uri: &str, name: &str) -> String {
     format!("{host}/{name}{options}")
 }
 
+/// The hosts in the URI, without user and password.
+pub fn hosts_of(uri: &str) -> &str {
+    let (_, rest) = uri.split_once("://").unwrap();
+    rest.split(['/', '?']).next().unwrap().rsplit('@').next().unwrap()
+}
+
+/// Replaces the hosts of the URI.
+pub fn with_host(uri: &str, host: &str) -> String {
+    uri.replacen(hosts_of(uri), host, 1)
+}
+
 /// Sends the mongod a signal: `STOP` freezes it, `CONT` lets it run on.
 pub fn signal(mongo: &EmbeddedMongo, signal: Signal) {
     let id = mongo.process_id();
@@ -92,7 +115,7 @@ fn stands_still(process: u32) -> bool {
 /// A mongod with fail points; it is killed when this is dropped.
 pub struct FailingMongo {
     pub uri: String,
-    /// Without retryable writes: these need a read, which a fail point on reads would hit.
+    /// It may do everything. Without retryable writes: these need a read, which a fail point on reads would hit.
     pub client: Client,
     _process: Child,
 }
@@ -100,20 +123,25 @@ pub struct FailingMongo {
 impl FailingMongo {
     /// Starts an embedded mongod, then restarts it with the same arguments and the test commands enabled.
     pub async fn start(name: &str) -> Self {
-        let embedded = own_mongo(name).await;
+        Self::restart(own_mongo(name).await, &[]).await
+    }
+
+    /// Restarts an embedded mongod with the same arguments, these, and the test commands enabled.
+    pub async fn restart(embedded: EmbeddedMongo, more: &[&str]) -> Self {
         let command_line = fs::read(format!("/proc/{}/cmdline", embedded.process_id())).unwrap();
-        let uri = embedded.uri();
+        let (uri, system_uri) = (embedded.uri().reveal().to_owned(), embedded.system_uri());
         embedded.stop().await;
         let command_line = String::from_utf8(command_line).unwrap();
         let mut arguments = command_line.trim_end_matches('\0').split('\0');
         let process = Command::new(arguments.next().unwrap())
             .args(arguments)
             .args(["--setParameter", "enableTestCommands=1"])
+            .args(more)
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut options = ClientOptions::parse(&uri).await.unwrap();
+        let mut options = ClientOptions::parse(system_uri.reveal()).await.unwrap();
         options.retry_writes = Some(false);
         let client = Client::with_options(options).unwrap();
         Self { uri, client, _process: process }
@@ -153,8 +181,7 @@ impl FailingMongo {
     }
 
     pub fn host(&self) -> String {
-        let (_, rest) = self.uri.split_once("://").unwrap();
-        rest.split(['/', '?']).next().unwrap().to_owned()
+        hosts_of(&self.uri).to_owned()
     }
 
     /// Waits until it is a primary that takes writes.

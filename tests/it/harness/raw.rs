@@ -17,6 +17,11 @@ impl RawConnection {
         Self(TcpStream::connect(host).await.unwrap())
     }
 
+    /// Over this connection.
+    pub fn over(stream: TcpStream) -> Self {
+        Self(stream)
+    }
+
     /// A connection that takes few bytes before the test reads it.
     pub async fn open_narrow(host: &str) -> Self {
         Self(narrow(host).await)

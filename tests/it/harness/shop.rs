@@ -13,11 +13,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::mongo::{database_uri, drop_database, with_database};
+use super::mongo::{OWN_DATABASE, database_uri, drop_database, with_database};
 use super::watch::soon;
 
 /// The JWT secret of all shops.
 pub const SECRET: &str = "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1";
+
+/// The password of all accounts that `account` registers.
+pub const PASSWORD: &str = "correct horse battery";
 
 /// The e-mail and the password of the admin that `make_admin` creates.
 pub const ADMIN: (&str, &str) = ("grace@shop.example", "a rear admiral's password");
@@ -35,6 +38,7 @@ pub struct Actor {
     pub id: Id,
     base: String,
     token: Option<String>,
+    forwarded_for: Option<String>,
     client: reqwest::Client,
 }
 
@@ -49,6 +53,19 @@ impl Shop {
         Self::open_on(database_uri().await, limits).await
     }
 
+    /// The same; the servers trust what a proxy on this machine says about its clients (`Actor::behind_proxy`).
+    pub async fn open_behind_proxy(limits: Limits) -> Self {
+        let client = reqwest::Client::new();
+        let mut shop = Self { servers: Vec::new(), uri: database_uri().await, client };
+        shop.add_server_behind_proxy(limits).await;
+        shop
+    }
+
+    pub async fn add_server_behind_proxy(&mut self, limits: Limits) {
+        let server = self.start_server(limits, &[("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+        self.servers.push(server);
+    }
+
     /// The same; the server gives the database `application` as its name.
     pub async fn open_as(application: &str, limits: Limits) -> Self {
         let uri = database_uri().await;
@@ -58,11 +75,11 @@ impl Shop {
 
     /// A shop on the test's own MongoDB.
     pub async fn open_at(uri: &str) -> Self {
-        Self::open_in(uri, "test_own").await
+        Self::open_in(uri, OWN_DATABASE).await
     }
 
     pub async fn open_at_with(uri: &str, limits: Limits) -> Self {
-        Self::open_on(with_database(uri, "test_own"), limits).await
+        Self::open_on(with_database(uri, OWN_DATABASE), limits).await
     }
 
     /// A shop on this database of the test's own MongoDB.
@@ -86,6 +103,17 @@ impl Shop {
     /// Starts another server, with these settings on top of the usual ones.
     pub async fn add_server_where(&mut self, settings: &[(&str, &str)]) {
         let server = self.start_server(Limits::default(), settings).await;
+        self.servers.push(server);
+    }
+
+    /// Starts another server, with these settings, those of its limits included.
+    pub async fn add_server_as_set(&mut self, settings: &[(&str, &str)]) {
+        let map = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let limits = match Config::from_settings(&map) {
+            Ok(config) => config.limits,
+            Err(error) => panic!("{error}"),
+        };
+        let server = self.start_server(limits, settings).await;
         self.servers.push(server);
     }
 
@@ -160,6 +188,11 @@ impl Shop {
         Actor { client, ..self.visitor() }
     }
 
+    /// A new customer at this address of the loopback network.
+    pub fn buyer_from(&self, address: [u8; 4]) -> Actor {
+        Actor { client: self.visitor_from(address).client, ..self.buyer() }
+    }
+
     pub fn admin(&self) -> Actor {
         self.person("Grace Hopper", Role::Admin)
     }
@@ -174,6 +207,30 @@ impl Shop {
         self.person(name, Role::Customer)
     }
 
+    /// Somebody who registers an account with this address.
+    pub async fn account(&self, email: &str) -> Actor {
+        let body = json!({ "name": "Ada Lovelace", "email": email, "password": PASSWORD });
+        self.session(&self.visitor().post("/auth/register", &body).await.expect(201))
+    }
+
+    /// The owner of an account, who logs in.
+    pub async fn login(&self, (email, password): (&str, &str)) -> Actor {
+        let body = json!({ "email": email, "password": password });
+        self.session(&self.visitor().post("/auth/login", &body).await.expect(200))
+    }
+
+    /// The user whom a login has answered.
+    pub fn session(&self, answer: &Answer) -> Actor {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let id = text(&answer.json["user"]["id"]).parse().unwrap();
+        self.actor(id, Some(text(&answer.json["token"])), 0)
+    }
+
+    /// The connection string of the database.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
     fn person(&self, name: &str, role: Role) -> Actor {
         let id = Id::new();
         self.actor(id, Some(token(id, name, role)), 0)
@@ -181,7 +238,7 @@ impl Shop {
 
     fn actor(&self, id: Id, token: Option<String>, server: usize) -> Actor {
         let base = format!("http://{}", self.servers[server].address());
-        Actor { id, base, token, client: self.client.clone() }
+        Actor { id, base, token, forwarded_for: None, client: self.client.clone() }
     }
 
     /// The same person at another server.
@@ -263,6 +320,11 @@ pub fn patient() -> Limits {
     })
 }
 
+/// Limits under which each address of the loopback network is a client like any other, not a proxy that nobody named.
+pub fn bounded() -> Limits {
+    Limits::default().with(|limits| limits.clients.leaves_private_alone = false)
+}
+
 /// A token as any identity provider that knows the secret would sign it.
 pub fn token(id: Id, name: &str, role: Role) -> String {
     token_under(&Limits::default(), id, name, role)
@@ -274,15 +336,35 @@ pub fn token_under(limits: &Limits, id: Id, name: &str, role: Role) -> String {
     Tokens::new(&Secret::new(SECRET), &limits.accounts).sign(&user).unwrap().token
 }
 
+/// The token of an identity provider that says nothing of when the account was made, with these claims on top.
+pub fn foreign_token(id: Id, more: Value) -> String {
+    // Installs the algorithm.
+    let _ = token(id, "Ada Lovelace", Role::Customer);
+    let now = DateTime::now().timestamp_millis() / 1_000;
+    let mut claims = json!({
+        "sub": id.to_hex(), "name": "Ada Lovelace", "role": "customer", "iss": "flash-sale", "aud": "flash-sale",
+        "iat": now, "nbf": now, "exp": now + 3_600,
+    });
+    claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&header, &claims, &key).unwrap()
+}
+
 impl Actor {
     /// A person who talks to a server outside any shop.
     pub fn of(base: &str, id: Id, token: Option<String>) -> Self {
-        Self { id, base: base.to_owned(), token, client: reqwest::Client::new() }
+        Self { id, base: base.to_owned(), token, forwarded_for: None, client: reqwest::Client::new() }
     }
 
     /// The same person with another token.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// The same person as a proxy forwards them: this is the value of `X-Forwarded-For`.
+    pub fn behind_proxy(&self, forwarded_for: &str) -> Self {
+        Self { forwarded_for: Some(forwarded_for.to_owned()), ..self.clone() }
     }
 
     /// The address of this actor's server, as `host:port`.
@@ -322,6 +404,13 @@ impl Actor {
         self.post("/products/purchase", &json!({ "productId": product, "quantity": quantity })).await
     }
 
+    /// A purchase that expects this price in US cents.
+    pub async fn purchase_at(&self, product: &str, amount: i64, headers: &[(&str, &str)]) -> Answer {
+        let price = json!({ "amount": amount, "currency": "USD" });
+        let body = json!({ "productId": product, "expectedPrice": price }).to_string();
+        self.send(Method::POST, "/products/purchase", Some(body), headers).await
+    }
+
     pub async fn purchase_with_key(&self, product: &str, quantity: i64, key: &str) -> Answer {
         let body = json!({ "productId": product, "quantity": quantity }).to_string();
         self.send(Method::POST, "/products/purchase", Some(body), &[("Idempotency-Key", key)]).await
@@ -338,6 +427,9 @@ impl Actor {
         let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
+        }
+        if let Some(client) = &self.forwarded_for {
+            request = request.header("X-Forwarded-For", client);
         }
         if let Some(body) = body {
             if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {

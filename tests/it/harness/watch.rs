@@ -90,20 +90,39 @@ impl EventStream {
 
     /// Watches a product and each purchase after the one with this number.
     pub async fn purchases(actor: &Actor, product: &str, after: Option<i64>) -> Self {
-        Self::connect(actor, &format!("/products/{product}/events?include=purchases"), after).await
+        let after = after.map(|id| id.to_string());
+        Self::connect(actor, &format!("/products/{product}/events?include=purchases"), after.as_deref()).await
     }
 
-    async fn connect(actor: &Actor, path: &str, last_event_id: Option<i64>) -> Self {
+    /// Watches a product and its purchases, with any text as the last id.
+    pub async fn returning(actor: &Actor, product: &str, last_event_id: &str) -> Self {
+        let path = format!("/products/{product}/events?include=purchases");
+        Self::connect(actor, &path, Some(last_event_id)).await
+    }
+
+    /// Watches a product with the actor's token.
+    pub async fn open_with_token(actor: &Actor, product: &str) -> Self {
+        let request =
+            reqwest::Client::new().get(format!("http://{}/products/{product}/events", actor.host()));
+        Self::send(request.bearer_auth(actor.token())).await
+    }
+
+    async fn connect(actor: &Actor, path: &str, last_event_id: Option<&str>) -> Self {
         let mut request = reqwest::Client::new().get(format!("http://{}{path}", actor.host()));
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }
+        let stream = Self::send(request).await;
+        Self { last_event_id: last_event_id.and_then(|id| id.parse().ok()), ..stream }
+    }
+
+    async fn send(request: reqwest::RequestBuilder) -> Self {
         let response = soon("an answer", request.send()).await.unwrap();
         let header = |name: &str| response.headers()[name].to_str().unwrap();
         assert_eq!(response.status(), 200, "{response:?}");
         assert_eq!(header("content-type"), "text/event-stream");
         assert_eq!((header("cache-control"), header("x-accel-buffering")), ("no-cache, no-transform", "no"));
-        Self { response, buffer: Vec::new(), last_event_id, retries: Vec::new(), beats: 0 }
+        Self { response, buffer: Vec::new(), last_event_id: None, retries: Vec::new(), beats: 0 }
     }
 
     /// Waits for a keepalive; no event may come before it.
@@ -187,6 +206,14 @@ impl Socket {
         if let Some(origin) = origin {
             request.headers_mut().insert("Origin", origin.parse().unwrap());
         }
+        Self::over(TcpStream::connect(actor.host()).await.unwrap(), request).await
+    }
+
+    /// Connects with the actor's token.
+    pub async fn open_with_token(actor: &Actor) -> Self {
+        let mut request = format!("ws://{}/live", actor.host()).into_client_request().unwrap();
+        let token = format!("Bearer {}", actor.token());
+        request.headers_mut().insert("Authorization", token.parse().unwrap());
         Self::over(TcpStream::connect(actor.host()).await.unwrap(), request).await
     }
 
