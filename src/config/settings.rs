@@ -15,7 +15,6 @@ const fn setting(name: &'static str, default: Option<&'static str>, meaning: &'s
 }
 
 /// Every setting. `.env.example` and the README name these and no others; a test compares them.
-pub const SETTINGS: [Setting; 28] = [
 pub const SETTINGS: &[Setting] = &[
     setting("PORT", Some("3000"), "the port to listen on; 0 picks a free one"),
     setting("HOST", Some("127.0.0.1"), "the address to listen on; 0.0.0.0 for all"),

@@ -153,7 +153,8 @@ async fn an_admin_finds_an_account_changes_its_role_and_ends_its_access() {
     if no_browser() {
         return;
     }
-    let shop = Shop::open_with(patient()).await;
+    let limits = patient().with(|limits| limits.clients.registrations = None);
+    let shop = Shop::open_with(limits).await;
     shop.make_admin().await;
     let (admin, buyer) = two_windows(&shop).await;
     buyer.press("#account button", "Log in").await;

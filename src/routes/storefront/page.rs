@@ -215,7 +215,10 @@ mod tests {
             let (_, rest) = TEMPLATE.split_once(begin).unwrap();
             assert!(rest.contains(end), "{begin}");
         }
-        assert!(TEMPLATE.contains(&format!("<title>{NAME_DEFAULT}</title>")) && TEMPLATE.contains(REGISTRATION_OPEN));
+        assert!(
+            TEMPLATE.contains(&format!("<title>{NAME_DEFAULT}</title>"))
+                && TEMPLATE.contains(REGISTRATION_OPEN)
+        );
         assert!(TEMPLATE.contains(&format!("content=\"{NAME_DEFAULT}\"")));
     }
 
