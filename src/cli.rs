@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::admin;
 use crate::config::{SETTINGS, Setting};
 use crate::rehearse::Arguments;
+use crate::verify;
 
 /// Sells limited stock to a crowd that arrives in the same second.
 ///
@@ -29,8 +30,8 @@ fn after_help() -> String {
 }
 
 const EXIT_CODES: &str = "
-Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings; `rehearse --help` and
-`admin --help` have their own.";
+Exit codes: 0 stopped in order, 1 could not start or go on, 2 wrong usage or settings; `rehearse --help`,
+`verify --help` and `admin --help` have their own.";
 
 const ADMIN_AFTER_HELP: &str = "\
 The password is read from the terminal, or from standard input if that is none. It is never an argument:
@@ -51,6 +52,13 @@ Exit codes:
   2    wrong usage or settings
   3    the rehearsal could not be held (no server at this address, other settings than the server's, no database), or
        its products could not be removed or its result could not be written
+  130  interrupted";
+
+const VERIFY_AFTER_HELP: &str = "\
+Exit codes:
+  0    everything adds up
+  1    something does not
+  2    wrong usage or settings, or the books cannot be read
   130  interrupted";
 
 /// What the program can do.
@@ -81,4 +89,13 @@ pub enum Command {
         #[command(subcommand)]
         command: admin::Command,
     },
+    /// Read the books and say what does not add up.
+    ///
+    /// Compares every product with its purchases and with the audit log: units, sequence numbers, times, limits. It only reads,
+    /// also while the sale goes on: at one snapshot, or at several where MongoDB does not keep the first one long enough (it
+    /// ends a transaction after a minute). Each finding is one line.
+    ///
+    /// The settings (MONGO_URI or DATA_DIR) have to be those of the server.
+    #[command(after_help = VERIFY_AFTER_HELP)]
+    Verify(verify::Arguments),
 }

@@ -13,7 +13,8 @@ use crate::model::name::NameRules;
 pub use accounts::{AdminCredentials, Registration};
 pub use clients::{ClientsLimits, Quota};
 pub use limits::{
-    AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
+    AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, RecordsLimits,
+    StoreLimits,
 };
 
 pub use settings::{SETTINGS, Setting};
@@ -37,6 +38,8 @@ mod trusted_proxies;
 
 /// The database's name if the path of `MONGO_URI` has none.
 pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
+/// The largest `NETWORK_DAYS`: ten years.
+const NETWORK_DAYS_MAX: u32 = 3_650;
 /// The shortest `JWT_SECRET`, in bytes: the size of an HS256 key (RFC 7518, 3.2).
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
 /// A secret with fewer different bytes than this is refused as a placeholder.

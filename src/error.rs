@@ -97,7 +97,7 @@ errors! {
     PurchaseLimitReached { limit: i64, purchased: i64 } => "purchase_limit_reached" CONFLICT "This would be more than one buyer may have";
     PriceChanged { price: Money } => "price_changed" CONFLICT "The price is not the expected one";
     ProductHasSales => "product_has_sales" CONFLICT "A product that was sold cannot be deleted";
-    IdempotencyKeyReused => "idempotency_key_reused" UNPROCESSABLE_ENTITY "This idempotency key was used for another purchase";
+    IdempotencyKeyReused => "idempotency_key_reused" UNPROCESSABLE_ENTITY "This idempotency key was used for another request";
     VersionConflict => "version_conflict" PRECONDITION_FAILED "The product has changed since it was read";
     PreconditionRequired => "precondition_required" PRECONDITION_REQUIRED "An If-Match header is needed";
     RateLimited { retry_after_seconds: u64 } => "rate_limited" TOO_MANY_REQUESTS "Too many attempts";
@@ -214,7 +214,7 @@ impl Error {
                 format!("The price is {} {} in minor units. Nothing was bought.", price.amount, price.currency).into()
             }
             Self::ProductHasSales => "End its sale instead: PATCH its saleEndTime.".into(),
-            Self::IdempotencyKeyReused => "Use a new key for a new purchase.".into(),
+            Self::IdempotencyKeyReused => "Use a new key for a new request.".into(),
             Self::VersionConflict => "Read the product again, and send its new ETag as If-Match.".into(),
             Self::PreconditionRequired => {
                 "Send the ETag of the product that you read as If-Match, or `*` to overwrite any version.".into()

@@ -16,6 +16,7 @@ pub(crate) mod fields;
 pub(crate) mod file;
 pub(crate) mod forwarded;
 pub mod http_runtime;
+pub(crate) mod negotiation;
 pub(crate) mod page;
 pub(crate) mod path;
 pub(crate) mod rate_limit;

@@ -11,6 +11,7 @@ pub mod admin;
 pub mod cli;
 pub mod rehearse;
 pub mod serve;
+pub mod verify;
 
 pub mod logging;
 pub mod signals;
@@ -25,6 +26,8 @@ mod secret_file;
 
 pub(crate) mod routes;
 
+pub(crate) mod report;
+
 pub(crate) mod live;
 
 pub(crate) mod leaderboard;
@@ -34,6 +37,8 @@ pub mod purchases;
 pub(crate) mod products;
 
 pub mod accounts;
+
+pub(crate) mod audit;
 
 pub mod store;
 

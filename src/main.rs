@@ -8,7 +8,7 @@ use clap::Parser;
 use flash_sale::cli::{Command, CommandLine};
 use flash_sale::config::Config;
 use flash_sale::signals::Signals;
-use flash_sale::{admin, logging, rehearse, serve};
+use flash_sale::{admin, logging, rehearse, serve, verify};
 
 /// One thread allocates a purchase when it reads it, another frees it after the commit. With the C library's allocator
 /// such threads wait for each other for a fifth of the server's time.
@@ -53,6 +53,10 @@ async fn run() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(error.exit_code(), &error),
         },
+        Command::Verify(arguments) => {
+            let result = verify::run(&arguments, &config, &mut end).await;
+            result.unwrap_or_else(|error| fail(error.exit_code(), &error))
+        }
     }
 }
 

@@ -5,15 +5,19 @@
 //! 3. `lane` takes all waiting purchases as one batch, and `settle` (pure) decides each of them.
 //! 4. `commit` commits the batches of all lanes that are ready, in one transaction.
 //!
-//! Servers that sell the same product alternate (`rotation`, pure). `history` reads past purchases.
+//! Servers that sell the same product alternate (`rotation`, pure). `history` and `listing` read past
+//! purchases, `export` writes them as CSV, and `network_removal` forgets where they came from.
 
 pub(crate) mod admission;
 pub(crate) mod buyers;
 pub mod commit;
+pub(crate) mod export;
 pub mod history;
 pub(crate) mod in_doubt;
 pub(crate) mod lane;
 pub(crate) mod lanes;
+pub(crate) mod listing;
+pub(crate) mod network_removal;
 pub(crate) mod precheck;
 pub(crate) mod rotation;
 pub mod sale_state;

@@ -25,6 +25,7 @@ use crate::http::accept::OneTooMany;
 use crate::http::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::http::{discard, request_id};
 
+pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod events;
 pub(crate) mod extract;
@@ -36,6 +37,7 @@ pub(crate) mod openapi;
 mod parameters;
 pub(crate) mod products;
 pub(crate) mod purchases;
+pub(crate) mod report;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod storefront;
@@ -104,6 +106,8 @@ fn routes(app: AppState, shop: &Shop) -> (Router, BareRoutes) {
         .merge(users::router())
         .merge(products::router())
         .merge(purchases::router())
+        .merge(audit::router())
+        .merge(report::router())
         .merge(leaderboard::router())
         .merge(events::router())
         .merge(status::router())

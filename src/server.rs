@@ -19,6 +19,7 @@ use crate::http::accept;
 use crate::http::client::Clients;
 use crate::http::http_runtime::HttpRuntime;
 use crate::open_files;
+use crate::purchases::network_removal::NetworkRemoval;
 use crate::routes;
 use crate::routes::state::App;
 use crate::store::Store;
@@ -47,7 +48,8 @@ pub struct Server {
     feed: JoinHandle<()>,
     heartbeat: JoinHandle<()>,
     access: JoinHandle<()>,
-    /// Cancelled when `feed`, `heartbeat` or `access` has ended.
+    network_removal: JoinHandle<()>,
+    /// Cancelled when one of the tasks above has ended.
     ended: CancellationToken,
 }
 
@@ -138,6 +140,8 @@ impl Server {
         let stop_on_failure = background_shutdown.clone().drop_guard();
         let ended = CancellationToken::new();
         let feed = spawn(feed_task.run(background_shutdown.clone()), &ended);
+        let network_removal = NetworkRemoval::new(app.store.clone(), app.heartbeat.clone(), &limits.records);
+        let network_removal = spawn(network_removal.run(background_shutdown.clone()), &ended);
         let heartbeat = spawn(heartbeat_task.run(background_shutdown.clone()), &ended);
         let access = spawn(access_task.run(background_shutdown.clone()), &ended);
         app.feed.opened(Duration::from_millis(FEED_OPENING_MS_MAX)).await;
@@ -169,6 +173,7 @@ impl Server {
             feed,
             heartbeat,
             access,
+            network_removal,
             ended,
         })
     }
@@ -218,6 +223,7 @@ impl Server {
         }
         self.background_shutdown.cancel();
         join("the feed", self.feed).await;
+        join("the removal of networks", self.network_removal).await;
         join("the heartbeat", self.heartbeat).await;
         join("the task that follows ended access", self.access).await;
         let rest = deadline.saturating_duration_since(Instant::now());

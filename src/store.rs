@@ -29,6 +29,7 @@ use crate::model::purchase::Purchase;
 use crate::model::user::User;
 use crate::sabotage::Mistake;
 
+pub(crate) mod abandoned_transactions;
 mod access;
 mod canonical_emails;
 mod clock;

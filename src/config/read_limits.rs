@@ -1,6 +1,6 @@
 //! The limits that are settings.
 
-use super::{Limits, Quota, Reader};
+use super::{Limits, NETWORK_DAYS_MAX, Quota, Reader};
 
 impl Reader<'_> {
     pub(super) fn limits(&mut self) -> Limits {
@@ -30,6 +30,11 @@ impl Reader<'_> {
             ("PURCHASES_PER_NETWORK", &mut clients.purchases_of_network),
         ] {
             *quota = self.quota(name, *quota);
+        }
+        let days = &mut limits.records.network_days;
+        *days = self.parsed("NETWORK_DAYS", "a number of days").unwrap_or(*days);
+        if *days > NETWORK_DAYS_MAX {
+            self.problem(format!("NETWORK_DAYS is {days}, but it has to be at most {NETWORK_DAYS_MAX}"));
         }
         let wait = &mut limits.store.start_wait_seconds_max;
         *wait = self.parsed("MONGO_WAIT_SECONDS", "a number of seconds").unwrap_or(*wait);

@@ -53,6 +53,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("READS_PER_NETWORK", Some("5000/10"), "reads of the API by one network"),
     setting("PURCHASES_PER_ACCOUNT", Some("30/6"), "requests to buy by one account"),
     setting("PURCHASES_PER_NETWORK", Some("off"), "requests to buy by one network"),
+    setting(
+        "NETWORK_DAYS",
+        Some("30"),
+        "days for which a purchase keeps the network it came from; 0 keeps none",
+    ),
     setting("LOG_FORMAT", Some("text"), "text or json"),
     setting("RUST_LOG", Some("info"), "the log level, also per module"),
     // Read by `embedded`.

@@ -59,6 +59,21 @@ where
     }
 }
 
+/// A body with the digest of what was sent, for routes that honour an idempotency key.
+pub struct Digested<T> {
+    /// The body.
+    pub body: T,
+    /// `Fields::digest` of it.
+    pub digest: String,
+}
+
+impl<T: FromFields> FromFields for Digested<T> {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let digest = fields.digest();
+        Some(Self { body: T::from_fields(fields)?, digest })
+    }
+}
+
 fn parse<T: FromFields>(json: &[u8]) -> Result<T> {
     T::from_plain(json).map_or_else(|| parse_fields(json), Ok)
 }

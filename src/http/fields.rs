@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::error::{Error, FieldError, Result};
@@ -43,6 +44,15 @@ impl Fields {
             Value::Object(members) => Ok(Self { prefix: String::new(), members, errors: Vec::new() }),
             _ => Err(Error::invalid("", "the body must be a JSON object")),
         }
+    }
+
+    /// A digest of all members that are not taken yet: the same for the same values, however they are written.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for (name, value) in self.members.iter().collect::<BTreeMap<_, _>>() {
+            hash.update(format!("{}:{}\n", Value::from(name.as_str()), canonical(value)));
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// A required member. `None` when it is missing or wrong; `finish` reports that.
@@ -139,6 +149,20 @@ impl Fields {
     /// Takes a member out unread; for `nested`.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         self.members.remove(name)
+    }
+}
+
+/// The value with the members of its objects in order, and whole numbers without a fraction.
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let sorted: BTreeMap<_, _> =
+                members.iter().map(|(name, value)| (name.clone(), canonical(value))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(items) => items.iter().map(canonical).collect(),
+        Value::Number(number) => number.as_f64().and_then(whole).map_or_else(|| value.clone(), Value::from),
+        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
     }
 }
 
@@ -270,6 +294,24 @@ mod tests {
     #[test]
     fn a_right_body_passes() {
         assert_eq!(errors_of(json!({"name": " Ada ", "price": {"amount": 10}})), []);
+    }
+
+    #[test]
+    fn a_digest_is_of_the_values() {
+        let digest = |value: Value| Fields::of(value).unwrap().digest();
+        let body = json!({"price": {"amount": 10, "currency": "USD"}, "stock": 5});
+        let same: Value =
+            serde_json::from_str(r#"{ "stock": 5.0, "price": {"currency":"\u0055SD","amount":1e1} }"#)
+                .unwrap();
+        assert_eq!(digest(body.clone()), digest(same));
+        for other in [
+            json!({"price": {"amount": 10, "currency": "USD"}, "stock": 6}),
+            json!({"price": {"amount": 10, "currency": "USD"}, "stock": "5"}),
+            json!({"price": {"amount": 10, "currency": "USD"}}),
+            json!({"stock": 5, "price": {"amount": 10}}),
+        ] {
+            assert_ne!(digest(body.clone()), digest(other.clone()), "{other}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::HttpLimits;
 use crate::error::{Error, FieldError, Result};
+use crate::model::id::Id;
 
 /// A longer cursor is refused unread; ours are far shorter. In characters.
 const CURSOR_CHARACTERS_MAX: usize = 500;
@@ -153,7 +154,16 @@ fn encode(cursor: &impl Serialize) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(cursor).unwrap_or_default())
 }
 
-fn decode<C: DeserializeOwned>(text: &str) -> Option<C> {
+/// A parameter's rule: an id.
+///
+/// # Errors
+/// Says what it must be.
+pub fn id(text: &str) -> Result<Id, String> {
+    text.parse().map_err(|_| "must be an id of 24 hexadecimal digits".into())
+}
+
+/// Reads a `next_cursor`; `None` for anything else.
+pub fn decode<C: DeserializeOwned>(text: &str) -> Option<C> {
     if text.len() > CURSOR_CHARACTERS_MAX {
         return None;
     }

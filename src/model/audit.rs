@@ -71,6 +71,20 @@ pub struct AuditEntry {
     pub request_id: Option<String>,
     /// The client's address.
     pub address: Option<String>,
+    /// For a request that was sent with an idempotency key; nobody is shown it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
+}
+
+/// What is needed to answer a request again that is repeated with its idempotency key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Replay {
+    /// The client's key. There is one entry for each actor and key.
+    pub key: String,
+    /// The digest of what was asked for, and of whom: with another one the key is refused.
+    pub request: String,
+    /// What was answered: the target's document, as the change left it.
+    pub answer: Document,
 }
 
 impl Actor {
@@ -93,6 +107,7 @@ impl AuditEntry {
             after: None,
             request_id: actor.request_id.clone(),
             address: actor.address.map(|address| address.to_canonical().to_string()),
+            replay: None,
         }
     }
 

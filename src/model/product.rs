@@ -1,6 +1,6 @@
 //! A product as the database holds it, and the status of its sale.
 
-use mongodb::bson::DateTime;
+use mongodb::bson::{DateTime, Document, serialize_to_document};
 use serde::{Deserialize, Serialize};
 
 use super::id::Id;
@@ -101,7 +101,16 @@ impl Status {
     }
 }
 
+/// What every change of a product changes, and what only servers see: the audit log leaves it out.
+const UNAUDITED: [&str; 6] = ["_id", "nameFolded", "purchaseCount", "version", "updatedAt", "reopenedAt"];
+
 impl Product {
+    /// What the audit log shows of the product: what admins decide, and the units.
+    pub fn audited(&self) -> Document {
+        let document = serialize_to_document(self).unwrap_or_default();
+        document.into_iter().filter(|(name, _)| !UNAUDITED.contains(&name.as_str())).collect()
+    }
+
     /// An unsold product with a purchase limit of 1 and no optional fields. `sale` is the first moment of the sale,
     /// and the first moment after it.
     pub fn new(name: String, price: Money, stock: i64, sale: (DateTime, DateTime), now: DateTime) -> Self {

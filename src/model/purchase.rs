@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::id::Id;
 use super::money::Money;
+use super::network::Network;
 use super::text::ANONYMOUS;
 
-/// The document in `purchases`. It is written once and never changed.
+/// The document in `purchases`. It is written once and never changed, but for its network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Purchase {
@@ -34,6 +35,9 @@ pub struct Purchase {
     /// The client's key: a repeated request with it is answered with this purchase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// The network that it came from. It is removed after some days (`NETWORK_DAYS`), and only the report of a sale reads it.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
 }
 
 /// Where a purchase stands.
@@ -50,6 +54,19 @@ pub enum PurchaseStatus {
     Canceled,
     /// An admin gave the money back.
     Refunded,
+}
+
+impl PurchaseStatus {
+    /// The name in the API and in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Confirmed => "confirmed",
+            Self::Expired => "expired",
+            Self::Canceled => "canceled",
+            Self::Refunded => "refunded",
+        }
+    }
 }
 
 /// The name of a buyer that is not known.

@@ -78,12 +78,12 @@ impl ProductPages {
         self.lists.get((filter, page), remembered, read).await
     }
 
-    /// The answer to an admin who changed a product.
+    /// The answer to an admin who changed a product at this moment.
     ///
     /// # Errors
     /// `internal` when it cannot be rendered.
-    pub fn changed(&self, product: &Product) -> Result<Rendered> {
-        rendered(product, self.source.heartbeat.database_time())
+    pub fn changed(&self, product: &Product, at: Timestamp) -> Result<Rendered> {
+        rendered(product, at)
     }
 }
 

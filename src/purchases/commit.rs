@@ -2,7 +2,6 @@
 //! transaction, `abandoned_transactions` ends those that nobody will commit, and `barrier` finds out what became of a
 //! commit that got no answer.
 
-pub(crate) mod abandoned_transactions;
 pub(crate) mod barrier;
 pub mod change;
 pub mod committer;

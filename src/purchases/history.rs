@@ -1,4 +1,4 @@
-//! Reads purchases: one, or pages of a user's own, of a product's, or of everybody's.
+//! Reads purchases: one, pages of a leaderboard, and what lanes and watchers follow.
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, RawDocument, RawDocumentBuf, doc};
@@ -7,11 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
-use crate::http::page::{Page, PageRequest};
+use crate::http::page::PageRequest;
 use crate::model::id::Id;
 use crate::model::purchase::Purchase;
 use crate::products::view::Yours;
-use crate::store::document::parse;
 use crate::store::schema::own_purchases;
 use crate::store::{BATCH_ITEMS, Store, collect};
 
@@ -44,7 +43,7 @@ pub struct PurchaseCursor {
     at: i64,
     product: Id,
     #[serde(deserialize_with = "count")]
-    sequence: i64,
+    pub(super) sequence: i64,
     /// How many purchases come before this position; 0 in a list without ranks.
     #[serde(deserialize_with = "count")]
     pub rank: i64,
@@ -65,9 +64,9 @@ fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Resu
 }
 
 impl PurchaseCursor {
-    /// Whether this is a place in somebody's own purchases.
-    pub fn is_of_history(&self) -> bool {
-        self.rank == 0
+    /// Whether this is a place in a list of purchases without ranks: of `product`, or of all products.
+    pub fn is_of_history(&self, product: Option<Id>) -> bool {
+        self.rank == 0 && self.list == product
     }
 
     /// Whether this is a place in the leaderboard of `product`, or of all products, in this order.
@@ -93,25 +92,13 @@ impl PurchaseCursor {
     }
 }
 
-/// Whose purchases to list, or of which product.
+/// Which purchases a leaderboard lists.
 #[derive(Debug, Clone, Copy)]
 pub enum Selection {
-    /// Of all users and products.
+    /// Of all products.
     Everything,
-    /// Of this user.
-    User(Id),
     /// Of this product.
     Product(Id),
-}
-
-impl Selection {
-    /// What `user` may see: customers their own purchases, admins and payment services everybody's.
-    pub fn visible_to(user: &CurrentUser) -> Self {
-        match user.role.is_staff() {
-            true => Self::Everything,
-            false => Self::User(user.id),
-        }
-    }
 }
 
 /// The purchase with this id, if `user` may see it. Another user's purchase is answered like one that does not exist.
@@ -141,8 +128,7 @@ pub async fn product_of_key(store: &Store, user: Id, key: &str) -> Result<Option
 }
 
 /// A page of purchases by the moment they were made, then by product and sequence, so that the order is the same for
-/// everybody. A page costs the same at any depth: the lists of everybody and of a product have an index in that
-/// order; a user's purchases are few and are sorted each time.
+/// everybody. A page costs the same at any depth: both lists have an index in that order.
 ///
 /// # Errors
 /// Those of [`Store::read`].
@@ -159,13 +145,12 @@ pub async fn list(
     // The order by sequence is the order by moment within one product.
     let (mut query, sort) = match selection {
         Selection::Everything => (doc! {}, by_moment(direction)),
-        Selection::User(user) => (doc! { "userId": user }, by_moment(direction)),
         Selection::Product(product) => (doc! { "productId": product }, doc! { "sequence": direction }),
     };
     if let Some(after) = &page.after {
         match selection {
             Selection::Product(_) => query.extend(doc! { "sequence": { beyond: after.sequence } }),
-            Selection::Everything | Selection::User(_) => query.extend(past(after, beyond)),
+            Selection::Everything => query.extend(past(after, beyond)),
         }
     }
     // One purchase more than the page shows whether there is a next page.
@@ -174,14 +159,7 @@ pub async fn list(
     // The whole page in one reply: a second round trip may reach another primary.
     let find =
         purchases.find(query).sort(sort).limit(limit).max_time(store.read_max()).batch_size(BATCH_ITEMS);
-    match selection {
-        Selection::User(_) => {
-            // Without the hint MongoDB may walk through everybody's purchases in the list's order.
-            let find = find.hint(Hint::Keys(own_purchases()));
-            store.read_history(|session| collect(find, session)).await
-        }
-        Selection::Everything | Selection::Product(_) => store.read(|session| collect(find, session)).await,
-    }
+    store.read(|session| collect(find, session)).await
 }
 
 /// The first page of a list, newest first, and the rank of its first purchase: how many there are in all, at the same
@@ -277,25 +255,13 @@ pub async fn find_all(store: &Store, query: Document) -> Result<Vec<Purchase>> {
     store.read_sale(|session| collect(find, session)).await
 }
 
-/// A page of the selected purchases, newest first.
-///
-/// # Errors
-/// Those of [`list`].
-pub async fn newest(
-    store: &Store,
-    selection: Selection,
-    page: &PageRequest<PurchaseCursor>,
-) -> Result<Page<Purchase>> {
-    let purchases = list(store, selection, Order::NewestFirst, page).await?;
-    let page = Page::of(purchases, page.limit, |purchase| PurchaseCursor::of(purchase, 0, None));
-    Ok(page.filter_map(|document| parse(&document)))
-}
-
-fn by_moment(direction: i32) -> Document {
+/// The order of a list: by moment, then by product and sequence.
+pub(super) fn by_moment(direction: i32) -> Document {
     doc! { "purchasedAt": direction, "productId": direction, "sequence": direction }
 }
 
-fn past(after: &PurchaseCursor, beyond: &str) -> Document {
+/// What comes after this position.
+pub(super) fn past(after: &PurchaseCursor, beyond: &str) -> Document {
     let at = DateTime::from_millis(after.at);
     doc! { "$or": [
         { "purchasedAt": { beyond: at } },

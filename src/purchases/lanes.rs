@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::admission::{self, Admission, AdmissionPermit, LaneAdmission};
-use super::commit::abandoned_transactions;
 use super::commit::committer::Commits;
 use super::in_doubt::InDoubt;
 use super::lane::Lane;
@@ -25,8 +24,9 @@ use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::model::id::Id;
+use crate::model::network::Network;
 use crate::products::catalogue::Catalogue;
-use crate::store::Store;
+use crate::store::{Store, abandoned_transactions};
 
 /// How many lanes are sampled to find an idle one: enough unless nearly all are busy.
 const SAMPLE_LANES: usize = 16;
@@ -177,8 +177,9 @@ impl Lanes {
         request: Request,
         user: CurrentUser,
         buyer: String,
+        network: Option<Network>,
     ) -> Result<Receipt> {
-        let (waiting, pending) = queued::pair(request, user, buyer);
+        let (waiting, pending) = queued::pair(request, user, buyer, network);
         let deadline = Instant::now() + Duration::from_millis(self.registry.limits.queue_wait_ms_max);
         let _permit = self.registry.enqueue(product_id, waiting)?;
         let Reply { result, batch_id } = pending.reply(deadline).await;

@@ -6,12 +6,13 @@ use mongodb::bson::DateTime;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::admission;
-use super::history::{self, OwnUnits, PurchaseCursor, Selection};
+use super::history::{self, Order, OwnUnits, PurchaseCursor};
 use super::lane::queued::Receipt;
 use super::lanes::Lanes;
+use super::listing::{self, PurchaseFilter};
 use super::precheck;
 use super::settle::Request;
-use super::view::PurchaseView;
+use super::view::{self, PurchaseView};
 use crate::accounts::access::Access;
 use crate::accounts::current_user::CurrentUser;
 use crate::config::PurchasesLimits;
@@ -21,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::model::id::Id;
 use crate::model::money::Price;
 use crate::model::name::NameRules;
+use crate::model::network::Network;
 use crate::model::purchase::Purchase;
 use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::Feed;
@@ -34,6 +36,7 @@ pub struct Purchases {
     heartbeat: Heartbeat,
     feed: Feed,
     names: Arc<NameRules>,
+    keeps_networks: bool,
 }
 
 impl Purchases {
@@ -46,9 +49,10 @@ impl Purchases {
         metrics: Arc<Metrics>,
         names: Arc<NameRules>,
         limits: &PurchasesLimits,
+        keeps_networks: bool,
     ) -> Self {
         let lanes = Lanes::new(store.clone(), limits, catalogue.clone(), access, metrics);
-        Self { lanes, store, catalogue, heartbeat, feed, names }
+        Self { lanes, store, catalogue, heartbeat, feed, names, keeps_networks }
     }
 
     /// Refuses a request that would wait too long, before its token and body are looked at.
@@ -99,6 +103,7 @@ impl Purchases {
         expected_price: Option<Price>,
         key: Option<Arc<str>>,
         user: CurrentUser,
+        network: Network,
     ) -> Result<Receipt> {
         self.heartbeat.check()?;
         let now = self.heartbeat.database_time();
@@ -122,24 +127,23 @@ impl Purchases {
             key_used_elsewhere: false,
         };
         let buyer = self.names.public(&user.name);
-        let receipt = self.lanes.purchase(product_id, request, user, buyer).await;
+        let network = self.keeps_networks.then_some(network);
+        let receipt = self.lanes.purchase(product_id, request, user, buyer, network).await;
         receipt.map_err(|error| self.cause_of(error))
     }
 
-    /// A page of the purchases that `user` may see, newest first.
+    /// A page of the purchases that match.
     ///
     /// # Errors
     /// Those of `Store::read`.
     pub async fn list(
         &self,
-        user: &CurrentUser,
+        filter: &PurchaseFilter,
+        order: Order,
         page: &PageRequest<PurchaseCursor>,
     ) -> Result<Page<PurchaseView>> {
-        let page = history::newest(&self.store, Selection::visible_to(user), page).await?;
-        let products = page.items.iter().map(|purchase| purchase.product_id).collect();
-        let names = self.catalogue.names(products).await?;
-        let name = |purchase: &Purchase| names.get(&purchase.product_id).cloned().unwrap_or_default();
-        Ok(page.map(|purchase| PurchaseView::of(&purchase, name(&purchase))))
+        let page = listing::page(&self.store, filter, order, page).await?;
+        view::named(&self.catalogue, page).await
     }
 
     /// A purchase that was just made, as its buyer sees it. The purchase stands whatever happens here, so a name that

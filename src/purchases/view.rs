@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 
+use crate::error::Result;
+use crate::http::page::Page;
 use crate::model::money::Money;
 use crate::model::purchase::{Purchase, PurchaseStatus};
 use crate::model::timestamp::Timestamp;
+use crate::products::catalogue::Catalogue;
 
 /// A purchase as the API shows it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -73,4 +76,15 @@ impl PurchaseView {
             status_changed_at: purchase.purchased_at.into(),
         }
     }
+}
+
+/// A page of purchases with the current names of their products.
+///
+/// # Errors
+/// Those of `Catalogue::names`.
+pub async fn named(catalogue: &Catalogue, page: Page<Purchase>) -> Result<Page<PurchaseView>> {
+    let products = page.items.iter().map(|purchase| purchase.product_id).collect();
+    let names = catalogue.names(products).await?;
+    let name = |purchase: &Purchase| names.get(&purchase.product_id).cloned().unwrap_or_default();
+    Ok(page.map(|purchase| PurchaseView::of(&purchase, name(&purchase))))
 }

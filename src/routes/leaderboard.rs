@@ -6,23 +6,15 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::purchases::ListOrder;
 use super::state::AppState;
 use crate::error::Result;
-use crate::http::page::{Page, Query};
+use crate::http::page::{Page, Query, id};
 use crate::model::leaderboard_item::LeaderboardItem;
 use crate::purchases::history::{Order, PurchaseCursor};
 
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(leaderboard))
-}
-
-/// The order of a list.
-#[derive(utoipa::ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "it only describes the parameter `order`")]
-enum ListOrder {
-    Asc,
-    Desc,
 }
 
 /// Who bought, oldest purchase first unless `order` says otherwise
@@ -44,9 +36,7 @@ enum ListOrder {
     extensions(("x-problem-codes" = json!(["overloaded", "database_unavailable"]))),
 )]
 async fn leaderboard(State(app): State<AppState>, headers: HeaderMap, mut query: Query) -> Result<Response> {
-    let product = query.parameter("productId", |value| {
-        value.parse().map_err(|_| "must be an id of 24 hexadecimal digits".into())
-    });
+    let product = query.parameter("productId", id);
     let order = query.parameter("order", Order::named).unwrap_or(Order::OldestFirst);
     let page = query.page(|cursor: &PurchaseCursor| cursor.is_of_leaderboard(product, order));
     query.finish()?;

@@ -23,6 +23,8 @@ mod problems;
 mod swagger;
 
 const ID_PATTERN: &str = "^[0-9a-fA-F]{24}$";
+/// The parameters that are ids.
+const ID_PARAMETERS: [&str; 5] = ["id", "productId", "userId", "actor", "target"];
 const DOCUMENT_PATH: &str = "/openapi.json";
 const LIVE_DOCUMENT_PATH: &str = "/asyncapi.yaml";
 /// What the WebSocket takes and sends, which OpenAPI cannot describe.
@@ -48,6 +50,7 @@ const LIVE_DOCUMENT: &[u8] = include_bytes!("../../docs/asyncapi.yaml");
         (name = "users", description = "Accounts, for admins"),
         (name = "products", description = "What is sold"),
         (name = "purchases", description = "Buying, and the purchases made"),
+        (name = "audit", description = "What was changed, by whom, from where"),
         (name = "leaderboard", description = "Who bought"),
         (name = "live", description = "Stock and sales as they happen; over WebSocket too, see `GET /asyncapi.yaml`"),
         (name = "status", description = "The server itself"),
@@ -171,7 +174,9 @@ fn describe_members(document: &mut utoipa::openapi::OpenApi) {
                 (RefOr::T(Schema::Array(items)), Some(item)) => {
                     items.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(item).into()));
                 }
-                (RefOr::T(Schema::Object(member)), _) if name == "id" || name.ends_with("Id") => {
+                (RefOr::T(Schema::Object(member)), _)
+                    if name == "id" || (name.ends_with("Id") && name != "requestId") =>
+                {
                     member.pattern = Some(ID_PATTERN.into());
                 }
                 (RefOr::T(Schema::Object(member)), _) if schema_name == "Problem" && name == "code" => {
@@ -188,7 +193,7 @@ fn describe_parameter(parameter: &mut RefOr<Parameter>) {
     if let RefOr::T(parameter) = parameter
         && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
     {
-        if parameter.name == "id" || parameter.name == "productId" {
+        if ID_PARAMETERS.contains(&parameter.name.as_str()) {
             schema.pattern = Some(ID_PATTERN.into());
         }
         if let SchemaType::Array(types) = &schema.schema_type

@@ -1,7 +1,5 @@
 //! `/products`: the catalogue for everybody; admins create, change, restock and delete products.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,17 +8,19 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::Admin;
+use super::purchases::{IDEMPOTENT_REPLAYED, IdempotencyKey};
 use super::state::{App, AppState};
 use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
-use crate::http::body::Body;
+use crate::http::body::{Body, Digested};
 use crate::http::conditional::if_match;
 use crate::http::page::{Page, Query};
 use crate::http::path::PathId;
 use crate::http::request_context::RequestContext;
 use crate::http::uncached;
+use crate::model::audit::Actor;
 use crate::model::id::Id;
-use crate::model::product::Product;
+use crate::products::changes::{Answer, Asked, RequestKey};
 use crate::products::filter::{self, ProductCursor, ProductFilter};
 use crate::products::request::{ChangeProductRequest, CreateProductRequest, RestockRequest};
 use crate::products::view::ProductView;
@@ -71,23 +71,31 @@ async fn list_products(
 /// It can be bought from `saleStartTime` on, and before `saleEndTime`, by the database's clock.
 #[utoipa::path(
     post, path = "/products", tag = "products", operation_id = "createProduct",
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters, such as a random UUID. A repeated request with it is answered as the first one was, and changes nothing")),
     request_body = CreateProductRequest,
     responses((status = CREATED, description = "The product", body = ProductView, headers(
         ("Location" = String, description = "Where the product is"), ("ETag" = String, description = "For If-Match"),
+        ("Idempotent-Replayed" = String, description = "`true` if the key was used before and this is what was answered then"),
     ))),
     security(("bearer" = [])),
-    extensions(("x-problem-codes" = json!(["forbidden", "overloaded", "database_unavailable", "outcome_unknown"]))),
+    extensions(("x-problem-codes" = json!([
+        "forbidden", "idempotency_key_reused", "overloaded", "database_unavailable", "outcome_unknown",
+    ]))),
 )]
 async fn create_product(
     State(app): State<AppState>,
     admin: Admin,
-    Body(request): Body<CreateProductRequest>,
+    actor: Actor,
+    key: Result<IdempotencyKey>,
+    body: Result<Body<Digested<CreateProductRequest>>>,
 ) -> Result<Response> {
-    let product = app.catalogue.create(request).await?;
-    let id = product.id;
+    let (key, Body(Digested { body, digest })) = Error::both(key, body)?;
+    let asked = asked(admin, actor, key, &format!("POST /products {digest}"));
+    let answer = app.catalogue.create(body, asked).await?;
+    let id = answer.product.id;
     let location = HeaderValue::from_str(&format!("/products/{}", id.to_hex()));
-    log_change(admin, "created", id);
-    let mut response = whole(&app, StatusCode::CREATED, product)?;
+    log_change(admin, "created", &answer);
+    let mut response = whole(&app, StatusCode::CREATED, &answer)?;
     response.headers_mut().insert(header::LOCATION, location.map_err(|_| Error::Internal)?);
     Ok(response)
 }
@@ -146,14 +154,16 @@ async fn get_product(
 async fn change_product(
     State(app): State<AppState>,
     admin: Admin,
+    actor: Actor,
     id: PathId,
     headers: HeaderMap,
     Body(request): Body<ChangeProductRequest>,
 ) -> Result<Response> {
     let id = id.or(Error::ProductNotFound)?;
-    let product = app.catalogue.change(id, if_match(&headers), request).await?;
-    log_change(admin, "changed", id);
-    whole(&app, StatusCode::OK, product)
+    let asked = Asked { actor: Actor { user: Some(admin.id), ..actor }, key: None };
+    let answer = app.catalogue.change(id, if_match(&headers), request, asked).await?;
+    log_change(admin, "changed", &answer);
+    whole(&app, StatusCode::OK, &answer)
 }
 
 /// Delete a product of which nothing was sold
@@ -175,12 +185,14 @@ async fn change_product(
 async fn delete_product(
     State(app): State<AppState>,
     admin: Admin,
+    actor: Actor,
     id: PathId,
     headers: HeaderMap,
 ) -> Result<Response> {
     let id = id.or(Error::ProductNotFound)?;
-    app.catalogue.delete(id, if_match(&headers)).await?;
-    log_change(admin, "deleted", id);
+    let asked = Asked { actor: Actor { user: Some(admin.id), ..actor }, key: None };
+    app.catalogue.delete(id, if_match(&headers), asked).await?;
+    log(admin, "deleted", id);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -192,35 +204,59 @@ async fn delete_product(
     params(
         ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
         ("If-Match" = Option<String>, Header, description = "Only this version", example = "\"8-live\""),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters, such as a random UUID. A repeated request with it is answered as the first one was, and changes nothing"),
     ),
     request_body = RestockRequest,
-    responses((status = OK, description = "The product with its new stock", body = ProductView, headers(("ETag" = String, description = "For If-Match")))),
+    responses((status = OK, description = "The product with its new stock", body = ProductView, headers(
+        ("ETag" = String, description = "For If-Match"),
+        ("Idempotent-Replayed" = String, description = "`true` if the key was used before and this is what was answered then"),
+    ))),
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
-        "forbidden", "product_not_found", "version_conflict", "overloaded", "database_unavailable", "outcome_unknown",
+        "forbidden", "product_not_found", "version_conflict", "idempotency_key_reused", "overloaded",
+        "database_unavailable", "outcome_unknown",
     ]))),
 )]
 async fn restock_product(
     State(app): State<AppState>,
     admin: Admin,
+    actor: Actor,
     id: PathId,
     headers: HeaderMap,
-    Body(request): Body<RestockRequest>,
+    key: Result<IdempotencyKey>,
+    body: Result<Body<Digested<RestockRequest>>>,
 ) -> Result<Response> {
     let id = id.or(Error::ProductNotFound)?;
-    let product = app.catalogue.restock(id, if_match(&headers), request.quantity).await?;
-    log_change(admin, "restocked", id);
-    whole(&app, StatusCode::OK, product)
+    let (key, Body(Digested { body, digest })) = Error::both(key, body)?;
+    let asked = asked(admin, actor, key, &format!("POST /products/{id}/restock {digest}"));
+    let answer = app.catalogue.restock(id, if_match(&headers), body.quantity, asked).await?;
+    log_change(admin, "restocked", &answer);
+    whole(&app, StatusCode::OK, &answer)
+}
+
+/// A change that may come again under the same key; `request` tells it from every other request.
+fn asked(admin: Admin, actor: Actor, IdempotencyKey(key): IdempotencyKey, request: &str) -> Asked {
+    let key = key.map(|key| RequestKey { key: (*key).to_owned(), request: request.to_owned() });
+    Asked { actor: Actor { user: Some(admin.id), ..actor }, key }
 }
 
 /// Answers with the whole product after a change.
-fn whole(app: &App, status: StatusCode, product: Arc<Product>) -> Result<Response> {
-    let mut response = app.product_pages.changed(&product)?.answer(&HeaderMap::new());
+fn whole(app: &App, status: StatusCode, answer: &Answer) -> Result<Response> {
+    let mut response = app.product_pages.changed(&answer.product, answer.at)?.answer(&HeaderMap::new());
     *response.status_mut() = status;
+    if answer.replayed {
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
     Ok(response)
 }
 
-fn log_change(admin: Admin, done: &'static str, product: Id) {
+fn log_change(admin: Admin, done: &'static str, answer: &Answer) {
+    if !answer.replayed {
+        log(admin, done, answer.product.id);
+    }
+}
+
+fn log(admin: Admin, done: &'static str, product: Id) {
     let request = RequestContext::current();
     let request_id = request.as_ref().map_or("", RequestContext::id);
     let (user_id, product_id) = (admin.id.to_hex(), product.to_hex());

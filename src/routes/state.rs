@@ -20,7 +20,9 @@ use crate::model::name::NameRules;
 use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::{self, Feed, FeedTask};
 use crate::products::pages::ProductPages;
+use crate::purchases::export::Exports;
 use crate::purchases::service::Purchases;
+use crate::report::Reports;
 use crate::store::Store;
 use crate::store::heartbeat::Heartbeat;
 
@@ -50,6 +52,10 @@ pub struct App {
     pub leaderboard: Leaderboard,
     /// Buying.
     pub purchases: Purchases,
+    /// Purchases as CSV.
+    pub exports: Exports,
+    /// What was sold when, and to whom.
+    pub reports: Reports,
     /// What watchers are sent.
     pub rooms: Rooms,
     /// What each client has left of its quotas.
@@ -101,7 +107,10 @@ impl App {
                 metrics.clone(),
                 names.clone(),
                 &limits.purchases,
+                limits.records.network_days > 0,
             ),
+            reports: Reports::new(store.clone(), heartbeat.clone(), &limits.records),
+            exports: Exports::new(store.clone(), catalogue.clone(), &limits.records),
             rooms: Rooms::new(
                 store.clone(),
                 catalogue.clone(),

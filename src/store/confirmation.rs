@@ -164,11 +164,16 @@ impl Point {
     /// The driver's.
     pub async fn session(&self, client: &Client) -> Result<ClientSession, mongodb::error::Error> {
         let mut session = client.start_session().causal_consistency(true).await?;
+        self.advance(&mut session);
+        Ok(session)
+    }
+
+    /// Has the next reads of a causally consistent session wait until they have everything up to this place.
+    pub fn advance(&self, session: &mut ClientSession) {
         session.advance_operation_time(self.operation_time);
         if let Some(cluster_time) = &self.cluster_time {
             session.advance_cluster_time(cluster_time);
         }
-        Ok(session)
     }
 }
 
@@ -217,7 +222,7 @@ impl Writer {
         let mut session = self.client.start_session().causal_consistency(true).await?;
         // `$$NOW`, not `$currentDate`: the clock that the sale windows are judged by. The sessions are for the servers that
         // find a transaction of this one abandoned.
-        let sessions = doc! { "$literal": self.sale_sessions.ids() };
+        let sessions = doc! { "$literal": self.sale_sessions.ids_of_transactions() };
         let seen = doc! { "$set": { "seenAt": "$$NOW", "sessions": sessions } };
         let touched = self
             .servers

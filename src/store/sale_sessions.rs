@@ -25,6 +25,8 @@ struct State {
     idle: Vec<ClientSession>,
     retired: Vec<ClientSession>,
     ids: VecDeque<Bson>,
+    /// The sessions of transactions that change something else.
+    others: Vec<Bson>,
 }
 
 impl SaleSessions {
@@ -72,6 +74,24 @@ impl SaleSessions {
     /// The ids of all sessions created, or of the last `SESSIONS_MAX`: binary values, the `id` inside MongoDB's `lsid`.
     pub fn ids(&self) -> Vec<Bson> {
         self.lock().ids.iter().cloned().collect()
+    }
+
+    /// Notes a session in which something else than a sale is about to be changed. With the next confirmation other servers
+    /// learn of it, and end its transaction if this server is killed in the middle.
+    pub fn note_other(&self, session: &ClientSession) {
+        self.lock().others.extend(session.id().get("id").cloned());
+    }
+
+    /// Forgets what `note_other` has noted: that transaction is over.
+    pub fn forget(&self, session: &ClientSession) {
+        let id = session.id().get("id");
+        self.lock().others.retain(|other| Some(other) != id);
+    }
+
+    /// The ids of all sessions in which this server may have a transaction.
+    pub fn ids_of_transactions(&self) -> Vec<Bson> {
+        let state = self.lock();
+        state.ids.iter().chain(&state.others).cloned().collect()
     }
 
     async fn make(&self) -> Result<ClientSession, Error> {

@@ -25,6 +25,9 @@ pub const AUDIT: &str = "audit";
 /// The collection with one document for each running server, updated by its heartbeat.
 pub const SERVERS: &str = "servers";
 
+/// How far background tasks have come, one document each.
+pub const PROGRESS: &str = "progress";
+
 /// The document of a stopped server is deleted after this time, in seconds.
 const SERVER_SECONDS_MAX: u64 = 3_600;
 /// An ended token is deleted this long after it has expired, in seconds: the clocks need not agree.
@@ -54,6 +57,7 @@ pub async fn prepare(database: &Database) -> Result<(), Error> {
         prepare(AUDIT, audit_validator(), audit_indexes()),
         prepare(ENDED_TOKENS, doc! {}, ended_tokens_indexes()),
         prepare(SERVERS, doc! {}, servers_indexes()),
+        prepare(PROGRESS, doc! {}, Vec::new()),
     ])
     .await?;
     drop_unique(&database.collection(PURCHASES)).await?;
@@ -97,7 +101,13 @@ async fn collection(
             }
         }
     }
-    database.collection::<Document>(name).create_indexes(indexes).await?;
+    // Only what is missing: a user who may not create indexes can start where there is nothing to create.
+    let collection = database.collection::<Document>(name);
+    let there = if indexes.is_empty() { Vec::new() } else { collection.list_index_names().await? };
+    let missing: Vec<_> = indexes.into_iter().filter(|index| !there.contains(&name_of(index))).collect();
+    if !missing.is_empty() {
+        collection.create_indexes(missing).await?;
+    }
     Ok(())
 }
 
@@ -111,6 +121,15 @@ async fn create(database: &Database, name: &str, validator: Document) -> Result<
 
 fn has_code(error: &Error, code: i32) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Command(error) if error.code == code)
+}
+
+/// The index's own name, or the one that it gets from its keys.
+fn name_of(index: &IndexModel) -> String {
+    let own = index.options.as_ref().and_then(|options| options.name.clone());
+    own.unwrap_or_else(|| {
+        let keys: Vec<_> = index.keys.iter().map(|(name, direction)| format!("{name}_{direction}")).collect();
+        keys.join("_")
+    })
 }
 
 fn index(keys: Document) -> IndexModel {
@@ -165,15 +184,25 @@ fn purchases_indexes() -> Vec<IndexModel> {
         // The leaderboard of one product, and the purchases that a lane catches up on. Not unique: the product's
         // version is the lock that keeps sequence numbers unique, and a second guard costs a tenth of MongoDB's time
         // for a purchase.
-        IndexModel::builder().keys(doc! { "productId": 1, "sequence": 1 }).options(in_order).build(),
+        IndexModel::builder().keys(purchases_in_order()).options(in_order).build(),
         // No unit of a buyer is sold twice: the second guard after the product's version. Also serves a buyer's
         // purchases of one product, and of all.
         unique(own_purchases()),
         // One purchase for each idempotency key of a buyer, across all products.
-        IndexModel::builder().keys(doc! { "userId": 1, "idempotencyKey": 1 }).options(keyed).build(),
+        IndexModel::builder().keys(keyed_purchases()).options(keyed).build(),
         // The leaderboard of all products.
         index(doc! { "purchasedAt": 1, "productId": 1, "sequence": 1 }),
     ]
+}
+
+/// The keys of the index of a product's purchases.
+pub fn purchases_in_order() -> Document {
+    doc! { "productId": 1, "sequence": 1 }
+}
+
+/// The keys of the index of a buyer's idempotency keys.
+pub fn keyed_purchases() -> Document {
+    doc! { "userId": 1, "idempotencyKey": 1 }
 }
 
 /// The keys of the index of a buyer's purchases. They are not in listing order: a buyer has few purchases, and sorting
@@ -182,15 +211,19 @@ pub fn own_purchases() -> Document {
     doc! { "userId": 1, "productId": 1, "firstUnit": 1 }
 }
 
-/// Newest first, of everything or by one filter.
+/// Newest first, of everything or by one filter; and one entry for each idempotency key of an actor.
 fn audit_indexes() -> Vec<IndexModel> {
-    [
-        doc! { "at": 1, "_id": 1 },
-        doc! { "actor": 1, "at": 1, "_id": 1 },
-        doc! { "target": 1, "at": 1, "_id": 1 },
+    let keyed = IndexOptions::builder()
+        .unique(true)
+        .partial_filter_expression(doc! { "replay.key": { "$exists": true } })
+        .build();
+    vec![
+        index(doc! { "at": 1, "_id": 1 }),
+        index(doc! { "actor": 1, "at": 1, "_id": 1 }),
+        index(doc! { "target": 1, "at": 1, "_id": 1 }),
+        index(doc! { "action": 1, "at": 1, "_id": 1 }),
+        IndexModel::builder().keys(doc! { "actor": 1, "replay.key": 1 }).options(keyed).build(),
     ]
-    .map(index)
-    .to_vec()
 }
 
 fn audit_validator() -> Document {

@@ -6,10 +6,10 @@ use futures_util::future::BoxFuture;
 use mongodb::ClientSession;
 use mongodb::error::Error as DatabaseError;
 use mongodb::options::ReadConcern;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::connect::durable;
-use super::{Store, failure};
+use super::{Store, abandoned_transactions, failure};
 use crate::error::{Error, Result};
 
 /// The longest pause before a transaction that met another one is run again. A lane sells in transactions of a few
@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 const CONFLICT_PAUSE_MS_MAX: u64 = 10;
 /// The pause before a commit is sent again.
 const COMMIT_RETRY_MS: u64 = 50;
+/// How long to wait for an abort before the transaction is treated as one that may stay open.
+const ABORT_MS_MAX: u64 = 500;
 
 /// Why the work of a transaction ends it.
 #[derive(Debug)]
@@ -25,6 +27,18 @@ pub enum Abort {
     Refused(Error),
     /// The driver's. If it is transient, the transaction is run again.
     Failed(DatabaseError),
+    /// Another transaction was faster, and the next run sees what it did.
+    Overtaken(DatabaseError),
+}
+
+impl Abort {
+    /// Whether the database has answered all statements.
+    fn is_answered(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Failed(error) | Self::Overtaken(error) => !failure::is_unavailable(error),
+        }
+    }
 }
 
 impl From<Error> for Abort {
@@ -35,7 +49,10 @@ impl From<Error> for Abort {
 
 impl From<DatabaseError> for Abort {
     fn from(error: DatabaseError) -> Self {
-        Self::Failed(error)
+        match failure::is_transient(&error) {
+            true => Self::Overtaken(error),
+            false => Self::Failed(error),
+        }
     }
 }
 
@@ -63,61 +80,108 @@ impl Store {
         W: for<'a> Fn(&'a mut ClientSession) -> BoxFuture<'a, std::result::Result<T, Abort>>,
     {
         let deadline = Instant::now() + self.write_wait_max();
-        loop {
-            let point = self.confirm().await?;
-            let started = point.session(&self.client).await;
-            let mut session = started.map_err(|error| failure::of_read(&error))?;
-            let begun =
-                session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable());
-            begun.await.map_err(|error| failure::of_read(&error))?;
-            let error = match work(&mut session).await {
-                Ok(result) => match self.finish(&mut session, deadline).await {
-                    Ok(()) => return Ok(result),
-                    Err(Abort::Refused(error)) => return Err(error),
-                    Err(Abort::Failed(error)) => error,
-                },
-                Err(Abort::Refused(error)) => {
-                    let _ = session.abort_transaction().await;
-                    return Err(error);
-                }
-                Err(Abort::Failed(error)) => {
-                    let _ = session.abort_transaction().await;
-                    error
-                }
-            };
-            if !failure::is_transient(&error) {
-                // Nothing was committed.
-                return Err(failure::of_read(&error));
+        let mut session = self.noted_session().await.map_err(|error| failure::of_read(&error))?;
+        let point = match self.confirm().await {
+            Ok(point) => point,
+            Err(error) => {
+                self.sale_sessions.forget(&session);
+                return Err(error);
             }
-            if Instant::now() >= deadline {
-                tracing::warn!("a transaction was run again until its time was over: {error}");
-                return Err(match failure::is_unavailable(&error) {
-                    true => Error::DatabaseUnavailable,
-                    false => {
-                        Error::Overloaded { detail: "Other transactions were faster. Nothing was changed." }
-                    }
-                });
+        };
+        loop {
+            point.advance(&mut session);
+            let abort = match self.attempt(&mut session, &work, deadline).await {
+                Ok(result) => {
+                    self.note(&session);
+                    self.sale_sessions.forget(&session);
+                    return Ok(result);
+                }
+                Err(Failure::Unknown) => {
+                    abandoned_transactions::end(self, session).await;
+                    return Err(Error::OutcomeUnknown { purchase_id: None });
+                }
+                Err(Failure::Nothing(abort)) => abort,
+            };
+            let has_time = Instant::now() < deadline;
+            let is_run_again =
+                has_time && matches!(&abort, Abort::Overtaken(error) if !failure::is_unavailable(error));
+            if abort.is_answered() && self.abort(&mut session).await {
+                if !is_run_again {
+                    self.sale_sessions.forget(&session);
+                }
+            } else {
+                // Its statements may still be on their way, and would hold a product for a minute.
+                abandoned_transactions::end(self, session).await;
+                session = match is_run_again {
+                    true => self.noted_session().await.map_err(|error| failure::of_read(&error))?,
+                    false => return Err(told(abort)),
+                };
+            }
+            if !is_run_again {
+                return Err(told(abort));
             }
             let pause_ms = rand::random_range(1..=CONFLICT_PAUSE_MS_MAX);
             tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         }
     }
 
-    /// Commits, and asks again while there is no answer.
-    async fn finish(&self, session: &mut ClientSession, deadline: Instant) -> std::result::Result<(), Abort> {
+    /// A session for a transaction. The next confirmation writes it down: if this server is killed in the middle of the
+    /// transaction, the others end it.
+    async fn noted_session(&self) -> std::result::Result<ClientSession, DatabaseError> {
+        let session = self.client.start_session().causal_consistency(true).await?;
+        self.sale_sessions.note_other(&session);
+        Ok(session)
+    }
+
+    /// Runs the transaction once.
+    async fn attempt<T, W>(
+        &self,
+        session: &mut ClientSession,
+        work: &W,
+        deadline: Instant,
+    ) -> std::result::Result<T, Failure>
+    where
+        W: for<'a> Fn(&'a mut ClientSession) -> BoxFuture<'a, std::result::Result<T, Abort>>,
+    {
+        let begun =
+            session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable());
+        begun.await.map_err(|error| Failure::Nothing(error.into()))?;
+        let result = work(session).await.map_err(Failure::Nothing)?;
         loop {
-            let Err(error) = session.commit_transaction().await else {
-                self.note(session);
-                return Ok(());
-            };
+            let Err(error) = session.commit_transaction().await else { return Ok(result) };
             if failure::is_transient(&error) || !failure::is_unknown_commit(&error) {
-                return Err(Abort::Failed(error));
+                return Err(Failure::Nothing(error.into()));
             }
             tracing::warn!("a commit got no clear answer: {error}");
             if Instant::now() >= deadline {
-                return Err(Abort::Refused(Error::OutcomeUnknown { purchase_id: None }));
+                return Err(Failure::Unknown);
             }
             tokio::time::sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
         }
+    }
+
+    /// Aborts a transaction whose statements were all answered. False when nobody knows whether it is over.
+    async fn abort(&self, session: &mut ClientSession) -> bool {
+        timeout(Duration::from_millis(ABORT_MS_MAX), session.abort_transaction()).await.is_ok()
+    }
+}
+
+/// How one run of a transaction failed.
+enum Failure {
+    /// Nothing was written.
+    Nothing(Abort),
+    /// The commit got no answer.
+    Unknown,
+}
+
+/// What the caller is told when nothing was written.
+fn told(abort: Abort) -> Error {
+    match abort {
+        Abort::Refused(error) => error,
+        Abort::Overtaken(error) if !failure::is_unavailable(&error) => {
+            tracing::warn!("a transaction was run again until its time was over: {error}");
+            Error::Overloaded { detail: "Other transactions were faster. Nothing was changed." }
+        }
+        Abort::Failed(error) | Abort::Overtaken(error) => failure::of_read(&error),
     }
 }

@@ -39,6 +39,7 @@ fn change(product: &str, purchases: i64) -> Change {
         first_unit: 1,
         purchased_at: DateTime::MIN,
         idempotency_key: None,
+        network: None,
     };
     let state = SaleState {
         reopened_at: None,

@@ -49,6 +49,7 @@ pub fn purchase(product_id: Id, sequence: i64) -> Purchase {
         first_unit: 1,
         purchased_at: DateTime::now(),
         idempotency_key: None,
+        network: None,
     }
 }
 

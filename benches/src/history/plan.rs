@@ -116,6 +116,7 @@ impl Plan {
             first_unit: 1,
             purchased_at: DateTime::from_millis(signed(self.start_ms + number * INTERVAL_MS)),
             idempotency_key: None,
+            network: None,
         }
     }
 

@@ -11,14 +11,13 @@ use mongodb::error::Error as DatabaseError;
 use mongodb::options::{Hint, ReadConcern, ReturnDocument};
 use tokio::time::{Instant, timeout};
 
-use super::abandoned_transactions;
 use super::change::{Change, CommitOutcome, PendingChange};
 use crate::model::id::Id;
 use crate::purchases::sale_state::SaleState;
 use crate::purchases::settle::Window;
 use crate::sabotage::Mistake;
 use crate::store::connect::durable;
-use crate::store::{Store, failure, schema};
+use crate::store::{Store, abandoned_transactions, failure, schema};
 
 /// The pause between two attempts at the same commit.
 const COMMIT_RETRY_MS: u64 = 50;
@@ -39,7 +38,7 @@ pub async fn transact(store: &Store, mut group: Vec<PendingChange>) -> Vec<Pendi
         Ok(states) => states,
         Err(error) => {
             match failure::is_unavailable(&error) {
-                true => abandoned_transactions::end(store, session).await,
+                true => abandoned_transactions::end_sale(store, session).await,
                 false => abort(store, session).await,
             }
             return nothing_happened(group, &error);
@@ -109,7 +108,7 @@ async fn abort(store: &Store, mut session: ClientSession) {
     let patience = Duration::from_millis(ABORT_MS_MAX);
     match timeout(patience, session.abort_transaction()).await {
         Ok(_) => store.sale_sessions.give_back(session),
-        Err(_) => abandoned_transactions::end(store, session).await,
+        Err(_) => abandoned_transactions::end_sale(store, session).await,
     }
 }
 
@@ -332,7 +331,7 @@ async fn finish(store: &Store, mut session: ClientSession, mut sold: Vec<(Pendin
             });
             match is_over {
                 true => store.sale_sessions.give_back(session),
-                false => abandoned_transactions::end(store, session).await,
+                false => abandoned_transactions::end_sale(store, session).await,
             }
             return;
         }

@@ -245,6 +245,7 @@ impl Batch {
                 first_unit,
                 purchased_at: view.state.updated_at,
                 idempotency_key: waiting.request.key.as_deref().map(str::to_owned),
+                network: waiting.network,
             })
             .collect()
     }

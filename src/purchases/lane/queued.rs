@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
+use crate::model::network::Network;
 use crate::model::purchase::Purchase;
 use crate::purchases::settle::Request;
 
@@ -33,6 +34,8 @@ pub struct QueuedPurchase {
     pub user: CurrentUser,
     /// The buyer, as the leaderboard shows it.
     pub buyer: String,
+    /// The buyer's network, if the purchase is to keep it.
+    pub network: Option<Network>,
     /// The id that the purchase gets if it is made.
     pub purchase_id: Id,
     /// When it arrived.
@@ -58,7 +61,12 @@ impl Claim {
     }
 }
 
-pub fn pair(request: Request, user: CurrentUser, buyer: String) -> (QueuedPurchase, PendingReply) {
+pub fn pair(
+    request: Request,
+    user: CurrentUser,
+    buyer: String,
+    network: Option<Network>,
+) -> (QueuedPurchase, PendingReply) {
     let (sender, receiver) = oneshot::channel();
     let claim = Arc::new(Claim::default());
     let purchase_id = Id::new();
@@ -67,6 +75,7 @@ pub fn pair(request: Request, user: CurrentUser, buyer: String) -> (QueuedPurcha
             request,
             user,
             buyer,
+            network,
             purchase_id,
             since: Instant::now(),
             reply: sender,

@@ -100,6 +100,7 @@ fn apply(sale: &mut Sale, buyers: &mut Buyers, requests: &[Request], settlement:
                 sequence: *sequence,
                 first_unit: *first_unit,
                 purchased_at: DateTime::from_millis(0),
+                network: None,
                 idempotency_key: request.key.as_deref().map(str::to_owned),
             });
             sale.purchase_count = *sequence;

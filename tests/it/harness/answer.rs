@@ -12,6 +12,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Null when the body is empty or not JSON.
     pub json: Value,
+    /// The body as it came.
+    pub text: String,
     request: String,
 }
 
@@ -22,7 +24,8 @@ impl Answer {
         let headers = response.headers().clone();
         let bytes = response.bytes().await.unwrap();
         let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        let answer = Self { status, headers, json, request: format!("{method} {path}") };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let answer = Self { status, headers, json, text, request: format!("{method} {path}") };
         assert!(answer.header("x-request-id").is_some_and(|id| !id.is_empty()), "{answer:?}");
         if status >= 400 {
             answer.check_problem();

@@ -160,6 +160,12 @@ impl FailingMongo {
         self.configure(doc! { "mode": { "times": 1 }, "data": data }).await;
     }
 
+    /// Makes the next such commands of this application fail with this error.
+    pub async fn fail_times(&self, application: &str, command: &str, error_code: i32, times: i32) {
+        let data = doc! { "failCommands": [command], "errorCode": error_code, "appName": application };
+        self.configure(doc! { "mode": { "times": times }, "data": data }).await;
+    }
+
     /// Delays the next such command by this time. The returned future ends when the command has arrived.
     pub async fn hold_up(&self, command: &str, milliseconds: i32) -> impl Future<Output = ()> {
         let data = doc! { "failCommands": [command], "blockConnection": true, "blockTimeMS": milliseconds };

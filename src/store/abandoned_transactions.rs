@@ -12,8 +12,8 @@ use mongodb::options::ReadConcern;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::{Store, schema};
 use crate::error::Result;
-use crate::store::{Store, schema};
 
 /// How long to wait for the database to confirm that the transaction is over.
 const PATIENCE_MS_MAX: u64 = 500;
@@ -29,8 +29,21 @@ const TRIED_SECONDS_MAX: u64 = 90;
 ///
 /// The driver's own abort is not enough: it does not report whether it got an answer.
 pub async fn end(store: &Store, session: ClientSession) {
+    end_then(store, session, |store, session, _| store.sale_sessions.forget(&session)).await;
+}
+
+/// The same for a transaction that sold: its session sells again, once it is certain that the transaction is over.
+pub async fn end_sale(store: &Store, session: ClientSession) {
+    end_then(store, session, |store, session, is_over| match is_over {
+        true => store.sale_sessions.give_back(session),
+        false => store.sale_sessions.retire(session),
+    })
+    .await;
+}
+
+async fn end_then(store: &Store, session: ClientSession, then: fn(&Store, ClientSession, bool)) {
     let (over, is_over) = oneshot::channel();
-    store.spawn(end_twice(store.clone(), session, over));
+    store.spawn(end_twice(store.clone(), session, over, then));
     if timeout(Duration::from_millis(PATIENCE_MS_MAX), is_over).await.is_err() {
         tracing::warn!("a transaction may still be open; asking the database to end it until it answers");
     }
@@ -67,7 +80,7 @@ pub async fn end_all(store: &Store, idle_max: Duration) {
     }
 }
 
-/// The ids of the sessions in which servers sell.
+/// The ids of the sessions in which servers have transactions.
 async fn read_sessions(store: &Store) -> Result<Vec<Bson>> {
     let servers = store.database.collection::<Document>(schema::SERVERS);
     let find = servers.find(doc! {}).projection(doc! { "sessions": 1 });
@@ -82,7 +95,12 @@ async fn read_sessions(store: &Store) -> Result<Vec<Bson>> {
 
 /// Ends the transaction twice, since a statement that the database had not read by the first kill would begin it
 /// again. The session is kept until then: the second kill would also end another transaction that uses it.
-async fn end_twice(store: Store, mut session: ClientSession, over: oneshot::Sender<()>) {
+async fn end_twice(
+    store: Store,
+    mut session: ClientSession,
+    over: oneshot::Sender<()>,
+    then: fn(&Store, ClientSession, bool),
+) {
     let deadline = Instant::now() + Duration::from_secs(TRIED_SECONDS_MAX);
     let mut is_over = end_once(&store, &session, deadline).await;
     if is_over {
@@ -94,10 +112,7 @@ async fn end_twice(store: Store, mut session: ClientSession, over: oneshot::Send
         let patience = Duration::from_millis(PATIENCE_MS_MAX);
         is_over = is_over && timeout(patience, session.abort_transaction()).await.is_ok();
     }
-    match is_over {
-        true => store.sale_sessions.give_back(session),
-        false => store.sale_sessions.retire(session),
-    }
+    then(&store, session, is_over);
 }
 
 async fn end_once(store: &Store, session: &ClientSession, deadline: Instant) -> bool {
