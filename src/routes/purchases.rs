@@ -178,7 +178,8 @@ async fn buy(
     let (IdempotencyKey(key), Body(body)) = Error::both(key, body)?;
     let _permit = app.purchases.admit()?;
     let expected_price = body.expected_price.as_ref().map(Into::into);
-    let receipt = app.purchases.purchase(body.product_id, body.quantity, expected_price, key, user, network).await?;
+    let receipt =
+        app.purchases.purchase(body.product_id, body.quantity, expected_price, key, user, network).await?;
     if receipt.replayed {
         app.client_limits.give_back(share);
     }
@@ -288,9 +289,7 @@ async fn list_purchases(
     query.finish()?;
     let mut response = match prefers(&headers, "text/csv", "application/json") {
         true => csv(app.exports.stream(filter, order).await?),
-        false => {
-            uncached(app.purchases.list(&filter, order, &page).await?).into_response()
-        }
+        false => uncached(app.purchases.list(&filter, order, &page).await?).into_response(),
     };
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     Ok(response)

@@ -153,8 +153,7 @@ async fn an_admin_finds_an_account_changes_its_role_and_ends_its_access() {
     if no_browser() {
         return;
     }
-    let limits = patient().with(|limits| limits.clients.registrations = None);
-    let shop = Shop::open_with(limits).await;
+    let shop = Shop::open_with(patient()).await;
     shop.make_admin().await;
     let (admin, buyer) = two_windows(&shop).await;
     buyer.press("#account button", "Log in").await;

@@ -3,7 +3,7 @@
 use flash_sale::model::timestamp::Timestamp;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Browser, NO_ID, Shop, no_browser, sneaker_with};
+use crate::harness::{ADMIN, Browser, NO_ID, Shop, no_browser, patient, sneaker_with};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -48,7 +48,7 @@ const PEOPLE: [&str; 12] = [
 
 /// A shop with running, upcoming and ended sales. Returns the id of the first.
 async fn busy_shop() -> (Shop, String) {
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient()).await;
     shop.make_admin().await;
     let now = Timestamp::parse(shop.visitor().get("/time").await.expect(200).json["now"].as_str().unwrap());
     let now = now.unwrap().milliseconds();
@@ -90,6 +90,7 @@ fn views(id: &str, purchase: &str) -> Vec<(&'static str, String, &'static str, &
         ("admin-edit", format!("/admin/sales/{id}"), "main h1", "Aurora"),
         ("receipt", format!("/my/purchases/{purchase}"), ".receipt", "42"),
         ("users", "/admin/users".into(), ".row", ADMIN.0),
+        ("audit", "/admin/audit".into(), ".entry", "logged in"),
         ("nothing", format!("/sales/{NO_ID}"), "main h1", "does not exist"),
     ]
 }
