@@ -21,6 +21,8 @@ const ACTIONS = {
   user_logged_out_everywhere: 'logged out everywhere',
   user_password_changed: 'changed a password',
   user_changed: 'changed an account',
+  admin_created: 'created an admin',
+  admin_promoted: 'made an account an admin’s',
   product_created: 'created a sale',
   product_changed: 'changed a sale',
   product_restocked: 'restocked a sale',
@@ -118,7 +120,7 @@ function toLocal(instant) {
 /// The list item of one entry.
 function row(entry, names, narrow) {
   const { id, at, actor, action, target, before, after, requestId, address } = entry;
-  const who = actor === null ? h('b', {}, 'The server')
+  const who = actor === null ? h('b', {}, 'The server or its command line')
     : h('button', { type: 'button', class: 'link-button', dir: 'auto', title: actor, onclick: () => narrow('actor', actor) }, short(actor));
   if (actor !== null) names.user(actor, (name) => setText(who, name));
   const self = target === actor && target !== null;
@@ -214,7 +216,7 @@ function nameBook(signal) {
   return {
     user: (id, tell) => ask(id, () => userName(id), tell),
     target(action, id, fields, tell) {
-      if (action.startsWith('user_')) return ask(id, () => userName(id), tell);
+      if (/^(user|admin)_/.test(action)) return ask(id, () => userName(id), tell);
       if (!action.startsWith('product_')) return undefined;
       // A deleted sale has no other name any more.
       const name = store.find(id)?.name ?? (action === 'product_deleted' ? fields?.name : null);
