@@ -20,6 +20,8 @@ pub use records_limits::RecordsLimits;
 pub use settings::{SETTINGS, Setting};
 pub use trusted_proxies::TrustedProxies;
 
+pub use shop::{Color, Shop};
+
 use env_file::EnvFile;
 
 mod accounts;
@@ -30,6 +32,7 @@ mod mongo_uri;
 mod read_limits;
 mod records_limits;
 mod settings;
+mod shop;
 #[cfg(test)]
 mod tests;
 mod trusted_proxies;
@@ -61,6 +64,8 @@ pub struct Config {
     pub admin: Option<AdminCredentials>,
     /// `CORS_ORIGINS`: which pages of other origins may call the API.
     pub cors_origins: CorsOrigins,
+    /// How the storefront of this shop looks.
+    pub shop: Shop,
     /// `TRUSTED_PROXIES`: the proxies that say who the client is.
     pub trusted_proxies: TrustedProxies,
     /// `REGISTRATION`: whether anybody may register.
@@ -194,6 +199,7 @@ impl Config {
             jwt_secret_previous: reader.jwt_secret("JWT_SECRET_PREVIOUS"),
             admin: reader.admin(),
             cors_origins: reader.cors_origins(),
+            shop: reader.shop(),
             trusted_proxies: reader.trusted_proxies(),
             registration: reader.registration(),
             names: NameRules::new(reader.reserved_names()),

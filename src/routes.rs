@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use self::parameters::BareRoutes;
 use self::purchases::PURCHASE_PATH;
 use self::state::AppState;
-use crate::config::CorsOrigins;
+use crate::config::{CorsOrigins, Shop};
 use crate::error::Error;
 use crate::http::accept::OneTooMany;
 use crate::http::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
@@ -51,9 +51,10 @@ const PREFLIGHT_AGE_MAX: Duration = Duration::from_secs(7_200);
 /// axum's router would box and clone each layer for every request.
 pub fn service(
     app: AppState,
+    shop: &Shop,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
-    let routes = quick_routes(app.clone());
+    let routes = quick_routes(app.clone(), shop);
     let cors = cors(&app.cors_origins);
     let discarding = {
         // Shared, because each connection keeps some copies of this service and its future.
@@ -78,10 +79,11 @@ pub fn service(
 /// future three times.
 fn quick_routes(
     app: AppState,
+    shop: &Shop,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
     let purchase = purchases::purchase_service(app.clone());
     let client_limits = app.client_limits.clone();
-    let (routes, bare_routes) = routes(app);
+    let (routes, bare_routes) = routes(app, shop);
     let bare_routes = Arc::new(bare_routes);
     service_fn(move |request: Request| {
         let refusal = match request.extensions().get::<OneTooMany>() {
@@ -99,7 +101,7 @@ fn quick_routes(
     })
 }
 
-fn routes(app: AppState) -> (Router, BareRoutes) {
+fn routes(app: AppState, shop: &Shop) -> (Router, BareRoutes) {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
         .merge(auth::router())
         .merge(users::router())
@@ -117,7 +119,7 @@ fn routes(app: AppState) -> (Router, BareRoutes) {
     let routes = routes
         .merge(live::router())
         .merge(openapi::router(document))
-        .merge(storefront::router(app.registration))
+        .merge(storefront::router(shop, app.registration))
         .fallback(unknown_path)
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app);

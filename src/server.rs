@@ -131,9 +131,8 @@ impl Server {
         // Before anybody can ask: a token that was ended must not count because this server has just started.
         let (access, access_task) =
             Access::start(&store, &limits.accounts).await.map_err(StartError::Write)?;
-        let (app, feed_task) =
-            App::new(&config, store, heartbeat, tokens, access, shutdown.clone())
-                .map_err(|_| StartError::Threads)?;
+        let (app, feed_task) = App::new(&config, store, heartbeat, tokens, access, shutdown.clone())
+            .map_err(|_| StartError::Threads)?;
         let app = Arc::new(app);
         // These tasks run until all open requests have ended, which need them: they ask whether the database commits, what
         // other servers have sold, and whose access has ended.
@@ -149,7 +148,7 @@ impl Server {
         let makes_one_up = config.makes_up_admin && matches!(config.database, Database::Embedded { .. });
         let (first_admin, admin_email) =
             admin(&app, config.admin, makes_one_up).await.map_err(StartError::Write)?;
-        let service = routes::service(app.clone());
+        let service = routes::service(app.clone(), &config.shop);
         let (http_runtime, serving) = HttpRuntime::serve(
             listener,
             service,

@@ -27,7 +27,8 @@ export function throttled(interval, signal) {
     timer = setTimeout(() => {
       timer = undefined;
       last = performance.now();
-      announce(newest);
+      // Not in place of something more important that was just said.
+      if (!region.textContent) announce(newest);
     }, Math.max(0, last + interval - performance.now()));
   };
 }

@@ -24,10 +24,12 @@ export class Unreachable extends Error {
 
 const TIMEOUT_MS = 15_000;
 
-/// Sends a request and returns `{status, data, etag, headers}`. Throws `Problem`, `Unreachable`, or the `AbortError`
-/// of an aborted `signal`. An `anonymous` request carries no token.
-export async function request(method, path, { body, headers = {}, signal, timeout = TIMEOUT_MS, anonymous = false } = {}) {
-  const token = anonymous ? null : session.current()?.token;
+/// Sends a request and returns `{status, data, text, etag, headers}`. Throws `Problem`, `Unreachable`, or the
+/// `AbortError` of an aborted `signal`. An `anonymous` request carries no token, any other the one of the login unless
+/// `token` is another.
+export async function request(method, path, {
+  body, headers = {}, signal, timeout = TIMEOUT_MS, anonymous = false, token = anonymous ? null : session.current()?.token,
+} = {}) {
   const all = { Accept: 'application/json', ...headers };
   if (token) all.Authorization = `Bearer ${token}`;
   if (body !== undefined) all['Content-Type'] = 'application/json';
@@ -50,19 +52,21 @@ export async function request(method, path, { body, headers = {}, signal, timeou
   if (!response.ok && response.status !== 304) {
     const problem = new Problem(response.status, data ?? {}, response.headers);
     // Only if the token is still the same: another tab may have logged in meanwhile.
-    if (token && loginIsOver(problem) && session.current()?.token === token) session.end();
+    const why = whyOver(problem);
+    if (token && why && session.current()?.token === token) session.end(why);
     throw problem;
   }
-  return { status: response.status, data, etag: response.headers.get('ETag'), headers: response.headers };
+  return { status: response.status, data, text, etag: response.headers.get('ETag'), headers: response.headers };
 }
 
-/// Logs out: on this page at once, and at the shop, which ends the token, if it can be reached.
-export function logOut() {
-  // The request takes the token before the page forgets it.
-  const ended = request('POST', '/auth/logout');
-  session.end();
-  // If it fails, the token ends by itself within a day.
-  ended.catch(() => {});
+/// Why an answer ends the login, in a sentence; null if it does not.
+function whyOver({ code }) {
+  switch (code) {
+    case 'token_expired': return 'Your login has expired. Log in again to go on.';
+    case 'unauthenticated': return 'You have been logged out: this login was ended. Log in again to go on.';
+    case 'account_disabled': return 'You have been logged out: this account is disabled. Ask the shop if that is a mistake.';
+    default: return null;
+  }
 }
 
 /// Whether the server refuses the token; wrong credentials are another 401.
@@ -124,7 +128,9 @@ function parse(text) {
 
 /// A failure as a sentence for the visitor.
 export function inWords(error) {
-  if (error instanceof Unreachable) return 'The shop cannot be reached. Check your connection.';
+  if (error instanceof Unreachable) {
+    return navigator.onLine ? 'The shop cannot be reached. Check your connection.' : 'Your device is offline.';
+  }
   if (!(error instanceof Problem)) return 'Something went wrong on this page.';
   switch (error.code) {
     case 'rate_limited': return `Too many attempts. Try again in ${Math.ceil((error.retryAfter ?? 1000) / 1000)} s.`;
@@ -133,6 +139,8 @@ export function inWords(error) {
     case 'outcome_unknown': return 'The shop does not know yet whether it worked.';
     case 'internal': return `Something went wrong in the shop (request ${error.body.instance}).`;
     case 'forbidden': return 'Only an admin may do this.';
+    case 'account_disabled': return 'This account is disabled. Ask the shop if that is a mistake.';
+    case 'last_admin': return 'This is the last admin who can log in. Make somebody else an admin first.';
     case 'token_expired': return 'Your login has expired. Log in again.';
     case 'unauthenticated': return 'Log in to go on.';
     case 'product_not_found': return 'This sale does not exist, or was removed.';

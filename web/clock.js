@@ -95,8 +95,13 @@ function reschedule() {
   timer = setTimeout(tick, next);
 }
 
-/// The status of a sale by the server's clock; the same rule as on the server.
+/// The status of a sale by the server's clock; the same rule as on the server. Until that clock is known, the status
+/// that the server named: the visitor's clock may be days wrong.
 export function statusOf(product, moment = now()) {
+  if (!synced && product.status) {
+    if (product.status === 'upcoming' || product.status === 'ended') return product.status;
+    return product.stock === 0 ? 'sold_out' : 'live';
+  }
   if (moment < Date.parse(product.saleStartTime)) return 'upcoming';
   if (moment >= Date.parse(product.saleEndTime)) return 'ended';
   return product.stock === 0 ? 'sold_out' : 'live';

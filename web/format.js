@@ -1,7 +1,7 @@
 // Money, numbers, times and durations in words.
 
-// The page is in English, so the formats are too: the visitor's own English if they have one.
-const LOCALE = navigator.languages?.find((language) => /^en\b/i.test(language)) ?? 'en-GB';
+// The words of the page are English, but numbers, money and dates are written as the visitor is used to.
+const LOCALE = navigator.languages?.length > 0 ? [...navigator.languages] : undefined;
 
 // Decimal places by ISO 4217, as in the API. The browser's own figures follow the use of cash (no cents in Belgrade)
 // and would be wrong by a factor of a hundred for a dozen currencies.
@@ -52,6 +52,12 @@ export function discount(price, original) {
   if (!original || original.currency !== price.currency || original.amount <= price.amount) return null;
   // Rounded down: a shop must not promise more than it gives.
   return Math.floor((100 * (original.amount - price.amount)) / original.amount) || null;
+}
+
+const percents = new Intl.NumberFormat(LOCALE, { style: 'percent' });
+/// A saving of so many percent: `−31%`.
+export function saving(percent) {
+  return `−${percents.format(percent / 100)}`;
 }
 
 const numbers = new Intl.NumberFormat(LOCALE);

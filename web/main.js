@@ -1,5 +1,6 @@
 // Assembles the page and starts it.
 
+import * as access from './access.js';
 import { Unreachable } from './api.js';
 import * as clock from './clock.js';
 import * as live from './live.js';
@@ -24,13 +25,19 @@ function later(load, name) {
 }
 
 clock.start();
+access.start();
 header.start();
-router.start([
-  [/^\/$/, catalogue],
-  [/^\/products\/([0-9a-f]{24})$/i, product],
-  [/^\/purchases$/, later(() => import('./views/purchases.js'), 'purchases')],
-  [/^\/admin$/, later(() => import('./views/admin.js'), 'admin')],
-  [/^\/admin\/new$/, later(() => import('./views/sale.js'), 'sale')],
-  [/^\/admin\/([0-9a-f]{24})$/i, later(() => import('./views/sale.js'), 'sale')],
-]);
+const ID = '([0-9a-f]{24})';
+const routes = [
+  ['/', catalogue],
+  [`/sales/${ID}`, product],
+  ['/my/purchases', later(() => import('./views/purchases.js'), 'purchases')],
+  [`/my/purchases/${ID}`, later(() => import('./views/receipt.js'), 'receipt')],
+  ['/admin', later(() => import('./views/admin.js'), 'admin')],
+  ['/admin/users', later(() => import('./views/users.js'), 'users')],
+  ['/admin/audit', later(() => import('./views/audit.js'), 'audit')],
+  ['/admin/new', later(() => import('./views/sale.js'), 'sale')],
+  [`/admin/sales/${ID}`, later(() => import('./views/sale.js'), 'sale')],
+];
+router.start(routes.map(([path, view]) => [new RegExp(`^${path}$`, 'i'), view]));
 live.start();

@@ -3,6 +3,7 @@
 
 import { Problem, Unreachable, loginIsOver, request } from './api.js';
 import * as clock from './clock.js';
+import * as own from './own.js';
 import * as session from './session.js';
 
 const ATTEMPTS_MAX = 15;
@@ -21,9 +22,9 @@ export function newKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/// One press of the button: what is bought, and the key that makes it one purchase.
-export function newOrder(productId, quantity) {
-  return { productId, quantity, key: newKey() };
+/// One press of the button: what is bought at which price, and the key that makes it one purchase.
+export function newOrder(productId, quantity, expectedPrice) {
+  return { productId, quantity, expectedPrice, key: newKey() };
 }
 
 /// Sends the order until there is an answer. Calls `onWait(unsure)` before each further attempt; `unsure` is false as
@@ -71,13 +72,12 @@ export async function buy(order, onWait = () => {}) {
   }
 }
 
-async function send({ productId, quantity, key }) {
+async function send({ productId, quantity, expectedPrice, key }) {
   try {
     const { data, headers } = await request('POST', '/products/purchase', {
-      body: { productId, quantity }, headers: { 'Idempotency-Key': key },
+      body: { productId, quantity, expectedPrice }, headers: { 'Idempotency-Key': key },
     });
-    own.add(`${data.productId} ${data.sequence}`);
-    for (const fn of ownListeners) fn();
+    own.add(data);
     return { outcome: 'bought', purchase: data, replayed: headers.get('Idempotent-Replayed') === 'true' };
   } catch (error) {
     return judge(error);
@@ -115,19 +115,6 @@ function backOff(attempt) {
 
 function sleep(milliseconds) {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
-
-const own = new Set();
-const ownListeners = new Set();
-/// Whether this page made this purchase.
-export function isOwn(productId, sequence) {
-  return own.has(`${productId} ${sequence}`);
-}
-
-/// Calls `fn` after each purchase on this page.
-export function onBought(fn, signal) {
-  ownListeners.add(fn);
-  signal.addEventListener('abort', () => ownListeners.delete(fn), { once: true });
 }
 
 // Pending orders are kept with their keys: after a reload or a crash of the tab, sending one again reveals its

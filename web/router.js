@@ -1,62 +1,85 @@
-// Chooses the view by the part of the address behind `#`. The server does not see that part, so one page serves all
-// views.
+// Chooses the view by the address. The server answers each of these addresses with the same page, and a link within
+// the page only changes the view.
 
 import { h } from './dom.js';
 import { notice } from './parts/states.js';
 
-const SHOP = 'flash sale';
+const SHOP = document.querySelector('meta[name=application-name]').content;
 const main = document.getElementById('main');
+let routes = [];
 let scope = null;
 let shown = null;
 
-/// Shows the view of the address, now and after each change. `routes` is a list of [pattern, view]. A view is a
-/// function of the page, `{root, parameters, query, signal, setTitle, again}`; what it starts must end with `signal`.
-export function start(routes) {
-  const show = () => open(routes);
-  addEventListener('hashchange', show);
-  show();
+/// Shows the view of the address, now and after each change. `list` is a list of [pattern, view]. A view is a function
+/// of the page, `{root, parameters, query, signal, setTitle, again}`; what it starts must end with `signal`.
+export function start(list) {
+  routes = list;
+  // Views fill up after they are shown, so the browser would come too early.
+  history.scrollRestoration = 'manual';
+  leaveOldAddress();
+  addEventListener('popstate', () => open());
+  document.addEventListener('click', follow);
+  open();
 }
 
 export function place() {
-  const [path, query = ''] = location.hash.slice(1).split('?');
-  return { path: path.startsWith('/') ? path : '/', query: new URLSearchParams(query) };
+  return { path: location.pathname, query: new URLSearchParams(location.search) };
 }
 
 export function go(path) {
-  location.hash = `#${path}`;
+  if (path === location.pathname + location.search) return;
+  history.pushState(null, '', path);
+  open();
 }
 
 /// Stores the view's query in the address without a new history entry.
 export function replaceQuery(query) {
   const text = query.toString();
-  const hash = `#${place().path}${text ? `?${text}` : ''}`;
-  history.replaceState(history.state, '', hash);
-  shown = hash;
+  history.replaceState(history.state, '', `${location.pathname}${text ? `?${text}` : ''}`);
+  shown = location.pathname + location.search;
 }
 
-function open(routes) {
-  // The target of the skip link and other places within the page are not views.
-  if (location.hash && !location.hash.startsWith('#/')) return;
-  if (shown !== null && shown === location.hash) return;
+/// A plain click on a link to a view changes the view; everything else is the browser's.
+function follow(event) {
+  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  const link = event.target.closest?.('a[href]');
+  if (!link || link.target || link.download || link.origin !== location.origin || link.hash) return;
+  if (!routes.some(([pattern]) => pattern.test(link.pathname))) return;
+  event.preventDefault();
+  go(link.pathname + link.search);
+}
+
+/// Addresses were once behind `#`; bookmarks of them still work.
+function leaveOldAddress() {
+  if (!location.hash.startsWith('#/')) return;
+  const path = location.hash.slice(1)
+    .replace(/^\/products\//, '/sales/').replace(/^\/purchases/, '/my/purchases').replace(/^\/admin\/(?=[0-9a-f]{24}$)/, '/admin/sales/');
+  history.replaceState(null, '', path);
+}
+
+function open() {
+  const address = location.pathname + location.search;
+  // The target of the skip link is not a view.
+  if (shown === address) return;
   const first = shown === null;
-  shown = location.hash;
+  shown = address;
   // An entry that was shown before means going back: restore its scroll position.
   const back = history.state?.seen === true;
   const place = history.state?.scroll ?? 0;
   history.replaceState({ seen: true, scroll: place }, '');
-  render(routes, !first);
+  render(!first);
   if (!first) scrollTo(0, back ? place : 0);
   if (back) restoreScroll(place, scope.signal);
 }
 
-function render(routes, focus) {
+function render(focus) {
   scope?.abort();
   scope = new AbortController();
   const { path, query } = place();
   const page = {
     root: main, query, parameters: [], signal: scope.signal,
     // Renders the view again, for example after a login.
-    again: () => render(routes, false),
+    again: () => render(false),
     setTitle: (title) => { document.title = title ? `${title} – ${SHOP}` : SHOP; },
   };
   main.replaceChildren();
@@ -70,7 +93,7 @@ function render(routes, focus) {
     }
   }
   for (const link of document.querySelectorAll('#nav a')) {
-    if (link.getAttribute('href') === `#${path}`) link.setAttribute('aria-current', 'page');
+    if (link.getAttribute('href') === path) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
   const viewing = view(page);
@@ -85,7 +108,7 @@ function missing(page) {
   page.setTitle('Not found');
   page.root.append(notice({
     heading: 'h1', title: 'There is nothing here', text: 'The address is wrong, or what was here is gone.',
-    action: h('a', { class: 'button', href: '#/' }, 'See all sales'),
+    action: h('a', { class: 'button', href: '/' }, 'See all sales'),
   }));
 }
 
@@ -106,9 +129,9 @@ function restoreScroll(place, signal) {
 let saving;
 addEventListener('scroll', () => {
   clearTimeout(saving);
-  const hash = location.hash;
+  const { pathname } = location;
   saving = setTimeout(() => {
-    if (hash === location.hash) history.replaceState({ ...history.state, scroll: scrollY }, '');
+    if (pathname === location.pathname) history.replaceState({ ...history.state, scroll: scrollY }, '');
   }, 150);
 }, { passive: true });
 

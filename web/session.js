@@ -7,6 +7,7 @@
 const KEY = 'flash-sale.session';
 const listeners = new Set();
 let session = read();
+let ended = null;
 
 /// `{token, user, expiresAt}`, or null.
 export function current() {
@@ -24,18 +25,29 @@ export function isAdmin() {
 /// Stores the answer to a login.
 export function begin({ token, user, expiresAt }) {
   session = { token, user, expiresAt };
-  try {
-    localStorage.setItem(KEY, JSON.stringify(session));
-  } catch {
-    // Storage is full or forbidden: the login lasts as long as the page.
-  }
+  store();
   tell();
 }
 
-/// Logs out, or records that the server refuses the token.
-export function end() {
+/// Records what the server says about the account now; its name or its role may have changed.
+export function refresh(user) {
+  if (!session || JSON.stringify(session.user) === JSON.stringify(user)) return;
+  session = { ...session, user };
+  store();
+  tell();
+}
+
+/// Logs out, or records that the server refuses the token. `reason` is for a visitor who did not ask for it.
+export function end(reason = null) {
   if (!session) return;
+  const stored = read();
+  // Another tab has logged in again, but its event has not arrived: that login is not the one that ended.
+  if (stored && stored.token !== session.token) {
+    session = stored;
+    return tell();
+  }
   session = null;
+  ended = reason;
   try {
     localStorage.removeItem(KEY);
   } catch {
@@ -48,6 +60,25 @@ export function end() {
 export function onChange(fn, signal) {
   listeners.add(fn);
   signal?.addEventListener('abort', () => listeners.delete(fn), { once: true });
+}
+
+/// Why the login ended, in a sentence; null if the visitor asked for it, or is logged in.
+export function whyEnded() {
+  return session ? null : ended;
+}
+
+/// Says why the login ended; null once the visitor has read it.
+export function explainEnd(reason) {
+  ended = reason;
+  tell();
+}
+
+function store() {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(session));
+  } catch {
+    // Storage is full or forbidden: the login lasts as long as the page.
+  }
 }
 
 function read() {
@@ -65,6 +96,8 @@ function tell() {
 
 addEventListener('storage', (event) => {
   if (event.key !== KEY && event.key !== null) return;
+  const before = session;
   session = read();
+  ended = before && !session ? 'You have been logged out in another tab.' : null;
   tell();
 });

@@ -20,10 +20,18 @@ export function put(product) {
 }
 
 /// Stores the figures of a stock event.
-export function putStock({ productId, stock, sold, version }) {
+export function putStock({ productId, stock, held = 0, sold, version }) {
   const known = products.get(productId);
   if (!known || known.version >= version) return;
-  products.set(productId, { ...known, stock, sold, totalStock: stock + sold, version });
+  products.set(productId, { ...known, stock, held, sold, totalStock: stock + held + sold, version });
+  mark(productId);
+}
+
+/// Stores the price that a refusal named; the rest of that version is not known yet.
+export function putPrice(productId, price) {
+  const known = products.get(productId);
+  if (!known) return;
+  products.set(productId, { ...known, price });
   mark(productId);
 }
 

@@ -114,7 +114,14 @@ impl Accounts {
     /// # Errors
     /// `email_taken`, and those of `register`.
     pub async fn create_admin(&self, name: String, email: String, password: Secret) -> Result<User> {
-        self.create(this_machine(), (name, email, Role::Admin), password, Action::AdminCreated, Actor::default()).await
+        self.create(
+            this_machine(),
+            (name, email, Role::Admin),
+            password,
+            Action::AdminCreated,
+            Actor::default(),
+        )
+        .await
     }
 
     /// Makes an existing account an admin's, enabled, with this password and perhaps another name. All its tokens end, so
@@ -165,7 +172,8 @@ impl Accounts {
         } else if !self
             .passwords
             .verify(this_machine(), credentials.password.clone(), Some(user.password_hash))
-            .await? {
+            .await?
+        {
             tracing::warn!(
                 user_id,
                 "ADMIN_PASSWORD is not the password of the admin with the address of ADMIN_EMAIL, user {user_id}: it \

@@ -121,13 +121,7 @@ impl Accounts {
     /// # Errors
     /// `invalid_credentials`, after the same time whether the account exists or not; `rate_limited` after too many of
     /// these; `account_disabled`, only for the right password; `overloaded`, `database_unavailable`.
-    pub async fn log_in(
-        &self,
-        client: Client,
-        email: &str,
-        password: Secret,
-        actor: Actor,
-    ) -> Result<User> {
+    pub async fn log_in(&self, client: Client, email: &str, password: Secret, actor: Actor) -> Result<User> {
         // Dropped on every way out except a wrong password, and then it does not count.
         // All ways to write an address share its limit.
         let mailbox = email::canonical(email);

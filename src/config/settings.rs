@@ -35,6 +35,10 @@ pub const SETTINGS: &[Setting] = &[
         "connections of one address that may be open at once",
     ),
     setting("WATCHERS_PER_ADDRESS_MAX", Some("1000"), "clients of one address that may watch live at once"),
+    setting("SHOP_NAME", None, "the shop's name in the storefront"),
+    setting("SHOP_LOGO_URL", None, "the shop's logo, a picture on the web"),
+    setting("SHOP_COLOR", None, "the colour of buttons and links; it is made readable"),
+    setting("SHOP_LINKS", None, "links in the footer: Imprint=https://shop.example/imprint, Privacy=..."),
     setting(
         "KEEP_ALIVE_SECONDS",
         Some("65"),

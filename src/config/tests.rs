@@ -289,6 +289,36 @@ fn help_readme_and_example_give_the_real_defaults() {
 }
 
 #[test]
+fn a_shop_has_a_name_a_logo_a_color_and_links() {
+    let shop = read(&[
+        ("SHOP_NAME", "Small Runs"),
+        ("SHOP_LOGO_URL", "https://shop.example/logo.svg"),
+        ("SHOP_COLOR", "#1040C0"),
+        ("SHOP_LINKS", "Imprint=https://shop.example/imprint?a=b, Terms = https://shop.example/terms,"),
+    ]);
+    let shop = shop.unwrap().shop;
+    assert_eq!(shop.name.as_deref(), Some("Small Runs"));
+    assert_eq!(shop.color, Some(Color([0x10, 0x40, 0xC0])));
+    let links: Vec<_> = shop.links.iter().map(|(text, address)| (text.as_str(), address.as_str())).collect();
+    assert_eq!(
+        links,
+        [("Imprint", "https://shop.example/imprint?a=b"), ("Terms", "https://shop.example/terms")]
+    );
+    for wrong in [
+        ("SHOP_NAME", "x".repeat(81).as_str()),
+        ("SHOP_LOGO_URL", "javascript:alert(1)"),
+        ("SHOP_COLOR", "#12345g"),
+        ("SHOP_COLOR", "red"),
+        ("SHOP_LINKS", "Imprint"),
+        ("SHOP_LINKS", "Imprint=javascript:alert(1)"),
+        ("SHOP_LINKS", "=https://shop.example"),
+    ] {
+        let problem = read(&[wrong]).unwrap_err().to_string();
+        assert!(problem.contains(wrong.0), "{wrong:?}: {problem}");
+    }
+}
+
+#[test]
 fn the_bounds_of_a_client_are_read_or_named() {
     let limits = |settings: &[(&str, &str)]| {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

@@ -32,6 +32,11 @@ impl Rendered {
         Ok(Self { tag: digest_tag(&json), json })
     }
 
+    /// The JSON.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
     /// The size of the JSON, in bytes.
     pub fn bytes(&self) -> usize {
         self.json.len()

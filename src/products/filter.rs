@@ -90,7 +90,8 @@ impl ProductFilter {
             conditions.push(doc! { "$or": any });
         }
         conditions.extend(self.ids.as_ref().map(|ids| doc! { "_id": { "$in": ids } }));
-        conditions.extend(self.words.iter().map(|word| doc! { "nameFolded": { "$regex": literal_pattern(word) } }));
+        conditions
+            .extend(self.words.iter().map(|word| doc! { "nameFolded": { "$regex": literal_pattern(word) } }));
         if let Some(after) = after {
             let start = DateTime::from_millis(after.start);
             conditions.push(doc! { "$or": [

@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::model::id::Id;
     use crate::model::money::Money;
-use crate::model::purchase::Purchase;
+    use crate::model::purchase::Purchase;
 
     fn purchase() -> PurchaseView {
         let purchase = Purchase {

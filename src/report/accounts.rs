@@ -35,7 +35,10 @@ impl Accounts {
         let (Ok(user), Ok(address)) = (purchase.get_object_id("userId"), purchase.get_str("email")) else {
             return;
         };
-        let buyers = self.mailboxes.entry(email::canonical(address).unwrap_or_else(|| address.to_owned())).or_default();
+        let buyers = self
+            .mailboxes
+            .entry(email::canonical(address).unwrap_or_else(|| address.to_owned()))
+            .or_default();
         match buyers.iter_mut().find(|(buyer, _)| *buyer == user) {
             Some((_, purchases)) => *purchases += 1,
             None => buyers.push((user, 1)),

@@ -167,7 +167,8 @@ async fn buy(
     let (IdempotencyKey(key), Body(body)) = Error::both(key, body)?;
     let _permit = app.purchases.admit()?;
     let expected_price = body.expected_price.as_ref().map(Into::into);
-    let receipt = app.purchases.purchase(body.product_id, body.quantity, expected_price, key, user, network).await?;
+    let receipt =
+        app.purchases.purchase(body.product_id, body.quantity, expected_price, key, user, network).await?;
     if receipt.replayed {
         app.client_limits.give_back(share);
     }

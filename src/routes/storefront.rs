@@ -1,60 +1,25 @@
-//! The storefront: a page at `/` and its files under `/assets`. They are compiled into the program as they are in
-//! `web/`; there is no build step.
+//! The storefront: one page at each of its addresses, and its files under `/assets`. They are compiled into the program
+//! as they are in `web/`; there is no build step.
+
+use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::get;
 
-use super::state::AppState;
-use crate::config::Registration;
-use crate::http::file::File;
+use self::assets::Assets;
+use self::page::{Page, Preview};
+use super::state::{App, AppState};
+use crate::config::{Registration, Shop};
+use crate::error::Error;
+use crate::http::file::Caching;
+use crate::http::path::PathId;
 
-/// The page; it is served at `/`, every other file under `/assets/`.
-const PAGE: &str = "index.html";
-
-macro_rules! files {
-    ($($name:literal,)*) => {
-        /// All files, by their names in `web/`.
-        const FILES: &[(&str, &[u8])] = &[$(($name, include_bytes!(concat!("../../web/", $name))),)*];
-    };
-}
-
-files! {
-    "index.html",
-    "favicon.svg",
-    "base.css",
-    "shop.css",
-    "admin.css",
-    "main.js",
-    "router.js",
-    "dom.js",
-    "format.js",
-    "announce.js",
-    "api.js",
-    "session.js",
-    "clock.js",
-    "store.js",
-    "live.js",
-    "purchase.js",
-    "rates.js",
-    "parts/account.js",
-    "parts/buy.js",
-    "parts/card.js",
-    "parts/confirm.js",
-    "parts/countdown.js",
-    "parts/fields.js",
-    "parts/groups.js",
-    "parts/header.js",
-    "parts/labels.js",
-    "parts/leaderboard.js",
-    "parts/picture.js",
-    "parts/sparkline.js",
-    "parts/states.js",
-    "parts/stock.js",
-    "views/admin.js",
-    "views/catalogue.js",
-    "views/product.js",
-    "views/purchases.js",
-    "views/sale.js",
-}
+mod assets;
+mod page;
+mod theme;
 
 /// The page runs and loads only files of this server, except for the products' pictures, whose addresses admins enter.
 /// `require-trusted-types-for`: the browser refuses to turn text into markup when a script asks for it.
@@ -62,22 +27,41 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 
-/// In the page as it is; the scripts read it.
-const REGISTRATION_OPEN: &str = "data-registration=\"open\"";
+/// The addresses of the storefront that are the same for everybody; the page's script shows the view. None is one of the
+/// API. The address of a sale is `/sales/{id}`.
+const VIEWS: [&str; 8] = [
+    "/",
+    "/my/purchases",
+    "/my/purchases/{id}",
+    "/admin",
+    "/admin/users",
+    "/admin/audit",
+    "/admin/new",
+    "/admin/sales/{id}",
+];
 
-pub fn router(registration: Registration) -> Router<AppState> {
-    FILES.iter().fold(Router::new(), |router, (name, bytes)| match *name {
-        PAGE => router.route("/", File::new(name, page(bytes, registration), POLICY).route()),
-        name => router.route(&format!("/assets/{name}"), File::new(name, *bytes, POLICY).route()),
-    })
+/// The pages and files of this shop's storefront.
+pub fn router(shop: &Shop, registration: Registration) -> Router<AppState> {
+    let assets = Assets::new(shop.color.map(theme::css));
+    let page = Arc::new(Page::new(shop, registration, &assets.build));
+    let views =
+        VIEWS.iter().fold(Router::new(), |router, path| router.route(path, page.whole.clone().route()));
+    let sale = async move |State(app): State<AppState>, id: PathId, headers: HeaderMap| {
+        sale(&app, &page, id, &headers).await
+    };
+    views.route("/sales/{id}", get(sale)).merge(assets.router())
 }
 
-/// The page, which says whether anybody may register: a form that is always refused would be in the way.
-fn page(bytes: &'static [u8], registration: Registration) -> Vec<u8> {
-    let page = String::from_utf8_lossy(bytes);
-    match registration {
-        Registration::Open => page.into_owned(),
-        Registration::Closed => page.replacen(REGISTRATION_OPEN, "data-registration=\"closed\"", 1),
+/// The page of a sale. Its head names the sale, for those who show a preview of a link.
+async fn sale(app: &App, page: &Page, id: PathId, headers: &HeaderMap) -> Response {
+    let product = match id.or(Error::ProductNotFound) {
+        Ok(id) => app.product_pages.product(id).await,
+        Err(missing) => Err(missing),
+    };
+    match product.map(|product| Preview::of(product.json())) {
+        Ok(Some(preview)) => page.of_sale(&preview, headers),
+        // The page itself asks again, and says what is wrong. Not with 404: an error of any route is a problem in JSON, and
+        // people who follow an old link are to see a page.
+        Ok(None) | Err(_) => page.whole.answer(headers, Caching::Revalidate),
     }
-    .into_bytes()
 }

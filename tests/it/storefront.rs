@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use reqwest::Method;
 
-use crate::harness::{Actor, Shop};
+use serde_json::json;
+
+use crate::harness::{Actor, Shop, sneaker_with};
 
 /// Requests a file as a browser does.
 async fn fetch(visitor: &Actor, path: &str) -> reqwest::Response {
@@ -30,9 +34,34 @@ fn files() -> BTreeSet<String> {
     found
 }
 
-/// The path under which a file is served.
-fn path_of(file: &str) -> String {
-    if file == "index.html" { "/".to_owned() } else { format!("/assets/{file}") }
+/// The path under which a file is served by this build of the server.
+fn path_of(file: &str, build: &str) -> String {
+    if file == "index.html" { "/".to_owned() } else { format!("/assets/{build}/{file}") }
+}
+
+/// The part of the addresses that changes with the files, from the page.
+async fn build(visitor: &Actor) -> String {
+    let page = fetch(visitor, "/").await.text().await.unwrap();
+    let (_, rest) = page.split_once("src=\"/assets/").expect("the page's script");
+    rest.split_once("/main.js").expect("the page's script").0.to_owned()
+}
+
+/// Requests a file, compressed, and unpacks it with `gzip`. Returns the bytes on the wire, too.
+async fn fetch_compressed(visitor: &Actor, path: &str) -> (reqwest::Response, Vec<u8>, Vec<u8>) {
+    let request = reqwest::Client::new().get(format!("http://{}{path}", visitor.host()));
+    let mut response = request.header("Accept-Encoding", "gzip, deflate, br").send().await.unwrap();
+    let mut packed = Vec::new();
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        packed.extend_from_slice(&chunk);
+    }
+    let mut gzip = Command::new("gzip")
+        .arg("-dc")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("gzip, of any system");
+    gzip.stdin.take().unwrap().write_all(&packed).unwrap();
+    (response, packed, gzip.wait_with_output().unwrap().stdout)
 }
 
 fn text_of(file: &str) -> String {
@@ -43,8 +72,9 @@ fn text_of(file: &str) -> String {
 async fn every_file_is_served_as_it_is() {
     let shop = Shop::open().await;
     let visitor = shop.visitor();
+    let build = build(&visitor).await;
     for file in files() {
-        let path = path_of(&file);
+        let path = path_of(&file, &build);
         let response = fetch(&visitor, &path).await;
         assert_eq!(response.status(), 200, "{path}");
         let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
@@ -56,7 +86,10 @@ async fn every_file_is_served_as_it_is() {
             other => panic!("{path}: no content type is expected of .{other}"),
         };
         assert_eq!(header("content-type"), content_type, "{path}");
-        assert_eq!(header("cache-control"), "no-cache", "{path}");
+        // A file's address changes with its content; a page's stays.
+        let caching = if path == "/" { "no-cache" } else { "public, max-age=31536000, immutable" };
+        assert_eq!(header("cache-control"), caching, "{path}");
+        assert_eq!(header("vary"), "accept-encoding", "{path}");
         assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(header("referrer-policy"), "no-referrer", "{path}");
         assert!(header("permissions-policy").contains("geolocation=()"), "{path}");
@@ -73,7 +106,127 @@ async fn every_file_is_served_as_it_is() {
             assert!(policy.split("; ").any(|part| part == directive), "{path}: {directive}: {policy}");
         }
         assert!(!policy.contains("unsafe"), "{path}: {policy}");
-        assert_eq!(response.text().await.unwrap(), text_of(&file), "{path}");
+        let expected = match file.rsplit('.').next().unwrap() {
+            "html" => text_of(&file).replace("\"/assets/", &format!("\"/assets/{build}/")),
+            // Comments are for those who read the source.
+            "js" => {
+                text_of(&file).split_inclusive('\n').filter(|line| !line.trim().starts_with("//")).collect()
+            }
+            _ => text_of(&file),
+        };
+        assert_eq!(response.text().await.unwrap(), expected, "{path}");
+    }
+    shop.close().await;
+}
+
+/// What a first visit loads before anything can be bought, as a browser asks for it.
+const FIRST_VISIT_BYTES_MAX: usize = 60_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_visit_is_small_and_a_second_asks_for_almost_nothing() {
+    let shop = Shop::open().await;
+    let visitor = shop.visitor();
+    let build = build(&visitor).await;
+    let page = text_of("index.html");
+    let mut bytes = 0;
+    for file in files() {
+        let path = path_of(&file, &build);
+        let (response, packed, unpacked) = fetch_compressed(&visitor, &path).await;
+        assert_eq!(response.headers()["content-encoding"], "gzip", "{path}");
+        let plain = fetch(&visitor, &path).await;
+        assert_ne!(plain.headers()["etag"], response.headers()["etag"], "{path}: two forms, two tags");
+        assert_eq!(plain.bytes().await.unwrap(), unpacked, "{path}");
+        if file == "index.html" || page.contains(&format!("\"/assets/{file}\"")) {
+            bytes += packed.len();
+        }
+    }
+    assert!(bytes < FIRST_VISIT_BYTES_MAX, "{bytes} bytes");
+    // A page that another version of the server made asks for addresses of that version: it may not keep what it gets.
+    let foreign = visitor.get("/assets/0123456789abcdef/main.js").await.expect(200);
+    assert_eq!(foreign.header("cache-control"), Some("no-cache"));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_sale_says_what_a_preview_shows() {
+    let shop = Shop::open().await;
+    let visitor = shop.visitor();
+    let picture = "https://pictures.example/a.jpg?x='1'&y=\"2\"";
+    let product = sneaker_with(json!({
+        "name": "Sneaker \"<script>alert(1)</script>\" & more",
+        "description": "One run.\n<!-- numbered -->",
+        "imageUrl": "https://pictures.example/a.jpg?x='1'&y=2",
+        "saleStartTime": "2098-05-04T03:02:01Z",
+    }));
+    let id = shop.sell(&product).await;
+    let page = fetch(&visitor, &format!("/sales/{id}")).await;
+    assert_eq!(page.status(), 200);
+    assert_eq!(page.headers()["cache-control"], "no-cache");
+    assert!(page.headers().contains_key("content-security-policy"));
+    let text = page.text().await.unwrap();
+    for expected in [
+        "<title>Sneaker &quot;&lt;script&gt;alert(1)&lt;/script&gt;&quot; &amp; more – flash sale</title>",
+        "<meta property=\"og:title\" content=\"Sneaker &quot;&lt;script&gt;alert(1)&lt;/script&gt;&quot; &amp; more\">",
+        "<meta property=\"og:image\" content=\"https://pictures.example/a.jpg?x=&#39;1&#39;&amp;y=2\">",
+        "99.00 USD · starts 2098-05-04 03:02 UTC · One run. &lt;!-- numbered --&gt;\">",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(!text.contains("<script>alert") && !text.contains(picture), "{text}");
+    // The rest is the page that all addresses have.
+    let plain = fetch(&visitor, "/").await.text().await.unwrap();
+    let body = |text: &str| text.split_once("<link rel=\"icon\"").unwrap().1.to_owned();
+    assert_eq!(body(&text), body(&plain));
+    // The page of a sale that does not exist says so itself.
+    for missing in ["/sales/65f1c0ffee65f1c0ffee65f1", "/sales/nothing"] {
+        assert_eq!(fetch(&visitor, missing).await.text().await.unwrap(), plain, "{missing}");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_looks_as_its_settings_say() {
+    let mut shop = Shop::open().await;
+    let settings = [
+        ("SHOP_NAME", "Small & Runs"),
+        ("SHOP_LOGO_URL", "https://shop.example/logo.svg"),
+        ("SHOP_COLOR", "#1040c0"),
+        ("SHOP_LINKS", "Imprint=https://shop.example/imprint"),
+    ];
+    shop.add_server_where(&settings).await;
+    let (plain, own) = (shop.visitor(), shop.at(&shop.visitor(), 1));
+    let page = fetch(&own, "/").await.text().await.unwrap();
+    for expected in [
+        "<title>Small &amp; Runs</title>",
+        "<img class=\"brand-logo\" src=\"https://shop.example/logo.svg\" alt=\"\">",
+        "<a href=\"https://shop.example/imprint\">Imprint</a>",
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    // Another look is another build.
+    let (build_of_plain, build_of_own) = (build(&plain).await, build(&own).await);
+    assert_ne!(build_of_plain, build_of_own);
+    let theme = fetch(&own, &format!("/assets/{build_of_own}/theme.css")).await.text().await.unwrap();
+    assert!(theme.contains("--accent: #1040c0;"), "{theme}");
+    let id = shop.sell(&sneaker_with(json!({}))).await;
+    let sale = fetch(&own, &format!("/sales/{id}")).await.text().await.unwrap();
+    assert!(sale.contains("<title>Limited sneaker – Small &amp; Runs</title>"), "{sale}");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_view_has_an_address_of_its_own() {
+    let shop = Shop::open().await;
+    let visitor = shop.visitor();
+    let plain = fetch(&visitor, "/").await.text().await.unwrap();
+    let routes = text_of("main.js").replace("${ID}", "65f1c0ffee65f1c0ffee65f1");
+    let paths: Vec<_> = routes.split('[').filter_map(|part| part.strip_prefix(['\'', '`'])).collect();
+    assert!(paths.len() >= 9, "{paths:?}");
+    for path in paths {
+        let path = path.split(['\'', '`']).next().unwrap();
+        let page = fetch(&visitor, path).await;
+        assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8", "{path}");
+        assert_eq!(page.text().await.unwrap(), plain, "{path}");
     }
     shop.close().await;
 }
@@ -83,15 +236,16 @@ async fn a_browser_keeps_what_has_not_changed() {
     let shop = Shop::open().await;
     let visitor = shop.visitor();
     let mut tags = BTreeSet::new();
+    let build = build(&visitor).await;
     for file in files() {
-        let path = path_of(&file);
+        let path = path_of(&file, &build);
         let whole = visitor.get(&path).await.expect(200);
         let tag = whole.etag();
         assert!(tag.starts_with('"'), "{path}: a strong tag: {tag}");
         assert!(tags.insert(tag.clone()), "{path}: no other file has its tag");
         let kept = visitor.get_with(&path, &[("If-None-Match", &tag)]).await.expect(304);
         assert_eq!(kept.etag(), tag);
-        assert_eq!(kept.header("cache-control"), Some("no-cache"));
+        assert_eq!(kept.header("cache-control"), whole.header("cache-control"));
         visitor.get_with(&path, &[("If-None-Match", "\"another\"")]).await.expect(200);
         let head = visitor.send(Method::HEAD, &path, None, &[]).await.expect(200);
         assert_eq!(head.etag(), tag);
@@ -110,10 +264,13 @@ async fn a_path_without_a_file_is_a_problem() {
     let visitor = shop.visitor();
     for path in [
         "/assets",
-        "/assets/nope.js",
-        "/assets/index.html",
-        "/assets/parts",
-        "/assets/..%2fCargo.toml",
+        "/assets/main.js",
+        "/assets/0123456789abcdef/nope.js",
+        "/assets/0123456789abcdef/index.html",
+        "/assets/0123456789abcdef/parts",
+        "/assets/0123456789abcdef/..%2fCargo.toml",
+        "/my",
+        "/admin/nothing",
         "/index.html",
         "/main.js",
     ] {
@@ -130,13 +287,13 @@ fn references(file: &str, text: &str) -> Vec<String> {
     };
     if file.ends_with(".html") {
         let all = [quoted("src=\"", '"'), quoted("href=\"", '"')].concat();
-        return all.into_iter().filter(|reference| !reference.starts_with('#')).collect();
+        return all.into_iter().filter(|reference| !reference.starts_with('#') && reference != "/").collect();
     }
     if !file.ends_with(".js") {
         return Vec::new();
     }
     let directory = file.rsplit_once('/').map_or("", |(directory, _)| directory);
-    let imports = [quoted(" from '", '\''), quoted("import('", '\'')].concat();
+    let imports = [quoted(" from '", '\''), quoted("import('", '\''), quoted("new URL('", '\'')].concat();
     imports
         .into_iter()
         .filter(|import| import.starts_with('.'))
@@ -153,7 +310,8 @@ fn references(file: &str, text: &str) -> Vec<String> {
 #[test]
 fn the_page_refers_to_all_files_and_no_others() {
     let files = files();
-    let served: BTreeSet<String> = files.iter().map(|file| path_of(file)).collect();
+    let in_page = |file: &String| path_of(file, "build").replace("/build/", "/");
+    let served: BTreeSet<String> = files.iter().map(in_page).collect();
     let mut referred = BTreeSet::from(["/".to_owned()]);
     for file in &files {
         for reference in references(file, &text_of(file)) {

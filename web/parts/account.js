@@ -2,9 +2,10 @@
 
 import { Problem, inWords, request } from '../api.js';
 import { announce } from '../announce.js';
+import * as clock from '../clock.js';
 import { h, setText, uniqueId } from '../dom.js';
 import * as session from '../session.js';
-import { field, showErrors } from './fields.js';
+import { field, passwordField, showErrors } from './fields.js';
 
 const MODES = {
   login: {
@@ -25,8 +26,9 @@ let opened = null;
 /// Resolves to whether the visitor is logged in: at once, or when the dialog closes. `reason` says why to log in.
 export function ensureLogin(reason) {
   const expires = Date.parse(session.current()?.expiresAt ?? 0);
-  // By the visitor's clock, which may be wrong: this only saves a request, the server decides.
-  if (session.current() && !(expires < Date.now() - 60_000)) return Promise.resolve(true);
+  // By the server's clock: the visitor's may be days wrong. This only saves a request, the server decides.
+  const expired = clock.isSynced() && expires < clock.now();
+  if (session.current() && !expired) return Promise.resolve(true);
   return openAccount('login', reason);
 }
 
@@ -90,13 +92,14 @@ function accountForm(mode, email, done) {
     name: 'email', label: 'E-mail',
     attributes: { type: 'email', required: true, maxlength: 254, autocomplete: 'username', value: email, inputmode: 'email' },
   }));
-  fields.push(field({
+  const password = passwordField({
     name: 'password', label: 'Password', hint: registers ? 'At least 12 characters.' : null,
     attributes: {
-      type: 'password', required: true, maxlength: 128, minlength: registers ? 12 : 1,
+      required: true, maxlength: 128, minlength: registers ? 12 : 1,
       autocomplete: registers ? 'new-password' : 'current-password',
     },
-  }));
+  });
+  fields.push(password);
   const problem = h('p', { class: 'form-problem', role: 'alert' });
   const button = h('button', { class: 'button button-primary button-wide' }, MODES[mode].button);
   const form = h('form', { class: 'form', onsubmit: submit }, fields.map((one) => one.element), problem, button);
@@ -106,6 +109,7 @@ function accountForm(mode, email, done) {
     if (button.getAttribute('aria-disabled') === 'true') return;
     button.setAttribute('aria-disabled', 'true');
     setText(problem, '');
+    password.hide();
     try {
       const body = Object.fromEntries(fields.map(({ name, control }) => [name, control.value]));
       const { data } = await request('POST', MODES[mode].path, { body, anonymous: true });

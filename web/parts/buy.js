@@ -1,168 +1,237 @@
-// The button that buys, and the outcome in words.
+// The bar that buys, on the page of a sale: countdown, price, stock, the button, and what came of it. On a phone or in
+// a short window it stays at the bottom of the screen.
 
-import { inWords } from '../api.js';
+import { check } from '../access.js';
 import * as clock from '../clock.js';
-import { h, setAttribute, setText, unseen } from '../dom.js';
-import { count, dateTime, money, number } from '../format.js';
-import * as purchases from '../purchase.js';
+import { h, setAttribute, setText, whenOver } from '../dom.js';
+import { dateTime, money, number } from '../format.js';
+import * as own from '../own.js';
 import * as session from '../session.js';
 import { ensureLogin } from './account.js';
-import { asDigits } from './countdown.js';
+import { buyer } from './buyer.js';
+import { asDigits, countdown } from './countdown.js';
 import { field } from './fields.js';
+import { priceTag } from './labels.js';
+import { outcomeBox, whyNot } from './outcome.js';
+import { stockBar } from './stock.js';
 
-const LABELS = { live: 'Buy now', upcoming: 'Not open yet', sold_out: 'Sold out', ended: 'Sale ended' };
+const LABELS = { upcoming: 'Not open yet', sold_out: 'Sold out', ended: 'Sale ended' };
 // In the last hour the button itself counts down, because visitors look there.
 const COUNT_DOWN_MS = 3_600_000;
-// The shop may answer within a double click, whose second click is not meant as another purchase.
+// After a press that must not be repeated in a hurry, the button waits until nobody has pressed for this long.
 const REST_MS = 1_000;
+// A login is checked once more before the opening, each visitor's at another moment, and not when all are about to press.
+const CHECK_MS_BEFORE = 30_000;
+const CHECK_SPREAD_MS = 270_000;
 
-/// A buy box for `product()`; call `update()` after the product has changed. The compact one buys a single unit.
-export function buyBox(product, signal, { compact = false } = {}) {
-  // An order that was sent and is not settled; the next press sends it again instead of buying once more.
-  let order = null;
-  let busy = false;
-  let restUntil = 0;
+/// The bar for `product()`; call `update()` after the product has changed.
+export function buyBar(product, signal) {
   let status = 'upcoming';
+  // Whoever has bought buys one more only after saying so.
+  let more = false;
+  let resting = false;
+  let restTimer;
 
+  const timer = countdown(product, signal);
+  const stock = stockBar();
+  const price = priceTag();
+  const sum = h('span', { class: 'bar-sum' });
+  price.element.append(sum);
+  const note = h('p', { class: 'bar-note' });
+  const outcome = outcomeBox();
   const label = h('span', {});
-  const button = h('button', { type: 'button', class: 'button button-primary button-buy', onclick: press },
-    label, compact ? unseen(` ${product().name}`) : null);
-  const outcome = h('p', { class: 'outcome', role: 'status' });
-  const quantity = compact ? null : field({
-    name: 'quantity', label: 'Quantity',
+  const button = h('button', { type: 'button', class: 'button button-primary button-buy', onclick: press }, label);
+  const again = h('button', { type: 'button', class: 'button button-again', onclick: wantMore }, 'Buy one more');
+  const quantity = field({
+    name: 'quantity', label: 'Units',
     attributes: { type: 'number', inputmode: 'numeric', required: true, min: 1, step: 1, value: 1, class: 'quantity' },
   });
-  const element = h('div', { class: compact ? 'buy buy-compact' : 'buy' },
-    h('div', { class: 'buy-row' }, quantity?.element, button), outcome);
+  quantity.control.addEventListener('input', () => update());
+  const element = h('section', { class: 'bar', 'aria-label': 'Buy' },
+    h('div', { class: 'bar-in' },
+      h('div', { class: 'bar-facts' }, price.element, timer.element, stock.element),
+      outcome.element,
+      h('div', { class: 'buy-row' }, quantity.element, button, again),
+      note));
+  const orders = buyer(product, { outcome, changed, refused });
+
+  const mine = () => own.of(product().id);
+  const has = () => mine()?.purchased ?? 0;
+  const mayHave = () => Math.max(0, product().purchaseLimit - has());
+  const isDone = () => has() > 0 && !more;
+  const isLive = () => status === 'live' && !product().paused;
+  const isReady = () => status === 'upcoming' && session.user() !== null;
+
+  function chosen() {
+    if (quantity.element.hidden) return 1;
+    const units = Number(quantity.control.value);
+    return Number.isInteger(units) && units > 0 ? units : 1;
+  }
 
   function update() {
     status = clock.statusOf(product());
-    if (quantity) {
-      const max = Math.min(product().purchaseLimit, Math.max(1, product().stock));
-      quantity.element.hidden = product().purchaseLimit === 1;
-      setAttribute(quantity.control, 'max', max);
-    }
+    const max = Math.max(1, Math.min(mayHave(), Math.max(1, product().stock)));
+    quantity.element.hidden = max === 1 || isDone() || status === 'sold_out' || status === 'ended';
+    setAttribute(quantity.control, 'max', max);
+    const isActive = !orders.busy && !resting
+      && (orders.unsure || (!isDone() && (isLive() || (status === 'upcoming' && !session.user()))));
     // Not `disabled`: that would take the focus from a visitor who waits on the button for the opening.
-    const active = !busy && (status === 'live' || order !== null);
-    setAttribute(button, 'aria-disabled', active ? null : 'true');
-    setAttribute(button, 'aria-busy', busy ? 'true' : null);
-    setAttribute(button, 'data-status', status);
+    setAttribute(button, 'aria-disabled', isActive ? null : 'true');
+    setAttribute(button, 'aria-busy', orders.busy ? 'true' : null);
+    setAttribute(button, 'data-status', isDone() ? 'bought' : status);
     setText(label, labelText());
+    again.hidden = !(isDone() && isLive() && mayHave() > 0 && !orders.busy && !orders.unsure);
+    price.update(product());
+    setText(sum, sumText());
+    setText(note, noteText());
+    note.hidden = note.textContent === '';
+    outcome.update(product());
+    stock.update(product(), status);
+    timer.update();
   }
 
   function labelText() {
-    if (busy) return 'One moment…';
-    if (order) return 'Check again';
-    const left = Date.parse(product().saleStartTime) - clock.now();
-    if (status === 'upcoming' && left <= COUNT_DOWN_MS) return `Opens in ${asDigits(left).replace(/^00:/, '')}`;
+    if (orders.busy) return 'One moment…';
+    if (orders.unsure) return 'Check again';
+    if (isDone()) return haveText();
+    if (product().paused && (status === 'live' || status === 'upcoming')) return 'Paused by the shop';
+    if (status === 'upcoming') {
+      if (!session.user()) return 'Get ready';
+      const left = Date.parse(product().saleStartTime) - clock.now();
+      return clock.isSynced() && left <= COUNT_DOWN_MS ? `Opens in ${asDigits(left).replace(/^00:/, '')}` : LABELS.upcoming;
+    }
+    if (status === 'live') return more ? `Buy ${number(chosen())} more` : 'Buy now';
     return LABELS[status];
   }
 
-  function say(kind, ...content) {
-    setAttribute(outcome, 'data-outcome', kind);
-    outcome.replaceChildren(...content);
+  /// What the visitor has: the place in the sale is what people ask for.
+  function haveText() {
+    const numbers = [...(mine()?.numbers ?? [])].sort((a, b) => a - b).map(number);
+    const units = has();
+    if (numbers.length === 0) return units === 1 ? 'You have it' : `You have ${number(units)}`;
+    if (numbers.length === 1) return units === 1 ? `You have it: number ${numbers[0]}` : `You have ${number(units)}: number ${numbers[0]}`;
+    const shown = numbers.length > 3 ? ['…', ...numbers.slice(-3)] : numbers;
+    return `You have ${number(units)}: numbers ${shown.join(', ')}`;
+  }
+
+  function sumText() {
+    const units = chosen();
+    return units === 1 || product().price.amount === 0 ? '' : ` ${number(units)} for ${total(units)}`;
+  }
+
+  function total(units) {
+    return money({ ...product().price, amount: product().price.amount * units });
+  }
+
+  function noteText() {
+    const { registeredBefore, purchaseLimit } = product();
+    const user = session.user();
+    if (isDone()) {
+      if (purchaseLimit === 1) return '';
+      return `You have ${number(has())} of the ${number(purchaseLimit)} that one person may have.`;
+    }
+    if (status !== 'upcoming') return '';
+    if (user && registeredBefore && Date.parse(user.createdAt) >= Date.parse(registeredBefore)) {
+      return `You cannot buy this: it is for accounts made before ${dateTime(registeredBefore)}.`;
+    }
+    if (!isReady()) return 'Log in before the opening: then one press buys.';
+    const costs = product().price.amount === 0 ? 'for free' : `for ${total(chosen())}`;
+    return `You are ready: ${number(chosen())} ${costs}, logged in as ${user.name}. At the opening, one press buys.`;
+  }
+
+  function changed() {
+    if (signal.aborted) return;
+    if (!orders.busy && button.isConnected && document.activeElement === document.body) button.focus();
+    update();
+  }
+
+  /// A new price has to be read before it is accepted: whoever presses in a hurry meant the old one.
+  function refused(code) {
+    if (code === 'price_changed') rest();
+  }
+
+  function rest() {
+    resting = true;
+    clearTimeout(restTimer);
+    restTimer = setTimeout(() => { resting = false; update(); }, REST_MS);
   }
 
   async function press() {
-    if (busy || performance.now() < restUntil) return;
-    if (!order) {
-      if (status !== 'live') return say('refused', whyNot(product(), status));
-      if (quantity && !quantity.element.hidden && !quantity.control.reportValidity()) return;
-      order = purchases.newOrder(product().id, quantity && !quantity.element.hidden ? Number(quantity.control.value) : 1);
+    if (orders.busy) return;
+    if (resting) return rest();
+    if (orders.unsure) return orders.buy();
+    if (isDone()) return;
+    if (product().paused && status !== 'ended') {
+      return outcome.say('refused', 'The shop has paused the sale. It goes on here as soon as the shop lets it.', ({ paused }) => paused);
     }
-    await carryOut();
+    if (status === 'upcoming' && !session.user()) {
+      await ensureLogin('Log in or register now, and at the opening one press buys.');
+      return update();
+    }
+    if (status !== 'live') return outcome.say('refused', ...whyNot(product(), status));
+    if (!quantity.element.hidden && !quantity.control.reportValidity()) return;
+    const units = chosen();
+    quantity.control.value = 1;
+    await orders.buy(units);
   }
 
-  async function carryOut() {
-    busy = true;
+  function wantMore() {
+    more = true;
+    quantity.control.value = 1;
+    outcome.say(null, []);
+    // The button that was pressed is gone; a key held down must not press the next one.
+    rest();
     update();
-    try {
-      await settle();
-    } finally {
-      busy = false;
-      if (!signal.aborted) update();
-    }
+    button.focus();
   }
 
-  /// Sends the order until it is bought, refused or left uncertain, with a login on the way if needed.
-  async function settle() {
-    let reason = 'Log in or register, and the purchase goes on.';
-    for (;;) {
-      const id = session.user()?.id;
-      if (!id) say('busy', 'Log in to go on.');
-      if (!(await ensureLogin(reason))) {
-        if (!order.unsure) order = null;
-        return say('refused', order ? 'Log in to see whether it was bought.' : 'Nothing was bought: log in to buy.');
-      }
-      // Keys belong to an account, so one account cannot settle another's uncertain order.
-      if (order.unsure && id && session.user().id !== id) order = purchases.newOrder(order.productId, order.quantity);
-      if (button.isConnected && document.activeElement === document.body) button.focus();
-      say('busy', order.unsure ? 'Not sure yet: checking…' : 'Buying…');
-      const result = await purchases.buy(order, (unsure) => {
-        say('busy', unsure ? 'Not sure yet: checking…' : 'The shop is very busy. Trying again…');
-      });
-      if (result.outcome !== 'login') return tell(result);
-      reason = 'Your login has expired. Log in again, and the purchase goes on.';
-    }
-  }
-
-  function tell({ outcome: kind, purchase, problem, error }) {
-    if (kind === 'unsure') {
-      return say('unsure', 'It is not certain yet whether this was bought. ', inWords(error),
-        ' Check again: it will not be bought twice.');
-    }
-    order = null;
-    restUntil = performance.now() + REST_MS;
-    if (kind === 'failed') return say('refused', 'Nothing was bought. ', inWords(error));
-    if (kind === 'refused') return say('refused', refusal(problem));
-    if (quantity) quantity.control.value = 1;
-    const units = purchase.quantity > 1 ? `, ${count(purchase.quantity, 'unit')} for ${money(purchase.total)}` : '';
-    say('bought', h('b', {}, `Bought: you are number ${number(purchase.sequence)}`), `${units}. `,
-      h('a', { href: '#/purchases' }, 'Your purchases'));
+  /// Asks what the visitor has; the answer also says whether the login is good.
+  async function learn() {
+    if (!session.user() || (await own.load(product().id, signal)) || status !== 'upcoming') return;
+    check();
   }
 
   clock.onTick(update, signal);
   // To the millisecond; the tick alone might come a moment after the opening.
-  watchWindow();
-  function watchWindow() {
-    for (const instant of [product().saleStartTime, product().saleEndTime].map(Date.parse)) {
-      if (instant > clock.now()) clock.at(instant, update, signal);
-    }
+  for (const instant of [product().saleStartTime, product().saleEndTime].map(Date.parse)) {
+    if (instant > clock.now()) clock.at(instant, update, signal);
   }
-
-  const unfinished = compact ? null : purchases.unfinished(product().id);
-  if (unfinished) {
-    order = unfinished;
-    carryOut();
-  }
+  const checkAt = Date.parse(product().saleStartTime) - CHECK_MS_BEFORE - Math.random() * CHECK_SPREAD_MS;
+  if (checkAt > clock.now()) clock.at(checkAt, () => { if (clock.isSynced()) check(); }, signal);
+  let whose = session.user()?.id;
+  session.onChange(() => {
+    update();
+    if (whose === session.user()?.id) return;
+    whose = session.user()?.id;
+    learn();
+  }, signal);
+  let had = has();
+  own.onChange(() => {
+    // What was bought was the one more; the next is a new decision.
+    if (has() > had) more = false;
+    had = has();
+    update();
+  }, signal);
+  whenOver(signal, () => clearTimeout(restTimer));
+  keepClear(element, signal);
+  orders.resume();
+  learn();
   return { element, update };
 }
 
-function whyNot(product, status) {
-  const start = Date.parse(product.saleStartTime);
-  if (status === 'upcoming') {
-    const left = start - clock.now();
-    if (left >= 60_000) return `The sale starts on ${dateTime(start)}.`;
-    return `The sale starts in ${Math.max(1, Math.ceil(left / 1000))} s.`;
-  }
-  if (status === 'ended') return `The sale ended on ${dateTime(product.saleEndTime)}.`;
-  return 'Sold out. If more comes in, you can buy here again.';
-}
-
-function refusal(problem) {
-  const { remaining, limit, purchased, saleStartTime, saleEndTime, errors } = problem.body;
-  switch (problem.code) {
-    case 'sold_out': return 'Sold out: nothing was bought.';
-    case 'insufficient_stock':
-      return `Only ${number(remaining)} left, so nothing was bought. Choose ${number(remaining)} or fewer.`;
-    case 'purchase_limit_reached':
-      return `Nothing more was bought: one person may have ${number(limit)}, and you have ${number(purchased)}.`;
-    case 'sale_not_started': return whyNot({ saleStartTime }, 'upcoming');
-    case 'sale_ended': return whyNot({ saleEndTime }, 'ended');
-    case 'validation_failed': {
-      const reasons = (errors ?? []).map(({ field: name, message }) => `${name} ${message}`);
-      return `Nothing was bought: ${reasons.join('; ')}.`;
-    }
-    default: return `Nothing was bought. ${inWords(problem)}`;
-  }
+/// Tells the styles how much of the screen the bar covers when it is fixed to the bottom, so that nothing, above all
+/// nothing that has the focus, stays behind it.
+function keepClear(element, signal) {
+  const root = document.documentElement;
+  const measure = () => {
+    const fixed = getComputedStyle(element).position === 'fixed';
+    root.style.setProperty('--bar', fixed ? `${Math.ceil(element.getBoundingClientRect().height)}px` : '0px');
+  };
+  const observer = new ResizeObserver(measure);
+  observer.observe(element);
+  addEventListener('resize', measure, { signal });
+  whenOver(signal, () => {
+    observer.disconnect();
+    root.style.removeProperty('--bar');
+  });
 }

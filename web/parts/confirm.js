@@ -1,24 +1,35 @@
-// Asks for confirmation before an action that cannot be undone.
+// Short dialogs: a question before an action that cannot be undone, and a message.
 
 import { h, uniqueId } from '../dom.js';
 
 /// Resolves to whether the answer was yes.
-export function confirm({ title, text, yes }) {
+export async function confirm({ title, text, yes, danger = true }) {
+  const answer = await ask(title, text, [
+    // First, so that it has the focus: a hasty Enter changes nothing.
+    h('button', { class: 'button', value: '' }, 'Cancel'),
+    h('button', { class: `button ${danger ? 'button-danger' : 'button-primary'}`, value: 'yes' }, yes),
+  ]);
+  return answer === 'yes';
+}
+
+/// Shows a message. Resolves when it is closed.
+export function tell({ title, text }) {
+  return ask(title, text, [h('button', { class: 'button', value: '' }, 'Close')]);
+}
+
+function ask(title, text, buttons) {
   const [titleId, textId] = [uniqueId('confirm'), uniqueId('confirm')];
   const dialog = h('dialog', { class: 'dialog', 'aria-labelledby': titleId, 'aria-describedby': textId },
     h('form', { method: 'dialog' },
       h('h2', { id: titleId, class: 'dialog-title' }, title),
       h('p', { id: textId }, text),
-      h('div', { class: 'dialog-actions' },
-        // First, so that it has the focus: a hasty Enter changes nothing.
-        h('button', { class: 'button', value: '' }, 'Cancel'),
-        h('button', { class: 'button button-danger', value: 'yes' }, yes))));
+      h('div', { class: 'dialog-actions' }, buttons)));
   document.body.append(dialog);
   dialog.showModal();
   return new Promise((resolve) => {
     dialog.addEventListener('close', () => {
       dialog.remove();
-      resolve(dialog.returnValue === 'yes');
+      resolve(dialog.returnValue);
     });
   });
 }

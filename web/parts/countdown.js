@@ -7,18 +7,28 @@ import { countdownParts, dateTime, inWords } from '../format.js';
 const SOON_MS = 60_000;
 
 /// A countdown for `product()`, which may change at any time. Not a live region: it would speak all the time.
-export function countdown(product, signal, { large = false } = {}) {
+export function countdown(product, signal) {
   const label = h('span', { class: 'countdown-label' });
   const digits = h('span', { class: 'countdown-digits', 'aria-hidden': 'true' });
   const words = h('span', { class: 'unseen' });
   const time = h('span', { class: 'countdown-time', role: 'timer' }, digits, words);
-  const element = h('p', { class: large ? 'countdown countdown-large' : 'countdown' }, label, ' ', time);
+  const element = h('p', { class: 'countdown' }, label, ' ', time);
 
   function update() {
     const { saleStartTime, saleEndTime } = product();
     const moment = clock.now();
     const start = Date.parse(saleStartTime);
     const end = Date.parse(saleEndTime);
+    // Without the server's clock a countdown might be days wrong.
+    setAttribute(element, 'data-unknown', clock.isSynced() ? null : '');
+    if (!clock.isSynced()) {
+      const status = clock.statusOf(product());
+      const instant = status === 'upcoming' ? start : end;
+      setText(label, { upcoming: 'Opens', ended: 'Ended' }[status] ?? 'Ends');
+      setText(digits, dateTime(instant));
+      setText(words, dateTime(instant));
+      return;
+    }
     setAttribute(element, 'data-soon', start > moment && start - moment <= SOON_MS ? '' : null);
     setAttribute(element, 'data-over', end <= moment ? '' : null);
     if (end <= moment) {

@@ -26,6 +26,24 @@ export function field({ name, label, hint = null, input = null, attributes = {},
   return { name, element, control, setError };
 }
 
+/// A field for a password, with a button that shows what was typed: on a phone nobody types twelve characters blindly.
+export function passwordField({ attributes, ...rest }) {
+  const one = field({ ...rest, attributes: { ...attributes, type: 'password', autocapitalize: 'off', spellcheck: 'false' } });
+  const { control } = one;
+  const button = h('button', { type: 'button', class: 'password-show', onclick: () => show(control.type === 'password') });
+  const box = h('div', { class: 'password' });
+  control.replaceWith(box);
+  box.append(control, button);
+  function show(visible) {
+    control.type = visible ? 'text' : 'password';
+    setText(button, visible ? 'Hide' : 'Show');
+    setAttribute(button, 'aria-label', `${visible ? 'Hide' : 'Show'}: ${rest.label}`);
+  }
+  show(false);
+  // Browsers offer to keep only what was entered as a password.
+  return { ...one, hide: () => show(false) };
+}
+
 /// Shows the server's `errors` beside their fields, focuses the first of these, and returns the errors without a
 /// field.
 export function showErrors(fields, errors) {

@@ -1,7 +1,7 @@
 // The status and the price of a sale.
 
 import { h, setText, unseen } from '../dom.js';
-import { discount, money } from '../format.js';
+import { discount, money, saving } from '../format.js';
 
 const STATUS = { upcoming: 'Upcoming', live: 'Live', sold_out: 'Sold out', ended: 'Ended' };
 
@@ -33,7 +33,7 @@ export function priceTag() {
       wasPart.hidden = off.hidden = percent === null;
       if (percent === null) return;
       setText(was, money(originalPrice));
-      setText(off, `−${percent}%`);
+      setText(off, saving(percent));
     },
   };
 }

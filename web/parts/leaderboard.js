@@ -5,7 +5,7 @@ import { get, inWords, pathOf } from '../api.js';
 import { h, setText, uniqueId, whenOver } from '../dom.js';
 import { number, preciseTime } from '../format.js';
 import * as live from '../live.js';
-import { isOwn, onBought } from '../purchase.js';
+import * as own from '../own.js';
 
 const ROWS = 50;
 // The list can only be read from its start. To show the newest buyers it is read to its end, but at most this many
@@ -13,6 +13,8 @@ const ROWS = 50;
 const TAIL_PAGES_MAX = 5;
 const TAIL_LIMIT = 200;
 const DRAW_EVERY_MS = 250;
+// How long an arrival is marked. Not by an animation: in a sale it would never end, and repaint the table each frame.
+const ARRIVAL_MS = 1_600;
 
 /// The leaderboard of a product with `sold` units sold. `newest` decides whether the newest buyers are shown first or
 /// the earliest.
@@ -166,30 +168,32 @@ export function leaderboard(productId, { newest, sold }, signal) {
       if (wanted.has(row.dataset.sequence)) present.set(row.dataset.sequence, row);
       else row.remove();
     }
-    // A few arrivals are animated; a flood is not.
+    // A few arrivals are marked; a flood is not.
     const arrivals = present.size > 0 && shown.length - present.size <= 5;
     shown.forEach((item, index) => {
       const row = present.get(String(item.sequence)) ?? makeRow(item, arrivals);
       if (rows.children[index] !== row) rows.insertBefore(row, rows.children[index] ?? null);
-      if (isOwn(productId, item.sequence)) markOwn(row);
+      if (own.isOwn(productId, item.sequence)) markOwn(row);
     });
   }
 
-  // The event of a purchase may arrive before the answer to the buyer.
-  onBought(draw, signal);
+  /// Refreshes what no event has brought.
+  async function refresh() {
+    if (!loaded || live.isLive()) return;
+    if (tailKnown) await readTail();
+    await readPage();
+    failed = null;
+    if (!signal.aborted) draw();
+  }
+
+  own.onChange(() => {
+    // The event of a purchase may arrive before the answer to the buyer; without a socket none arrives.
+    draw();
+    refresh().catch(() => {});
+  }, signal);
   draw();
   load();
-  return {
-    element,
-    /// Refreshes what no event has brought.
-    async refresh() {
-      if (!loaded || live.isLive()) return;
-      if (tailKnown) await readTail();
-      await readPage();
-      failed = null;
-      draw();
-    },
-  };
+  return { element, refresh };
 }
 
 function markOwn(row) {
@@ -199,8 +203,15 @@ function markOwn(row) {
 }
 
 function makeRow({ sequence, rank, buyer, quantity, purchasedAt }, arrives) {
-  return h('tr', { 'data-sequence': sequence, class: arrives ? 'arrives' : null },
-    h('td', { class: 'board-rank' }, number(rank)), h('th', { scope: 'row', class: 'board-buyer' }, buyer),
+  const row = h('tr', { 'data-sequence': sequence, class: arrives ? 'arrives' : null },
+    h('td', { class: 'board-rank' }, number(rank)), h('th', { scope: 'row', class: 'board-buyer' }, h('bdi', {}, buyer)),
     h('td', { class: 'board-units' }, number(quantity)),
-    h('td', { class: 'board-time' }, h('time', { datetime: purchasedAt }, preciseTime(purchasedAt))));
+    h('td', { class: 'board-time' }, h('time', { datetime: purchasedAt }, breakable(preciseTime(purchasedAt)))));
+  if (arrives) setTimeout(() => row.classList.remove('arrives'), ARRIVAL_MS);
+  return row;
+}
+
+/// The time may break before its fraction, where a column is narrow.
+function breakable(time) {
+  return time.split(/(?=[.,])/).flatMap((part, index) => (index === 0 ? part : [h('wbr'), part]));
 }

@@ -1,17 +1,17 @@
 // The sales as an admin sees them: how fast each one sells, and the actions.
 
-import { get, inWords, loginIsOver, pathOf, request } from '../api.js';
+import { get, inWords, pathOf } from '../api.js';
 import { announce } from '../announce.js';
 import * as clock from '../clock.js';
 import { h, setAttribute, setText, uniqueId } from '../dom.js';
 import { count, dateTime, number } from '../format.js';
 import * as live from '../live.js';
 import { watchRates } from '../rates.js';
-import * as session from '../session.js';
 import * as store from '../store.js';
-import { ensureLogin, openAccount } from '../parts/account.js';
+import { adminHead, admitAdmin, asAdmin } from '../parts/admin.js';
 import { confirm } from '../parts/confirm.js';
 import { countdown } from '../parts/countdown.js';
+import { exportPurchases } from '../parts/export.js';
 import { field, showErrors } from '../parts/fields.js';
 import { statusPill } from '../parts/labels.js';
 import { sparkline } from '../parts/sparkline.js';
@@ -21,40 +21,13 @@ import { stockBar } from '../parts/stock.js';
 const STATUSES = ['live', 'sold_out', 'upcoming', 'ended'];
 const PAGE = 100;
 
-/// Whether the visitor is an admin; if not, shows how to log in.
-export function admitAdmin({ root, setTitle, signal }, again) {
-  // An admin keeps the view and everything typed, even if the login expires meanwhile.
-  if (session.isAdmin()) return true;
-  session.onChange(again, signal);
-  setTitle('Admin');
-  root.append(notice({
-    heading: 'h1', title: 'For admins only',
-    text: session.user() ? 'Your account may buy, but not change the sales.' : 'Log in with an admin’s account.',
-    action: session.user() ? null
-      : h('button', { type: 'button', class: 'button button-primary', onclick: () => openAccount('login') }, 'Log in'),
-  }));
-  return false;
-}
-
-/// Sends an admin's request; asks for a new login if the old one has expired.
-export async function asAdmin(method, path, options) {
-  try {
-    return await request(method, path, options);
-  } catch (error) {
-    if (!loginIsOver(error) || !(await ensureLogin('Your login has expired. Log in again, and the change is made.'))) throw error;
-    return request(method, path, options);
-  }
-}
-
 export function admin(page) {
   const { root, signal } = page;
   if (!admitAdmin(page, page.again)) return;
   page.setTitle('Manage sales');
   const body = h('div', {});
   root.append(
-    h('div', { class: 'page-head' },
-      h('h1', { tabindex: '-1' }, 'Manage sales'),
-      h('a', { class: 'button button-primary', href: '#/admin/new' }, 'New sale')),
+    adminHead('/admin', 'Manage sales', h('a', { class: 'button button-primary', href: '/admin/new' }, 'New sale')),
     body);
 
   const list = h('ul', { class: 'keep-list' });
@@ -92,7 +65,7 @@ export function admin(page) {
     if (rows.size === 0) {
       body.replaceChildren(notice({
         title: 'No sales yet', text: 'Create the first one: a name, a price, some stock, and when it opens.',
-        action: h('a', { class: 'button button-primary', href: '#/admin/new' }, 'Create a sale'),
+        action: h('a', { class: 'button button-primary', href: '/admin/new' }, 'Create a sale'),
       }));
       return;
     }
@@ -135,7 +108,7 @@ function row(first, rates, signal) {
   let product = first;
   const { id } = first;
   const pill = statusPill();
-  const name = h('a', { href: `#/products/${id}` });
+  const name = h('a', { href: `/sales/${id}` });
   const stock = stockBar(`Stock of ${first.name}`);
   const timer = countdown(() => product, signal);
   const spark = sparkline();
@@ -146,13 +119,16 @@ function row(first, rates, signal) {
     type: 'button', class: `button button-small ${kind}`, 'aria-label': `${label}: ${first.name}`, onclick: run(fn),
   }, label);
   const end = act('End now', endNow);
+  const buyers = act('Purchases as CSV', () => exportPurchases(product));
   const remove = act('Delete', removeIt, 'button-danger-quiet');
   const element = h('li', { class: 'keep', 'data-product-id': id },
     h('div', { class: 'keep-what' }, pill.element, h('h2', { class: 'keep-name' }, name), timer.element),
     stock.element, rateBox,
     h('div', { class: 'keep-actions' },
-      h('a', { class: 'button button-small', href: `#/admin/${id}`, 'aria-label': `Edit: ${first.name}` }, 'Edit'),
-      act('Restock', () => restock(product)), end, remove),
+      h('a', { class: 'button button-small', href: `/admin/sales/${id}`, 'aria-label': `Edit: ${first.name}` }, 'Edit'),
+      act('Restock', () => restock(product)), buyers,
+      h('a', { class: 'button button-small', href: `/admin/audit?target=${id}`, 'aria-label': `Audit log: ${first.name}` }, 'Audit log'),
+      end, remove),
     problem);
 
   function run(fn) {
@@ -197,6 +173,7 @@ function row(first, rates, signal) {
     stock.update(product, status);
     end.hidden = status !== 'live' && status !== 'sold_out';
     remove.hidden = product.sold > 0;
+    buyers.hidden = product.sold === 0;
     // An ended sale has no rate.
     const running = status === 'live' || status === 'sold_out';
     setAttribute(rateBox, 'data-idle', running ? null : '');
@@ -257,9 +234,4 @@ export function restock(product) {
   return new Promise((resolve) => {
     dialog.addEventListener('close', () => { dialog.remove(); resolve(); });
   });
-}
-
-/// A moment for an admin: local time and UTC.
-export function instantInWords(instant) {
-  return `${dateTime(instant)} here, ${new Date(instant).toISOString().replace('.000Z', 'Z')} in UTC`;
 }

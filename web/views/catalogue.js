@@ -256,7 +256,7 @@ export function catalogue(page) {
     if (session.isAdmin()) {
       return notice({
         title: 'No sales yet', text: 'Create the first one: a name, a price, some stock, and when it opens.',
-        action: h('a', { class: 'button button-primary', href: '#/admin/new' }, 'Create a sale'),
+        action: h('a', { class: 'button button-primary', href: '/admin/new' }, 'Create a sale'),
       });
     }
     return notice({

@@ -8,13 +8,12 @@ import { count, dateTime, number, timeZone } from '../format.js';
 import * as live from '../live.js';
 import * as session from '../session.js';
 import * as store from '../store.js';
-import { buyBox } from '../parts/buy.js';
-import { countdown } from '../parts/countdown.js';
-import { priceTag, statusPill } from '../parts/labels.js';
+import { buyBar } from '../parts/buy.js';
+import { statusPill } from '../parts/labels.js';
 import { leaderboard } from '../parts/leaderboard.js';
 import { picture } from '../parts/picture.js';
+import { shareButtons } from '../parts/share.js';
 import { failure, notice, skeleton } from '../parts/states.js';
-import { stockBar } from '../parts/stock.js';
 
 // A screen reader hears the stock at most this often.
 const STOCK_SAID_EVERY_MS = 20_000;
@@ -27,7 +26,7 @@ export function product(page) {
   const removal = new AbortController();
   const alive = AbortSignal.any([signal, removal.signal]);
 
-  const back = h('p', { class: 'back' }, h('a', { href: '#/' }, '← All sales'));
+  const back = h('p', { class: 'back' }, h('a', { href: '/' }, '← All sales'));
 
   async function load() {
     root.replaceChildren(back, h('h1', { class: 'unseen', tabindex: '-1' }, 'Sale'), skeleton('product', 4, 'Loading the sale'));
@@ -49,7 +48,7 @@ export function product(page) {
     root.replaceChildren(back, notice({
       heading: 'h1', title: shown ? 'This sale was removed' : 'This sale does not exist',
       text: shown ? 'The shop has withdrawn it. Nobody had bought it.' : 'The address is wrong, or the sale was removed.',
-      action: h('a', { class: 'button', href: '#/' }, 'See all sales'),
+      action: h('a', { class: 'button', href: '/' }, 'See all sales'),
     }));
     if (shown) announce('This sale was removed.');
     // The focused element is gone.
@@ -89,38 +88,45 @@ function productDetails(first, board, page, signal) {
   let current = first;
   const image = picture({ eager: true });
   const pill = statusPill();
-  const name = h('h1', { class: 'product-name', tabindex: '-1' });
-  const price = priceTag();
-  const timer = countdown(() => current, signal, { large: true });
-  const stock = stockBar();
-  const buy = buyBox(() => current, signal);
-  const description = h('p', { class: 'product-text' });
+  const name = h('h1', { class: 'product-name', tabindex: '-1', dir: 'auto' });
+  const buy = buyBar(() => current, signal);
+  const description = h('p', { class: 'product-text', dir: 'auto' });
   const limit = h('dd', {});
   const opens = h('dd', {});
   const ends = h('dd', {});
-  const manage = h('p', { class: 'product-manage' }, h('a', { class: 'button button-small', href: `#/admin/${first.id}` }, 'Manage this sale'));
+  const manage = h('p', { class: 'product-manage' }, h('a', { class: 'button button-small', href: `/admin/sales/${first.id}` }, 'Manage this sale'));
   const element = h('article', { class: 'product', 'data-product-id': first.id },
     h('div', { class: 'product-picture' }, image.element),
     h('div', { class: 'product-main' },
-      h('div', { class: 'product-head' }, pill.element, name, price.element),
-      h('div', { class: 'product-panel' }, timer.element, stock.element, buy.element),
-      description,
-      h('dl', { class: 'facts' },
+      h('div', { class: 'product-head' }, pill.element, name),
+      buy.element,
+      h('div', { class: 'product-info' }, description, h('dl', { class: 'facts' },
         h('div', {}, h('dt', {}, 'Limit per person'), limit),
         h('div', {}, h('dt', {}, 'Opens'), opens),
         h('div', {}, h('dt', {}, 'Ends'), ends),
         h('div', {}, h('dt', {}, 'Your time zone'), h('dd', {}, timeZone()))),
-      manage),
+      shareButtons(() => current, signal), manage)),
     board);
 
   const sayStock = throttled(STOCK_SAID_EVERY_MS, signal);
   let saidStock = first.stock;
+  let saidStatus = null;
+
+  /// What a change of the status means is said at once.
+  function sayStatus(status) {
+    const before = saidStatus;
+    saidStatus = status;
+    if (before === null || before === status) return;
+    if (status === 'live') announce(`${current.name} ${before === 'upcoming' ? 'is open now' : 'is available again'}: ${number(current.stock)} left.`);
+    if (status === 'sold_out') announce(`${current.name} is sold out.`);
+    if (status === 'ended') announce(`The sale of ${current.name} has ended.`);
+  }
 
   function update(newer = current) {
     const left = newer.stock;
     if (left !== saidStock) {
       saidStock = left;
-      sayStock(left === 0 ? 'Sold out.' : `${number(left)} left.`);
+      if (left > 0) sayStock(`${number(left)} left.`);
     }
     current = newer;
     const status = clock.statusOf(current);
@@ -129,10 +135,8 @@ function productDetails(first, board, page, signal) {
     image.update(current);
     pill.update(status);
     setText(name, current.name);
-    price.update(current);
-    timer.update();
-    stock.update(current, status);
     buy.update();
+    sayStatus(status);
     setText(description, current.description ?? '');
     description.hidden = !current.description;
     setText(limit, count(current.purchaseLimit, 'unit'));

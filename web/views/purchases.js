@@ -8,6 +8,7 @@ import * as store from '../store.js';
 import { ensureLogin, openAccount } from '../parts/account.js';
 import { picture } from '../parts/picture.js';
 import { failure, notice, skeleton } from '../parts/states.js';
+import { STATUS_NAMES } from './receipt.js';
 
 const PAGE = 20;
 const NAMES_AT_ONCE = 4;
@@ -52,7 +53,7 @@ export function purchases(page) {
     if (cursor === null && data.items.length === 0) {
       body.replaceChildren(notice({
         title: 'Nothing bought yet', text: 'What you buy appears here at once.',
-        action: h('a', { class: 'button', href: '#/' }, 'See all sales'),
+        action: h('a', { class: 'button', href: '/' }, 'See all sales'),
       }));
       return;
     }
@@ -91,15 +92,16 @@ export function purchases(page) {
   start();
 }
 
-function entry({ id, productId, userId, quantity, unitPrice, total, sequence, purchasedAt }) {
+function entry({ id, productId, productName, userId, quantity, unitPrice, total, sequence, purchasedAt, status = 'confirmed' }) {
   const image = picture();
-  const link = h('a', { href: `#/products/${productId}` }, `Product ${productId.slice(-6)}`);
+  const link = h('a', { href: `/my/purchases/${id}`, dir: 'auto' }, productName ?? `Product ${productId.slice(-6)}`);
   const units = quantity === 1 ? '' : `${number(quantity)} × ${money(unitPrice)} = `;
   const element = h('li', { class: 'purchase', 'data-purchase-id': id, 'data-product-id': productId },
     h('div', { class: 'purchase-picture' }, image.element),
     h('div', { class: 'purchase-what' },
       h('h2', { class: 'purchase-name' }, link),
       h('p', { class: 'purchase-when' }, h('time', { datetime: purchasedAt }, `${dateTime(purchasedAt)} (${preciseTime(purchasedAt)})`)),
+      status === 'confirmed' ? null : h('p', { class: 'purchase-status', 'data-status': status }, STATUS_NAMES[status] ?? status),
       session.isAdmin() ? h('p', { class: 'purchase-when' }, 'Buyer ', h('code', {}, userId)) : null),
     h('p', { class: 'purchase-number' }, h('span', {}, 'Number'), ' ', h('b', {}, number(sequence))),
     h('p', { class: 'purchase-total' }, units ? h('span', {}, units) : null, h('b', {}, money(total))));
@@ -107,7 +109,7 @@ function entry({ id, productId, userId, quantity, unitPrice, total, sequence, pu
     element,
     update(product) {
       if (!product) return image.update({ id: productId, name: '', imageUrl: null });
-      link.textContent = product.name;
+      if (!productName) link.textContent = product.name;
       image.update(product);
     },
   };

@@ -7,21 +7,22 @@ import { h, setText } from '../dom.js';
 import { amountToText, currencyDigits, textToAmount, timeZone } from '../format.js';
 import { go } from '../router.js';
 import * as store from '../store.js';
+import { admitAdmin, asAdmin, instantInWords } from '../parts/admin.js';
 import { field, showErrors } from '../parts/fields.js';
 import { failure, skeleton } from '../parts/states.js';
-import { admitAdmin, asAdmin, instantInWords, restock } from './admin.js';
+import { restock } from './admin.js';
 
 const CURRENCIES = ['USD', 'EUR', 'GBP', 'CHF', 'JPY', 'CAD', 'AUD', 'SEK', 'NOK', 'DKK', 'PLN', 'BRL', 'INR', 'NGN', 'KWD'];
 // The version of a selling product changes with every batch of purchases, so several tries are normal.
 const CONFLICTS_MAX = 10;
 
-/// The view of `#/admin/new` and `#/admin/ID`.
+/// The view of `/admin/new` and `/admin/sales/ID`.
 export async function sale(page) {
   const { root, parameters: [id], signal } = page;
   if (!admitAdmin(page, page.again)) return;
   page.setTitle(id ? 'Edit a sale' : 'New sale');
   const heading = h('h1', { tabindex: '-1' }, id ? 'Edit the sale' : 'New sale');
-  root.append(h('p', { class: 'back' }, h('a', { href: '#/admin' }, '← Manage sales')), heading);
+  root.append(h('p', { class: 'back' }, h('a', { href: '/admin' }, '← Manage sales')), heading);
   if (!id) {
     root.append(saleForm(null, null));
     return;
@@ -122,7 +123,7 @@ function saleForm(product, etag) {
     fields.map(({ element }) => element),
     h('datalist', { id: 'currencies' }, CURRENCIES.map((code) => h('option', { value: code }))),
     problem,
-    h('div', { class: 'form-actions' }, save, h('a', { class: 'button', href: '#/admin' }, 'Cancel'),
+    h('div', { class: 'form-actions' }, save, h('a', { class: 'button', href: '/admin' }, 'Cancel'),
       product ? h('button', { type: 'button', class: 'button', onclick: () => restock(base) }, 'Restock') : null));
   let sending = false;
 
@@ -137,6 +138,10 @@ function saleForm(product, etag) {
     const message = digits === 0 ? 'must be a whole amount' : `must be an amount with at most ${digits} decimal places`;
     for (const name of ['price', 'originalPrice']) {
       if (entered[name] === null && byName(name).control.value.trim()) errors.push({ field: name, message });
+    }
+    // Such a price would be taken, and never shown.
+    if (entered.originalPrice && entered.price && entered.originalPrice.amount <= entered.price.amount) {
+      errors.push({ field: 'originalPrice', message: 'must be higher than the price, or empty' });
     }
     if (entered.saleEndTime <= entered.saleStartTime) {
       errors.push({ field: 'saleEndTime', message: 'must be later than the opening' });
@@ -176,7 +181,7 @@ function saleForm(product, etag) {
     const { data } = await asAdmin('POST', '/products', { body: entered });
     store.put(data);
     announce(`${data.name} is created.`);
-    go(`/products/${data.id}`);
+    go(`/sales/${data.id}`);
   }
 
   /// Sends only what the admin has changed. If the product has changed meanwhile in other fields (every purchase
@@ -189,7 +194,7 @@ function saleForm(product, etag) {
         const { data } = await asAdmin('PATCH', `/products/${base.id}`, { body: changed, headers: { 'If-Match': tag } });
         store.put(data);
         announce(`${data.name} is saved.`);
-        return go(`/products/${data.id}`);
+        return go(`/sales/${data.id}`);
       } catch (error) {
         if (!(error instanceof Problem) || error.code !== 'version_conflict') throw error;
       }

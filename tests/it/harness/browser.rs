@@ -60,16 +60,11 @@ impl Browser {
         // A visitor does not type 127.0.0.1.
         let base = format!("http://{}", actor.host().replace("127.0.0.1", "localhost"));
         let browser = Self { driver, base, console: Mutex::default() };
-        browser.go("/").await;
+        browser.visit("/").await;
         browser
     }
 
-    /// Opens a view of the storefront as a link from another site would.
-    pub async fn go(&self, view: &str) {
-        self.visit(&format!("/#{view}")).await;
-    }
-
-    /// Opens a page of the server.
+    /// Opens a page of the server as a link from another site would.
     pub async fn visit(&self, path: &str) {
         let url = format!("{}{path}", self.base);
         self.driver.go(&url).await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
@@ -77,7 +72,13 @@ impl Browser {
 
     /// Goes to a view without leaving the page.
     pub async fn follow(&self, view: &str) {
-        self.run("location.hash = arguments[0]", json!([format!("#{view}")])).await;
+        let script = "
+            const link = document.createElement('a');
+            link.href = arguments[0];
+            document.body.append(link);
+            link.click();
+            link.remove();";
+        self.run(script, json!([view])).await;
     }
 
     /// Runs `script` in the page as the body of a function.
@@ -134,18 +135,6 @@ impl Browser {
         let element = self.find(FIND_FIELD, json!([label]), &format!("the field “{label}”")).await;
         let script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', { bubbles: true }))";
         self.run(script, json!([element, value])).await;
-    }
-
-    /// Presses until the outcome appears: the button rests for a moment after a purchase.
-    pub async fn press_until(&self, selector: &str, text: &str, outcome: &str) {
-        let what = format!("“{outcome}” after pressing {selector} with “{text}”");
-        self.attempt(&what, async || {
-            if let Some(element) = self.look(FIND, json!([selector, text])).await {
-                self.driver.click(&element).await.ok();
-            }
-            self.look(FIND, json!([".outcome", outcome])).await.is_some()
-        })
-        .await;
     }
 
     /// Types into the element that has the focus.

@@ -304,6 +304,7 @@ pub fn patient() -> Limits {
         limits.purchases.lane_estimated_wait_ms_max = 60_000;
         limits.purchases.queue_wait_ms_max = 60_000;
         limits.purchases.batch_ms_max = 60_000;
+        limits.accounts.password_hash_wait_ms_max = 60_000;
         limits.store.read_ms_max = 60_000;
         limits.store.permit_wait_ms_max = 60_000;
         limits.store.heartbeat_age_ms_max = 60_000;

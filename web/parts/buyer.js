@@ -1,0 +1,98 @@
+// Carries out purchases of one product: logs in on the way, sends until there is an answer, says what came of it.
+
+import { get, inWords } from '../api.js';
+import { h } from '../dom.js';
+import { count, money, number } from '../format.js';
+import * as own from '../own.js';
+import * as purchases from '../purchase.js';
+import * as session from '../session.js';
+import * as store from '../store.js';
+import { ensureLogin } from './account.js';
+import { refusal } from './outcome.js';
+
+/// `product()` is the newest version; `outcome` is where to say it; `changed()` is called when `busy` or `unsure`
+/// changes; `refused(code)` after a refusal.
+export function buyer(product, { outcome, changed, refused = () => {} }) {
+  // An order that was sent and is not settled; it is sent again instead of buying once more.
+  let order = null;
+  let busy = false;
+  const say = (...said) => outcome.say(...said);
+
+  async function carryOut() {
+    busy = true;
+    changed();
+    try {
+      await settle();
+    } finally {
+      busy = false;
+      changed();
+    }
+  }
+
+  /// Sends the order until it is bought, refused or left uncertain, with a login on the way if needed.
+  async function settle() {
+    let reason = 'Log in or register, and the purchase goes on.';
+    for (;;) {
+      const id = session.user()?.id;
+      if (!id) say('busy', 'Log in to go on.');
+      if (!(await ensureLogin(reason))) {
+        if (!order.unsure) order = null;
+        return say('refused', order ? 'Log in to see whether it was bought.' : 'Nothing was bought: log in to buy.');
+      }
+      // Keys belong to an account, so one account cannot settle another's uncertain order.
+      if (order.unsure && id && session.user().id !== id) {
+        order = purchases.newOrder(order.productId, order.quantity, order.expectedPrice);
+      }
+      say('busy', order.unsure ? 'Not sure yet: checking…' : 'Buying…');
+      const result = await purchases.buy(order, (unsure) => {
+        say('busy', unsure ? 'Not sure yet: checking…' : 'The shop is very busy. Trying again…');
+      });
+      if (result.outcome !== 'login') return tell(result);
+      reason = 'Your login has expired. Log in again, and the purchase goes on.';
+    }
+  }
+
+  function tell({ outcome: kind, purchase, problem, error }) {
+    if (kind === 'unsure') {
+      return say('unsure', ['It is not certain yet whether this was bought. ', inWords(error), ' Check again: it will not be bought twice.']);
+    }
+    const { quantity, productId } = order;
+    order = null;
+    if (kind === 'failed') return say('refused', `Nothing was bought. ${inWords(error)}`);
+    if (kind === 'refused') {
+      learn(productId, problem);
+      say('refused', ...refusal(problem, quantity));
+      return refused(problem.code);
+    }
+    say('bought', [
+      h('b', {}, `Bought: you are number ${number(purchase.sequence)}`),
+      `, ${count(purchase.quantity, 'unit')} for ${money(purchase.total)}. `,
+      h('a', { href: `/my/purchases/${purchase.id}` }, 'Your receipt'),
+    ]);
+  }
+
+  /// What a refusal tells may be newer than what the page knows, above all while there is no socket.
+  function learn(productId, { code, body }) {
+    if (code === 'purchase_limit_reached') own.correct(productId, body.purchased);
+    if (code === 'price_changed') store.putPrice(productId, body.price);
+    get(`/products/${productId}`).then(({ data }) => store.put(data), () => {});
+  }
+
+  return {
+    get busy() { return busy; },
+    get unsure() { return order !== null && !busy; },
+    /// Buys, at the price that the page shows.
+    buy(quantity) {
+      if (busy) return undefined;
+      order ??= purchases.newOrder(product().id, quantity, product().price);
+      return carryOut();
+    },
+    /// Goes on with the order that was pending when the page went away.
+    resume() {
+      const unfinished = purchases.unfinished(product().id);
+      if (!unfinished || busy || order) return;
+      order = unfinished;
+      carryOut();
+    },
+  };
+}
