@@ -114,10 +114,16 @@ struct PlainPurchaseRequest<'a> {
 async fn purchase(
     State(app): State<AppState>,
     _admitted: Admitted,
-    user: CurrentUser,
+    user: Result<CurrentUser>,
     key: Result<IdempotencyKey>,
     body: Result<Body<PurchaseRequest>>,
 ) -> Result<Response> {
+    let user = user.inspect_err(|refusal| {
+        // The server cannot know whether the token still counts.
+        if refusal.is_fault() {
+            app.metrics.count_purchase(refusal.code().name());
+        }
+    })?;
     let outcome = match Error::both(key, body) {
         Ok((IdempotencyKey(key), Body(body))) => {
             app.purchases.purchase(body.product_id, body.quantity, key, user).await
