@@ -149,6 +149,10 @@ impl Access {
         if self.is_recent(now) {
             return Ok(());
         }
+        // The database has been away for a while: the next answer is not worth waiting for.
+        if now.checked_sub(self.0.store.read_max()).is_some_and(|earlier| !self.is_recent(earlier)) {
+            return Err(Error::DatabaseUnavailable);
+        }
         let mut answers = self.0.answers.subscribe();
         let recent = async {
             while !self.is_recent(now) {

@@ -124,11 +124,17 @@ struct PlainPurchaseRequest<'a> {
 async fn purchase(
     State(app): State<AppState>,
     _has_room: HasRoom,
-    user: CurrentUser,
+    user: Result<CurrentUser>,
     client: Client,
     key: Result<IdempotencyKey>,
     body: Result<Body<PurchaseRequest>>,
-) -> Response {
+) -> Result<Response> {
+    let user = user.inspect_err(|refusal| {
+        // The server cannot know whether the token still counts.
+        if refusal.is_fault() {
+            app.metrics.count_purchase(refusal.code().name());
+        }
+    })?;
     let mut share = app.client_limits.take_purchase(user.id, client);
     let outcome = buy(&app, user, client.network, &mut share, key, body).await;
     app.metrics.count_purchase(match &outcome {
@@ -144,7 +150,7 @@ async fn purchase(
         Err(error) => error.into_response(),
     };
     app.client_limits.tell(&share, response.headers_mut());
-    response
+    Ok(response)
 }
 
 async fn buy(
