@@ -114,7 +114,7 @@ impl Assets {
     }
 
     /// `/assets/{build}/...`. While servers of two versions run side by side, the page of one asks the other for its files:
-    /// it gets the other's, but may not keep them.
+    /// it gets the other's, but may not keep them. So does `/docs`, which names no build.
     pub fn router(self) -> Router<AppState> {
         ASSETS.iter().fold(Router::new(), |router, (name, file)| {
             let own = self.theme.as_ref().filter(|_| *name == THEME);
