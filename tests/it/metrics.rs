@@ -1,9 +1,8 @@
 //! The metrics that the person on call watches.
 
-use flash_sale::config::Limits;
 use serde_json::json;
 
-use crate::harness::{Shop, sneaker_with};
+use crate::harness::{Shop, bounded, sneaker_with};
 
 /// The value of the sample whose line starts like this.
 fn value(text: &str, sample: &str) -> f64 {
@@ -50,7 +49,7 @@ async fn every_purchase_is_counted_by_its_outcome() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_login_is_counted_by_its_outcome() {
-    let shop = Shop::open_with(Limits::default().with(|limits| limits.accounts.login_failures_max = 2)).await;
+    let shop = Shop::open_with(bounded().with(|limits| limits.accounts.login_failures_max = 2)).await;
     let visitor = shop.visitor();
     let right = json!({"email": "ada@shop.example", "password": "correct horse battery"});
     let wrong = json!({"email": "ada@shop.example", "password": "not the password"});
