@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{ADMIN, Browser, Shop, no_browser, patient, sneaker};
+use crate::harness::{ADMIN, Browser, Shop, no_browser, patient, sneaker, soon};
 
 const PASSWORD: &str = "correct horse battery";
 const NEW_PASSWORD: &str = "tromboned staple battery";
@@ -121,6 +121,7 @@ async fn logging_out_counts_in_every_tab_and_everywhere_on_every_device() {
     here.sees("#account", "Log in").await;
     // The token itself is worth nothing any more.
     let old = shop.visitor().with_token(old.as_str().unwrap());
+    soon("the end of the token", async { while old.get("/auth/me").await.status == 200 {} }).await;
     old.get("/auth/me").await.problem(401, "unauthenticated");
     elsewhere.follow("/my/purchases").await;
     elsewhere.sees("main", "Nothing bought yet").await;
