@@ -13,10 +13,10 @@ use crate::model::name::NameRules;
 pub use accounts::{AdminCredentials, Registration};
 pub use clients::{ClientsLimits, Quota};
 pub use limits::{
-    AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, RecordsLimits,
-    StoreLimits,
+    AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
 };
 
+pub use records_limits::RecordsLimits;
 pub use settings::{SETTINGS, Setting};
 pub use trusted_proxies::TrustedProxies;
 
@@ -30,6 +30,7 @@ mod env_file;
 mod limits;
 mod mongo_uri;
 mod read_limits;
+mod records_limits;
 mod settings;
 mod shop;
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub(crate) mod metrics;
 pub(crate) mod openapi;
 mod parameters;
 pub(crate) mod products;
+pub(crate) mod purchase_list;
 pub(crate) mod purchases;
 pub(crate) mod report;
 pub(crate) mod state;
@@ -106,6 +107,7 @@ fn routes(app: AppState, shop: &Shop) -> (Router, BareRoutes) {
         .merge(users::router())
         .merge(products::router())
         .merge(purchases::router())
+        .merge(purchase_list::router())
         .merge(audit::router())
         .merge(report::router())
         .merge(leaderboard::router())

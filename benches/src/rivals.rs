@@ -17,6 +17,7 @@ use flash_sale::http::client::Clients;
 use flash_sale::http::http_runtime::HttpRuntime;
 use flash_sale::model::id::Id;
 use flash_sale::model::money::Money;
+use flash_sale::model::purchase::PurchaseStatus;
 use flash_sale::model::timestamp::Timestamp;
 use flash_sale::purchases::view::PurchaseView;
 use flash_sale::signals::Signals;
@@ -131,12 +132,18 @@ fn bought(
     let view = PurchaseView {
         id: id.to_hex(),
         product_id: request.product_id.to_hex(),
+        product_name: "Bench".into(),
         user_id: buyer.id.to_hex(),
         quantity: request.quantity,
         unit_price: price(UNIT_PRICE),
         total: price(UNIT_PRICE * request.quantity),
         sequence,
         purchased_at,
+        status: PurchaseStatus::Confirmed,
+        expires_at: None,
+        payment_reference: None,
+        refund_due: false,
+        status_changed_at: purchased_at,
     };
     let location = HeaderValue::from_str(&format!("/purchases/{}", view.id));
     match location {

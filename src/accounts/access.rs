@@ -34,6 +34,9 @@ mod table;
 /// Tokens are kept in mind for this much longer than they are valid, in milliseconds: clocks may differ, or be set back.
 const CLOCK_SLACK_MS: i64 = 60 * 60 * 1000;
 
+/// How often a starting server tries to read what was ended: a slow database must not keep it from starting.
+const LOAD_TRIES_MAX: usize = 5;
+
 /// The answer to a token that was ended.
 const ENDED: Error = Error::Unauthenticated {
     detail: "This token was ended by a logout or a new password. Log in again.",
@@ -89,6 +92,11 @@ impl Access {
             kept_ms: lifetime_ms + CLOCK_SLACK_MS,
         }));
         let mut follower = Follower::new(access.clone());
+        for _ in 1..LOAD_TRIES_MAX {
+            if follower.load().await.is_ok() {
+                return Ok((access, AccessTask(follower)));
+            }
+        }
         follower.load().await?;
         Ok((access, AccessTask(follower)))
     }
@@ -140,6 +148,10 @@ impl Access {
     pub async fn await_recent(&self, now: Instant) -> Result<()> {
         if self.is_recent(now) {
             return Ok(());
+        }
+        // The database has been away for a while: the next answer is not worth waiting for.
+        if now.checked_sub(self.0.store.read_max()).is_some_and(|earlier| !self.is_recent(earlier)) {
+            return Err(Error::DatabaseUnavailable);
         }
         let mut answers = self.0.answers.subscribe();
         let recent = async {

@@ -13,12 +13,9 @@ use super::listing::{self, PurchaseFilter};
 use super::precheck;
 use super::settle::Request;
 use super::view::{self, PurchaseView};
-use crate::accounts::access::Access;
 use crate::accounts::current_user::CurrentUser;
-use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::http::page::{Page, PageRequest};
-use crate::metrics::Metrics;
 use crate::model::id::Id;
 use crate::model::money::Price;
 use crate::model::name::NameRules;
@@ -41,17 +38,14 @@ pub struct Purchases {
 
 impl Purchases {
     pub fn new(
+        lanes: Lanes,
         store: Store,
         catalogue: Arc<Catalogue>,
         heartbeat: Heartbeat,
         feed: Feed,
-        access: Access,
-        metrics: Arc<Metrics>,
         names: Arc<NameRules>,
-        limits: &PurchasesLimits,
         keeps_networks: bool,
     ) -> Self {
-        let lanes = Lanes::new(store.clone(), limits, catalogue.clone(), access, metrics);
         Self { lanes, store, catalogue, heartbeat, feed, names, keeps_networks }
     }
 

@@ -6,7 +6,7 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::purchases::ListOrder;
+use super::purchase_list::ListOrder;
 use super::state::AppState;
 use crate::error::Result;
 use crate::http::page::{Page, Query, id};

@@ -1,17 +1,14 @@
 //! `/products/purchase` and `/purchases`: buying, and the purchases made.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{FromRequestParts, State};
 use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::Stream;
 use serde::Deserialize;
 use serde_json::Value;
 use tower::Service;
@@ -25,18 +22,13 @@ use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
 use crate::http::client::Client;
 use crate::http::fields::{Fields, id, integer};
-use crate::http::negotiation::prefers;
-use crate::http::page::{Page, Query, id as id_parameter};
 use crate::http::path::PathId;
 use crate::http::{Uncached, uncached};
 use crate::model::id::Id;
 use crate::model::money::Money;
 use crate::model::network::Network;
-use crate::model::purchase::PurchaseStatus;
 use crate::products::request::{Price, QUANTITY_MAX, money};
-use crate::purchases::history::{Order, PurchaseCursor};
 use crate::purchases::lane::queued::Receipt;
-use crate::purchases::listing::{PurchaseFilter, status_named};
 use crate::purchases::view::PurchaseView;
 
 /// The client's key for a purchase, which makes it safe to send the request twice.
@@ -46,10 +38,7 @@ pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idem
 const IDEMPOTENCY_KEY_CHARACTERS_MAX: usize = 255;
 
 pub fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(purchase))
-        .routes(routes!(list_purchases))
-        .routes(routes!(get_purchase))
+    OpenApiRouter::new().routes(routes!(purchase)).routes(routes!(get_purchase))
 }
 
 pub const PURCHASE_PATH: &str = "/products/purchase";
@@ -135,11 +124,17 @@ struct PlainPurchaseRequest<'a> {
 async fn purchase(
     State(app): State<AppState>,
     _has_room: HasRoom,
-    user: CurrentUser,
+    user: Result<CurrentUser>,
     client: Client,
     key: Result<IdempotencyKey>,
     body: Result<Body<PurchaseRequest>>,
-) -> Response {
+) -> Result<Response> {
+    let user = user.inspect_err(|refusal| {
+        // The server cannot know whether the token still counts.
+        if refusal.is_fault() {
+            app.metrics.count_purchase(refusal.code().name());
+        }
+    })?;
     let mut share = app.client_limits.take_purchase(user.id, client);
     let outcome = buy(&app, user, client.network, &mut share, key, body).await;
     app.metrics.count_purchase(match &outcome {
@@ -155,7 +150,7 @@ async fn purchase(
         Err(error) => error.into_response(),
     };
     app.client_limits.tell(&share, response.headers_mut());
-    response
+    Ok(response)
 }
 
 async fn buy(
@@ -245,72 +240,6 @@ impl IdempotencyKey {
             }
         }
     }
-}
-
-/// Own purchases, newest first; admins and payment services see everybody's
-///
-/// A purchase is in the list as soon as it was answered 201.
-///
-/// With `Accept: text/csv` the answer is not a page but all purchases that match, `limit` and `cursor` aside: one line for each,
-/// after a header, with the members of a purchase as columns (`unitPrice.amount`). A text that a spreadsheet would take for a
-/// formula begins with an apostrophe. An answer that is not complete ends with an error of the connection.
-#[utoipa::path(
-    get, path = "/purchases", tag = "purchases", operation_id = "listPurchases",
-    params(
-        ("productId" = Option<String>, Query, description = "Only purchases of this product", example = "65f1c0ffee65f1c0ffee65f1"),
-        ("status" = inline(Option<PurchaseStatus>), Query, description = "Only purchases that are this now", example = "confirmed"),
-        ("userId" = Option<String>, Query, description = "Only purchases of this user; for those who see everybody's", example = "65f1c0ffee65f1c0ffee65f2"),
-        ("order" = inline(Option<ListOrder>), Query, description = "`asc`: oldest first", example = "asc"),
-        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
-        ("cursor" = Option<String>, Query, min_length = 1, max_length = 500, description = "The `nextCursor` of the page before"),
-    ),
-    responses((status = OK, description = "A page of purchases, or all of them as CSV", content(
-        (Page<PurchaseView> = "application/json"), (String = "text/csv"),
-    ))),
-    security(("bearer" = [])),
-    extensions(("x-problem-codes" = json!(["overloaded", "database_unavailable"]))),
-)]
-async fn list_purchases(
-    State(app): State<AppState>,
-    user: CurrentUser,
-    headers: HeaderMap,
-    mut query: Query,
-) -> Result<Response> {
-    let filter = PurchaseFilter {
-        product: query.parameter("productId", id_parameter),
-        status: query.parameter("status", status_named),
-        user: match user.role.is_staff() {
-            true => query.parameter("userId", id_parameter),
-            false => Some(user.id),
-        },
-    };
-    let order = query.parameter("order", Order::named).unwrap_or(Order::NewestFirst);
-    let page = query.page(|cursor: &PurchaseCursor| cursor.is_of_history(filter.product));
-    query.finish()?;
-    let mut response = match prefers(&headers, "text/csv", "application/json") {
-        true => csv(app.exports.stream(filter, order).await?),
-        false => uncached(app.purchases.list(&filter, order, &page).await?).into_response(),
-    };
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    Ok(response)
-}
-
-fn csv(rows: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present")),
-        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"purchases.csv\"")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    (headers, HttpBody::from_stream(rows)).into_response()
-}
-
-/// The order of a list.
-#[derive(utoipa::ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "it only describes the parameter `order`")]
-pub enum ListOrder {
-    Asc,
-    Desc,
 }
 
 /// One purchase

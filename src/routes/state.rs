@@ -21,6 +21,7 @@ use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::{self, Feed, FeedTask};
 use crate::products::pages::ProductPages;
 use crate::purchases::export::Exports;
+use crate::purchases::lanes::Lanes;
 use crate::purchases::service::Purchases;
 use crate::report::Reports;
 use crate::store::Store;
@@ -96,17 +97,17 @@ impl App {
             metrics.clone(),
             &limits.products,
         );
+        let lanes =
+            Lanes::new(store.clone(), &limits.purchases, catalogue.clone(), access.clone(), metrics.clone());
         let app = Self {
             accounts: Accounts::new(store.clone(), heartbeat.clone(), access.clone(), &limits.accounts)?,
             purchases: Purchases::new(
+                lanes,
                 store.clone(),
                 catalogue.clone(),
                 heartbeat.clone(),
                 feed.clone(),
-                access.clone(),
-                metrics.clone(),
                 names.clone(),
-                &limits.purchases,
                 limits.records.network_days > 0,
             ),
             reports: Reports::new(store.clone(), heartbeat.clone(), &limits.records),

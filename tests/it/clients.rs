@@ -310,18 +310,21 @@ async fn a_slow_body_holds_no_place_that_a_buyer_needs() {
     let id = shop.sell(&sneaker()).await;
     let slow = shop.buyer();
     let head = format!(
-        "POST /products/purchase HTTP/1.1\r\nHost: shop\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n",
+        "POST /products/purchase HTTP/1.1\r\nHost: shop\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Expect: 100-continue\r\n",
         slow.token()
     );
     let body = json!({ "productId": id }).to_string();
     let mut connections = Vec::new();
     for (more, start) in [
-        ("Transfer-Encoding: chunked\r\n\r\n".to_owned(), format!("{:x}\r\n{}", body.len(), &body[..5])),
-        (format!("Content-Length: {}\r\n\r\n", body.len()), body[..5].to_owned()),
-        (format!("Content-Length: {}\r\n\r\n", 60_000), body[..5].to_owned()),
+        ("Transfer-Encoding: chunked".to_owned(), format!("{:x}\r\n{}", body.len(), &body[..5])),
+        (format!("Content-Length: {}", body.len()), body[..5].to_owned()),
     ] {
         let mut connection = RawConnection::open(slow.host()).await;
-        connection.send(format!("{head}{more}{start}").as_bytes()).await;
+        connection.send(format!("{head}{more}\r\n\r\n").as_bytes()).await;
+        // From here on the server waits for the body.
+        connection.read_until("100 Continue\r\n\r\n").await;
+        connection.send(start.as_bytes()).await;
         connections.push(connection);
     }
     for _ in 0..3 {

@@ -127,7 +127,7 @@ async fn watchers_leave_room_for_buyers() {
         }
     });
     assert!([429, 503].contains(&full.await.unwrap()));
-    let buyer = shop.buyer_from([127, 0, 0, 9]);
+    let buyer = shop.visitor_from([127, 0, 0, 9]).with_token(shop.buyer().token());
     buyer.purchase(&id).await.expect(201);
     shop.close().await;
 }

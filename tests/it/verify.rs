@@ -71,7 +71,8 @@ async fn whatever_does_not_add_up_is_named() {
     let moment = |milliseconds| DateTime::from_millis(milliseconds);
     let product = |field: &str, by: i64| ("products", doc! {}, doc! { "$inc": { field: by } });
     let purchase = |sequence: i64, update: Document| ("purchases", doc! { "sequence": sequence }, update);
-    let cases: Vec<((&str, Document, Document), &[&str])> = vec![
+    type Edit = (&'static str, Document, Document);
+    let cases: Vec<(Edit, &[&str])> = vec![
         (product("stock", 1), &["stock 98 + held 0 + sold 3 is not totalStock 100"]),
         (
             product("sold", -1),

@@ -14,25 +14,16 @@ pub fn price() -> Money {
 /// A product on sale with `sold` purchases of one unit each and `stock` units left.
 pub fn product(name: &str, sold: i64, stock: i64, at: DateTime) -> Product {
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    let sale = (
+        DateTime::from_millis(at.timestamp_millis() - DAY_MS),
+        DateTime::from_millis(at.timestamp_millis() + 365 * DAY_MS),
+    );
     Product {
-        reopened_at: None,
-        id: Id::new(),
-        name: name.to_owned(),
-        name_folded: name.to_lowercase(),
-        description: None,
-        image_url: None,
-        price: price(),
-        original_price: None,
-        stock,
         sold,
         total_stock: stock + sold,
         purchase_count: sold,
-        purchase_limit: 1,
-        sale_start_time: DateTime::from_millis(at.timestamp_millis() - DAY_MS),
-        sale_end_time: DateTime::from_millis(at.timestamp_millis() + 365 * DAY_MS),
         version: sold + 1,
-        created_at: at,
-        updated_at: at,
+        ..Product::new(name.to_owned(), price(), stock, sale, at)
     }
 }
 

@@ -109,11 +109,7 @@ impl Shop {
     /// Starts another server, with these settings, those of its limits included.
     pub async fn add_server_as_set(&mut self, settings: &[(&str, &str)]) {
         let map = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let limits = match Config::from_settings(&map) {
-            Ok(config) => config.limits,
-            Err(error) => panic!("{error}"),
-        };
-        let server = self.start_server(limits, settings).await;
+        let server = self.start_server(Config::from_settings(&map).unwrap().limits, settings).await;
         self.servers.push(server);
     }
 
@@ -186,11 +182,6 @@ impl Shop {
         let client =
             reqwest::Client::builder().local_address(std::net::IpAddr::from(address)).build().unwrap();
         Actor { client, ..self.visitor() }
-    }
-
-    /// A new customer at this address of the loopback network.
-    pub fn buyer_from(&self, address: [u8; 4]) -> Actor {
-        Actor { client: self.visitor_from(address).client, ..self.buyer() }
     }
 
     pub fn admin(&self) -> Actor {
