@@ -113,7 +113,7 @@ async fn a_purchase_that_waited_is_refused_if_access_has_ended_meanwhile() {
     let mut holder = database.client().start_session().await.unwrap();
     holder.start_transaction().await.unwrap();
     let product = doc! { "_id": id.parse::<flash_sale::model::id::Id>().unwrap() };
-    let held = doc! { "$set": { "held": true } };
+    let held = doc! { "$set": { "barrier": "of this test" } };
     products.update_one(product, held).session(&mut holder).await.unwrap();
     let waiting = tokio::spawn({
         let (ada, id) = (ada.clone(), id.clone());

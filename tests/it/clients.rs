@@ -252,8 +252,9 @@ async fn a_shop_may_bound_purchases_by_network() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_logins_from_one_network_does_not_keep_the_others_waiting() {
     const STORM: usize = 150;
-    /// Answers come in at another time than they are decided.
-    const MEANWHILE_MAX: usize = 10;
+    /// A registration takes two turns of the threads, and its time in the database, in which the storm goes on. A queue that is
+    /// not fair would first serve all of the storm that waits: at the beginning nearly 150.
+    const MEANWHILE_MAX: usize = STORM / 3;
     let limits = patient_with_hashes().with(|limits| {
         // The storm is served to its end, however slow the machine is.
         limits.accounts.password_hash_wait_ms_max = 600_000;
@@ -276,7 +277,7 @@ async fn a_storm_of_logins_from_one_network_does_not_keep_the_others_waiting() {
     };
     let others = async {
         let mut most = 0;
-        for number in 0..8 {
+        for number in 0..4 {
             // Once the storm is there, and before it is over.
             let begun = async {
                 while answered.load(Ordering::Relaxed) <= number {
