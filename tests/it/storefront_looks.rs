@@ -118,11 +118,12 @@ const SPACING: &str = "
       p { margin-bottom: 2em !important; }`);
     document.adoptedStyleSheets = [sheet];";
 
-/// Lists the visible elements whose text does not fit into them; a name is cut after two lines on purpose.
+/// Lists the visible elements whose text does not fit into them. A name is cut after two lines on purpose, and an input
+/// scrolls.
 const CLIPPED: &str = "
     const small = (element) => element.scrollWidth > element.clientWidth + 1 || element.scrollHeight > element.clientHeight + 1;
     return [...document.querySelectorAll('main *, header *')]
-      .filter((element) => element.checkVisibility() && !element.closest('.unseen, svg, .picture, .card-name, .account-name'))
+      .filter((element) => element.checkVisibility() && !element.closest('input, .unseen, svg, .picture, .card-name, .account-name'))
       .filter((element) => ['hidden', 'clip'].includes(getComputedStyle(element).overflowX) && small(element))
       .map((element) => element.outerHTML.slice(0, 120));";
 
