@@ -4,8 +4,10 @@ A body that schemathesis believes to be right is completed by these rules before
 first check. Where that is not possible, a refusal that names such a rule, and nothing else, is not a failure.
 """
 
+import base64
 import hashlib
 import json
+import os
 import re
 
 import schemathesis
@@ -20,7 +22,9 @@ UNSPOKEN_RULES = [
     # The same for addresses: `format: email` means different things to different validators.
     (r"email", r"must be an e-mail address"),
     # Names are trimmed, and must not look like another by characters that nobody sees.
-    (r"name", r"must have (no control or invisible characters|1 to \d+ characters)"),
+    (r"name", r"must have (no (control|address|telephone|word)|1 to \d+ |a letter|at most \d+ different|letters of one)"),
+    # Which passwords are easy to guess no pattern can say.
+    (r"password|newPassword", r"is too easy to guess|must have \d+ to \d+ characters"),
     # How much stock a product has already is not in the request.
     (r"quantity", r"would lift the stock above"),
     # A change may move one end of a sale alone; the other end is the product's.
@@ -32,6 +36,8 @@ UNSPOKEN_RULES = [
 
 # The newest `nextCursor` of each list.
 CURSORS = {}
+# An account that nothing else needs: its role and its access are changed, and not those of the run.
+SPARE_ID = json.loads(base64.urlsafe_b64decode(os.environ["SPARE_TOKEN"].split(".")[1] + "=="))["sub"]
 
 
 @schemathesis.hook
@@ -46,6 +52,8 @@ def after_call(context, case, response):
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """Makes a right request fit the rules that would refuse nearly every generated one."""
+    if case.path == "/users/{id}" and case.method.upper() == "PATCH":
+        case.path_parameters["id"] = SPARE_ID
     if not is_right(case):
         return
     if "cursor" in (case.query or {}):
@@ -79,6 +87,9 @@ def filter_failure(context, failure, case, response):
     # check every event.
     if case.path == "/products/{id}/events" and type(failure).__name__ == "JsonSchemaError":
         return response.status_code != 200
+    # An empty query parameter means none, whatever its pattern is.
+    if type(failure).__name__ == "AcceptedNegativeData" and "" in (case.query or {}).values():
+        return False
     if type(failure).__name__ != "RejectedPositiveData" or response.status_code != 422:
         return True
     problem = response.json()

@@ -57,7 +57,7 @@ enum Include {
     params(
         ("id" = String, Path, description = "The product's id", example = "65f1c0ffee65f1c0ffee65f1"),
         ("include" = inline(Option<Include>), Query, description = "`purchases`: also every purchase"),
-        ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The id of the last event that you got: the purchases after it are sent, if they are not too many"),
+        ("Last-Event-ID" = Option<String>, Header, example = "17", description = "The id of the last event that you got: the purchases after it are sent, if they are not too many"),
     ),
     responses((status = OK, description = "The events, without end", body = String, content_type = "text/event-stream")),
     security((), ("bearer" = [])),

@@ -80,7 +80,7 @@ fn document() {}
     get, path = "/asyncapi.yaml", tag = "status", operation_id = "asyncapi",
     params(("If-None-Match" = Option<String>, Header, description = "The ETag of the document that you have")),
     responses(
-        (status = OK, description = "AsyncAPI 3", body = String, content_type = "application/yaml", headers(("ETag" = String, description = "For If-None-Match"))),
+        (status = OK, description = "AsyncAPI 3", body = Object, content_type = "application/yaml", headers(("ETag" = String, description = "For If-None-Match"))),
         (status = NOT_MODIFIED, description = "The document is the one that you have"),
     ),
 )]

@@ -127,8 +127,9 @@ async fn a_purchase_that_waited_is_refused_if_access_has_ended_meanwhile() {
         .post("/auth/logout?everywhere=true", &Value::Null)
         .await
         .expect(204);
+    // The product is still held: nothing but its next try refuses it.
+    soon("the refusal", waiting).await.unwrap().problem(401, "unauthenticated");
     holder.abort_transaction().await.unwrap();
-    waiting.await.unwrap().problem(401, "unauthenticated");
     assert_eq!(shop.check_invariants(&id, 1).await, 1);
     shop.close().await;
 }

@@ -2,6 +2,7 @@
 
 use flash_sale::config::Limits;
 use futures_util::future::join_all;
+use mongodb::Client;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 
@@ -66,10 +67,13 @@ async fn a_key_of_another_product_does_not_slow_the_others_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_cannot_be_read_costs_only_itself() {
-    let shop = Shop::open().await;
+    let mongo = own_mongo("odd-documents").await;
+    let shop = Shop::open_at(mongo.uri().reveal()).await;
     let id = shop.sell(&sneaker()).await;
     shop.buyer().purchase(&id).await.expect(201);
-    let database = shop.database().await;
+    // The server's own user may not go around the collections' rules.
+    let system = Client::with_uri_str(mongo.system_uri().reveal()).await.unwrap();
+    let database = system.database(OWN_DATABASE);
     let (products, purchases) =
         (database.collection::<Document>("products"), database.collection::<Document>("purchases"));
     let product = products.find_one(doc! {}).await.unwrap().unwrap();
@@ -113,6 +117,7 @@ async fn a_document_that_cannot_be_read_costs_only_itself() {
     assert_eq!(leaderboard["items"][1]["buyer"], "Anonymous");
     shop.admin().get("/purchases").await.expect(200);
     shop.close().await;
+    mongo.stop().await;
 }
 
 /// Whoever waits with a key when a product is reopened buys nothing, so a restock reopens only what may have run short.
