@@ -29,6 +29,8 @@ UNSPOKEN_RULES = [
     (r"quantity", r"would lift the stock above"),
     # A change may move one end of a sale alone; the other end is the product's.
     (r"saleStartTime|saleEndTime", r"must be later than saleStartTime"),
+    # Only those who see everybody's purchases may ask for one buyer's.
+    (r"userId", r"is not a known parameter"),
     # Words cannot be counted.
     (r"search", r"must have at most \d+ different words"),
 ]
@@ -71,8 +73,8 @@ def before_call(context, case, kwargs):
     if not isinstance(case.body, dict):
         return
     body = case.body
-    # Both have to be a currency that exists, which three letters seldom are.
-    for member in ("price", "originalPrice"):
+    # Each has to be a currency that exists, which three letters seldom are.
+    for member in ("price", "originalPrice", "expectedPrice"):
         if isinstance(body.get(member), dict) and "currency" in body[member]:
             body[member]["currency"] = "USD"
     # A sale ends after it starts.
