@@ -9,12 +9,12 @@ use clap::Subcommand;
 use crate::accounts::access::Access;
 use crate::accounts::service::Accounts;
 use crate::config::{Config, Database, Secret};
-use crate::embedded::{self, EmbeddedError, EmbeddedMongo};
+use crate::embedded::{self, EmbeddedMongo};
 use crate::error::Error;
 use crate::model::text::is_hidden;
 use crate::model::user::{NAME_CHARACTERS, User};
 use crate::model::{email, password};
-use crate::signals::Signals;
+use crate::signals::{INTERRUPTED, Signals};
 use crate::store::Store;
 use crate::store::heartbeat::Heartbeat;
 
@@ -66,7 +66,7 @@ impl AdminError {
         match self {
             Self::NotDone(_) => 1,
             Self::Password(_) => 2,
-            Self::Interrupted => 130,
+            Self::Interrupted => INTERRUPTED,
         }
     }
 }
@@ -149,16 +149,9 @@ async fn make_in(
 async fn database(database: &Database) -> Result<(Secret, Option<EmbeddedMongo>), AdminError> {
     match database {
         Database::External { uri, .. } => Ok((uri.clone(), None)),
-        Database::Embedded { data_directory, .. } => match EmbeddedMongo::start(data_directory).await {
-            Ok(mongo) => Ok((mongo.uri(), Some(mongo))),
-            Err(EmbeddedError::DirectoryInUse { .. }) => {
-                let uri = embedded::kept_uri(data_directory).map_err(|(path, error)| {
-                    AdminError::NotDone(format!("{} cannot be read: {error}", path.display()))
-                })?;
-                Ok((uri, None))
-            }
-            Err(error) => Err(AdminError::NotDone(error.to_string())),
-        },
+        Database::Embedded { data_directory, .. } => {
+            embedded::start_or_join(data_directory).await.map_err(AdminError::NotDone)
+        }
     }
 }
 

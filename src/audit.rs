@@ -152,13 +152,12 @@ pub async fn list(
     filter: &AuditFilter,
     page: &PageRequest<AuditCursor>,
 ) -> Result<Page<AuditEntryView>> {
-    let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
     let audit = store.audit.clone_with_type::<RawDocumentBuf>();
     let find = audit
         .find(filter.query(page.after.as_ref()))
         .projection(doc! { "replay": 0 })
         .sort(doc! { "at": -1, "_id": -1 })
-        .limit(limit)
+        .limit(page.query_limit())
         // The page in one batch: a second round trip might reach another primary.
         .batch_size(BATCH_ITEMS)
         .max_time(store.read_max());

@@ -12,6 +12,7 @@ use crate::model::name::NameRules;
 
 pub use accounts::{AdminCredentials, Registration};
 pub use clients::{ClientsLimits, Quota};
+pub use cors_origins::CorsOrigins;
 pub use limits::{
     AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
 };
@@ -26,6 +27,7 @@ use env_file::EnvFile;
 
 mod accounts;
 mod clients;
+mod cors_origins;
 mod env_file;
 mod limits;
 mod mongo_uri;
@@ -112,15 +114,6 @@ impl Database {
             Self::External { uri, .. } => mongo_uri::place(uri.reveal()),
         }
     }
-}
-
-/// Which pages of other origins may call the API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CorsOrigins {
-    /// Those in the list; an empty list means none.
-    List(Vec<String>),
-    /// Every origin (`*`).
-    Any,
 }
 
 /// How a log line looks.
@@ -329,29 +322,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn cors_origins(&mut self) -> CorsOrigins {
-        let text = self.text("CORS_ORIGINS").unwrap_or_default();
-        if text == "*" {
-            return CorsOrigins::Any;
-        }
-        let mut origins = Vec::new();
-        for origin in text.split(',').map(str::trim).filter(|origin| !origin.is_empty()) {
-            if origin.contains('*') {
-                self.problem(format!(
-                    "CORS_ORIGINS has `{origin}`, but a browser's origin is compared as a whole: list each subdomain, or \
-                     allow all with `*` alone"
-                ));
-            } else if is_origin(origin) {
-                origins.push(origin.to_owned());
-            } else {
-                self.problem(format!(
-                    "CORS_ORIGINS has `{origin}`, which is not like https://shop.example (no path, no slash at the end)"
-                ));
-            }
-        }
-        CorsOrigins::List(origins)
-    }
-
     fn trusted_proxies(&mut self) -> TrustedProxies {
         TrustedProxies::read(self.text("TRUSTED_PROXIES").unwrap_or_default()).unwrap_or_else(|problems| {
             self.problems.extend(problems);
@@ -371,15 +341,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a browser, or an app with a scheme of its own (`capacitor://localhost`), can send this as its origin.
-fn is_origin(text: &str) -> bool {
-    let Ok(url) = url::Url::parse(text) else { return false };
-    if url.origin().is_tuple() {
-        return url.origin().ascii_serialization() == text;
-    }
-    // The URL standard gives other schemes an opaque origin; web views send scheme and host all the same.
-    let authority = text.strip_prefix(url.scheme()).and_then(|rest| rest.strip_prefix("://"));
-    authority.is_some_and(|authority| !authority.is_empty() && !authority.contains(['/', '?', '#', '@', ' ']))
+/// The parts of a list with commas, without blanks around them and without empty ones.
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 fn is_setting(name: &str) -> bool {

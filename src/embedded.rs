@@ -143,6 +143,21 @@ pub async fn mongod_path() -> Result<PathBuf, EmbeddedError> {
     BinarySearch::from_environment().find().await
 }
 
+/// The connection string of the MongoDB in this data directory, and the MongoDB itself unless a server runs it already.
+///
+/// # Errors
+/// What to do about it, in words.
+pub async fn start_or_join(data_directory: &Path) -> Result<(Secret, Option<EmbeddedMongo>), String> {
+    match EmbeddedMongo::start(data_directory).await {
+        Ok(mongo) => Ok((mongo.uri(), Some(mongo))),
+        Err(EmbeddedError::DirectoryInUse { .. }) => match kept_uri(data_directory) {
+            Ok(uri) => Ok((uri, None)),
+            Err((path, error)) => Err(format!("{} cannot be read: {error}", path.display())),
+        },
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// The connection string of the embedded MongoDB that runs in this data directory, or did last.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use crate::model::timestamp::Timestamp;
 use crate::products::cache::ProductCache;
 use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::Feed;
-use crate::purchases::history::{self, Order, PurchaseCursor, Selection};
+use crate::purchases::history::{self, Order, PurchaseCursor};
 use crate::store::Store;
 use crate::store::document::parse;
 use crate::store::heartbeat::Heartbeat;
@@ -106,13 +106,12 @@ impl Source {
         order: Order,
         page: &PageRequest<PurchaseCursor>,
     ) -> Result<Vec<(i64, RawDocumentBuf)>> {
-        let selection = product.map_or(Selection::Everything, Selection::Product);
         let (purchases, first) = match (order, &page.after) {
             (Order::NewestFirst, None) => history::newest_ranked(&self.store, product, page.limit).await?,
             (_, after) => {
                 let step = if order == Order::OldestFirst { 1 } else { -1 };
                 let first = after.as_ref().map_or(0, |after| after.rank) + step;
-                (history::list(&self.store, selection, order, page).await?, first)
+                (history::list(&self.store, product, order, page).await?, first)
             }
         };
         let rank = |index: i64| if order == Order::OldestFirst { first + index } else { first - index };

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::open_files;
-use crate::signals::Signals;
+use crate::signals::{INTERRUPTED, Signals};
 
 pub use arguments::{Arguments, within};
 
@@ -48,8 +48,6 @@ const BROKEN: u8 = 1;
 const REFUSED: u8 = 2;
 /// The exit code when the rehearsal could not be held, or its products could not be removed or its result written.
 const NOT_HELD: u8 = 3;
-/// The exit code after an interruption: the one that a shell reports for a program ended by Ctrl-C.
-const INTERRUPTED: u8 = 130;
 
 /// Why there is no result, as one sentence for the person who started the rehearsal.
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,7 @@ use crate::config::RecordsLimits;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::product::Product;
+use crate::model::purchase::PurchaseStatus;
 use crate::model::timestamp::Timestamp;
 use crate::store::heartbeat::Heartbeat;
 use crate::store::{Store, failure};
@@ -128,25 +129,23 @@ impl Reports {
         let width_ms = width_seconds * 1_000;
         let since = doc! { "$subtract": ["$purchasedAt", DateTime::from_millis(begin_ms)] };
         let start_ms = product.sale_start_time.timestamp_millis();
-        let early = EARLY_MS.map(|within_ms| {
+        let mut group = doc! {
+            "_id": {
+                "point": { "$floor": { "$divide": [since, width_ms] } },
+                "status": { "$ifNull": ["$status", PurchaseStatus::Confirmed.name()] },
+            },
+            "purchases": { "$sum": 1_i64 },
+            "units": { "$sum": "$quantity" },
+        };
+        for within_ms in EARLY_MS {
             let is_early = doc! { "$and": [
                 { "$gte": ["$purchasedAt", product.sale_start_time] },
                 { "$lt": ["$purchasedAt", DateTime::from_millis(start_ms + within_ms)] },
             ] };
             let sum = |of: mongodb::bson::Bson| doc! { "$sum": { "$cond": [&is_early, of, 0_i64] } };
-            (sum(1_i64.into()), sum("$quantity".into()))
-        });
-        let [(purchases_100, units_100), (purchases_1000, units_1000)] = early;
-        let group = doc! {
-            "_id": {
-                "point": { "$floor": { "$divide": [since, width_ms] } },
-                "status": { "$ifNull": ["$status", "confirmed"] },
-            },
-            "purchases": { "$sum": 1_i64 },
-            "units": { "$sum": "$quantity" },
-            "purchases100": purchases_100, "units100": units_100,
-            "purchases1000": purchases_1000, "units1000": units_1000,
-        };
+            group.insert(format!("purchases{within_ms}"), sum(1_i64.into()));
+            group.insert(format!("units{within_ms}"), sum("$quantity".into()));
+        }
         let stages = vec![
             doc! { "$match": { "productId": product.id } },
             doc! { "$group": group },
@@ -162,7 +161,7 @@ impl Reports {
                 early.units += number(&format!("units{}", early.within_ms));
             }
             let Ok(key) = group.get_document("_id") else { return };
-            let status = key.get_str("status").unwrap_or("confirmed");
+            let status = key.get_str("status").unwrap_or(PurchaseStatus::Confirmed.name());
             match report.outcomes.iter_mut().find(|outcome| outcome.status == status) {
                 Some(outcome) => {
                     outcome.purchases += purchases;

@@ -2,6 +2,9 @@
 
 use std::io;
 
+/// The exit code after an interruption: the one that a shell reports for a program ended by Ctrl-C.
+pub const INTERRUPTED: u8 = 130;
+
 /// Receives the signals that end this process.
 pub struct Signals {
     #[cfg(unix)]

@@ -6,17 +6,15 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::TryStreamExt;
-use mongodb::action::Find;
 use mongodb::options::ServerAddress;
 use mongodb::{Client, ClientSession, Collection, Database};
-use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use self::confirmation::{Confirmations, Point};
+pub(crate) use self::reads::collect;
 use self::sale_sessions::SaleSessions;
 use self::tasks::Tasks;
 use crate::config::StoreLimits;
@@ -27,7 +25,6 @@ use crate::model::id::Id;
 use crate::model::product::Product;
 use crate::model::purchase::Purchase;
 use crate::model::user::User;
-use crate::sabotage::Mistake;
 
 pub(crate) mod abandoned_transactions;
 mod access;
@@ -42,6 +39,7 @@ pub(crate) mod failure;
 pub(crate) mod heartbeat;
 pub(crate) mod hot_read;
 pub mod patch_level;
+mod reads;
 pub(crate) mod sale_sessions;
 pub mod schema;
 mod standstill;
@@ -155,129 +153,6 @@ impl Store {
         self.confirmations.note(session);
     }
 
-    /// Waits for a confirmation and a permit, then reads in a session that shows everything that was confirmed before.
-    ///
-    /// # Errors
-    /// `overloaded` when the permit does not come in time, `database_unavailable` when the result does not.
-    pub async fn read<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
-    where
-        F: Future<Output = mongodb::error::Result<T>>,
-    {
-        self.read_confirmed(&self.reads, read).await
-    }
-
-    /// Like `read`, for lists of purchases: listing a buyer with many purchases is slow, and must not hold up other reads.
-    ///
-    /// # Errors
-    /// Those of [`Store::read`].
-    pub async fn read_history<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
-    where
-        F: Future<Output = mongodb::error::Result<T>>,
-    {
-        self.read_confirmed(&self.history_reads, read).await
-    }
-
-    /// Like `read`, for reads on which a lane bases refusals. The permits of the lanes are separate, so visitors of the catalogue
-    /// cannot use them up.
-    ///
-    /// # Errors
-    /// Those of [`Store::read`].
-    pub async fn read_sale_confirmed<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
-    where
-        F: Future<Output = mongodb::error::Result<T>>,
-    {
-        self.read_confirmed(&self.sale_reads, read).await
-    }
-
-    /// Like `read_sale_confirmed`, for what a commit verifies later: it waits for no confirmation, and what it shows is at
-    /// least as new as what this server has read before.
-    ///
-    /// # Errors
-    /// Those of [`Store::read`].
-    pub async fn read_sale<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
-    where
-        F: Future<Output = mongodb::error::Result<T>>,
-    {
-        self.read_unconfirmed(&self.sale_reads, read).await
-    }
-
-    /// Like `read_sale`, for those who follow what is sold: they notice by themselves what an answer lacks.
-    ///
-    /// # Errors
-    /// Those of [`Store::read`].
-    pub async fn read_followed<T, F>(&self, read: impl FnOnce(ClientSession) -> F) -> Result<T>
-    where
-        F: Future<Output = mongodb::error::Result<T>>,
-    {
-        self.read_unconfirmed(&self.reads, read).await
-    }
-
-    /// Reads what the database is doing. No session and no confirmation: `$currentOp` allows neither.
-    ///
-    /// # Errors
-    /// Those of [`Store::read`].
-    pub async fn read_current_operations<T>(
-        &self,
-        read: impl Future<Output = mongodb::error::Result<T>>,
-    ) -> Result<T> {
-        let _permit = self.permit(&self.sale_reads).await?;
-        match tokio::time::timeout(self.read_max, read).await {
-            Ok(result) => result.map_err(|error| failure::of_read(&error)),
-            Err(_) => Err(failure::too_slow("a read")),
-        }
-    }
-
-    async fn read_confirmed<T, F>(
-        &self,
-        permits: &Arc<Semaphore>,
-        read: impl FnOnce(ClientSession) -> F,
-    ) -> Result<T>
-    where
-        F: Future<Output = mongodb::error::Result<T>>,
-    {
-        if Mistake::ReadWithoutWaitingForTerm.is_made() {
-            let session = self.client.start_session().await.map_err(|error| failure::of_read(&error))?;
-            return read(session).await.map_err(|error| failure::of_read(&error));
-        }
-        let began = Instant::now();
-        let point = match tokio::time::timeout(self.read_max, self.confirm()).await {
-            Ok(point) => point?,
-            Err(_) => return Err(failure::too_slow("a read")),
-        };
-        // The permit comes second: many share one confirmation, and while they wait for it they hold up nobody.
-        let _permit = self.permit(permits).await?;
-        self.read_within(self.read_max.saturating_sub(began.elapsed()), point, read).await
-    }
-
-    async fn read_unconfirmed<T, F>(
-        &self,
-        permits: &Arc<Semaphore>,
-        read: impl FnOnce(ClientSession) -> F,
-    ) -> Result<T>
-    where
-        F: Future<Output = mongodb::error::Result<T>>,
-    {
-        let _permit = self.permit(permits).await?;
-        let point = self.confirmations.last_point().ok_or(Error::DatabaseUnavailable)?;
-        self.read_within(self.read_max, point, read).await
-    }
-
-    async fn read_within<T, F>(
-        &self,
-        time: Duration,
-        point: Arc<Point>,
-        read: impl FnOnce(ClientSession) -> F,
-    ) -> Result<T>
-    where
-        F: Future<Output = mongodb::error::Result<T>>,
-    {
-        let read = async { read(point.session(&self.client).await?).await };
-        match tokio::time::timeout(time, read).await {
-            Ok(result) => result.map_err(|error| failure::of_read(&error)),
-            Err(_) => Err(failure::too_slow("a read")),
-        }
-    }
-
     /// Runs a write in a task of its own, which is never dropped, and waits for its result.
     ///
     /// # Errors
@@ -324,11 +199,6 @@ impl Store {
                 Err(Error::OutcomeUnknown { purchase_id: None })
             }
         }
-    }
-
-    /// How long a read or a write waits for its permit.
-    pub fn permit_wait_max(&self) -> Duration {
-        self.permit_wait_max
     }
 
     /// How long a read may take; also for its `maxTimeMS`, so that the database gives up too.
@@ -379,18 +249,6 @@ impl Store {
         self.tasks.close(patience).await;
         hang_up(&self.client).await;
     }
-}
-
-/// Everything that a query finds, in the session of a read.
-///
-/// # Errors
-/// The driver's.
-pub(crate) async fn collect<T: DeserializeOwned + Unpin + Send + Sync>(
-    find: Find<'_, T>,
-    mut session: ClientSession,
-) -> mongodb::error::Result<Vec<T>> {
-    let mut found = find.session(&mut session).await?;
-    found.stream(&mut session).try_collect().await
 }
 
 /// Disconnects and ends the driver's own tasks: one that still runs when the process exits would panic.

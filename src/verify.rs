@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use crate::config::Config;
 use crate::model::id::Id;
-use crate::signals::Signals;
+use crate::signals::{INTERRUPTED, Signals};
 
 use books::Books;
 use findings::Findings;
@@ -28,8 +28,6 @@ mod product;
 const WRONG: u8 = 1;
 /// The exit code of wrong usage or settings, and when the books cannot be read.
 const NOT_READ: u8 = 2;
-/// The exit code after an interruption: the one that a shell reports for a program ended by Ctrl-C.
-const INTERRUPTED: u8 = 130;
 
 /// What to look at.
 #[derive(Debug, clap::Args)]

@@ -21,6 +21,16 @@ function fill(element, properties, children) {
   return element;
 }
 
+/// Has the browser save a file.
+export function saveFile(file, name) {
+  const link = h('a', { href: URL.createObjectURL(file), download: name, hidden: true });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  // The browser reads the file after the click.
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
 /// Changes a text only if it differs: an unchanged live region stays silent and causes no layout.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -1,6 +1,7 @@
 // Chooses the view by the address. The server answers each of these addresses with the same page, and a link within
 // the page only changes the view.
 
+import { pathOf } from './api.js';
 import { h } from './dom.js';
 import { notice } from './parts/states.js';
 
@@ -32,10 +33,9 @@ export function go(path) {
   open();
 }
 
-/// Stores the view's query in the address without a new history entry.
+/// Stores the view's query in the address, without what is empty and without a new history entry.
 export function replaceQuery(query) {
-  const text = query.toString();
-  history.replaceState(history.state, '', `${location.pathname}${text ? `?${text}` : ''}`);
+  history.replaceState(history.state, '', pathOf(location.pathname, query));
   shown = location.pathname + location.search;
 }
 

@@ -1,8 +1,7 @@
 //! What admins do with accounts: list them, change roles, disable them; and how a shop gets its first admin.
 
-use mongodb::bson::{RawDocumentBuf, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::ReturnDocument;
-use tokio::sync::SemaphorePermit;
 
 use super::filter::{UserCursor, UserFilter};
 use super::service::{Accounts, ending_tokens, this_machine};
@@ -33,23 +32,15 @@ impl Accounts {
     pub async fn list(&self, filter: &UserFilter, page: &PageRequest<UserCursor>) -> Result<Page<User>> {
         let _permit = match filter.words.is_empty() {
             true => None,
-            false => Some(self.search_permit().await?),
+            false => Some(self.store.search_permit(&self.searches).await?),
         };
-        let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
         let users = self.store.users.clone_with_type::<RawDocumentBuf>();
-        let find = users.find(filter.query(page.after.as_ref())).sort(doc! { "_id": -1 }).limit(limit);
+        let find =
+            users.find(filter.query(page.after.as_ref())).sort(doc! { "_id": -1 }).limit(page.query_limit());
         let find = find.batch_size(BATCH_ITEMS).max_time(self.store.read_max());
         let found = self.store.read(|session| collect(find, session)).await?;
         let page = Page::of(found, page.limit, |last| UserCursor::after(last));
         Ok(page.filter_map(|document| parse(&document)))
-    }
-
-    /// Only a few searches run at a time, because each looks at every account.
-    async fn search_permit(&self) -> Result<SemaphorePermit<'_>> {
-        match tokio::time::timeout(self.store.permit_wait_max(), self.searches.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::Overloaded { detail: "Too many searches at once." }),
-        }
     }
 
     /// Changes the role of an account, disables or enables it. `actor` must be an admin.
@@ -63,13 +54,12 @@ impl Accounts {
             .store
             .transact(move |session| {
                 let (users, audit, entry) = (users.clone(), audit.clone(), entry.clone());
-                let admin = doc! { "role": Role::Admin.name(), "disabled": { "$ne": true } };
                 let actor = actor.user;
                 Box::pin(async move {
                     if let Some(actor) = actor {
                         let actor = users.find_one(doc! { "_id": actor }).session(&mut *session).await?;
                         // A token of another provider needs no account.
-                        if actor.is_some_and(|actor| actor.disabled || actor.role != Role::Admin) {
+                        if actor.is_some_and(|actor| !actor.is_active_admin()) {
                             return Err(Error::FORBIDDEN.into());
                         }
                     }
@@ -80,11 +70,10 @@ impl Accounts {
                     if (role, disabled) == (before.role, before.disabled) {
                         return Ok(before);
                     }
-                    let was_admin = before.role == Role::Admin && !before.disabled;
-                    if was_admin && (role != Role::Admin || disabled) {
+                    if before.is_active_admin() && (role != Role::Admin || disabled) {
                         // Another admin has to stay, and is touched: of two transactions that each rely on the other's
                         // admin, or on the same one, one is run again.
-                        let mut other = admin;
+                        let mut other = active_admins();
                         other.insert("_id", doc! { "$ne": id });
                         let touched = doc! { "$inc": { "stayedAdmin": 1_i64 } };
                         let stays = users.find_one_and_update(other, touched).session(&mut *session).await?;
@@ -163,7 +152,7 @@ impl Accounts {
     async fn compare_admin(&self, credentials: &AdminCredentials) -> Result<()> {
         let Some(user) = self.find_by_email(&credentials.email).await? else { return Ok(()) };
         let user_id = user.id.to_hex();
-        if user.role != Role::Admin || user.disabled {
+        if !user.is_active_admin() {
             tracing::warn!(
                 user_id,
                 "the address of ADMIN_EMAIL belongs to user {user_id}, who is not an admin or is disabled; the account is \
@@ -188,15 +177,19 @@ impl Accounts {
     /// # Errors
     /// Those of `Store::read`.
     pub async fn admin_email(&self) -> Result<Option<String>> {
-        let admins = doc! { "role": Role::Admin.name(), "disabled": { "$ne": true } };
-        let oldest = self.store.users.find_one(admins).sort(doc! { "_id": 1 });
+        let oldest = self.store.users.find_one(active_admins()).sort(doc! { "_id": 1 });
         let read = |mut session| async move { oldest.session(&mut session).await };
         let admin = self.store.read(read).await?;
         Ok(admin.map(|admin| admin.email))
     }
 }
 
+/// The query for what [`User::is_active_admin`] says of an account.
+fn active_admins() -> Document {
+    doc! { "role": Role::Admin.name(), "disabled": { "$ne": true } }
+}
+
 /// What the audit log keeps of an account.
-fn access(user: &User) -> mongodb::bson::Document {
+fn access(user: &User) -> Document {
     doc! { "role": user.role.name(), "disabled": user.disabled }
 }

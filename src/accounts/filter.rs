@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::AccountsLimits;
 use crate::model::id::Id;
-use crate::model::text::literal_pattern;
+use crate::model::text::{self, literal_pattern};
 use crate::model::user::Role;
 
 #[derive(Debug, Clone, Default)]
@@ -38,19 +38,7 @@ impl UserCursor {
 /// # Errors
 /// Says what is wrong with `text`.
 pub fn search_words(text: &str, limits: &AccountsLimits) -> Result<Vec<String>, String> {
-    if text.chars().count() > limits.user_search_characters_max {
-        return Err(format!("must have at most {} characters", limits.user_search_characters_max));
-    }
-    if text.chars().any(char::is_control) {
-        return Err("must have no control characters".into());
-    }
-    let mut words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
-    words.sort_unstable();
-    words.dedup();
-    match words.len() > limits.user_search_words_max {
-        true => Err(format!("must have at most {} different words", limits.user_search_words_max)),
-        false => Ok(words),
-    }
+    text::search_words(text, limits.user_search_characters_max, limits.user_search_words_max, str::to_owned)
 }
 
 impl UserFilter {

@@ -7,7 +7,7 @@ use mongodb::options::ReturnDocument;
 
 use super::access::{Access, check_account, token_key, user_key};
 use super::current_user::CurrentUser;
-use super::login_failures::LoginFailures;
+use super::login_failures::{LoginFailures, Try};
 use super::passwords::Passwords;
 use crate::config::{AccountsLimits, Secret};
 use crate::error::{Error, Result};
@@ -128,13 +128,7 @@ impl Accounts {
         let mailbox = mailbox.as_deref().unwrap_or(email);
         let attempt = self.login_failures.begin(client.bounded_network(), mailbox).await?;
         let user = self.find_by_email(email).await?;
-        let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let right = self.passwords.verify(client.network, password, hash).await?;
-        match right {
-            true => attempt.was_right(),
-            false if attempt.was_wrong() => warn_of_limit(user.as_ref()),
-            false => {}
-        }
+        let right = self.is_right(attempt, client.network, password, user.as_ref()).await?;
         let user = user.filter(|_| right).ok_or(Error::InvalidCredentials)?;
         match self.note_login(&user, actor).await {
             Ok(Some(user)) => Ok(user),
@@ -147,6 +141,24 @@ impl Accounts {
             Err(Error::OutcomeUnknown { .. }) => Err(Error::DatabaseUnavailable),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the password is the account's; a wrong one counts. Without an account it takes as long.
+    async fn is_right(
+        &self,
+        attempt: Try<'_>,
+        network: Network,
+        password: Secret,
+        account: Option<&User>,
+    ) -> Result<bool> {
+        let hash = account.map(|account| account.password_hash.clone());
+        let right = self.passwords.verify(network, password, hash).await?;
+        match right {
+            true => attempt.was_right(),
+            false if attempt.was_wrong() => warn_of_limit(account),
+            false => {}
+        }
+        Ok(right)
     }
 
     /// Notes the login in the account, and returns the account as it is now; `None` if it may not log in any more. A login
@@ -286,15 +298,8 @@ impl Accounts {
         check_account(&account, user)?;
         let mailbox = account.email_canonical.as_deref().unwrap_or(&account.email);
         let attempt = self.login_failures.begin(client.bounded_network(), mailbox).await?;
-        let hash = Some(account.password_hash.clone());
-        match self.passwords.verify(client.network, current, hash).await? {
-            true => attempt.was_right(),
-            false => {
-                if attempt.was_wrong() {
-                    warn_of_limit(Some(&account));
-                }
-                return Err(Error::InvalidCredentials);
-            }
+        if !self.is_right(attempt, client.network, current, Some(&account)).await? {
+            return Err(Error::InvalidCredentials);
         }
         let own = shops_own.iter().chain([&account.name, &account.email]).cloned().collect();
         if let Err(problem) = self.check_strength(client.network, new.clone(), own).await? {

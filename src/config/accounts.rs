@@ -1,6 +1,6 @@
 //! The settings for accounts: the first admin, who may register, which names nobody may have.
 
-use super::{Reader, Secret};
+use super::{Reader, Secret, listed};
 use crate::model::{email, password};
 
 /// The admin that the server creates if there is no such user.
@@ -54,7 +54,6 @@ impl Reader<'_> {
     }
 
     pub fn reserved_names(&self) -> Vec<String> {
-        let names = self.text("RESERVED_NAMES").unwrap_or_default().split(',').map(str::trim);
-        names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        listed(self.text("RESERVED_NAMES").unwrap_or_default()).map(str::to_owned).collect()
     }
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::Reader;
+use super::{Reader, listed};
 
 const NAME_CHARACTERS_MAX: usize = 80;
 const LINKS_MAX: usize = 10;
@@ -57,8 +57,7 @@ impl Reader<'_> {
 
     fn shop_links(&mut self) -> Vec<(String, String)> {
         let mut links = Vec::new();
-        let entries = self.text("SHOP_LINKS").unwrap_or_default().split(',').map(str::trim);
-        for entry in entries.filter(|entry| !entry.is_empty()) {
+        for entry in listed(self.text("SHOP_LINKS").unwrap_or_default()) {
             match entry.split_once('=').map(|(text, address)| (text.trim(), address.trim())) {
                 Some((text, address)) if !text.is_empty() && is_web_address(address) => {
                     links.push((text.to_owned(), address.to_owned()));

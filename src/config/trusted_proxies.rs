@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::listed;
+
 /// The networks whose proxies are trusted; none by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
@@ -14,8 +16,7 @@ impl TrustedProxies {
     /// # Errors
     /// One line for each part that is none.
     pub fn read(text: &str) -> Result<Self, Vec<String>> {
-        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        let (networks, problems): (Vec<_>, Vec<_>) = parts.map(read_network).partition(Result::is_ok);
+        let (networks, problems): (Vec<_>, Vec<_>) = listed(text).map(read_network).partition(Result::is_ok);
         match problems.is_empty() {
             true => Ok(Self(networks.into_iter().flatten().collect())),
             false => Err(problems.into_iter().filter_map(Result::err).collect()),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
+use super::page;
 use crate::error::{Error, FieldError, Result};
 use crate::model::email;
 use crate::model::id::Id;
@@ -244,7 +245,7 @@ pub fn boolean(value: Value) -> Rule<bool> {
 }
 
 pub fn id(value: Value) -> Rule<Id> {
-    text(value)?.parse().map_err(|_| "must be an id of 24 hexadecimal digits".to_owned())
+    page::id(&text(value)?)
 }
 
 pub fn timestamp(value: Value) -> Rule<Timestamp> {

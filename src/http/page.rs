@@ -37,6 +37,13 @@ pub struct PageRequest<C> {
     pub after: Option<C>,
 }
 
+impl<C> PageRequest<C> {
+    /// How many items to query: one more than the page has shows whether there is a next page, see [`Page::of`].
+    pub fn query_limit(&self) -> i64 {
+        i64::try_from(self.limit + 1).unwrap_or(i64::MAX)
+    }
+}
+
 /// One page of a list.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -49,7 +56,7 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// `items` were queried with `limit + 1`: the extra item, if there, shows that there is a next page.
+    /// `items` were queried with `query_limit`: the extra item, if there, shows that there is a next page.
     pub fn of<C: Serialize>(mut items: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> C) -> Self {
         let more = items.len() > limit;
         items.truncate(limit);
@@ -160,6 +167,14 @@ fn encode(cursor: &impl Serialize) -> String {
 /// Says what it must be.
 pub fn id(text: &str) -> Result<Id, String> {
     text.parse().map_err(|_| "must be an id of 24 hexadecimal digits".into())
+}
+
+/// A parameter's rule: true or false.
+///
+/// # Errors
+/// Says what it must be.
+pub fn truth(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "must be true or false".into())
 }
 
 /// Reads a `next_cursor`; `None` for anything else.

@@ -10,7 +10,6 @@ use std::sync::{Arc, OnceLock};
 
 use axum::http::{HeaderValue, Method, Uri};
 
-use crate::http::client::Client;
 use crate::model::id::Id;
 
 /// The part of a path that the log shows, in characters.
@@ -29,14 +28,13 @@ struct Request {
     id: HeaderValue,
     method: Method,
     uri: Uri,
-    client: Option<Client>,
     user: OnceLock<Id>,
 }
 
 impl RequestContext {
     /// A request of nobody yet.
-    pub fn new(id: HeaderValue, method: Method, uri: Uri, client: Option<Client>) -> Self {
-        Self(Arc::new(Request { id, method, uri, client, user: OnceLock::new() }))
+    pub fn new(id: HeaderValue, method: Method, uri: Uri) -> Self {
+        Self(Arc::new(Request { id, method, uri, user: OnceLock::new() }))
     }
 
     /// The request that the current task serves or works for.
@@ -58,12 +56,6 @@ impl RequestContext {
     /// The request's id, as the client gets it.
     pub fn id(&self) -> &str {
         self.0.id.to_str().unwrap_or_default()
-    }
-
-    #[allow(dead_code, reason = "for what is written about a request, which names its network")]
-    /// Who sends it. Not for the log: addresses are private.
-    pub fn client(&self) -> Option<Client> {
-        self.0.client
     }
 
     /// The fields for the log: their names and values.
@@ -119,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_keeps_the_request_that_it_works_for() {
         let id = HeaderValue::from_static("order-17");
-        let context = RequestContext::new(id, Method::GET, Uri::from_static("/time"), None);
+        let context = RequestContext::new(id, Method::GET, Uri::from_static("/time"));
         assert!(RequestContext::current().is_none());
         context
             .scope(async {

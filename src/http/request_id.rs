@@ -34,10 +34,7 @@ where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     let id = sane_id(request.headers()).unwrap_or_else(new_id);
-    let context = {
-        let client = request.extensions().get().copied();
-        RequestContext::new(id.clone(), request.method().clone(), request.uri().clone(), client)
-    };
+    let context = RequestContext::new(id.clone(), request.method().clone(), request.uri().clone());
     // Mapped rather than awaited: an `async` block would hold the request, and the inner future twice, and hyper moves it.
     let answer = inner.call(request).map(move |Ok(response)| Ok(finish(&answers, response, id)));
     context.scope(answer)

@@ -57,6 +57,10 @@ pub enum PurchaseStatus {
 }
 
 impl PurchaseStatus {
+    /// All of them, as they are named in the API and in documents.
+    pub const ALL: [Self; 5] =
+        [Self::Pending, Self::Confirmed, Self::Expired, Self::Canceled, Self::Refunded];
+
     /// The name in the API and in documents.
     pub fn name(self) -> &'static str {
         match self {

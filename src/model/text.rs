@@ -21,6 +21,31 @@ pub fn literal_pattern(text: &str) -> String {
         .collect()
 }
 
+/// The different words of a search, in the form in which they are compared.
+///
+/// # Errors
+/// Says what is wrong with `text`.
+pub fn search_words(
+    text: &str,
+    characters_max: usize,
+    words_max: usize,
+    form: impl FnOnce(&str) -> String,
+) -> Result<Vec<String>, String> {
+    if text.chars().count() > characters_max {
+        return Err(format!("must have at most {characters_max} characters"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("must have no control characters".into());
+    }
+    let mut words: Vec<_> = form(text).split_whitespace().map(str::to_owned).collect();
+    words.sort_unstable();
+    words.dedup();
+    match words.len() > words_max {
+        true => Err(format!("must have at most {words_max} different words")),
+        false => Ok(words),
+    }
+}
+
 /// The zero-width joiners: some scripts and emoji need them.
 pub const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 /// The variation selectors that choose between the text and the emoji form of a symbol.

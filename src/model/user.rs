@@ -83,6 +83,11 @@ pub struct User {
 }
 
 impl User {
+    /// Whether this is an admin who can log in.
+    pub fn is_active_admin(&self) -> bool {
+        self.role == Role::Admin && !self.disabled
+    }
+
     /// A new account, with an id of its own, whose access was never changed.
     pub fn new(name: String, email: String, password_hash: String, role: Role, created_at: DateTime) -> Self {
         Self {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use mongodb::bson::{RawDocumentBuf, doc};
 use serde::Deserialize;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use super::cache::ProductCache;
 use super::filter::{ProductCursor, ProductFilter};
@@ -87,25 +87,16 @@ impl Catalogue {
         let began = Instant::now();
         let _permit = match filter.words.is_empty() {
             true => None,
-            false => Some(self.search_permit().await?),
+            false => Some(self.store.search_permit(&self.searches).await?),
         };
         let query = filter.query(page.after.as_ref(), now);
-        let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
         let products = self.store.products.clone_with_type::<RawDocumentBuf>();
-        let find = products.find(query).sort(doc! { "saleStartTime": 1, "_id": 1 }).limit(limit);
+        let find = products.find(query).sort(doc! { "saleStartTime": 1, "_id": 1 }).limit(page.query_limit());
         // The page in one batch: a second round trip might reach another primary.
         let find = find.batch_size(BATCH_ITEMS).max_time(self.store.read_max());
         let read = |session| collect(find, session);
         let page = Page::of(self.store.read(read).await?, page.limit, |last| ProductCursor::after(last));
         Ok(page.filter_map(|document| Some(self.cache.insert_if_newer(parse(&document)?, began))))
-    }
-
-    /// Only a few searches run at a time, because each looks at every product.
-    async fn search_permit(&self) -> Result<SemaphorePermit<'_>> {
-        match tokio::time::timeout(self.store.permit_wait_max(), self.searches.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::Overloaded { detail: "Too many searches at once." }),
-        }
     }
 
     /// # Errors

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ProductsLimits;
 use crate::model::id::Id;
 use crate::model::product::Status;
-use crate::model::text::{folded, literal_pattern};
+use crate::model::text::{self, folded, literal_pattern};
 use crate::model::timestamp::Timestamp;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -66,19 +66,7 @@ pub fn ids(text: &str, limits: &ProductsLimits) -> Result<Vec<Id>, String> {
 /// # Errors
 /// Says what is wrong with `text`.
 pub fn search_words(text: &str, limits: &ProductsLimits) -> Result<Vec<String>, String> {
-    if text.chars().count() > limits.search_characters_max {
-        return Err(format!("must have at most {} characters", limits.search_characters_max));
-    }
-    if text.chars().any(char::is_control) {
-        return Err("must have no control characters".into());
-    }
-    let mut words: Vec<_> = folded(text).split_whitespace().map(str::to_owned).collect();
-    words.sort_unstable();
-    words.dedup();
-    if words.len() > limits.search_words_max {
-        return Err(format!("must have at most {} different words", limits.search_words_max));
-    }
-    Ok(words)
+    text::search_words(text, limits.search_characters_max, limits.search_words_max, folded)
 }
 
 impl ProductFilter {

@@ -77,14 +77,6 @@ impl ProductPages {
         };
         self.lists.get((filter, page), remembered, read).await
     }
-
-    /// The answer to an admin who changed a product at this moment.
-    ///
-    /// # Errors
-    /// `internal` when it cannot be rendered.
-    pub fn changed(&self, product: &Product, at: Timestamp) -> Result<Rendered> {
-        rendered(product, at)
-    }
 }
 
 impl Source {
@@ -168,8 +160,12 @@ fn has_status(product: &Product, statuses: &[Status], now: Timestamp) -> bool {
     statuses.is_empty() || statuses.contains(&product.status(now))
 }
 
-/// The tag holds version and status: a purchase changes the version, but passing time changes only the status.
-fn rendered(product: &Product, now: Timestamp) -> Result<Rendered> {
+/// A product as clients get it, at this moment. The tag holds version and status: a purchase changes the version, but passing
+/// time changes only the status.
+///
+/// # Errors
+/// `internal`.
+pub fn rendered(product: &Product, now: Timestamp) -> Result<Rendered> {
     let tag = version_tag(product.version, product.status(now).name());
     Rendered::tagged(&ProductView::of(product, now), tag)
 }

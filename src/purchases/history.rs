@@ -92,15 +92,6 @@ impl PurchaseCursor {
     }
 }
 
-/// Which purchases a leaderboard lists.
-#[derive(Debug, Clone, Copy)]
-pub enum Selection {
-    /// Of all products.
-    Everything,
-    /// Of this product.
-    Product(Id),
-}
-
 /// The purchase with this id, if `user` may see it. Another user's purchase is answered like one that does not exist.
 ///
 /// # Errors
@@ -127,34 +118,41 @@ pub async fn product_of_key(store: &Store, user: Id, key: &str) -> Result<Option
     Ok(purchase.map(|purchase| purchase.product_id))
 }
 
-/// A page of purchases by the moment they were made, then by product and sequence, so that the order is the same for
+/// The sort of a list of purchases, and the condition for what comes after a position. The order by sequence is the order by
+/// moment within one product.
+pub(super) fn course(
+    product: Option<Id>,
+    order: Order,
+    after: Option<&PurchaseCursor>,
+) -> (Document, Document) {
+    let (direction, beyond) = match order {
+        Order::OldestFirst => (1, "$gt"),
+        Order::NewestFirst => (-1, "$lt"),
+    };
+    match product {
+        Some(_) => {
+            let rest = after.map(|after| doc! { "sequence": { beyond: after.sequence } });
+            (doc! { "sequence": direction }, rest.unwrap_or_default())
+        }
+        None => (by_moment(direction), after.map(|after| past(after, beyond)).unwrap_or_default()),
+    }
+}
+
+/// A page of a leaderboard's purchases, of this product or of all, by the moment they were made, then by product and sequence, so that the order is the same for
 /// everybody. A page costs the same at any depth: both lists have an index in that order.
 ///
 /// # Errors
 /// Those of [`Store::read`].
 pub async fn list(
     store: &Store,
-    selection: Selection,
+    product: Option<Id>,
     order: Order,
     page: &PageRequest<PurchaseCursor>,
 ) -> Result<Vec<RawDocumentBuf>> {
-    let (direction, beyond) = match order {
-        Order::OldestFirst => (1, "$gt"),
-        Order::NewestFirst => (-1, "$lt"),
-    };
-    // The order by sequence is the order by moment within one product.
-    let (mut query, sort) = match selection {
-        Selection::Everything => (doc! {}, by_moment(direction)),
-        Selection::Product(product) => (doc! { "productId": product }, doc! { "sequence": direction }),
-    };
-    if let Some(after) = &page.after {
-        match selection {
-            Selection::Product(_) => query.extend(doc! { "sequence": { beyond: after.sequence } }),
-            Selection::Everything => query.extend(past(after, beyond)),
-        }
-    }
-    // One purchase more than the page shows whether there is a next page.
-    let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
+    let (sort, rest) = course(product, order, page.after.as_ref());
+    let mut query = product.map(|product| doc! { "productId": product }).unwrap_or_default();
+    query.extend(rest);
+    let limit = page.query_limit();
     let purchases = store.purchases.clone_with_type::<RawDocumentBuf>();
     // The whole page in one reply: a second round trip may reach another primary.
     let find =
@@ -176,10 +174,11 @@ pub async fn newest_ranked(
     struct Count {
         count: i64,
     }
-    let (of_product, query, sort) = match product {
-        Some(product) => (doc! { "_id": product }, doc! { "productId": product }, doc! { "sequence": -1 }),
-        None => (doc! {}, doc! {}, by_moment(-1)),
+    let (of_product, query) = match product {
+        Some(product) => (doc! { "_id": product }, doc! { "productId": product }),
+        None => (doc! {}, doc! {}),
     };
+    let (sort, _) = course(product, Order::NewestFirst, None);
     let limit = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let purchases = store.purchases.clone_with_type::<RawDocumentBuf>();
     let find =

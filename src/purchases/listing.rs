@@ -3,18 +3,14 @@
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::Hint;
 
-use super::history::{Order, PurchaseCursor, by_moment, past};
+use super::history::{Order, PurchaseCursor, course};
 use crate::error::Result;
 use crate::http::page::{Page, PageRequest};
 use crate::model::id::Id;
-use crate::model::purchase::Purchase;
+use crate::model::purchase::{Purchase, PurchaseStatus};
 use crate::store::document::parse;
 use crate::store::schema::own_purchases;
 use crate::store::{BATCH_ITEMS, Store, collect};
-
-/// What a purchase can be. One without a status was confirmed at once.
-const STATUSES: [&str; 5] = ["pending", CONFIRMED, "expired", "canceled", "refunded"];
-const CONFIRMED: &str = "confirmed";
 
 /// Which purchases to list; what is `None` does not matter.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,16 +20,17 @@ pub struct PurchaseFilter {
     /// Of this product.
     pub product: Option<Id>,
     /// Those that are this now.
-    pub status: Option<&'static str>,
+    pub status: Option<PurchaseStatus>,
 }
 
 /// Reads the name of a status.
 ///
 /// # Errors
 /// Says which names there are.
-pub fn status_named(name: &str) -> Result<&'static str, String> {
-    let found = STATUSES.into_iter().find(|status| *status == name);
-    found.ok_or_else(|| format!("must be one of {}", STATUSES.join(", ")))
+pub fn status_named(name: &str) -> Result<PurchaseStatus, String> {
+    let found = PurchaseStatus::ALL.into_iter().find(|status| status.name() == name);
+    found
+        .ok_or_else(|| format!("must be one of {}", PurchaseStatus::ALL.map(PurchaseStatus::name).join(", ")))
 }
 
 impl PurchaseFilter {
@@ -47,9 +44,11 @@ impl PurchaseFilter {
         }
         match self.status {
             None => {}
-            // Null: no such field.
-            Some(CONFIRMED) => drop(query.insert("status", doc! { "$in": [CONFIRMED, null] })),
-            Some(status) => drop(query.insert("status", status)),
+            // A purchase that was confirmed at once has no such field: null.
+            Some(status @ PurchaseStatus::Confirmed) => {
+                query.insert("status", doc! { "$in": [status.name(), null] });
+            }
+            Some(status) => drop(query.insert("status", status.name())),
         }
         query
     }
@@ -66,27 +65,18 @@ pub async fn page(
     order: Order,
     page: &PageRequest<PurchaseCursor>,
 ) -> Result<Page<Purchase>> {
-    let (direction, beyond) = match order {
-        Order::OldestFirst => (1, "$gt"),
-        Order::NewestFirst => (-1, "$lt"),
-    };
+    let (sort, rest) = course(filter.product, order, page.after.as_ref());
     let mut query = filter.query();
-    // The order by sequence is the order by moment within one product.
-    let sort = match filter.product {
-        Some(_) => doc! { "sequence": direction },
-        None => by_moment(direction),
-    };
-    match (&page.after, filter.product) {
-        (None, _) => {}
-        (Some(after), Some(_)) => drop(query.insert("sequence", doc! { beyond: after.sequence })),
-        (Some(after), None) => query.extend(past(after, beyond)),
-    }
-    // One purchase more than the page shows whether there is a next page.
-    let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
+    query.extend(rest);
     let purchases = store.purchases.clone_with_type::<RawDocumentBuf>();
     // The whole page in one reply: a second round trip may reach another primary.
     let batch = u32::try_from(page.limit + 1).unwrap_or(BATCH_ITEMS);
-    let find = purchases.find(query).sort(sort).limit(limit).max_time(store.read_max()).batch_size(batch);
+    let find = purchases
+        .find(query)
+        .sort(sort)
+        .limit(page.query_limit())
+        .max_time(store.read_max())
+        .batch_size(batch);
     let found = match filter.user {
         Some(_) => {
             // Without the hint MongoDB may walk through everybody's purchases in the list's order.

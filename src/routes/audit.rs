@@ -8,6 +8,7 @@ use super::extract::Admin;
 use super::state::AppState;
 use crate::audit::{self, AuditCursor, AuditEntryView, AuditFilter, action_named};
 use crate::error::Result;
+use crate::http::fields::timestamp;
 use crate::http::page::{Page, Query, id};
 use crate::http::{Uncached, uncached};
 use crate::model::audit::Action;
@@ -41,10 +42,7 @@ async fn list_audit(
     _admin: Admin,
     mut query: Query,
 ) -> Result<Uncached<Page<AuditEntryView>>> {
-    let moment = |text: &str| {
-        Timestamp::parse(text)
-            .ok_or_else(|| "must be an RFC 3339 date and time, like 2030-11-29T09:00:00Z".to_owned())
-    };
+    let moment = |text: &str| timestamp(text.into());
     let filter = AuditFilter {
         actor: query.parameter("actor", id),
         target: query.parameter("target", id),

@@ -4,6 +4,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,14 +15,14 @@ use crate::config::{Registration, Secret};
 use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
 use crate::http::client::Client;
-use crate::http::fields::{Fields, email_address, new_email_address, text_that, verbatim};
-use crate::http::page::Query;
+use crate::http::fields::{Fields, Rule, email_address, new_email_address, text_that, verbatim};
+use crate::http::page::{Query, truth};
 use crate::http::{Uncached, uncached};
 use crate::model::audit::Actor;
 use crate::model::network::Network;
 use crate::model::password;
 use crate::model::timestamp::Timestamp;
-use crate::model::user::User;
+use crate::model::user::{PASSWORD_CHARACTERS, User};
 
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -59,8 +60,7 @@ impl RegisterRequest {
     async fn read(fields: &mut Fields, app: &App, network: Network) -> Result<Option<Self>> {
         let name = fields.required("name", text_that(|name| app.names.check(name)));
         let email = fields.required("email", new_email_address);
-        let right_length = |text: &str| password::check_length(text).map(|()| Secret::new(text));
-        let password = fields.required("password", text_that(right_length));
+        let password = fields.required("password", new_password);
         if let Some(password) = password.clone() {
             let own = name.iter().chain(&email).chain(&app.names.shops_own).cloned().collect();
             if let Err(problem) = app.accounts.check_strength(network, password, own).await? {
@@ -100,8 +100,7 @@ pub struct LoginRequest {
 impl FromFields for LoginRequest {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
         let email = fields.required("email", email_address);
-        // The minimum for new passwords does not apply here; the maximum bounds the work of hashing.
-        let password = fields.required("password", verbatim(1..=128)).map(Secret::new);
+        let password = fields.required("password", known_password);
         Some(Self { email: email?, password: password? })
     }
 }
@@ -120,11 +119,19 @@ pub struct ChangePasswordRequest {
 
 impl FromFields for ChangePasswordRequest {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
-        let current_password = fields.required("currentPassword", verbatim(1..=128)).map(Secret::new);
-        let right_length = |text: &str| password::check_length(text).map(|()| Secret::new(text));
-        let new_password = fields.required("newPassword", text_that(right_length));
+        let current_password = fields.required("currentPassword", known_password);
+        let new_password = fields.required("newPassword", new_password);
         Some(Self { current_password: current_password?, new_password: new_password? })
     }
+}
+
+fn new_password(value: Value) -> Rule<Secret> {
+    text_that(|text| password::check_length(text).map(|()| Secret::new(text)))(value)
+}
+
+/// The minimum for new passwords does not apply here; the maximum bounds the work of hashing.
+fn known_password(value: Value) -> Rule<Secret> {
+    verbatim(1..=*PASSWORD_CHARACTERS.end())(value).map(Secret::new)
 }
 
 /// An account and a token for it.
@@ -260,9 +267,4 @@ async fn change_password(
     let passwords = (request.current_password, request.new_password);
     let account = app.accounts.change_password(&user, client, passwords, &app.names.shops_own, actor).await?;
     session(&app, &account)
-}
-
-/// A query parameter that is true or false.
-pub fn truth(value: &str) -> Result<bool, String> {
-    value.parse().map_err(|_| "must be true or false".into())
 }

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::extract::Admin;
 use super::purchases::{IDEMPOTENT_REPLAYED, IdempotencyKey};
-use super::state::{App, AppState};
+use super::state::AppState;
 use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
 use crate::http::body::{Body, Digested};
@@ -22,6 +22,7 @@ use crate::model::audit::Actor;
 use crate::model::id::Id;
 use crate::products::changes::{Answer, Asked, RequestKey};
 use crate::products::filter::{self, ProductCursor, ProductFilter};
+use crate::products::pages;
 use crate::products::request::{ChangeProductRequest, CreateProductRequest, RestockRequest};
 use crate::products::view::ProductView;
 
@@ -95,7 +96,7 @@ async fn create_product(
     let id = answer.product.id;
     let location = HeaderValue::from_str(&format!("/products/{}", id.to_hex()));
     log_change(admin, "created", &answer);
-    let mut response = whole(&app, StatusCode::CREATED, &answer)?;
+    let mut response = whole(StatusCode::CREATED, &answer)?;
     response.headers_mut().insert(header::LOCATION, location.map_err(|_| Error::Internal)?);
     Ok(response)
 }
@@ -160,10 +161,10 @@ async fn change_product(
     Body(request): Body<ChangeProductRequest>,
 ) -> Result<Response> {
     let id = id.or(Error::ProductNotFound)?;
-    let asked = Asked { actor: Actor { user: Some(admin.id), ..actor }, key: None };
+    let asked = Asked { actor: actor.of(admin.id), key: None };
     let answer = app.catalogue.change(id, if_match(&headers), request, asked).await?;
     log_change(admin, "changed", &answer);
-    whole(&app, StatusCode::OK, &answer)
+    whole(StatusCode::OK, &answer)
 }
 
 /// Delete a product of which nothing was sold
@@ -190,7 +191,7 @@ async fn delete_product(
     headers: HeaderMap,
 ) -> Result<Response> {
     let id = id.or(Error::ProductNotFound)?;
-    let asked = Asked { actor: Actor { user: Some(admin.id), ..actor }, key: None };
+    let asked = Asked { actor: actor.of(admin.id), key: None };
     app.catalogue.delete(id, if_match(&headers), asked).await?;
     log(admin, "deleted", id);
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -231,18 +232,18 @@ async fn restock_product(
     let asked = asked(admin, actor, key, &format!("POST /products/{id}/restock {digest}"));
     let answer = app.catalogue.restock(id, if_match(&headers), body.quantity, asked).await?;
     log_change(admin, "restocked", &answer);
-    whole(&app, StatusCode::OK, &answer)
+    whole(StatusCode::OK, &answer)
 }
 
 /// A change that may come again under the same key; `request` tells it from every other request.
 fn asked(admin: Admin, actor: Actor, IdempotencyKey(key): IdempotencyKey, request: &str) -> Asked {
     let key = key.map(|key| RequestKey { key: (*key).to_owned(), request: request.to_owned() });
-    Asked { actor: Actor { user: Some(admin.id), ..actor }, key }
+    Asked { actor: actor.of(admin.id), key }
 }
 
 /// Answers with the whole product after a change.
-fn whole(app: &App, status: StatusCode, answer: &Answer) -> Result<Response> {
-    let mut response = app.product_pages.changed(&answer.product, answer.at)?.answer(&HeaderMap::new());
+fn whole(status: StatusCode, answer: &Answer) -> Result<Response> {
+    let mut response = pages::rendered(&answer.product, answer.at)?.answer(&HeaderMap::new());
     *response.status_mut() = status;
     if answer.replayed {
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));

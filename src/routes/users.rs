@@ -1,11 +1,9 @@
 //! `/users`: admins list accounts, change their roles, and disable them.
 
 use axum::extract::State;
-use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::truth;
 use super::extract::Admin;
 use super::state::AppState;
 use crate::accounts::administration::{NO_USER, UserChange};
@@ -13,8 +11,8 @@ use crate::accounts::filter::{UserCursor, UserFilter, search_words};
 use crate::accounts::view::AccountView;
 use crate::error::Result;
 use crate::http::body::{Body, FromFields};
-use crate::http::fields::{Fields, Rule, email_address};
-use crate::http::page::{Page, Query};
+use crate::http::fields::{Fields, Rule, boolean, email_address};
+use crate::http::page::{Page, Query, truth};
 use crate::http::path::PathId;
 use crate::http::{Uncached, uncached};
 use crate::model::audit::Actor;
@@ -41,10 +39,6 @@ impl FromFields for ChangeUserRequest {
         let disabled = fields.changed("disabled", boolean);
         Some(Self { role, disabled })
     }
-}
-
-fn boolean(value: Value) -> Rule<bool> {
-    value.as_bool().ok_or_else(|| "must be true or false".into())
 }
 
 fn role(name: &str) -> Rule<Role> {

@@ -12,7 +12,7 @@ use mongodb::options::ReadConcern;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Store, schema};
+use super::{Store, collect, schema};
 use crate::error::Result;
 
 /// How long to wait for the database to confirm that the transaction is over.
@@ -84,12 +84,7 @@ pub async fn end_all(store: &Store, idle_max: Duration) {
 async fn read_sessions(store: &Store) -> Result<Vec<Bson>> {
     let servers = store.database.collection::<Document>(schema::SERVERS);
     let find = servers.find(doc! {}).projection(doc! { "sessions": 1 });
-    let servers: Vec<Document> = store
-        .read_sale(|mut session| async move {
-            let mut found = find.session(&mut session).await?;
-            found.stream(&mut session).try_collect().await
-        })
-        .await?;
+    let servers = store.read_sale(|session| collect(find, session)).await?;
     Ok(servers.iter().filter_map(|server| server.get_array("sessions").ok()).flatten().cloned().collect())
 }
 

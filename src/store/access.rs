@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use mongodb::ClientSession;
 
-use super::{Store, failure};
+use super::Store;
 use crate::error::Result;
 
 impl Store {
@@ -29,9 +29,7 @@ impl Store {
         F: Future<Output = mongodb::error::Result<T>>,
     {
         let began = Instant::now();
-        match tokio::time::timeout(self.read_max, self.confirm()).await {
-            Ok(point) => self.read_within(self.read_max.saturating_sub(began.elapsed()), point?, read).await,
-            Err(_) => Err(failure::too_slow("a read")),
-        }
+        let point = self.confirm_in_time().await?;
+        self.read_within(self.read_max.saturating_sub(began.elapsed()), point, read).await
     }
 }

@@ -11,6 +11,7 @@ use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 use mongodb::error::Error;
 use mongodb::{Collection, Database};
 
+use super::failure::DUPLICATE_KEY;
 use super::schema::USERS;
 use crate::model::email;
 
@@ -19,8 +20,6 @@ const ACCOUNTS_AT_ONCE: i64 = 1_000;
 /// Servers of an earlier version that go on beside this one make accounts without the form. So accounts of the last days
 /// are looked at on every start; the others were, if the last one before them has the field.
 const LOOKED_AT_AGAIN_SECONDS: u64 = 7 * 24 * 60 * 60;
-/// MongoDB's error code for a value that a unique index has already.
-const DUPLICATE_KEY: i32 = 11000;
 
 /// # Errors
 /// The driver's.

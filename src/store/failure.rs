@@ -9,7 +9,7 @@ use mongodb::error::{
 use crate::error::Error;
 
 /// A unique index was violated (MongoDB's error table).
-const DUPLICATE_KEY: i32 = 11_000;
+pub(super) const DUPLICATE_KEY: i32 = 11_000;
 /// A command took longer than its `maxTimeMS`.
 const MAX_TIME_EXPIRED: i32 = 50;
 

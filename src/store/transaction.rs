@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 /// The longest pause before a transaction that met another one is run again. A lane sells in transactions of a few
 /// milliseconds, with gaps between them.
 const CONFLICT_PAUSE_MS_MAX: u64 = 10;
-/// The pause before a commit is sent again.
-const COMMIT_RETRY_MS: u64 = 50;
+/// The pause before a commit is sent again, in milliseconds.
+pub const COMMIT_RETRY_MS: u64 = 50;
 /// How long to wait for an abort before the transaction is treated as one that may stay open.
 const ABORT_MS_MAX: u64 = 500;
 
@@ -90,7 +90,7 @@ impl Store {
         };
         loop {
             point.advance(&mut session);
-            let abort = match self.attempt(&mut session, &work, deadline).await {
+            let failed = match self.attempt(&mut session, &work, deadline).await {
                 Ok(result) => {
                     self.note(&session);
                     self.sale_sessions.forget(&session);
@@ -104,8 +104,8 @@ impl Store {
             };
             let has_time = Instant::now() < deadline;
             let is_run_again =
-                has_time && matches!(&abort, Abort::Overtaken(error) if !failure::is_unavailable(error));
-            if abort.is_answered() && self.abort(&mut session).await {
+                has_time && matches!(&failed, Abort::Overtaken(error) if !failure::is_unavailable(error));
+            if failed.is_answered() && abort(&mut session).await {
                 if !is_run_again {
                     self.sale_sessions.forget(&session);
                 }
@@ -114,11 +114,11 @@ impl Store {
                 abandoned_transactions::end(self, session).await;
                 session = match is_run_again {
                     true => self.noted_session().await.map_err(|error| failure::of_read(&error))?,
-                    false => return Err(told(abort)),
+                    false => return Err(told(failed)),
                 };
             }
             if !is_run_again {
-                return Err(told(abort));
+                return Err(told(failed));
             }
             let pause_ms = rand::random_range(1..=CONFLICT_PAUSE_MS_MAX);
             tokio::time::sleep(Duration::from_millis(pause_ms)).await;
@@ -143,9 +143,7 @@ impl Store {
     where
         W: for<'a> Fn(&'a mut ClientSession) -> BoxFuture<'a, std::result::Result<T, Abort>>,
     {
-        let begun =
-            session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable());
-        begun.await.map_err(|error| Failure::Nothing(error.into()))?;
+        begin(session).await.map_err(|error| Failure::Nothing(error.into()))?;
         let result = work(session).await.map_err(Failure::Nothing)?;
         loop {
             let Err(error) = session.commit_transaction().await else { return Ok(result) };
@@ -159,11 +157,21 @@ impl Store {
             tokio::time::sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
         }
     }
+}
 
-    /// Aborts a transaction whose statements were all answered. False when nobody knows whether it is over.
-    async fn abort(&self, session: &mut ClientSession) -> bool {
-        timeout(Duration::from_millis(ABORT_MS_MAX), session.abort_transaction()).await.is_ok()
-    }
+/// Begins a transaction that reads from a snapshot and is durable on a majority once committed. A transaction ignores the
+/// concerns of its collections, so it needs its own.
+///
+/// # Errors
+/// The driver's.
+pub async fn begin(session: &mut ClientSession) -> std::result::Result<(), DatabaseError> {
+    session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable()).await
+}
+
+/// Aborts a transaction whose statements were all answered; if one of them failed, that has ended it already. False when
+/// nobody knows whether it is over.
+pub async fn abort(session: &mut ClientSession) -> bool {
+    timeout(Duration::from_millis(ABORT_MS_MAX), session.abort_transaction()).await.is_ok()
 }
 
 /// How one run of a transaction failed.

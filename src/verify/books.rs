@@ -12,7 +12,7 @@ use mongodb::{Client, ClientSession, Database, SessionCursor};
 use super::VerifyError;
 use super::findings::Findings;
 use crate::config::{Config, DATABASE_NAME_DEFAULT, Database as Place, Secret};
-use crate::embedded::{self, EmbeddedError, EmbeddedMongo};
+use crate::embedded::{self, EmbeddedMongo};
 use crate::model::id::Id;
 use crate::store::schema::{AUDIT, PRODUCTS, PURCHASES, keyed_purchases, own_purchases, purchases_in_order};
 use crate::store::{failure, hang_up};
@@ -298,17 +298,7 @@ async fn place(place: &Place) -> Result<(Secret, Option<EmbeddedMongo>), VerifyE
                     "there is no data in {directory}; are these the server's settings (DATA_DIR, MONGO_URI)?"
                 )));
             }
-            match EmbeddedMongo::start(data_directory).await {
-                Ok(mongo) => Ok((mongo.uri(), Some(mongo))),
-                // Its server runs: ask that.
-                Err(EmbeddedError::DirectoryInUse { .. }) => {
-                    let uri = embedded::kept_uri(data_directory).map_err(|(path, error)| {
-                        VerifyError::not_read(format!("{} cannot be read", path.display()), error)
-                    })?;
-                    Ok((uri, None))
-                }
-                Err(error) => Err(VerifyError::NotRead(error.to_string())),
-            }
+            embedded::start_or_join(data_directory).await.map_err(VerifyError::NotRead)
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use flash_sale::config::Limits;
 use flash_sale::model::id::Id;
 use futures_util::future::join_all;
 use mongodb::bson::{Document, doc};
@@ -11,11 +10,6 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Actor, Answer, FailingMongo, Shop, patient, sneaker, sneaker_with, soon};
-
-/// For a slow machine: how long a change may take is not the subject.
-fn unhurried() -> Limits {
-    patient().with(|limits| limits.store.write_ms_max = 60_000)
-}
 
 /// What the log says, newest first.
 async fn log(admin: &Actor, query: &str) -> Vec<Value> {
@@ -33,7 +27,7 @@ async fn keyed(admin: &Actor, path: &str, body: &Value, key: &str) -> Answer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_change_of_a_product_is_in_the_log_with_what_it_changed() {
-    let shop = Shop::open_with(unhurried()).await;
+    let shop = Shop::open_with(patient()).await;
     let admin = shop.admin();
     let product = sneaker_with(json!({"stock": 5, "description": "old"})).to_string();
     let headers = [("X-Request-Id", "order-17")];
@@ -79,7 +73,7 @@ async fn every_change_of_a_product_is_in_the_log_with_what_it_changed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_filtered_paged_and_for_admins_only() {
-    let shop = Shop::open_with(unhurried()).await;
+    let shop = Shop::open_with(patient()).await;
     let (grace, ada) = (shop.admin(), shop.admin());
     let id = shop.sell(&sneaker()).await;
     let path = format!("/products/{id}");
@@ -123,7 +117,7 @@ async fn the_log_is_filtered_paged_and_for_admins_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_of_the_same_moment_are_paged_without_loss() {
-    let shop = Shop::open_with(unhurried()).await;
+    let shop = Shop::open_with(patient()).await;
     let store = shop.store().await;
     let at = mongodb::bson::DateTime::now();
     let entry =
@@ -149,8 +143,8 @@ async fn entries_of_the_same_moment_are_paged_without_loss() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_get_through_a_rush_and_sales_go_on() {
-    let mut shop = Shop::open_with(unhurried()).await;
-    shop.add_server_with(unhurried()).await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let id = Arc::new(shop.sell(&sneaker_with(json!({"stock": 1_000_000}))).await);
     let is_over = Arc::new(AtomicBool::new(false));
     let buyers = (0..12).map(|number| {
@@ -191,8 +185,8 @@ async fn changes_get_through_a_rush_and_sales_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restock_with_a_key_is_made_once() {
-    let mut shop = Shop::open_with(unhurried()).await;
-    shop.add_server_with(unhurried()).await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let id = shop.sell(&sneaker_with(json!({"stock": 1}))).await;
     let path = format!("/products/{id}/restock");
     let admin = shop.admin();
@@ -228,8 +222,8 @@ async fn a_restock_with_a_key_is_made_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_product_with_a_key_is_created_once() {
-    let mut shop = Shop::open_with(unhurried()).await;
-    shop.add_server_with(unhurried()).await;
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
     let product = sneaker();
     let admin = shop.admin();
     let admins = [shop.at(&admin, 0), shop.at(&admin, 1)];

@@ -47,8 +47,7 @@ async fn with_the_documented_role_the_server_works_and_the_log_stays() {
     shop.buyer().purchase(&id).await.expect(201);
     let unsold = shop.sell(&sneaker_with(json!({}))).await;
     admin.delete(&format!("/products/{unsold}")).await.expect(204);
-    let account = json!({"name": "Ada", "email": "ada@shop.example", "password": "correct horse battery"});
-    shop.visitor().post("/auth/register", &account).await.expect(201);
+    shop.account("ada@shop.example").await;
     admin.get(&format!("{path}/report")).await.expect(200);
     assert_eq!(shop.leaderboard(&id).await.len(), 2);
     let log = admin.get(&format!("/audit?target={id}")).await.expect(200).json;

@@ -7,16 +7,10 @@ use flash_sale::config::{Limits, Quota};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Actor, Answer, Shop, patient, sneaker, sneaker_with, soon};
+use crate::harness::{Actor, Answer, PASSWORD, Shop, patient, sneaker, sneaker_with, soon};
 
-const PASSWORD: &str = "correct horse battery";
 /// In a window this long nothing comes back during a test.
 const DAY: u32 = 24 * 60 * 60;
-
-/// Long waits for a password hash are allowed: a slow machine is not the subject here.
-fn patient_with_hashes() -> Limits {
-    patient().with(|limits| limits.accounts.password_hash_wait_ms_max = 60_000)
-}
 
 /// Registers `count` accounts at once, with names that start with `name`.
 async fn register(visitor: &Actor, name: &str, count: usize) -> Vec<Answer> {
@@ -44,7 +38,7 @@ fn left(answer: &Answer, name: &str, quota: Quota) -> u32 {
 /// Forty accounts of one address in three seconds, and so forty units of a product with a limit of one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_registers_no_crowd() {
-    let shop = Shop::open_behind_proxy(patient_with_hashes()).await;
+    let shop = Shop::open_behind_proxy(patient()).await;
     let visitor = shop.visitor();
     let answers = register(&visitor.behind_proxy("203.0.113.7"), "scalper", 40).await;
     assert_eq!((count(&answers, 201), count(&answers, 429)), (20, 20));
@@ -101,7 +95,7 @@ async fn the_client_is_the_last_address_that_is_no_proxy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_peer_that_nobody_named_is_left_alone() {
     let quota = Quota::new(1, DAY);
-    let limits = patient_with_hashes().with(|limits| {
+    let limits = patient().with(|limits| {
         limits.clients.reads = Some(quota);
         limits.clients.registrations = Some(quota);
     });
@@ -255,7 +249,7 @@ async fn a_storm_of_logins_from_one_network_does_not_keep_the_others_waiting() {
     /// A registration takes two turns of the threads, and its time in the database, in which the storm goes on. A queue that is
     /// not fair would first serve all of the storm that waits: at the beginning nearly all of it.
     const MEANWHILE_MAX: usize = STORM / 3;
-    let limits = patient_with_hashes().with(|limits| {
+    let limits = patient().with(|limits| {
         // The storm is served to its end, however slow the machine is.
         limits.accounts.password_hash_wait_ms_max = 600_000;
         limits.accounts.password_hashes_in_flight_max = 1;

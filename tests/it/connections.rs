@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use flash_sale::config::Limits;
-use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::harness::{RawConnection, Shop, bounded, metric, sneaker, soon};
@@ -12,12 +11,6 @@ async fn connect_from(address: [u8; 4], host: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((std::net::Ipv4Addr::from(address), 0).into()).unwrap();
     socket.connect(host.parse().unwrap()).await.unwrap()
-}
-
-/// Waits until the server has closed the connection.
-async fn until_closed(mut stream: TcpStream) {
-    let mut rest = Vec::new();
-    drop(stream.read_to_end(&mut rest).await);
 }
 
 /// Three hundred silent connections of one address, each for a minute.
@@ -34,7 +27,7 @@ async fn an_address_holds_no_more_than_its_connections() {
     // Of those that are too many, each is closed; a buyer at another address gets in.
     let kept = silent.drain(..MAX).collect::<Vec<_>>();
     for stream in silent {
-        soon("the end of a connection that is one too many", until_closed(stream)).await;
+        soon("the end of a connection that is one too many", RawConnection::over(stream).read_to_end()).await;
     }
     assert_eq!(ada.get("/time").await.status, 200);
     // `metric` asks over a connection of its own, from 127.0.0.1.
@@ -69,7 +62,7 @@ async fn a_connection_that_sends_nothing_ends_soon_and_one_that_has_asked_stays(
     let proxy = shop.at(&visitor, 1);
     let mut early = RawConnection::open(proxy.host()).await;
     let silent = connect_from([127, 0, 0, 2], visitor.host()).await;
-    soon("the end of a client's silent connection", until_closed(silent)).await;
+    soon("the end of a client's silent connection", RawConnection::over(silent).read_to_end()).await;
     early.send(b"GET /time HTTP/1.1\r\nHost: shop\r\n\r\n").await;
     assert!(early.read_answer().await.starts_with("HTTP/1.1 200"));
     shop.close().await;

@@ -63,7 +63,7 @@ async fn writes_that_wait(shop: &Shop) -> usize {
 }
 
 /// Whether a lane failed to sell because another transaction holds the product.
-async fn has_collided(shop: &Shop) -> bool {
+pub async fn has_collided(shop: &Shop) -> bool {
     let metrics = reqwest::get(format!("http://{}/metrics", shop.visitor().host())).await.unwrap();
     metrics.text().await.unwrap().contains("flash_sale_batch_retries_total{reason=\"conflict\"}")
 }

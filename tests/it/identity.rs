@@ -1,19 +1,11 @@
 //! What an account costs: one mailbox, one account; a name that is nobody else's; a password that is not guessed.
 
-use flash_sale::config::Limits;
 use flash_sale::model::id::Id;
 use futures_util::future::join_all;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Actor, Shop, sneaker};
-
-const PASSWORD: &str = "correct horse battery";
-
-/// Long waits for a password hash are allowed: a slow machine is not the subject here.
-fn patient_with_hashes() -> Limits {
-    Limits::default().with(|limits| limits.accounts.password_hash_wait_ms_max = 60_000)
-}
+use crate::harness::{ADMIN, Actor, PASSWORD, Shop, patient, sneaker};
 
 fn account(email: &str) -> Value {
     json!({"name": "Ada Lovelace", "email": email, "password": PASSWORD})
@@ -26,7 +18,7 @@ async fn log_in(visitor: &Actor, email: &str, password: &str) -> (u16, Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn variants_of_an_address_are_one_account() {
-    let shop = Shop::open_with(patient_with_hashes()).await;
+    let shop = Shop::open_with(patient()).await;
     let visitor = shop.visitor();
     for variants in [
         vec![
@@ -73,7 +65,7 @@ async fn variants_of_an_address_are_one_account() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn variants_of_an_address_share_their_limit_of_wrong_passwords() {
-    let limits = patient_with_hashes().with(|limits| {
+    let limits = patient().with(|limits| {
         limits.accounts.login_failures_max = 3;
         limits.clients.leaves_private_alone = false;
     });
@@ -90,7 +82,7 @@ async fn variants_of_an_address_share_their_limit_of_wrong_passwords() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_of_an_earlier_version_get_a_canonical_address() {
-    let shop = Shop::open_with(patient_with_hashes()).await;
+    let shop = Shop::open_with(patient()).await;
     let visitor = shop.visitor();
     let users = shop.database().await.collection::<Document>("users");
     // As an earlier version has made them.
@@ -147,7 +139,7 @@ async fn accounts_of_an_earlier_version_get_a_canonical_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_is_nobody_elses_and_carries_no_message() {
-    let mut shop = Shop::open_with(patient_with_hashes()).await;
+    let mut shop = Shop::open_with(patient()).await;
     shop.add_server_where(&[("RESERVED_NAMES", "Sneaker House, Shopname")]).await;
     let visitor = shop.visitor();
     let strict = shop.at(&visitor, 1);
@@ -214,7 +206,7 @@ async fn the_leaderboard_shows_no_name_that_breaks_the_rules() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guessable_password_is_refused_in_words() {
-    let mut shop = Shop::open_with(patient_with_hashes()).await;
+    let mut shop = Shop::open_with(patient()).await;
     shop.add_server_where(&[("RESERVED_NAMES", "Sneaker House")]).await;
     let visitor = shop.visitor();
     let body = |password: &str| json!({"name": "Ada Lovelace", "email": "ada.l@engine.example", "password": password});

@@ -75,13 +75,9 @@ async fn a_sale_may_be_for_older_accounts() {
     // Nobody says it.
     refuse(foreign(&shop.buyer(), json!({}))).await;
     // Our own tokens say when the account was made, which is now.
-    let account = json!({"name": "Eve", "email": "eve@shop.example", "password": "correct horse battery"});
-    let registered = shop.visitor().post("/auth/register", &account).await.expect(201).json;
-    let token = registered["token"].as_str().unwrap();
-    refuse(shop.visitor().with_token(token)).await;
+    let eve = shop.account("eve@shop.example").await;
+    refuse(eve.clone()).await;
     // The account says it, for a token that does not.
-    let mut eve = shop.visitor();
-    eve.id = registered["user"]["id"].as_str().unwrap().parse().unwrap();
     refuse(foreign(&eve, json!({}))).await;
     change(&shop, &id, json!({"registeredBefore": "2099-01-01T00:00:00Z"})).await;
     foreign(&eve, json!({})).purchase_with_key(&id, 1, "press-1").await.expect(201);

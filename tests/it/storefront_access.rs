@@ -2,9 +2,8 @@
 
 use serde_json::json;
 
-use crate::harness::{ADMIN, Browser, Shop, no_browser, patient, sneaker, soon};
+use crate::harness::{ADMIN, Browser, PASSWORD, Shop, no_browser, patient, sneaker, soon};
 
-const PASSWORD: &str = "correct horse battery";
 const NEW_PASSWORD: &str = "tromboned staple battery";
 /// A browser's messages about requests whose login has ended, and about a wrong password.
 const NO_LOGIN: &str = "status of 401";
@@ -278,9 +277,7 @@ async fn an_admin_reads_in_the_audit_log_who_changed_what() {
     shop.make_admin().await;
     let admin = Browser::open(&shop.visitor()).await;
     admin.log_in(ADMIN.0, ADMIN.1).await;
-    let login = json!({ "email": ADMIN.0, "password": ADMIN.1 });
-    let token = shop.visitor().post("/auth/login", &login).await.expect(200).json["token"].clone();
-    let grace = shop.visitor().with_token(token.as_str().unwrap());
+    let grace = shop.login(ADMIN).await;
     let product = grace.post("/products", &sneaker()).await.expect(201).json;
     let id = product["id"].as_str().unwrap();
     let change =

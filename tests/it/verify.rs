@@ -5,7 +5,9 @@ use futures_util::future::join_all;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 
-use crate::harness::{FailingMongo, Shop, own_mongo, patient, process_directory, sneaker, sneaker_with};
+use crate::harness::{
+    FailingMongo, SECRET, Shop, own_mongo, patient, process_directory, sneaker, sneaker_with,
+};
 use crate::process::{Running, program};
 
 /// Runs it on this shop's database; returns its exit code and what it prints.
@@ -185,10 +187,7 @@ async fn a_database_that_cannot_be_read_is_exit_code_2() {
     let (code, printed) = verify(&shop, &["--product", &Id::new().to_hex()]).await;
     assert_eq!((code, printed.contains("there is no product")), (2, true), "{printed}");
     shop.close().await;
-    let nowhere = [
-        ("MONGO_URI", "mongodb://127.0.0.1:9/?directConnection=true"),
-        ("JWT_SECRET", "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1"),
-    ];
+    let nowhere = [("MONGO_URI", "mongodb://127.0.0.1:9/?directConnection=true"), ("JWT_SECRET", SECRET)];
     for settings in [&nowhere[..], &[]] {
         let mut command = program(&process_directory("verify-nowhere"), settings);
         let output = command.arg("verify").output().unwrap();

@@ -60,7 +60,6 @@ export function buyBar(product, signal) {
   const mayHave = () => Math.max(0, product().purchaseLimit - has());
   const isDone = () => has() > 0 && !more;
   const isLive = () => status === 'live' && !product().paused;
-  const isReady = () => status === 'upcoming' && session.user() !== null;
 
   function chosen() {
     if (quantity.element.hidden) return 1;
@@ -134,7 +133,7 @@ export function buyBar(product, signal) {
     if (user && registeredBefore && Date.parse(user.createdAt) >= Date.parse(registeredBefore)) {
       return `You cannot buy this: it is for accounts made before ${dateTime(registeredBefore)}.`;
     }
-    if (!isReady()) return 'Log in before the opening: then one press buys.';
+    if (!user) return 'Log in before the opening: then one press buys.';
     const costs = product().price.amount === 0 ? 'for free' : `for ${total(chosen())}`;
     return `You are ready: ${number(chosen())} ${costs}, logged in as ${user.name}. At the opening, one press buys.`;
   }

@@ -2,7 +2,7 @@
 
 import { pathOf } from '../api.js';
 import { announce } from '../announce.js';
-import { h } from '../dom.js';
+import { saveFile } from '../dom.js';
 import { asAdmin } from './admin.js';
 import { tell } from './confirm.js';
 
@@ -20,13 +20,8 @@ export async function exportPurchases({ id, name }) {
     return tell({ title: 'There is no export', text: 'This server cannot write purchases as CSV.' });
   }
   // The mark at the start tells spreadsheets that this is UTF-8.
-  const address = URL.createObjectURL(new Blob(['\uFEFF', text], { type: 'text/csv' }));
-  const link = h('a', { href: address, download: `purchases ${fileName(name)} ${id.slice(-6)}.csv`, hidden: true });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  // The browser reads the file after the click.
-  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  const file = new Blob(['\uFEFF', text], { type: 'text/csv' });
+  saveFile(file, `purchases ${fileName(name)} ${id.slice(-6)}.csv`);
   announce('The purchases are saved.');
 }
 

@@ -2,7 +2,7 @@
 
 import { announce } from '../announce.js';
 import * as clock from '../clock.js';
-import { h, setText } from '../dom.js';
+import { h, saveFile, setText } from '../dom.js';
 import { money } from '../format.js';
 
 // The alarm of a calendar entry rings this long before the opening.
@@ -49,11 +49,7 @@ function saveEntry(product) {
     'END:VEVENT', 'END:VCALENDAR', '',
   ];
   const file = new Blob([lines.map(folded).join('\r\n')], { type: 'text/calendar' });
-  const link = h('a', { href: URL.createObjectURL(file), download: 'sale.ics', hidden: true });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  saveFile(file, 'sale.ics');
   announce('The calendar entry is saved.');
 }
 

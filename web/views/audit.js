@@ -69,7 +69,7 @@ export function audit(page) {
     clearTimeout(changing);
     // Half an id is not sent: the server would refuse it.
     if (![inputs.actor, inputs.target].every((input) => input.checkValidity())) return;
-    replaceQuery(new URLSearchParams(Object.entries(filters()).filter(([, value]) => value)));
+    replaceQuery(filters());
     clear.hidden = !Object.values(filters()).some(Boolean);
     list.load();
   }

@@ -69,10 +69,7 @@ export function catalogue(page) {
     const reread = newSearch !== search || (search && newShow !== show);
     [show, search] = [newShow, newSearch];
     placed.clear();
-    const parameters = new URLSearchParams();
-    if (show !== 'all') parameters.set('show', show);
-    if (search) parameters.set('q', search);
-    replaceQuery(parameters);
+    replaceQuery({ show: show === 'all' ? '' : show, q: search });
     if (reread) lists = new Map();
     load();
   }

@@ -46,7 +46,7 @@ export function users(page) {
   const filtered = () => Object.values(filters()).some(Boolean);
 
   function change() {
-    replaceQuery(new URLSearchParams(Object.entries(filters()).filter(([, value]) => value)));
+    replaceQuery(filters());
     list.load();
   }
 

@@ -1,6 +1,5 @@
 """A bot operator with accounts made for the sale, beside people who had theirs before."""
 
-import datetime
 import itertools
 import json
 import random
@@ -9,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from ..results import Result, Row, number
+from .refusals import in_seconds
 
 # What the operator has.
 ACCOUNTS = 1_000
@@ -74,9 +74,9 @@ def attack(lab, measure, accounts, people):
         homes = [f"198.18.{number // 250}.{number % 250 + 1}" for number in range(people)]
         with ThreadPoolExecutor(8) as registering:
             tokens = list(registering.map(lambda home: register(lab, server, home), homes))
-        before = now()
+        before = in_seconds(0)
         opening = time.monotonic() + (5 if lab.options.quick else LEAD_SECONDS)
-        product = lab.put_on_sale(server, UNITS, start=at(opening), registeredBefore=before if measure.registered_before else None)
+        product = lab.put_on_sale(server, UNITS, start=in_seconds(opening - time.monotonic()), registeredBefore=before if measure.registered_before else None)
         operator = Operator(lab, server, product, opening, accounts)
         operator.start()
         dice = random.Random(7)
@@ -155,17 +155,6 @@ def reaction(dice):
 
 def wait_until(moment):
     time.sleep(max(0, moment - time.monotonic()))
-
-
-def now():
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def at(moment):
-    """A moment of the monotonic clock as the API writes it."""
-    delta = datetime.timedelta(seconds=moment - time.monotonic())
-    moment = datetime.datetime.now(datetime.timezone.utc) + delta
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def register(lab, server, address, patient=True):

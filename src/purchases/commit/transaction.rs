@@ -8,21 +8,16 @@ use std::time::Duration;
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
 use mongodb::error::Error as DatabaseError;
-use mongodb::options::{Hint, ReadConcern, ReturnDocument};
-use tokio::time::{Instant, timeout};
+use mongodb::options::{Hint, ReturnDocument};
+use tokio::time::Instant;
 
 use super::change::{Change, CommitOutcome, PendingChange};
 use crate::model::id::Id;
 use crate::purchases::sale_state::SaleState;
 use crate::purchases::settle::Window;
 use crate::sabotage::Mistake;
-use crate::store::connect::durable;
+use crate::store::transaction::{self, COMMIT_RETRY_MS};
 use crate::store::{Store, abandoned_transactions, failure, schema};
-
-/// The pause between two attempts at the same commit.
-const COMMIT_RETRY_MS: u64 = 50;
-/// How long to wait for an abort before the transaction is treated as one that may stay open.
-const ABORT_MS_MAX: u64 = 500;
 
 /// Runs one transaction for the whole group and tells each lane what became of its change. Returns the group if one
 /// member made it fail; nothing was written, so the caller retries it in halves, until the culprit is alone.
@@ -91,24 +86,21 @@ fn nothing_happened(group: Vec<PendingChange>, error: &DatabaseError) -> Vec<Pen
     Vec::new()
 }
 
-/// Begins a transaction that reads from a snapshot and is durable on a majority once committed. When it is over, its
-/// session goes back to `Store::sale_sessions`.
+/// Begins a transaction in a session of `Store::sale_sessions`, which goes back there when it is over.
 ///
 /// # Errors
 /// The driver's.
 pub async fn begin(store: &Store) -> Result<ClientSession, DatabaseError> {
     let mut session = store.sale_sessions.take().await?;
-    // A transaction ignores the concerns of its collections, so it needs its own.
-    session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable()).await?;
+    transaction::begin(&mut session).await?;
     Ok(session)
 }
 
-/// Aborts a transaction whose statements were all answered. If one of them failed, that has ended it already.
+/// Aborts a transaction whose statements were all answered.
 async fn abort(store: &Store, mut session: ClientSession) {
-    let patience = Duration::from_millis(ABORT_MS_MAX);
-    match timeout(patience, session.abort_transaction()).await {
-        Ok(_) => store.sale_sessions.give_back(session),
-        Err(_) => abandoned_transactions::end_sale(store, session).await,
+    match transaction::abort(&mut session).await {
+        true => store.sale_sessions.give_back(session),
+        false => abandoned_transactions::end_sale(store, session).await,
     }
 }
 

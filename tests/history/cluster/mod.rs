@@ -240,9 +240,7 @@ impl Cluster {
         for member in &self.members {
             member.signal(rustix::process::Signal::CONT);
             member.free_disk();
-            if !member.runs() {
-                member.restart().await;
-            }
+            member.restart().await;
             member.fail_no_more().await;
         }
         self.set_clocks(0).await;
