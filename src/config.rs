@@ -14,7 +14,6 @@ use crate::model::user::PASSWORD_CHARACTERS;
 pub use limits::{
     AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
 };
-
 pub use settings::{SETTINGS, Setting};
 
 use env_file::EnvFile;
@@ -49,6 +48,8 @@ pub struct Config {
     pub admin: Option<AdminCredentials>,
     /// `CORS_ORIGINS`: which pages of other origins may call the API.
     pub cors_origins: CorsOrigins,
+    /// `METRICS_TOKEN`: what scrapers have to send; `None` if everybody may read the metrics.
+    pub metrics_token: Option<Secret>,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
     /// `RUST_LOG`.
@@ -184,6 +185,7 @@ impl Config {
             database: reader.database(),
             admin: reader.admin(),
             cors_origins: reader.cors_origins(),
+            metrics_token: reader.metrics_token(),
             log_format: reader.log_format(),
             log_filter: reader
                 .parsed("RUST_LOG", "a list like `info,flash_sale=debug`")
@@ -354,6 +356,14 @@ impl<'a> Reader<'a> {
         let wait = &mut limits.store.start_wait_seconds_max;
         *wait = self.parsed("MONGO_WAIT_SECONDS", "a number of seconds").unwrap_or(*wait);
         limits
+    }
+
+    fn metrics_token(&mut self) -> Option<Secret> {
+        let token = self.secret("METRICS_TOKEN")?;
+        if token.bytes().any(|byte| !byte.is_ascii_graphic()) {
+            self.problem("METRICS_TOKEN has other characters than visible ASCII, which no header can carry");
+        }
+        Some(Secret::new(token))
     }
 
     fn log_format(&mut self) -> LogFormat {

@@ -13,6 +13,7 @@ pub(crate) mod discard;
 pub(crate) mod fields;
 pub(crate) mod file;
 pub mod http_runtime;
+pub(crate) mod negotiation;
 pub(crate) mod page;
 pub(crate) mod path;
 pub(crate) mod peer;

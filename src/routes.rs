@@ -19,6 +19,7 @@ use self::state::AppState;
 use crate::config::CorsOrigins;
 use crate::error::Error;
 use crate::http::{discard, request_id};
+use crate::metrics::http::RouteTemplate;
 
 pub(crate) mod auth;
 pub(crate) mod events;
@@ -56,8 +57,8 @@ pub fn service(
             false => Either::Right(discarding.clone().call(request)),
         }
     });
-    let answers = app.metrics.answers.clone();
-    service_fn(move |request| request_id::layer(answers.clone(), request, inner.clone()))
+    let metrics = app.metrics.http.clone();
+    service_fn(move |request| request_id::layer(metrics.clone(), request, inner.clone()))
 }
 
 /// All routes, with a shortcut for the purchase, which a crowd calls most: the router would search for it and box its
@@ -77,15 +78,7 @@ fn quick_routes(
 }
 
 fn routes(app: AppState) -> Router {
-    let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
-        .merge(auth::router())
-        .merge(products::router())
-        .merge(purchases::router())
-        .merge(leaderboard::router())
-        .merge(events::router())
-        .merge(status::router())
-        .merge(metrics::router())
-        .split_for_parts();
+    let (routes, document) = documented().split_for_parts();
     routes
         .merge(live::router())
         .merge(openapi::router(document))
@@ -93,6 +86,41 @@ fn routes(app: AppState) -> Router {
         .fallback(|| async { Error::NO_ROUTE })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app)
+}
+
+/// The routes that the OpenAPI document describes.
+fn documented() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .merge(auth::router())
+        .merge(products::router())
+        .merge(purchases::router())
+        .merge(leaderboard::router())
+        .merge(events::router())
+        .merge(status::router())
+        .merge(metrics::router())
+}
+
+/// The paths that no document describes, as the metrics name them: files share one.
+const UNDOCUMENTED: [&str; 5] = ["/", "/assets/{*file}", "/docs/", "/docs/{*file}", "/live"];
+
+/// All routes, for the metrics, which name them.
+fn templates() -> Vec<RouteTemplate> {
+    let document = documented().into_openapi();
+    let documented = document.paths.paths.into_iter().map(|(path, item)| {
+        let methods = [
+            (Method::GET, item.get),
+            (Method::POST, item.post),
+            (Method::PATCH, item.patch),
+            (Method::PUT, item.put),
+            (Method::DELETE, item.delete),
+        ];
+        let methods = methods.into_iter().filter_map(|(method, operation)| {
+            Some((method, operation?.responses.responses.into_keys().collect()))
+        });
+        RouteTemplate { path, methods: methods.collect() }
+    });
+    let others = UNDOCUMENTED.map(|path| RouteTemplate { path: path.to_owned(), methods: Vec::new() });
+    documented.chain(others).collect()
 }
 
 /// `None` when no page of another origin may call the API: without CORS headers browsers refuse them all.

@@ -18,6 +18,7 @@ use crate::http::accept;
 use crate::http::http_runtime::HttpRuntime;
 use crate::open_files;
 use crate::routes;
+use crate::routes::metrics::ScraperToken;
 use crate::routes::state::App;
 use crate::store::Store;
 use crate::store::connect::ConnectError;
@@ -121,9 +122,17 @@ impl Server {
             Heartbeat::start(&store, &limits.store).await.map_err(StartError::Write)?;
         let shutdown = CancellationToken::new();
         let tokens = Tokens::new(secret, &limits.accounts);
-        let (app, feed_task) =
-            App::new(limits.clone(), store, heartbeat, tokens, config.cors_origins, shutdown.clone())
-                .map_err(|_| StartError::Threads)?;
+        let scraper_token = ScraperToken::new(config.metrics_token.as_ref());
+        let (app, feed_task) = App::new(
+            limits.clone(),
+            store,
+            heartbeat,
+            tokens,
+            config.cors_origins,
+            scraper_token,
+            shutdown.clone(),
+        )
+        .map_err(|_| StartError::Threads)?;
         let app = Arc::new(app);
         // The feed and the heartbeat run until all open requests have ended, which need them: they ask whether the
         // database commits, and what other servers have sold.

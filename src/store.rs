@@ -21,6 +21,8 @@ use self::sale_sessions::SaleSessions;
 use self::tasks::Tasks;
 use crate::config::StoreLimits;
 use crate::error::{Error, Result};
+use crate::metrics::Limit;
+use crate::metrics::database::DatabaseMetrics;
 use crate::model::id::Id;
 use crate::model::product::Product;
 use crate::model::purchase::Purchase;
@@ -64,6 +66,8 @@ pub struct Store {
     pub database: Database,
     /// This server's id, random for each start.
     pub server: Id,
+    /// What is counted of the connections and the permits.
+    pub metrics: Arc<DatabaseMetrics>,
     confirmations: Arc<Confirmations>,
     primary: watch::Receiver<Option<ServerAddress>>,
     reads: Arc<Semaphore>,
@@ -83,6 +87,7 @@ impl Store {
         sale_sessions: SaleSessions,
         database: Database,
         primary: watch::Receiver<Option<ServerAddress>>,
+        metrics: Arc<DatabaseMetrics>,
         limits: &StoreLimits,
     ) -> Self {
         let (server, tasks) = (Id::new(), Tasks::new(limits));
@@ -101,6 +106,7 @@ impl Store {
             client,
             sale_sessions,
             server,
+            metrics,
             confirmations: Arc::new(confirmations),
             primary,
             users: database.collection(schema::USERS),
@@ -347,7 +353,10 @@ impl Store {
     async fn permit(&self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
         match tokio::time::timeout(self.permit_wait_max, permits.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::Overloaded { detail: "Too many requests are waiting for the database." }),
+            _ => {
+                self.metrics.limits_hit.count(Limit::DatabasePermits);
+                Err(Error::Overloaded { detail: "Too many requests are waiting for the database." })
+            }
         }
     }
 

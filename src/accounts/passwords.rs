@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::config::{AccountsLimits, Secret};
 use crate::error::{Error, Result};
+use crate::metrics::{Limit, Metrics};
 
 /// The lowest priority that the system has: the hashing threads get only time that is left over.
 #[cfg(target_os = "linux")]
@@ -41,6 +42,7 @@ pub struct Passwords {
     pace: Arc<Pace>,
     threads: usize,
     wait_max: Duration,
+    metrics: Arc<Metrics>,
 }
 
 /// Estimates how long a new job will wait.
@@ -70,21 +72,21 @@ impl Passwords {
     ///
     /// # Errors
     /// `internal`, when the system has no threads left.
-    pub fn new(limits: &AccountsLimits) -> Result<Self> {
+    pub fn new(limits: &AccountsLimits, metrics: Arc<Metrics>) -> Result<Self> {
         let (sender, receiver) = sync_channel(limits.password_hashes_waiting_max);
         let receiver = Arc::new(Mutex::new(receiver));
         let pace = Arc::new(Pace::default());
         let threads = limits.password_hashes_in_flight_max;
         for _ in 0..threads {
-            let (receiver, pace) = (receiver.clone(), pace.clone());
+            let (receiver, pace, metrics) = (receiver.clone(), pace.clone(), metrics.clone());
             let thread = thread::Builder::new().name("passwords".into());
-            thread.spawn(move || work(&receiver, &pace)).map_err(|error| {
+            thread.spawn(move || work(&receiver, &pace, &metrics)).map_err(|error| {
                 tracing::error!("cannot start a thread for passwords: {error}");
                 Error::Internal
             })?;
         }
         let wait_max = Duration::from_millis(limits.password_hash_wait_ms_max);
-        Ok(Self { jobs: sender, pace, threads, wait_max })
+        Ok(Self { jobs: sender, pace, threads, wait_max, metrics })
     }
 
     /// The hash in PHC form, with a new salt.
@@ -114,29 +116,39 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
+        let metrics = self.metrics.clone();
         let job = move || {
             // Skip the work if the client has hung up.
             if !sender.is_closed() {
-                drop(sender.send(work()));
+                let start = Instant::now();
+                let result = work();
+                metrics.password_hash_seconds.observe(start.elapsed().as_secs_f64());
+                drop(sender.send(result));
             }
         };
-        const OVERLOADED: Error =
-            Error::Overloaded { detail: "Too many logins and registrations are waiting." };
         if self.pace.wait(self.threads) > self.wait_max {
-            return Err(OVERLOADED);
+            return Err(self.overloaded());
         }
         self.pace.waiting.fetch_add(1, Ordering::Relaxed);
+        self.metrics.password_hashes_waiting.inc();
         if self.jobs.try_send(Box::new(job)).is_err() {
             self.pace.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(OVERLOADED);
+            self.metrics.password_hashes_waiting.dec();
+            return Err(self.overloaded());
         }
-        let answer = tokio::time::timeout(self.wait_max, receiver).await.map_err(|_| OVERLOADED)?;
+        let answer = tokio::time::timeout(self.wait_max, receiver).await.map_err(|_| self.overloaded())?;
         answer.map_err(|_| Error::Internal)
+    }
+
+    /// Counts the refusal, too.
+    fn overloaded(&self) -> Error {
+        self.metrics.count_limit(Limit::PasswordHashes);
+        Error::Overloaded { detail: "Too many logins and registrations are waiting." }
     }
 }
 
 /// One thread: runs job after job until `Passwords` is dropped.
-fn work(jobs: &Mutex<Receiver<Job>>, pace: &Pace) {
+fn work(jobs: &Mutex<Receiver<Job>>, pace: &Pace, metrics: &Metrics) {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICENESS) {
         tracing::debug!("passwords are hashed at the usual priority: {error}");
@@ -145,6 +157,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, pace: &Pace) {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         pace.waiting.fetch_sub(1, Ordering::Relaxed);
+        metrics.password_hashes_waiting.dec();
         let (start, processor) = (Instant::now(), processor_time());
         // The panic hook has logged the cause, and the closed channel tells the request.
         drop(catch_unwind(AssertUnwindSafe(job)));

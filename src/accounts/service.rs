@@ -1,5 +1,7 @@
 //! Registers accounts, logs users in, and creates the first admin.
 
+use std::sync::Arc;
+
 use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 
 use super::login_failures::LoginFailures;
@@ -7,6 +9,7 @@ use super::passwords::Passwords;
 use crate::config::{AccountsLimits, AdminCredentials, Secret};
 use crate::error::{Error, Result};
 use crate::http::peer::PeerAddress;
+use crate::metrics::Metrics;
 use crate::model::user::{Role, User};
 use crate::store::{Store, failure};
 
@@ -19,8 +22,9 @@ pub struct Accounts {
 impl Accounts {
     /// # Errors
     /// Those of `Passwords::new`.
-    pub fn new(store: Store, limits: &AccountsLimits) -> Result<Self> {
-        Ok(Self { store, passwords: Passwords::new(limits)?, login_failures: LoginFailures::new(limits) })
+    pub fn new(store: Store, limits: &AccountsLimits, metrics: Arc<Metrics>) -> Result<Self> {
+        let passwords = Passwords::new(limits, metrics)?;
+        Ok(Self { store, passwords, login_failures: LoginFailures::new(limits) })
     }
 
     /// Creates an account. `email` must be in lower case.

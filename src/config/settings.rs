@@ -15,7 +15,7 @@ const fn setting(name: &'static str, default: Option<&'static str>, meaning: &'s
 }
 
 /// Every setting. `.env.example` and the README name these and no others; a test compares them.
-pub const SETTINGS: [Setting; 13] = [
+pub const SETTINGS: [Setting; 14] = [
     setting("PORT", Some("3000"), "the port to listen on; 0 picks a free one"),
     setting("HOST", Some("127.0.0.1"), "the address to listen on; 0.0.0.0 for all"),
     setting("MONGO_URI", None, "the database; if not set, the server runs its own MongoDB"),
@@ -26,6 +26,7 @@ pub const SETTINGS: [Setting; 13] = [
     setting("DATA_DIR", Some(".data"), "where the server's own MongoDB keeps its data"),
     setting("CORS_ORIGINS", None, "origins whose pages may call the API, separated by commas, or *"),
     setting("WATCHERS_PER_ADDRESS_MAX", Some("1000"), "clients of one address that may watch live at once"),
+    setting("METRICS_TOKEN", None, "what scrapers send to read /metrics; if not set, everybody may"),
     setting("LOG_FORMAT", Some("text"), "text or json"),
     setting("RUST_LOG", Some("info"), "the log level, also per module"),
     // Read by `embedded`.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::config::LiveLimits;
 use crate::error::{Error, Result};
 use crate::http::peer::PeerAddress;
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 
 /// The delay after which a refused client may try again, in seconds. Short, because other clients leave all the time.
 const RETRY_AFTER_SECONDS: u64 = 5;
@@ -50,10 +50,12 @@ impl Watchers {
         let address = address.network();
         let mut count = self.counts.lock();
         if count.total >= self.counts.total_max {
+            self.counts.metrics.count_limit(Limit::Watchers);
             return Err(Error::Overloaded { detail: "Too many clients are watching." });
         }
         let of_address = count.by_address.entry(address).or_default();
         if *of_address >= self.counts.per_address_max {
+            self.counts.metrics.count_limit(Limit::WatchersPerAddress);
             return Err(Error::RateLimited { retry_after_seconds: RETRY_AFTER_SECONDS });
         }
         *of_address += 1;

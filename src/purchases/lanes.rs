@@ -20,7 +20,7 @@ use super::settle::Request;
 use super::used_keys::UsedKeys;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 use crate::model::id::Id;
 use crate::products::catalogue::Catalogue;
 use crate::store::Store;
@@ -158,8 +158,17 @@ impl Lanes {
     pub async fn purchase(&self, product_id: Id, request: Request, name: String) -> Result<Receipt> {
         let (waiting, pending) = queued::pair(request, name);
         let deadline = Instant::now() + Duration::from_millis(self.registry.limits.queue_wait_ms_max);
-        let _permit = self.registry.enqueue(product_id, waiting)?;
+        let metrics = &self.registry.metrics;
+        let refused = |refusal: &Error| match *refusal {
+            Error::SHUTTING_DOWN => {}
+            admission::FULL => metrics.count_limit(Limit::Purchases),
+            _ => metrics.count_limit(Limit::ProductPurchases),
+        };
+        let _permit = self.registry.enqueue(product_id, waiting).inspect_err(refused)?;
         let Reply { result, batch_id } = pending.reply(deadline).await;
+        if let (Err(Error::Overloaded { .. }), None) = (&result, batch_id) {
+            metrics.count_limit(Limit::QueueWait);
+        }
         if let (Err(error), Some(batch)) = (&result, batch_id)
             && error.is_fault()
             && self.registry.store.may_log_failure()
@@ -168,6 +177,14 @@ impl Lanes {
             tracing::warn!(batch_id = %batch, "answered with {code}: it was in batch {batch} of product {product_id}");
         }
         result
+    }
+
+    /// Tells the metrics how many purchases are under way and in doubt.
+    pub fn measure(&self) {
+        let registry = &self.registry;
+        let count = |purchases: usize| i64::try_from(purchases).unwrap_or(i64::MAX);
+        registry.metrics.purchases_under_way.set(count(registry.admission.under_way()));
+        registry.metrics.purchases_in_doubt.set(count(registry.in_doubt.count()));
     }
 
     /// The buyer of a purchase whose commit got no answer, until it is known what became of it.

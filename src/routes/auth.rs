@@ -16,6 +16,7 @@ use crate::http::body::{Body, FromFields};
 use crate::http::fields::{Fields, email_address, line, verbatim};
 use crate::http::peer::PeerAddress;
 use crate::http::{Uncached, uncached};
+use crate::metrics::Limit;
 use crate::model::timestamp::Timestamp;
 use crate::model::user::{NAME_CHARACTERS, PASSWORD_CHARACTERS, Role, User};
 
@@ -129,6 +130,9 @@ async fn login(
     Body(request): Body<LoginRequest>,
 ) -> Result<Uncached<Session>> {
     let user = app.accounts.log_in(address, &request.email, request.password).await;
+    if matches!(user, Err(Error::RateLimited { .. })) {
+        app.metrics.count_limit(Limit::LoginFailures);
+    }
     app.metrics.count_login(user.as_ref().map_or_else(|refusal| refusal.code().name(), |_| "logged_in"));
     session(&app, &user?)
 }

@@ -85,7 +85,13 @@ pub fn base() -> utoipa::openapi::OpenApi {
              hexadecimal digits), `name`, `role` (`customer` or `admin`), `iss` and `aud` (`flash-sale`), `iat`, `nbf` and `exp`",
         ))
         .build();
-    document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let scraper = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("The server's METRICS_TOKEN, if it has one"))
+        .build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    components.add_security_scheme("metricsToken", SecurityScheme::Http(scraper));
     document
 }
 

@@ -23,6 +23,7 @@ use crate::http::fields::{Fields, id, integer};
 use crate::http::page::{Page, Query};
 use crate::http::path::PathId;
 use crate::http::{Uncached, uncached};
+use crate::metrics::Limit;
 use crate::model::id::Id;
 use crate::products::request::QUANTITY_MAX;
 use crate::purchases::history::PurchaseCursor;
@@ -126,7 +127,10 @@ async fn purchase(
     };
     app.metrics.count_purchase(match &outcome {
         Ok(Receipt { replayed: true, .. }) => "replayed",
-        Ok(_) => "bought",
+        Ok(Receipt { purchase, .. }) => {
+            app.metrics.units_sold.inc_by(u64::try_from(purchase.quantity).unwrap_or(0));
+            "bought"
+        }
         Err(error) => error.code().name(),
     });
     created(&outcome?)
@@ -154,7 +158,10 @@ impl FromRequestParts<AppState> for Admitted {
 
     async fn from_request_parts(_: &mut Parts, app: &AppState) -> Result<Self> {
         let permit = app.purchases.admit();
-        let refused = |refusal: &Error| app.metrics.count_purchase(refusal.code().name());
+        let refused = |refusal: &Error| {
+            app.metrics.count_limit(Limit::Purchases);
+            app.metrics.count_purchase(refusal.code().name());
+        };
         Ok(Self { _permit: permit.inspect_err(refused)? })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use tokio_util::sync::CancellationToken;
 
+use super::metrics::ScraperToken;
 use crate::accounts::known_tokens::KnownTokens;
 use crate::accounts::service::Accounts;
 use crate::accounts::tokens::Tokens;
@@ -52,6 +53,8 @@ pub struct App {
     /// Which pages of other origins may call the API.
     pub cors_origins: CorsOrigins,
     pub metrics: Arc<Metrics>,
+    /// Who may read the metrics.
+    pub scraper_token: ScraperToken,
     shutdown: CancellationToken,
 }
 
@@ -66,9 +69,11 @@ impl App {
         heartbeat: Heartbeat,
         tokens: Tokens,
         cors_origins: CorsOrigins,
+        scraper_token: ScraperToken,
         shutdown: CancellationToken,
     ) -> Result<(Self, FeedTask)> {
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(&super::templates(), store.metrics.clone()));
+        metrics.connections_max.set(i64::try_from(limits.http.connections_max).unwrap_or(i64::MAX));
         let catalogue = Arc::new(Catalogue::new(store.clone(), heartbeat.clone(), &limits.products));
         let (feed, feed_task) = change_stream::new(
             store.clone(),
@@ -78,7 +83,7 @@ impl App {
             &limits.products,
         );
         let app = Self {
-            accounts: Accounts::new(store.clone(), &limits.accounts)?,
+            accounts: Accounts::new(store.clone(), &limits.accounts, metrics.clone())?,
             purchases: Purchases::new(
                 store.clone(),
                 catalogue.clone(),
@@ -113,6 +118,7 @@ impl App {
             ),
             known_tokens: KnownTokens::new(&limits.accounts),
             cors_origins,
+            scraper_token,
             catalogue,
             feed,
             tokens,

@@ -1,5 +1,6 @@
 //! Connects to MongoDB, and checks at the start that it can commit purchases.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use super::sale_sessions::SaleSessions;
 use super::{Store, diagnosis, failure, hang_up};
 use crate::config::{DATABASE_NAME_DEFAULT, StoreLimits};
+use crate::metrics::database::DatabaseMetrics;
 
 /// The oldest major version that is supported.
 const MAJOR_VERSION_MIN: i32 = 6;
@@ -105,6 +107,9 @@ impl Store {
         let (primaries, primary) = watch::channel(None);
         let handler = EventHandler::callback(move |event| note(&primaries, &event));
         options.sdam_event_handler = Some(handler);
+        let metrics = Arc::new(DatabaseMetrics::default());
+        let counting = metrics.clone();
+        options.cmap_event_handler = Some(EventHandler::callback(move |event| counting.note(&event)));
         let client = Client::with_options(options).map_err(|error| unusable(&error, uri))?;
         let database = client.database(&name);
         let prepared = async {
@@ -119,7 +124,7 @@ impl Store {
             }
         };
         client.warm_connection_pool().await;
-        Ok(Self::new(client, sale_sessions, database, primary, limits))
+        Ok(Self::new(client, sale_sessions, database, primary, metrics, limits))
     }
 }
 

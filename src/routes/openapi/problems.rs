@@ -10,6 +10,7 @@ use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::schema::{AllOfBuilder, Type};
+use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
 
 use crate::error::{Code, Error, Problem};
@@ -61,15 +62,20 @@ fn codes_of(operation: &mut Operation) -> Vec<Code> {
         RefOr::Ref(_) => false,
     };
     let has_query = operation.parameters.iter().flatten().any(in_query);
-    let needs_token = operation.security.is_some();
+    // A token of ours: that of a scraper does not expire.
+    let needs_token = operation.security.iter().flatten().any(|needed| *needed == bearer());
     let belongs = |code: &&Code| match code {
         Code::MalformedJson | Code::UnsupportedMediaType | Code::PayloadTooLarge => has_body,
         Code::ValidationFailed => has_body || has_query,
-        Code::Unauthenticated | Code::TokenExpired => needs_token,
+        Code::Unauthenticated | Code::TokenExpired => needs_token || own.contains(&code.name()),
         Code::Internal => true,
         _ => own.contains(&code.name()),
     };
     Code::ALL.iter().filter(belongs).copied().collect()
+}
+
+fn bearer() -> SecurityRequirement {
+    SecurityRequirement::new("bearer", Vec::<String>::new())
 }
 
 fn problem_response(status: u16, codes: &[Code]) -> Response {
