@@ -3,7 +3,6 @@
 //! Only `embedded`, to find a `mongod`, reads the environment besides this module. All problems are reported together.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use tracing_subscriber::filter::Targets;
@@ -15,8 +14,8 @@ pub use clients::{ClientsLimits, Quota};
 pub use limits::{
     AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
 };
-
 pub use records_limits::RecordsLimits;
+pub use secret::{JWT_SECRET_BYTES_MIN, Secret, check_jwt_secret};
 pub use settings::{SETTINGS, Setting};
 pub use trusted_proxies::TrustedProxies;
 
@@ -31,6 +30,7 @@ mod limits;
 mod mongo_uri;
 mod read_limits;
 mod records_limits;
+mod secret;
 mod settings;
 mod shop;
 #[cfg(test)]
@@ -41,13 +41,6 @@ mod trusted_proxies;
 pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
 /// The largest `NETWORK_DAYS`: ten years.
 const NETWORK_DAYS_MAX: u32 = 3_650;
-/// The shortest `JWT_SECRET`, in bytes: the size of an HS256 key (RFC 7518, 3.2).
-pub const JWT_SECRET_BYTES_MIN: usize = 32;
-/// A secret with fewer different bytes than this is refused as a placeholder.
-const JWT_SECRET_DISTINCT_BYTES_MIN: usize = 10;
-/// A secret with one of these words (in any case) is refused as a copied example.
-const PLACEHOLDER_WORDS: [&str; 8] =
-    ["change", "placeholder", "example", "replace", "your-", "your_", "jwtsecret", "jwt_secret"];
 
 /// The settings of one server process.
 #[derive(Debug, Clone)]
@@ -72,6 +65,8 @@ pub struct Config {
     pub registration: Registration,
     /// `RESERVED_NAMES`, within the rules for names.
     pub names: NameRules,
+    /// `METRICS_TOKEN`: what scrapers have to send; `None` if everybody may read the metrics.
+    pub metrics_token: Option<Secret>,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
     /// `RUST_LOG`.
@@ -132,28 +127,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// A text that no log, error or debug output shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides `text` from debug output.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the code that has to use it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("[secret]")
-    }
-}
-
 /// Everything that is wrong with the settings, one line each.
 #[derive(Debug, thiserror::Error)]
 #[error("the settings have {} problem(s):\n{}\nEvery setting is described in .env.example.", .0.len(), .0.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
@@ -203,6 +176,7 @@ impl Config {
             trusted_proxies: reader.trusted_proxies(),
             registration: reader.registration(),
             names: NameRules::new(reader.reserved_names()),
+            metrics_token: reader.metrics_token(),
             log_format: reader.log_format(),
             log_filter: reader
                 .parsed("RUST_LOG", "a list like `info,flash_sale=debug`")
@@ -230,22 +204,6 @@ impl<'a> Reader<'a> {
 
     fn value(&self, name: &str) -> Option<&'a str> {
         self.verbatim(name).map(str::trim)
-    }
-
-    /// A secret, which is not trimmed: blanks at its ends belong to it. What a tool has left around it is refused, because
-    /// nobody could log in with what they believe the secret to be.
-    fn secret(&mut self, name: &str) -> Option<&'a str> {
-        let value = self.verbatim(name)?;
-        if value.ends_with(['\n', '\r']) {
-            self.problem(format!(
-                "{name} ends with a line break, as `echo` makes it: write it with `printf %s`"
-            ));
-        }
-        let is_quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
-        if is_quoted('"') || is_quoted('\'') {
-            self.problem(format!("{name} is in quotes, which `docker run --env-file` keeps: leave them out"));
-        }
-        Some(value)
     }
 
     fn verbatim(&self, name: &str) -> Option<&'a str> {
@@ -318,17 +276,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn jwt_secret(&mut self, name: &str) -> Option<Secret> {
-        let secret = self.secret(name)?;
-        match check_jwt_secret(secret) {
-            Ok(()) => Some(Secret::new(secret)),
-            Err(problem) => {
-                self.problem(problem.replacen("JWT_SECRET", name, 1));
-                None
-            }
-        }
-    }
-
     fn cors_origins(&mut self) -> CorsOrigins {
         let text = self.text("CORS_ORIGINS").unwrap_or_default();
         if text == "*" {
@@ -384,21 +331,4 @@ fn is_origin(text: &str) -> bool {
 
 fn is_setting(name: &str) -> bool {
     SETTINGS.iter().any(|setting| setting.name == name)
-}
-
-/// Checks that `secret` may sign tokens; the error says why not.
-pub fn check_jwt_secret(secret: &str) -> Result<(), String> {
-    const ADVICE: &str = "make one with: openssl rand -base64 48";
-    if secret.len() < JWT_SECRET_BYTES_MIN {
-        return Err(format!(
-            "JWT_SECRET has {} bytes, but at least {JWT_SECRET_BYTES_MIN} are needed ({ADVICE})",
-            secret.len()
-        ));
-    }
-    let lower = secret.to_lowercase();
-    let distinct = secret.bytes().collect::<std::collections::HashSet<_>>().len();
-    if distinct < JWT_SECRET_DISTINCT_BYTES_MIN || PLACEHOLDER_WORDS.iter().any(|word| lower.contains(word)) {
-        return Err(format!("JWT_SECRET is a placeholder that anyone can guess ({ADVICE})"));
-    }
-    Ok(())
 }
