@@ -84,13 +84,13 @@ class Lab:
         shutil.rmtree(directory, ignore_errors=True)
 
     @contextmanager
-    def flash_sale(self, mongod, database=None):
-        """The product in its usual configuration, over an external MongoDB."""
+    def flash_sale(self, mongod, database=None, settings=()):
+        """The product in its usual configuration, over an external MongoDB, with some other settings."""
         database = database or self.name("shop")
-        settings = {"PORT": "0", "MONGO_URI": mongod.uri(database), "JWT_SECRET": self.secret, "RUST_LOG": "warn",
-                    # The whole crowd comes from one address, and its few accounts press as fast as they can.
-                    "WATCHERS_PER_ADDRESS_MAX": "1000000", "PURCHASES_PER_ACCOUNT": "1000000/1"}
-        with Process(self.name("flash-sale"), [self.product_program], self.scratch, settings,
+        own = {"PORT": "0", "MONGO_URI": mongod.uri(database), "JWT_SECRET": self.secret, "RUST_LOG": "warn",
+               # The whole crowd comes from one address, and its few accounts press as fast as they can.
+               "WATCHERS_PER_ADDRESS_MAX": "1000000", "PURCHASES_PER_ACCOUNT": "1000000/1"}
+        with Process(self.name("flash-sale"), [self.product_program], self.scratch, {**own, **dict(settings)},
                      self.server_cores) as process:
             url = process.wait_for_line(lambda line: READY in line and line.split(READY)[1].split()[0])
             yield Server(process, url)
@@ -180,10 +180,11 @@ class Lab:
         finally:
             connection.close()
 
-    def put_on_sale(self, server, stock, limit=1, start="2025-01-01T00:00:00Z", end="2099-12-31T00:00:00Z", name=None):
+    def put_on_sale(self, server, stock, limit=1, start="2025-01-01T00:00:00Z", end="2099-12-31T00:00:00Z", name=None,
+                    **more):
         """Creates a product and returns its id."""
         product = {"name": name or "Bench", "price": {"amount": 9900, "currency": "USD"}, "stock": stock,
-                   "purchaseLimit": limit, "saleStartTime": start, "saleEndTime": end}
+                   "purchaseLimit": limit, "saleStartTime": start, "saleEndTime": end, **more}
         headers = {"Authorization": f"Bearer {self.token('--admin')}"}
         status, _, body = self.request(server, "POST", "/products", product, headers)
         if status != 201:

@@ -168,6 +168,14 @@ impl Access {
         })
     }
 
+    /// Refuses while memory is too old to judge a token: until the next answer every request with one waits or fails.
+    ///
+    /// # Errors
+    /// `database_unavailable`.
+    pub fn check_recent(&self) -> Result<()> {
+        if self.is_recent(Instant::now()) { Ok(()) } else { Err(Error::DatabaseUnavailable) }
+    }
+
     /// Judges these users again, from memory, which may know more by now. `None` for each whose token still counts.
     pub fn recheck<'a>(&self, users: impl Iterator<Item = &'a CurrentUser>) -> Vec<Option<Error>> {
         let (table, covered_from_ms) = (self.table(), self.covered_from_ms());

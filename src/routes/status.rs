@@ -59,7 +59,7 @@ async fn liveness() -> Uncached<Health> {
 /// Whether a purchase could be committed now
 ///
 /// Every second the server commits a small write on a majority of the database's servers; ready means that the last one
-/// succeeded recently.
+/// succeeded recently, and that the server knows whose access has ended.
 #[utoipa::path(
     get, path = "/health/ready", tag = "status", operation_id = "ready",
     responses((status = OK, description = "Purchases can be committed", body = Health)),
@@ -68,6 +68,7 @@ async fn liveness() -> Uncached<Health> {
 async fn readiness(State(app): State<AppState>) -> Result<Uncached<Health>> {
     app.check_open()?;
     app.heartbeat.check()?;
+    app.access.check_recent()?;
     let feed = if app.feed.is_synced() { "live" } else { "stale" };
     Ok(uncached(Health { status: "ready", feed: Some(feed) }))
 }

@@ -73,7 +73,10 @@ async fn variants_of_an_address_are_one_account() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn variants_of_an_address_share_their_limit_of_wrong_passwords() {
-    let limits = patient_with_hashes().with(|limits| limits.accounts.login_failures_max = 3);
+    let limits = patient_with_hashes().with(|limits| {
+        limits.accounts.login_failures_max = 3;
+        limits.clients.leaves_private_alone = false;
+    });
     let shop = Shop::open_with(limits).await;
     let visitor = shop.visitor();
     visitor.post("/auth/register", &account("scalper@gmail.com")).await.expect(201);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{ADMIN, Browser, Shop, no_browser, patient, sneaker};
+use crate::harness::{ADMIN, Browser, Shop, no_browser, patient, sneaker, soon};
 
 const PASSWORD: &str = "correct horse battery";
 const NEW_PASSWORD: &str = "tromboned staple battery";
@@ -121,6 +121,7 @@ async fn logging_out_counts_in_every_tab_and_everywhere_on_every_device() {
     here.sees("#account", "Log in").await;
     // The token itself is worth nothing any more.
     let old = shop.visitor().with_token(old.as_str().unwrap());
+    soon("the end of the token", async { while old.get("/auth/me").await.status == 200 {} }).await;
     old.get("/auth/me").await.problem(401, "unauthenticated");
     elsewhere.follow("/my/purchases").await;
     elsewhere.sees("main", "Nothing bought yet").await;
@@ -295,7 +296,8 @@ async fn an_admin_reads_in_the_audit_log_who_changed_what() {
     admin.sees("main h1", "Audit log").await;
     admin.press("main button", "Show more").await;
     admin.sees(".entry", "created a sale").await;
-    admin.sees(".entry", "Price $99.00 became → $89.00").await;
+    admin.sees(".entry .change-before", "$99.00").await;
+    admin.sees(".entry .change-after", "$89.00").await;
     // Text of users stays text.
     admin.sees(".entry .change-after", "Limited sneaker <b>red</b>").await;
     admin.sees(".entry", "logged in").await;

@@ -63,7 +63,9 @@ export function changePassword() {
 }
 
 function explain(error, fields) {
-  if (!(error instanceof Problem)) return `${inWords(error)} The password may have been changed: try the new one before the old one.`;
+  if (!(error instanceof Problem) || error.code === 'outcome_unknown') {
+    return `${inWords(error)} The password may have been changed: if you are logged out, try the new one before the old one.`;
+  }
   switch (error.code) {
     case 'validation_failed': return showErrors(fields, error.body.errors ?? []);
     case 'invalid_credentials': return showErrors(fields, [{ field: 'currentPassword', message: 'is not your password' }]);

@@ -45,6 +45,8 @@ export function purchases(page) {
         await ensureLogin('Your login has expired. Log in again.');
         return;
       }
+      // The login is over for good: then the view has changed already.
+      if (!session.user()) return;
       const box = failure(error, () => { box.remove(); loadPage(list, cursor); });
       if (cursor) body.append(box);
       else body.replaceChildren(box);

@@ -29,6 +29,8 @@ export function receipt(page) {
     } catch (error) {
       if (signal.aborted) return undefined;
       if (loginIsOver(error)) return ensureLogin('Your login has expired. Log in again.');
+      // The login is over for good: then the view has changed already.
+      if (!session.user()) return undefined;
       const missing = error instanceof Problem && error.status === 404;
       body.replaceChildren(missing ? notice({
         heading: 'h1', title: 'There is no such purchase', text: 'The address is wrong, or it belongs to another account.',

@@ -1,6 +1,6 @@
 """The scenarios, by name, in the order in which they run."""
 
-from . import audience, faults, history, overload, reads, refusals, selling
+from . import audience, faults, fraud, history, overload, reads, refusals, selling
 
 ALL = {
     "hot-product": selling.hot_product,
@@ -19,6 +19,7 @@ ALL = {
     "overload-many-products": overload.many_products,
     "overload-one-core": overload.one_core,
     "logins": overload.logins,
+    "fraud": fraud.fraud,
     "history": history.history,
     "faults": faults.faults,
 }

@@ -306,6 +306,7 @@ pub fn patient() -> Limits {
         limits.purchases.batch_ms_max = 60_000;
         limits.accounts.password_hash_wait_ms_max = 60_000;
         limits.store.read_ms_max = 60_000;
+        limits.store.write_ms_max = 60_000;
         limits.store.permit_wait_ms_max = 60_000;
         limits.store.heartbeat_age_ms_max = 60_000;
     })
