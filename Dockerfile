@@ -10,6 +10,9 @@ RUN mkdir src \
     && cargo build --release --locked \
     && rm -r src
 
+# The commit, for the metric flash_sale_build_info: --build-arg FLASH_SALE_COMMIT="$(git rev-parse HEAD)"
+ARG FLASH_SALE_COMMIT
+
 # Cargo compares the times of files, and a checkout may be older than the empty program above.
 COPY web web
 # Served as it is.

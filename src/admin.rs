@@ -2,6 +2,7 @@
 //! registered is no dead end.
 
 use std::io::{self, IsTerminal, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -125,8 +126,8 @@ async fn make_in(
     };
     let (heartbeat, _) = Heartbeat::start(store, &config.limits.store).await.map_err(failed)?;
     let (access, _) = Access::start(store, &config.limits.accounts).await.map_err(failed)?;
-    let accounts =
-        Accounts::new(store.clone(), heartbeat, access, &config.limits.accounts).map_err(failed)?;
+    let accounts = Accounts::new(store.clone(), heartbeat, access, &config.limits.accounts, Arc::default())
+        .map_err(failed)?;
     match command {
         Command::Create { email, name } => {
             let User { id, .. } = accounts.create_admin(name, email, password).await.map_err(failed)?;

@@ -3,7 +3,6 @@
 //! Only `embedded`, to find a `mongod`, reads the environment besides this module. All problems are reported together.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use tracing_subscriber::filter::Targets;
@@ -16,8 +15,8 @@ pub use cors_origins::CorsOrigins;
 pub use limits::{
     AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
 };
-
 pub use records_limits::RecordsLimits;
+pub use secret::{JWT_SECRET_BYTES_MIN, Secret, check_jwt_secret};
 pub use settings::{SETTINGS, Setting};
 pub use trusted_proxies::TrustedProxies;
 
@@ -33,6 +32,7 @@ mod limits;
 mod mongo_uri;
 mod read_limits;
 mod records_limits;
+mod secret;
 mod settings;
 mod shop;
 #[cfg(test)]
@@ -43,13 +43,6 @@ mod trusted_proxies;
 pub const DATABASE_NAME_DEFAULT: &str = "flashsale";
 /// The largest `NETWORK_DAYS`: ten years.
 const NETWORK_DAYS_MAX: u32 = 3_650;
-/// The shortest `JWT_SECRET`, in bytes: the size of an HS256 key (RFC 7518, 3.2).
-pub const JWT_SECRET_BYTES_MIN: usize = 32;
-/// A secret with fewer different bytes than this is refused as a placeholder.
-const JWT_SECRET_DISTINCT_BYTES_MIN: usize = 10;
-/// A secret with one of these words (in any case) is refused as a copied example.
-const PLACEHOLDER_WORDS: [&str; 8] =
-    ["change", "placeholder", "example", "replace", "your-", "your_", "jwtsecret", "jwt_secret"];
 
 /// The settings of one server process.
 #[derive(Debug, Clone)]
@@ -74,6 +67,8 @@ pub struct Config {
     pub registration: Registration,
     /// `RESERVED_NAMES`, within the rules for names.
     pub names: NameRules,
+    /// `METRICS_TOKEN`: what scrapers have to send; `None` if everybody may read the metrics.
+    pub metrics_token: Option<Secret>,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
     /// `RUST_LOG`.
@@ -125,28 +120,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// A text that no log, error or debug output shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides `text` from debug output.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the code that has to use it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("[secret]")
-    }
-}
-
 /// Everything that is wrong with the settings, one line each.
 #[derive(Debug, thiserror::Error)]
 #[error("the settings have {} problem(s):\n{}\nEvery setting is described in .env.example.", .0.len(), .0.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
@@ -196,6 +169,7 @@ impl Config {
             trusted_proxies: reader.trusted_proxies(),
             registration: reader.registration(),
             names: NameRules::new(reader.reserved_names()),
+            metrics_token: reader.metrics_token(),
             log_format: reader.log_format(),
             log_filter: reader
                 .parsed("RUST_LOG", "a list like `info,flash_sale=debug`")
@@ -223,22 +197,6 @@ impl<'a> Reader<'a> {
 
     fn value(&self, name: &str) -> Option<&'a str> {
         self.verbatim(name).map(str::trim)
-    }
-
-    /// A secret, which is not trimmed: blanks at its ends belong to it. What a tool has left around it is refused, because
-    /// nobody could log in with what they believe the secret to be.
-    fn secret(&mut self, name: &str) -> Option<&'a str> {
-        let value = self.verbatim(name)?;
-        if value.ends_with(['\n', '\r']) {
-            self.problem(format!(
-                "{name} ends with a line break, as `echo` makes it: write it with `printf %s`"
-            ));
-        }
-        let is_quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
-        if is_quoted('"') || is_quoted('\'') {
-            self.problem(format!("{name} is in quotes, which `docker run --env-file` keeps: leave them out"));
-        }
-        Some(value)
     }
 
     fn verbatim(&self, name: &str) -> Option<&'a str> {
@@ -311,17 +269,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn jwt_secret(&mut self, name: &str) -> Option<Secret> {
-        let secret = self.secret(name)?;
-        match check_jwt_secret(secret) {
-            Ok(()) => Some(Secret::new(secret)),
-            Err(problem) => {
-                self.problem(problem.replacen("JWT_SECRET", name, 1));
-                None
-            }
-        }
-    }
-
     fn trusted_proxies(&mut self) -> TrustedProxies {
         TrustedProxies::read(self.text("TRUSTED_PROXIES").unwrap_or_default()).unwrap_or_else(|problems| {
             self.problems.extend(problems);
@@ -348,21 +295,4 @@ fn listed(text: &str) -> impl Iterator<Item = &str> {
 
 fn is_setting(name: &str) -> bool {
     SETTINGS.iter().any(|setting| setting.name == name)
-}
-
-/// Checks that `secret` may sign tokens; the error says why not.
-pub fn check_jwt_secret(secret: &str) -> Result<(), String> {
-    const ADVICE: &str = "make one with: openssl rand -base64 48";
-    if secret.len() < JWT_SECRET_BYTES_MIN {
-        return Err(format!(
-            "JWT_SECRET has {} bytes, but at least {JWT_SECRET_BYTES_MIN} are needed ({ADVICE})",
-            secret.len()
-        ));
-    }
-    let lower = secret.to_lowercase();
-    let distinct = secret.bytes().collect::<std::collections::HashSet<_>>().len();
-    if distinct < JWT_SECRET_DISTINCT_BYTES_MIN || PLACEHOLDER_WORDS.iter().any(|word| lower.contains(word)) {
-        return Err(format!("JWT_SECRET is a placeholder that anyone can guess ({ADVICE})"));
-    }
-    Ok(())
 }

@@ -1,7 +1,10 @@
-//! The metrics of one server, for the person on call.
+//! The metrics of one server, for the person on call. docs/ON-CALL.md says what they mean.
+//!
+//! Series whose labels are known exist from the start, at 0: Prometheus' `increase` misses the first event of a series that
+//! appears with it.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -11,17 +14,85 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::error::{Error, Result};
+use self::database::DatabaseMetrics;
+use self::http::{HttpMetrics, RouteTemplate};
+pub use self::limits_hit::Limit;
+use self::process::ProcessMetrics;
+pub use self::text_format::TextFormat;
+use crate::error::{Code, Error, Result};
+
+pub mod database;
+pub mod http;
+mod limits_hit;
+mod process;
+mod text_format;
+
+/// What buyers are usually answered besides `bought` and `replayed`. Other codes appear with their first purchase.
+const PURCHASE_REFUSALS: [Code; 20] = [
+    Code::MalformedJson,
+    Code::UnsupportedMediaType,
+    Code::PayloadTooLarge,
+    Code::ValidationFailed,
+    Code::AccountTooNew,
+    Code::AccountDisabled,
+    Code::ProductNotFound,
+    Code::SaleNotStarted,
+    Code::SaleEnded,
+    Code::SalePaused,
+    Code::SoldOut,
+    Code::InsufficientStock,
+    Code::PurchaseLimitReached,
+    Code::PriceChanged,
+    Code::IdempotencyKeyReused,
+    Code::RateLimited,
+    Code::Overloaded,
+    Code::DatabaseUnavailable,
+    Code::OutcomeUnknown,
+    Code::Internal,
+];
+/// The same for logins, besides `logged_in`.
+const LOGIN_REFUSALS: [Code; 6] = [
+    Code::InvalidCredentials,
+    Code::AccountDisabled,
+    Code::RateLimited,
+    Code::Overloaded,
+    Code::DatabaseUnavailable,
+    Code::Internal,
+];
+const RETRY_REASONS: [&str; 4] = ["stale", "conflict", "duplicate", "unavailable"];
+const EVENTS: [&str; 4] = ["product", "stock", "purchase", "stale"];
+
+/// The commit that the program was built from, if the build has said so.
+const COMMIT: &str = match option_env!("FLASH_SALE_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
 
 /// The metrics of one server.
 pub struct Metrics {
     registry: Registry,
-    /// HTTP answers, by status.
-    pub answers: Family<StatusLabel, Counter>,
+    /// Answers by route, method and status.
+    pub http: Arc<HttpMetrics>,
+    /// Open client connections.
+    pub connections: Gauge,
+    /// The most that may be open.
+    pub connections_max: Gauge,
     /// Requested purchases, by outcome: `bought`, `replayed`, or a problem's code.
-    pub purchases: Family<OutcomeLabel, Counter>,
+    purchases: Family<OutcomeLabel, Counter>,
+    /// Units that were bought.
+    pub units_sold: Counter,
     /// By outcome: `logged_in`, or a problem's code.
     logins: Family<OutcomeLabel, Counter>,
+    /// Passwords that wait to be hashed.
+    pub password_hashes_waiting: Gauge,
+    /// The time that hashing a password took, in seconds.
+    pub password_hash_seconds: Histogram,
+    /// Purchases that wait in lanes or are being decided.
+    pub purchases_under_way: Gauge,
+    /// Purchases whose commit got no answer, until it is known what became of them.
+    pub purchases_in_doubt: Gauge,
+    /// The time from the arrival of a purchase to its batch, in seconds.
+    pub queue_wait_seconds: Histogram,
     /// Purchases in one batch.
     pub batch_purchases: Histogram,
     /// The time from the start of a batch to its replies, in seconds.
@@ -31,13 +102,11 @@ pub struct Metrics {
     /// Transactions that were run again in halves, because one of their products made them fail.
     pub transactions_split: Counter,
     /// Attempts of a batch that had to be repeated, by reason.
-    pub retries: Family<RetryLabel, Counter>,
+    retries: Family<RetryLabel, Counter>,
     /// Commits that got no answer.
     pub commits_in_doubt: Counter,
     /// Products that have a lane.
     pub lanes: Gauge,
-    /// Open client connections.
-    pub connections: Gauge,
     /// 1 while the change stream delivers what other servers do, 0 otherwise.
     pub feed_synced: Gauge,
     /// How far the change stream was behind when it last answered, in seconds.
@@ -45,47 +114,59 @@ pub struct Metrics {
     /// Clients that watch products live.
     pub watchers: Gauge,
     /// Messages sent to watchers, by event.
-    pub watcher_messages: Family<EventLabel, Counter>,
+    watcher_messages: Family<EventLabel, Counter>,
     /// The age of the last successful heartbeat, in seconds.
-    heartbeat_age: Gauge<f64, AtomicU64>,
-}
-
-/// The label of an answer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StatusLabel {
-    /// The HTTP status.
-    pub status: u16,
+    pub heartbeat_age: Gauge<f64, AtomicU64>,
+    database: Arc<DatabaseMetrics>,
 }
 
 /// The label of a purchase or a login.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OutcomeLabel {
+struct OutcomeLabel {
     /// `bought`, `replayed`, `logged_in`, or a problem's code.
-    pub outcome: &'static str,
+    outcome: &'static str,
 }
 
 /// The label of a message to a watcher.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct EventLabel {
+struct EventLabel {
     /// The event's name.
-    pub event: &'static str,
+    event: &'static str,
 }
 
 /// The label of a repeated attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RetryLabel {
+struct RetryLabel {
     /// `stale`: the product had changed; `conflict`: another transaction was changing it; `duplicate`: a unique index
     /// refused the purchase; `unavailable`: the database could not be reached.
-    pub reason: &'static str,
+    reason: &'static str,
 }
 
+/// Of a server without routes.
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(&[], Arc::default())
+    }
+}
+
+impl Metrics {
+    /// Nothing was counted yet, except by `database`.
+    pub fn new(routes: &[RouteTemplate], database: Arc<DatabaseMetrics>) -> Self {
         let metrics = Self {
-            registry: Registry::with_prefix("flash_sale"),
-            answers: Family::default(),
+            registry: Registry::default(),
+            http: Arc::new(HttpMetrics::new(routes)),
+            connections: Gauge::default(),
+            connections_max: Gauge::default(),
             purchases: Family::default(),
+            units_sold: Counter::default(),
             logins: Family::default(),
+            password_hashes_waiting: Gauge::default(),
+            password_hash_seconds: Histogram::new(exponential_buckets(0.005, 2.0, 9)),
+            purchases_under_way: Gauge::default(),
+            purchases_in_doubt: Gauge::default(),
+            queue_wait_seconds: Histogram::new([
+                0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.2, 2.5, 5.0,
+            ]),
             batch_purchases: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             batch_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
             transaction_products: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
@@ -93,54 +174,98 @@ impl Default for Metrics {
             retries: Family::default(),
             commits_in_doubt: Counter::default(),
             lanes: Gauge::default(),
-            connections: Gauge::default(),
             feed_synced: Gauge::default(),
             feed_lag: Gauge::default(),
             watchers: Gauge::default(),
             watcher_messages: Family::default(),
             heartbeat_age: Gauge::default(),
+            database,
         };
+        metrics.begin_at_zero();
         metrics.registered()
     }
-}
 
-impl Metrics {
+    fn begin_at_zero(&self) {
+        let names = |codes: &'static [Code]| codes.iter().map(|code| code.name());
+        for outcome in ["bought", "replayed"].into_iter().chain(names(&PURCHASE_REFUSALS)) {
+            drop(self.purchases.get_or_create(&OutcomeLabel { outcome }));
+        }
+        for outcome in ["logged_in"].into_iter().chain(names(&LOGIN_REFUSALS)) {
+            drop(self.logins.get_or_create(&OutcomeLabel { outcome }));
+        }
+        for reason in RETRY_REASONS {
+            drop(self.retries.get_or_create(&RetryLabel { reason }));
+        }
+        for event in EVENTS {
+            drop(self.watcher_messages.get_or_create(&EventLabel { event }));
+        }
+    }
+
     fn registered(mut self) -> Self {
-        let registry = &mut self.registry;
-        registry.register("http_answers", "Answers by status", self.answers.clone());
-        registry.register("purchases", "Requested purchases, by outcome", self.purchases.clone());
-        registry.register("logins", "Logins, by outcome", self.logins.clone());
-        registry.register("batch_purchases", "Purchases in one batch", self.batch_purchases.clone());
-        let what = "From the start of a batch to its replies";
-        registry.register_with_unit("batch", what, Unit::Seconds, self.batch_seconds.clone());
-        let what = "Products in one transaction";
-        registry.register("transaction_products", what, self.transaction_products.clone());
-        registry.register("batch_retries", "Batch attempts that had to be repeated", self.retries.clone());
-        let what = "Transactions that were run again in halves, because one product made them fail";
-        registry.register("transactions_split", what, self.transactions_split.clone());
-        registry.register("commits_in_doubt", "Commits that got no answer", self.commits_in_doubt.clone());
-        registry.register("lanes", "Products that have a lane", self.lanes.clone());
+        let mut all = Registry::default();
+        all.register_collector(Box::new(ProcessMetrics));
+        let registry = all.sub_registry_with_prefix("flash_sale");
+        let build = Family::<[(&str, &str); 2], Gauge>::default();
+        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT)]).set(1);
+        registry.register("build_info", "Which program this is; always 1", build);
+        registry.register_collector(Box::new(self.http.clone()));
         registry.register("connections", "Open client connections", self.connections.clone());
+        let what = "Client connections that may be open at once";
+        registry.register("connections_max", what, self.connections_max.clone());
+        self.register_selling(registry);
+        registry.register("logins", "Logins, by outcome", self.logins.clone());
+        let what = "Passwords that wait to be hashed";
+        registry.register("password_hashes_waiting", what, self.password_hashes_waiting.clone());
+        let (what, time) = ("Time that hashing a password took", self.password_hash_seconds.clone());
+        registry.register_with_unit("password_hash_duration", what, Unit::Seconds, time);
         let what = "1 while the change stream delivers what other servers do";
         registry.register("feed_synced", what, self.feed_synced.clone());
         let what = "How far the change stream was behind when it last answered";
         registry.register_with_unit("feed_lag", what, Unit::Seconds, self.feed_lag.clone());
         registry.register("watchers", "Clients that watch products live", self.watchers.clone());
-        registry.register("watcher_messages", "Messages sent to watchers", self.watcher_messages.clone());
+        let what = "Messages sent to watchers, by event";
+        registry.register("watcher_messages", what, self.watcher_messages.clone());
         let what = "Age of the last successful heartbeat: a write that the database committed";
         registry.register_with_unit("heartbeat_age", what, Unit::Seconds, self.heartbeat_age.clone());
+        self.database.register(registry);
+        self.registry = all;
         self
     }
 
-    /// All metrics as OpenMetrics text.
+    fn register_selling(&self, registry: &mut Registry) {
+        registry.register("purchases", "Requested purchases, by outcome", self.purchases.clone());
+        registry.register("units_sold", "Units that were bought", self.units_sold.clone());
+        let what = "Purchases that wait for their batch or are being decided";
+        registry.register("purchases_under_way", what, self.purchases_under_way.clone());
+        let what = "Purchases whose commit got no answer and of which nothing is known yet";
+        registry.register("purchases_in_doubt", what, self.purchases_in_doubt.clone());
+        let what = "Time from the arrival of a purchase to its batch";
+        let wait = self.queue_wait_seconds.clone();
+        registry.register_with_unit("purchase_queue_wait", what, Unit::Seconds, wait);
+        registry.register("batch_purchases", "Purchases in one batch", self.batch_purchases.clone());
+        let what = "Time from the start of a batch to its replies";
+        registry.register_with_unit("batch_duration", what, Unit::Seconds, self.batch_seconds.clone());
+        let what = "Products in one transaction";
+        registry.register("transaction_products", what, self.transaction_products.clone());
+        let what = "Batch attempts that had to be repeated, by reason";
+        registry.register("batch_retries", what, self.retries.clone());
+        let what = "Transactions that were run again in halves, because one product made them fail";
+        registry.register("transactions_split", what, self.transactions_split.clone());
+        registry.register("commits_in_doubt", "Commits that got no answer", self.commits_in_doubt.clone());
+        registry.register("lanes", "Products that have a lane", self.lanes.clone());
+    }
+
+    /// All metrics as text.
     ///
     /// # Errors
     /// `internal` if the text cannot be encoded.
-    pub fn text(&self, heartbeat_age: Duration) -> Result<String> {
-        self.heartbeat_age.set(heartbeat_age.as_secs_f64());
+    pub fn text(&self, format: TextFormat) -> Result<String> {
         let mut text = String::new();
         encode(&mut text, &self.registry).map_err(|_| Error::Internal)?;
-        Ok(text)
+        Ok(match format {
+            TextFormat::OpenMetrics => text,
+            TextFormat::Prometheus => text_format::as_prometheus(&text),
+        })
     }
 
     /// Counts a purchase by its outcome.
@@ -156,5 +281,15 @@ impl Metrics {
     /// Counts an attempt that has to be repeated.
     pub fn count_retry(&self, reason: &'static str) {
         self.retries.get_or_create(&RetryLabel { reason }).inc();
+    }
+
+    /// Counts a message to a watcher.
+    pub fn count_message(&self, event: &'static str) {
+        self.watcher_messages.get_or_create(&EventLabel { event }).inc();
+    }
+
+    /// Counts a request that was refused because of a limit.
+    pub fn count_limit(&self, limit: Limit) {
+        self.database.limits_hit.count(limit);
     }
 }

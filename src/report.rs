@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::RecordsLimits;
 use crate::error::{Error, Result};
+use crate::metrics::Limit;
 use crate::model::id::Id;
 use crate::model::product::Product;
 use crate::model::purchase::PurchaseStatus;
@@ -51,7 +52,10 @@ impl Reports {
     /// `database_unavailable`.
     pub async fn of(&self, product: Id) -> Result<ReportView> {
         let permit = self.permits.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| Error::Overloaded { detail: "Another report is being made." })?;
+        let permit = permit.map_err(|_| {
+            self.store.metrics.limits_hit.count(Limit::Reports);
+            Error::Overloaded { detail: "Another report is being made." }
+        })?;
         let point = self.store.confirm().await?;
         let reports = self.clone();
         // In a task of its own: the database goes on with a query whose client has gone, and the next report has to wait for it.

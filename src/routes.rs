@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::http::accept::OneTooMany;
 use crate::http::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::http::{discard, request_id};
+use crate::metrics::http::RouteTemplate;
 
 pub(crate) mod audit;
 pub(crate) mod auth;
@@ -71,8 +72,8 @@ pub fn service(
             false => Either::Right(discarding.clone().call(request)),
         }
     });
-    let answers = app.metrics.answers.clone();
-    service_fn(move |request| request_id::layer(answers.clone(), request, inner.clone()))
+    let metrics = app.metrics.http.clone();
+    service_fn(move |request| request_id::layer(metrics.clone(), request, inner.clone()))
 }
 
 /// All routes, with a shortcut for the purchase, which a crowd calls most: the router would search for it and box its
@@ -102,19 +103,7 @@ fn quick_routes(
 }
 
 fn routes(app: AppState, shop: &Shop) -> (Router, BareRoutes) {
-    let (routes, document) = OpenApiRouter::with_openapi(openapi::base())
-        .merge(auth::router())
-        .merge(users::router())
-        .merge(products::router())
-        .merge(purchases::router())
-        .merge(purchase_list::router())
-        .merge(audit::router())
-        .merge(report::router())
-        .merge(leaderboard::router())
-        .merge(events::router())
-        .merge(status::router())
-        .merge(metrics::router())
-        .split_for_parts();
+    let (routes, document) = documented().split_for_parts();
     let bare_routes = BareRoutes::of(&document);
     let routes = routes
         .merge(live::router())
@@ -135,6 +124,46 @@ async fn unknown_path(uri: Uri) -> Result<Response, Error> {
     }
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     Ok(Redirect::permanent(&format!("{path}{query}")).into_response())
+}
+
+/// The routes that the OpenAPI document describes.
+fn documented() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .merge(auth::router())
+        .merge(users::router())
+        .merge(products::router())
+        .merge(purchases::router())
+        .merge(purchase_list::router())
+        .merge(audit::router())
+        .merge(report::router())
+        .merge(leaderboard::router())
+        .merge(events::router())
+        .merge(status::router())
+        .merge(metrics::router())
+}
+
+/// The paths that no document describes, besides the storefront's views, as the metrics name them: files share one.
+const UNDOCUMENTED: [&str; 5] = ["/sales/{id}", "/assets/{*file}", "/docs/", "/docs/{*file}", "/live"];
+
+/// All routes, for the metrics, which name them.
+fn templates() -> Vec<RouteTemplate> {
+    let document = documented().into_openapi();
+    let documented = document.paths.paths.into_iter().map(|(path, item)| {
+        let methods = [
+            (Method::GET, item.get),
+            (Method::POST, item.post),
+            (Method::PATCH, item.patch),
+            (Method::PUT, item.put),
+            (Method::DELETE, item.delete),
+        ];
+        let methods = methods.into_iter().filter_map(|(method, operation)| {
+            Some((method, operation?.responses.responses.into_keys().collect()))
+        });
+        RouteTemplate { path, methods: methods.collect() }
+    });
+    let others = storefront::VIEWS.into_iter().chain(UNDOCUMENTED);
+    let others = others.map(|path| RouteTemplate { path: path.to_owned(), methods: Vec::new() });
+    documented.chain(others).collect()
 }
 
 /// `None` when no page of another origin may call the API: without CORS headers browsers refuse them all.

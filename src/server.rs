@@ -154,7 +154,7 @@ impl Server {
             service,
             limits.http,
             Clients::new(config.trusted_proxies, limits.clients.leaves_private_alone),
-            app.metrics.connections.clone(),
+            app.metrics.clone(),
             shutdown.clone(),
         )
         .map_err(|cause| StartError::Listen { address: address.to_string(), cause })?;

@@ -13,12 +13,16 @@ use mongodb::{Client, ClientSession, Collection, Database};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+pub use self::connect::hang_up;
+
 use self::confirmation::{Confirmations, Point};
 pub(crate) use self::reads::collect;
 use self::sale_sessions::SaleSessions;
 use self::tasks::Tasks;
 use crate::config::StoreLimits;
 use crate::error::{Error, Result};
+use crate::metrics::Limit;
+use crate::metrics::database::DatabaseMetrics;
 use crate::model::audit::AuditEntry;
 use crate::model::ended_token::EndedToken;
 use crate::model::id::Id;
@@ -49,8 +53,6 @@ pub(crate) mod transaction;
 
 /// Documents in one batch of the database's answer: more than any page has, so that a page takes one round trip.
 pub const BATCH_ITEMS: u32 = 1_000;
-/// How long closing the driver's connections may take, in milliseconds.
-const HANG_UP_MS_MAX: u64 = 500;
 
 /// A handle on the database; clones share everything.
 #[derive(Clone)]
@@ -73,6 +75,8 @@ pub struct Store {
     pub database: Database,
     /// This server's id, random for each start.
     pub server: Id,
+    /// What is counted of the connections and the permits.
+    pub metrics: Arc<DatabaseMetrics>,
     confirmations: Arc<Confirmations>,
     primary: watch::Receiver<Option<ServerAddress>>,
     mongodb_version: Arc<str>,
@@ -95,6 +99,7 @@ impl Store {
         database: Database,
         primary: watch::Receiver<Option<ServerAddress>>,
         mongodb_version: String,
+        metrics: Arc<DatabaseMetrics>,
         limits: &StoreLimits,
     ) -> Self {
         let (server, tasks) = (Id::new(), Tasks::new(limits));
@@ -113,6 +118,7 @@ impl Store {
             client,
             sale_sessions,
             server,
+            metrics,
             confirmations: Arc::new(confirmations),
             primary,
             mongodb_version: mongodb_version.into(),
@@ -240,7 +246,10 @@ impl Store {
     async fn permit(&self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
         match tokio::time::timeout(self.permit_wait_max, permits.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::Overloaded { detail: "Too many requests are waiting for the database." }),
+            _ => {
+                self.metrics.limits_hit.count(Limit::DatabasePermits);
+                Err(Error::Overloaded { detail: "Too many requests are waiting for the database." })
+            }
         }
     }
 
@@ -248,13 +257,5 @@ impl Store {
     pub async fn close(&self, patience: Duration) {
         self.tasks.close(patience).await;
         hang_up(&self.client).await;
-    }
-}
-
-/// Disconnects and ends the driver's own tasks: one that still runs when the process exits would panic.
-pub async fn hang_up(client: &Client) {
-    let patience = Duration::from_millis(HANG_UP_MS_MAX);
-    if tokio::time::timeout(patience, client.clone().shutdown().immediate(true)).await.is_err() {
-        tracing::debug!("the driver did not disconnect in time");
     }
 }

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::fair_queue::{FairQueue, Full};
 use crate::config::{AccountsLimits, Secret};
 use crate::error::{Error, Result};
+use crate::metrics::{Limit, Metrics};
 use crate::model::network::Network;
 use crate::model::password::{check_strength, normalized};
 
@@ -54,12 +55,14 @@ pub struct Passwords {
     queue: Arc<Queue>,
     threads: usize,
     wait_max: Duration,
+    metrics: Arc<Metrics>,
 }
 
 /// What the threads take their jobs from.
 struct Queue {
     state: Mutex<State>,
     has_changed: Condvar,
+    metrics: Arc<Metrics>,
 }
 
 struct State {
@@ -82,7 +85,10 @@ impl Queue {
                 return None;
             }
             match state.jobs.pop() {
-                Some(job) => return Some(job),
+                Some(job) => {
+                    self.metrics.password_hashes_waiting.dec();
+                    return Some(job);
+                }
                 None => state = self.has_changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
@@ -110,13 +116,13 @@ impl Passwords {
     ///
     /// # Errors
     /// `internal`, when the system has no threads left.
-    pub fn new(limits: &AccountsLimits) -> Result<Self> {
+    pub fn new(limits: &AccountsLimits, metrics: Arc<Metrics>) -> Result<Self> {
         let state = Mutex::new(State::new(limits.password_hashes_waiting_max));
-        let queue = Arc::new(Queue { state, has_changed: Condvar::new() });
+        let queue = Arc::new(Queue { state, has_changed: Condvar::new(), metrics: metrics.clone() });
         let threads = limits.password_hashes_in_flight_max;
         let wait_max = Duration::from_millis(limits.password_hash_wait_ms_max);
         // Made first: if a thread fails to start, dropping it ends the others.
-        let passwords = Self { queue: queue.clone(), threads, wait_max };
+        let passwords = Self { queue: queue.clone(), threads, wait_max, metrics };
         for _ in 0..threads {
             let queue = queue.clone();
             let thread = thread::Builder::new().name("passwords".into());
@@ -151,7 +157,8 @@ impl Passwords {
     /// # Errors
     /// `overloaded` when too many jobs wait.
     pub async fn hash(&self, network: Network, password: Secret) -> Result<String> {
-        self.run(network, move || hash(&password)).await?
+        let timed = self.timed(move || hash(&password));
+        self.run(network, timed).await?
     }
 
     /// Whether the password belongs to the hash. Without a hash (no such user) it takes as long, and returns false.
@@ -161,13 +168,36 @@ impl Passwords {
     pub async fn verify(&self, network: Network, password: Secret, hash: Option<String>) -> Result<bool> {
         let known = hash.is_some();
         let hash = hash.map_or(Cow::Borrowed(NOBODYS_HASH), Cow::Owned);
-        let matches = self
-            .run(network, move || PasswordHash::new(&hash).is_ok_and(|hash| matches(&password, &hash)))
-            .await?;
+        let timed = self.timed(move || PasswordHash::new(&hash).is_ok_and(|hash| matches(&password, &hash)));
+        let matches = self.run(network, timed).await?;
         Ok(known && matches)
     }
 
+    /// Measures how long a hash takes.
+    fn timed<T, F: FnOnce() -> T>(&self, hash: F) -> impl FnOnce() -> T + use<T, F> {
+        let metrics = self.metrics.clone();
+        move || {
+            let start = Instant::now();
+            let result = hash();
+            metrics.password_hash_seconds.observe(start.elapsed().as_secs_f64());
+            result
+        }
+    }
+
+    /// Runs a job in one of the threads, and counts the refusal if there are too many.
     async fn run<T: Send + 'static>(
+        &self,
+        network: Network,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let result = self.queued(network, work).await;
+        if result.as_ref().is_err_and(|refusal| *refusal == OVERLOADED) {
+            self.metrics.count_limit(Limit::PasswordHashes);
+        }
+        result
+    }
+
+    async fn queued<T: Send + 'static>(
         &self,
         network: Network,
         work: impl FnOnce() -> T + Send + 'static,
@@ -184,7 +214,10 @@ impl Passwords {
             if state.wait(network, self.threads) > self.wait_max {
                 return Err(OVERLOADED);
             }
-            state.jobs.push(network, Box::new(job)).map_err(|Full| OVERLOADED)?
+            let displaced = state.jobs.push(network, Box::new(job)).map_err(|Full| OVERLOADED)?;
+            // One that is displaced has left.
+            self.metrics.password_hashes_waiting.inc_by(i64::from(displaced.is_none()));
+            displaced
         };
         self.queue.has_changed.notify_one();
         if let Some(displaced) = displaced {
@@ -245,6 +278,7 @@ fn hash(password: &Secret) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::TextFormat;
 
     #[test]
     fn nobodys_hash_takes_as_long_as_any_other() {
@@ -296,7 +330,8 @@ mod tests {
             password_hashes_waiting_max: 20,
             ..AccountsLimits::default()
         };
-        let passwords = Passwords::new(&limits).unwrap();
+        let metrics = Arc::<Metrics>::default();
+        let passwords = Passwords::new(&limits, metrics.clone()).unwrap();
         let [first, storm, other] =
             ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|network| network.parse::<Network>().unwrap());
         let (started, has_started) = oneshot::channel();
@@ -323,6 +358,9 @@ mod tests {
         assert!(others.iter().all(Result::is_ok), "{others:?}");
         let refused = storms.iter().filter(|answer| **answer == Err(OVERLOADED)).count();
         assert_eq!(refused, 12, "ten had no room, and two made room");
+        assert_eq!(metrics.password_hashes_waiting.get(), 0);
+        let text = metrics.text(TextFormat::Prometheus).unwrap();
+        assert!(text.contains("flash_sale_limits_hit_total{limit=\"password_hashes\"} 12\n"), "{text}");
         let order = order.lock().unwrap();
         assert_eq!((order[..4].to_vec(), order.len()), (vec!["storm", "other", "storm", "other"], 20));
     }

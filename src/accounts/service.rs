@@ -1,6 +1,7 @@
 //! Registers accounts, logs users in and out, changes passwords. What admins do with accounts is in `administration`.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use mongodb::bson::{Bson, DateTime, Document, Timestamp as OperationTime, doc};
 use mongodb::options::ReturnDocument;
@@ -12,6 +13,7 @@ use super::passwords::Passwords;
 use crate::config::{AccountsLimits, Secret};
 use crate::error::{Error, Result};
 use crate::http::client::Client;
+use crate::metrics::Metrics;
 use crate::model::audit::{Action, Actor, AuditEntry};
 use crate::model::email;
 use crate::model::ended_token::EndedToken;
@@ -38,12 +40,18 @@ pub struct Accounts {
 impl Accounts {
     /// # Errors
     /// Those of `Passwords::new`.
-    pub fn new(store: Store, heartbeat: Heartbeat, access: Access, limits: &AccountsLimits) -> Result<Self> {
+    pub fn new(
+        store: Store,
+        heartbeat: Heartbeat,
+        access: Access,
+        limits: &AccountsLimits,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self> {
         Ok(Self {
             store,
             heartbeat,
             access,
-            passwords: Passwords::new(limits)?,
+            passwords: Passwords::new(limits, metrics)?,
             login_failures: LoginFailures::new(limits),
             searches: tokio::sync::Semaphore::new(limits.user_searches_in_flight_max),
         })

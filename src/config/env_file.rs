@@ -8,7 +8,7 @@ use std::path::Path;
 
 const NAME: &str = ".env";
 /// In these settings a `$` is far more likely to belong to a password than to name another setting.
-const LITERAL: [&str; 3] = ["JWT_SECRET", "ADMIN_PASSWORD", "MONGO_URI"];
+const LITERAL: [&str; 4] = ["JWT_SECRET", "ADMIN_PASSWORD", "MONGO_URI", "METRICS_TOKEN"];
 /// Replaces `$` to find out where dotenvy expands one. Private use: Unicode gives this character no meaning.
 const MARK: char = '\u{e000}';
 

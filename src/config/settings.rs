@@ -58,6 +58,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("30"),
         "days for which a purchase keeps the network it came from; 0 keeps none",
     ),
+    setting("METRICS_TOKEN", None, "what scrapers send to read /metrics; if not set, everybody may"),
     setting("LOG_FORMAT", Some("text"), "text or json"),
     setting("RUST_LOG", Some("info"), "the log level, also per module"),
     // Read by `embedded`.

@@ -140,6 +140,18 @@ fn a_secret_is_taken_as_it_is() {
 }
 
 #[test]
+fn a_token_for_scrapers_fits_into_a_header() {
+    let token = |text: &str| read(&[("METRICS_TOKEN", text)]).map(|config| config.metrics_token);
+    assert_eq!(token("").unwrap(), None);
+    assert_eq!(token("s3cret$/+~=").unwrap().unwrap().reveal(), "s3cret$/+~=");
+    for wrong in ["two words", " s3cret", "s3crét", "s3cret\n", "'s3cret'", "\ts3cret"] {
+        let problems = token(wrong).unwrap_err().0;
+        assert!(problems.iter().all(|problem| problem.starts_with("METRICS_TOKEN")), "{problems:?}");
+        assert!(!problems.concat().contains("s3cr"), "{problems:?}");
+    }
+}
+
+#[test]
 fn cors_origins_are_a_star_or_a_list() {
     let origins = |text: &str| read(&[("CORS_ORIGINS", text)]).map(|config| config.cors_origins);
     assert_eq!(origins("*").unwrap(), CorsOrigins::Any);

@@ -17,7 +17,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +26,7 @@ use tower::Service;
 use super::client::{Clients, Peer};
 use super::connections::{ConnectionPermit, Connections, Entry};
 use crate::config::HttpLimits;
+use crate::metrics::Metrics;
 
 /// Connections that the system queues for the loop; the system may lower this. With the usual 128, clients of a crowd
 /// that connects in the same moment wait for retransmissions, a second or more.
@@ -61,19 +61,19 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves `service`, which must always be ready, on `listener` until `shutdown`; then lets open requests finish, for
-/// at most `shutdown_ms_max`. `clients` finds the client of each request; `open` counts the connections.
+/// at most `shutdown_ms_max`. `clients` finds the client of each request; `metrics` counts the connections.
 pub async fn serve<S>(
     listener: TcpListener,
     service: S,
     limits: &HttpLimits,
     clients: Arc<Clients>,
-    open: Gauge,
+    metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let connections = Connections::new(limits, open);
+    let connections = Connections::new(limits, metrics);
     let tasks = TaskTracker::new();
     let builders = Builders::new(limits);
     let send_ms_max = u32::try_from(limits.send_ms_max).unwrap_or(u32::MAX);

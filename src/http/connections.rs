@@ -8,10 +8,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::HttpLimits;
+use crate::metrics::{Limit, Metrics};
 use crate::model::network::Network;
 
 /// What a network always gets while there is any place: the connections of one browser.
@@ -36,7 +36,7 @@ pub struct Connections {
 }
 
 struct Counts {
-    open: Gauge,
+    metrics: Arc<Metrics>,
     of_networks: Mutex<HashMap<Key, usize>>,
 }
 
@@ -69,14 +69,14 @@ pub enum Entry {
 }
 
 impl Connections {
-    /// `open` counts the connections that are served.
-    pub fn new(limits: &HttpLimits, open: Gauge) -> Self {
+    /// `metrics` counts the connections that are served, and those that are one too many of their network.
+    pub fn new(limits: &HttpLimits, metrics: Arc<Metrics>) -> Self {
         Self {
             places: Arc::new(Semaphore::new(limits.connections_max)),
             places_max: limits.connections_max,
             of_network_max: limits.connections_per_address_max,
             refusals: Arc::new(Semaphore::new(ANSWERED_REFUSALS_MAX)),
-            counts: Arc::new(Counts { open, of_networks: Mutex::default() }),
+            counts: Arc::new(Counts { metrics, of_networks: Mutex::default() }),
         }
     }
 
@@ -97,6 +97,7 @@ impl Connections {
         let mut of_networks = self.counts.lock();
         let is_full = |key: &Key| of_networks.get(key).is_some_and(|count| *count >= self.max_of(key, free));
         if keys.iter().flatten().any(is_full) {
+            self.counts.metrics.count_limit(Limit::ConnectionsPerAddress);
             return match self.refusals.clone().try_acquire_owned() {
                 Ok(refusal) => Entry::Refused(refusal),
                 Err(_) => Entry::Closed,
@@ -105,7 +106,7 @@ impl Connections {
         for key in keys.iter().flatten() {
             *of_networks.entry(*key).or_default() += 1;
         }
-        self.counts.open.inc();
+        self.counts.metrics.connections.inc();
         Entry::Served(ConnectionPermit(Arc::new(Held { _place: place.0, keys, counts: self.counts.clone() })))
     }
 
@@ -144,17 +145,18 @@ impl Drop for Held {
                 }
             }
         }
-        self.counts.open.dec();
+        self.counts.metrics.connections.dec();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::TextFormat;
 
     fn connections(connections_max: usize, connections_per_address_max: usize) -> Connections {
         let limits = HttpLimits { connections_max, connections_per_address_max, ..HttpLimits::default() };
-        Connections::new(&limits, Gauge::default())
+        Connections::new(&limits, Arc::default())
     }
 
     /// Opens connections from there until one is refused, or there is no place.
@@ -174,11 +176,19 @@ mod tests {
         let connections = connections(1_000, 10);
         let held = take_all(&connections, "192.0.2.1").await;
         assert_eq!(held.len(), 10);
+        let text = connections.counts.metrics.text(TextFormat::Prometheus).unwrap();
+        assert!(
+            text.contains("flash_sale_limits_hit_total{limit=\"connections_per_address\"} 1\n"),
+            "{text}"
+        );
         assert_eq!(take_all(&connections, "192.0.2.2").await.len(), 10);
         drop(held);
         assert_eq!(take_all(&connections, "192.0.2.1").await.len(), 10);
         assert!(connections.counts.lock().is_empty(), "nothing is remembered of who is gone");
-        assert_eq!((connections.counts.open.get(), connections.places.available_permits()), (0, 1_000));
+        assert_eq!(
+            (connections.counts.metrics.connections.get(), connections.places.available_permits()),
+            (0, 1_000)
+        );
     }
 
     #[tokio::test]

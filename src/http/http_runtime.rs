@@ -8,7 +8,6 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::body::Incoming;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -18,6 +17,7 @@ use tower::Service;
 use super::accept;
 use super::client::Clients;
 use crate::config::HttpLimits;
+use crate::metrics::Metrics;
 
 /// A tokio runtime for HTTP. Dropping it ends the tasks that still run on it.
 pub struct HttpRuntime(Option<Runtime>);
@@ -32,7 +32,7 @@ impl HttpRuntime {
         service: S,
         limits: HttpLimits,
         clients: Clients,
-        open: Gauge,
+        metrics: Arc<Metrics>,
         shutdown: CancellationToken,
     ) -> io::Result<(Self, JoinHandle<()>)>
     where
@@ -47,8 +47,9 @@ impl HttpRuntime {
             TcpListener::from_std(listener)?
         };
         let clients = Arc::new(clients);
-        let serving = runtime
-            .spawn(async move { accept::serve(listener, service, &limits, clients, open, shutdown).await });
+        let serving = runtime.spawn(async move {
+            accept::serve(listener, service, &limits, clients, metrics, shutdown).await
+        });
         Ok((Self(Some(runtime)), serving))
     }
 }

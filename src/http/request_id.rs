@@ -1,7 +1,9 @@
-//! The outermost layer. Every response carries `X-Request-Id`, every error leaves as problem+json, and whatever is logged
-//! while the request is served names it (`request_context`).
+//! The outermost layer. Every response carries `X-Request-Id` and is counted, every error leaves as problem+json, and
+//! whatever is logged while the request is served names it (`request_context`).
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -9,13 +11,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use tower::Service;
 
 use crate::error::{Code, Error, PROBLEM_JSON, Problem};
 use crate::http::request_context::RequestContext;
-use crate::metrics::StatusLabel;
+use crate::metrics::http::HttpMetrics;
 
 /// Carries the request's id both ways.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -26,26 +26,30 @@ const PROBLEM_BYTES_USUAL: usize = 512;
 
 /// Gives the request its id and its context; writes the id into the response, and an error as problem+json.
 pub fn layer<S>(
-    answers: Family<StatusLabel, Counter>,
+    metrics: Arc<HttpMetrics>,
     request: Request<Incoming>,
     mut inner: S,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<S>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
+    let began = Instant::now();
+    let endpoint = metrics.endpoint(request.method(), request.uri().path());
     let id = sane_id(request.headers()).unwrap_or_else(new_id);
     let context = RequestContext::new(id.clone(), request.method().clone(), request.uri().clone());
     // Mapped rather than awaited: an `async` block would hold the request, and the inner future twice, and hyper moves it.
-    let answer = inner.call(request).map(move |Ok(response)| Ok(finish(&answers, response, id)));
+    let answer = inner.call(request).map(move |Ok(response)| {
+        let response = finish(&metrics, response, id);
+        metrics.count(endpoint, response.status(), began.elapsed());
+        Ok(response)
+    });
     context.scope(answer)
 }
 
-fn finish(answers: &Family<StatusLabel, Counter>, mut response: Response, id: HeaderValue) -> Response {
+fn finish(metrics: &HttpMetrics, mut response: Response, id: HeaderValue) -> Response {
     if response.status().is_client_error() || response.status().is_server_error() {
-        response = into_problem(response, &id);
+        response = into_problem(metrics, response, &id);
     }
-    let status = response.status().as_u16();
-    answers.get_or_create(&StatusLabel { status }).inc();
     response.headers_mut().insert(X_REQUEST_ID, id);
     // What is JSON stays JSON, whatever a browser would make of its content.
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -70,9 +74,10 @@ fn new_id() -> HeaderValue {
 
 /// Gives an error response its body. Those that no handler of ours made (a wrong method, a panic) get here without a
 /// problem: their status tells which one it is, and their other headers (`Allow`) stay.
-fn into_problem(response: Response, id: &HeaderValue) -> Response {
+fn into_problem(metrics: &HttpMetrics, response: Response, id: &HeaderValue) -> Response {
     let (mut parts, _) = response.into_parts();
     let error = parts.extensions.remove::<Error>().unwrap_or_else(|| error_of(parts.status));
+    metrics.count_problem(error.code());
     parts.status = error.code().status();
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);

@@ -14,7 +14,6 @@ use super::room::{End, News, Room, Seat};
 use super::rooms::RoomContext;
 use super::tail::{self, READ_RETRY};
 use crate::error::{Error, Result};
-use crate::metrics::EventLabel;
 use crate::model::id::Id;
 
 /// Purchases that one watcher is sent at once before others are served.
@@ -242,8 +241,7 @@ impl Subscription {
     }
 
     fn count(&self, message: Message, is_early: bool) -> Outgoing {
-        let label = EventLabel { event: message.event };
-        self.context.metrics.watcher_messages.get_or_create(&label).inc();
+        self.context.metrics.count_message(message.event);
         Outgoing { message, is_early, sequence: self.sequence }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::config::LiveLimits;
 use crate::error::{Error, Result};
 use crate::http::client::Client;
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 use crate::model::network::Network;
 
 /// The delay after which a refused client may try again, in seconds. Short, because other clients leave all the time.
@@ -51,11 +51,13 @@ impl Watchers {
         let network = client.bounded_network();
         let mut count = self.counts.lock();
         if count.total >= self.counts.total_max {
+            self.counts.metrics.count_limit(Limit::Watchers);
             return Err(Error::Overloaded { detail: "Too many clients are watching." });
         }
         if let Some(network) = network {
             let of_network = count.by_network.entry(network).or_default();
             if *of_network >= self.counts.per_address_max {
+                self.counts.metrics.count_limit(Limit::WatchersPerAddress);
                 return Err(Error::RateLimited { retry_after_seconds: RETRY_AFTER_SECONDS });
             }
             *of_network += 1;

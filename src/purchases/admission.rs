@@ -78,6 +78,11 @@ impl Admission {
         are_lanes_full && !all.turned_away.is_multiple_of(LOOKED_AT)
     }
 
+    /// Purchases that wait in lanes or are being decided.
+    pub fn under_way(&self) -> usize {
+        self.lock().estimate.under_way()
+    }
+
     pub fn for_lane(self: &Arc<Self>) -> Arc<LaneAdmission> {
         let estimate = WaitEstimate::new(self.lane_bounds, Instant::now());
         self.lock().lane_capacity += estimate.capacity();

@@ -17,6 +17,7 @@ use super::view::PurchaseView;
 use crate::config::RecordsLimits;
 use crate::error::{Error, Result};
 use crate::http::page::{self, Page, PageRequest};
+use crate::metrics::Limit;
 use crate::products::catalogue::Catalogue;
 use crate::store::Store;
 
@@ -96,7 +97,10 @@ impl Exports {
         let _ = sender.try_send(Piece::Rows(rows));
         // A single page is ready: it takes nothing from others, however slow its client is.
         let permit = next.as_ref().map(|_| self.streams.clone().try_acquire_owned()).transpose();
-        let permit = permit.map_err(|_| Error::Overloaded { detail: "Too many CSV streams at once." })?;
+        let permit = permit.map_err(|_| {
+            self.store.metrics.limits_hit.count(Limit::CsvStreams);
+            Error::Overloaded { detail: "Too many CSV streams at once." }
+        })?;
         let task = Export { exports: self.clone(), filter, order, sender, _permit: permit };
         self.store.spawn(task.run(next));
         Ok(stream::unfold(Some(receiver), |receiver| async move {

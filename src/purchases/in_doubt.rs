@@ -24,6 +24,11 @@ impl InDoubt {
         }
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// The buyer of a purchase in doubt.
     pub fn buyer_of(&self, purchase: Id) -> Option<Id> {
         self.lock().get(&purchase).copied()

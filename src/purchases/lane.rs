@@ -147,6 +147,9 @@ impl Lane {
             return;
         }
         self.registry.metrics.batch_purchases.observe(waiting.len() as f64);
+        for purchase in &waiting {
+            self.registry.metrics.queue_wait_seconds.observe(purchase.since.elapsed().as_secs_f64());
+        }
         // The median: half of them have waited longer, half less.
         let middle = waiting[waiting.len() / 2].since;
         let mut batch = Batch::new(self.product_id, waiting, start + time, &self.registry.used_keys);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use rand::RngExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -22,7 +22,7 @@ use crate::accounts::current_user::CurrentUser;
 use crate::accounts::registrations::Registrations;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 use crate::model::id::Id;
 use crate::model::network::Network;
 use crate::products::catalogue::Catalogue;
@@ -151,12 +151,17 @@ impl Lanes {
 
     /// Whether one more purchase would wait too long for any product.
     pub fn refuses_early(&self) -> bool {
-        self.registry.admission.refuses_early()
+        let refuses = self.registry.admission.refuses_early();
+        if refuses {
+            self.registry.metrics.count_limit(Limit::Purchases);
+        }
+        refuses
     }
 
     /// Admits one more purchase request; `None` if too many are under way.
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
-        self.admissions.clone().try_acquire_owned().ok()
+        let full = |_: &TryAcquireError| self.registry.metrics.count_limit(Limit::Purchases);
+        self.admissions.clone().try_acquire_owned().inspect_err(full).ok()
     }
 
     /// The keys that are known to be used.
@@ -181,8 +186,17 @@ impl Lanes {
     ) -> Result<Receipt> {
         let (waiting, pending) = queued::pair(request, user, buyer, network);
         let deadline = Instant::now() + Duration::from_millis(self.registry.limits.queue_wait_ms_max);
-        let _permit = self.registry.enqueue(product_id, waiting)?;
+        let metrics = &self.registry.metrics;
+        let refused = |refusal: &Error| match *refusal {
+            Error::SHUTTING_DOWN => {}
+            admission::FULL => metrics.count_limit(Limit::Purchases),
+            _ => metrics.count_limit(Limit::ProductPurchases),
+        };
+        let _permit = self.registry.enqueue(product_id, waiting).inspect_err(refused)?;
         let Reply { result, batch_id } = pending.reply(deadline).await;
+        if let (Err(Error::Overloaded { .. }), None) = (&result, batch_id) {
+            metrics.count_limit(Limit::QueueWait);
+        }
         if let (Err(error), Some(batch)) = (&result, batch_id)
             && error.is_fault()
             && self.registry.store.may_log_failure()
@@ -191,6 +205,14 @@ impl Lanes {
             tracing::warn!(batch_id = %batch, "answered with {code}: it was in batch {batch} of product {product_id}");
         }
         result
+    }
+
+    /// Tells the metrics how many purchases are under way and in doubt.
+    pub fn measure(&self) {
+        let registry = &self.registry;
+        let count = |purchases: usize| i64::try_from(purchases).unwrap_or(i64::MAX);
+        registry.metrics.purchases_under_way.set(count(registry.admission.under_way()));
+        registry.metrics.purchases_in_doubt.set(count(registry.in_doubt.count()));
     }
 
     /// The buyer of a purchase whose commit got no answer, until it is known what became of it.

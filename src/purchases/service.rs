@@ -185,6 +185,11 @@ impl Purchases {
         }
     }
 
+    /// Tells the metrics how many purchases are under way and in doubt.
+    pub fn measure(&self) {
+        self.lanes.measure();
+    }
+
     /// Stops taking purchases and waits until all lanes have served theirs.
     pub async fn close(&self) {
         self.lanes.close().await;

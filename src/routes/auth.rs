@@ -18,6 +18,7 @@ use crate::http::client::Client;
 use crate::http::fields::{Fields, Rule, email_address, new_email_address, text_that, verbatim};
 use crate::http::page::{Query, truth};
 use crate::http::{Uncached, uncached};
+use crate::metrics::Limit;
 use crate::model::audit::Actor;
 use crate::model::network::Network;
 use crate::model::password;
@@ -201,6 +202,7 @@ async fn login(
     Body(request): Body<LoginRequest>,
 ) -> Result<Uncached<Session>> {
     let user = app.accounts.log_in(client, &request.email, request.password, actor).await;
+    count_refused_guess(&app, &user);
     app.metrics.count_login(user.as_ref().map_or_else(|refusal| refusal.code().name(), |_| "logged_in"));
     session(&app, &user?)
 }
@@ -265,6 +267,14 @@ async fn change_password(
     Body(request): Body<ChangePasswordRequest>,
 ) -> Result<Uncached<Session>> {
     let passwords = (request.current_password, request.new_password);
-    let account = app.accounts.change_password(&user, client, passwords, &app.names.shops_own, actor).await?;
-    session(&app, &account)
+    let account = app.accounts.change_password(&user, client, passwords, &app.names.shops_own, actor).await;
+    count_refused_guess(&app, &account);
+    session(&app, &account?)
+}
+
+/// Counts what is refused because of wrong passwords before.
+fn count_refused_guess(app: &App, outcome: &Result<User>) {
+    if matches!(outcome, Err(Error::RateLimited { .. })) {
+        app.metrics.count_limit(Limit::LoginFailures);
+    }
 }

@@ -1,8 +1,8 @@
 //! Extractors for the user who sends a request.
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 
 use super::state::AppState;
 use crate::accounts::current_user::CurrentUser;
@@ -25,9 +25,19 @@ pub struct Admin {
 /// # Errors
 /// `unauthenticated`, `token_expired`.
 fn presented(parts: &Parts, app: &AppState) -> Result<CurrentUser> {
+    let user = app.known_tokens.verify(&app.tokens, bearer_token(&parts.headers)?)?;
+    RequestContext::set_user(user.id);
+    Ok(user)
+}
+
+/// The token of the header `Authorization`.
+///
+/// # Errors
+/// `unauthenticated` if there is none.
+pub fn bearer_token(headers: &HeaderMap) -> Result<&str> {
     let refused = |detail| Error::Unauthenticated { detail, has_token: false };
     const ADVICE: &str = "Send `Authorization: Bearer` and a token.";
-    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(refused(ADVICE))?;
     if values.next().is_some() {
         return Err(refused("Send one Authorization header, not several."));
@@ -36,10 +46,7 @@ fn presented(parts: &Parts, app: &AppState) -> Result<CurrentUser> {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    let token = token.ok_or(refused(ADVICE))?;
-    let user = app.known_tokens.verify(&app.tokens, token)?;
-    RequestContext::set_user(user.id);
-    Ok(user)
+    token.ok_or(refused(ADVICE))
 }
 
 /// Refuses with `unauthenticated`, `token_expired` or `account_disabled`. An end of access counts within two seconds.

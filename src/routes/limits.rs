@@ -18,6 +18,7 @@ use crate::config::{ClientsLimits, Quota};
 use crate::error::Error;
 use crate::http::client::{Client, warn_of_unnamed_proxy};
 use crate::http::rate_limit::{RateLimit, Share};
+use crate::metrics::{Limit, Metrics};
 use crate::model::id::Id;
 use crate::model::network::Network;
 
@@ -33,6 +34,17 @@ enum Bound {
     Registrations,
     Logins,
     Reads,
+}
+
+impl Bound {
+    /// How the metrics call it.
+    fn limit(self) -> Limit {
+        match self {
+            Self::Registrations => Limit::RegistrationsPerNetwork,
+            Self::Logins => Limit::LoginsPerNetwork,
+            Self::Reads => Limit::ReadsPerNetwork,
+        }
+    }
 }
 
 /// The bound by network that a route has, if any: the one list of them. The purchase, which is bounded by account, is not
@@ -66,6 +78,7 @@ pub struct ClientLimits {
     purchases: Option<RateLimit>,
     purchases_of_network: Option<ByNetwork>,
     key_lookups: RateLimit,
+    metrics: Arc<Metrics>,
 }
 
 /// A bound for each network, and for all of an IPv6 /48 together: a server for rent comes with 65,536 networks.
@@ -83,7 +96,7 @@ pub struct PurchaseShare {
 }
 
 impl ClientLimits {
-    pub fn new(limits: &ClientsLimits) -> Self {
+    pub fn new(limits: &ClientsLimits, metrics: Arc<Metrics>) -> Self {
         let by_network = |name, quota: Option<Quota>| Some(ByNetwork::new(name, quota?, limits));
         Self {
             registrations: by_network("registrations", limits.registrations),
@@ -92,6 +105,7 @@ impl ClientLimits {
             purchases: limits.purchases.map(|quota| RateLimit::new("purchases", quota, limits.clients_max)),
             purchases_of_network: by_network("purchases-of-network", limits.purchases_of_network),
             key_lookups: RateLimit::new("key-lookups", limits.key_lookups, limits.clients_max),
+            metrics,
         }
     }
 
@@ -129,6 +143,18 @@ impl ClientLimits {
             (&self.purchases_of_network, &mut share.of_network, share.network)
         {
             limit.give_back(network, of_network);
+        }
+    }
+
+    /// Counts a purchase that was refused because of its share.
+    pub fn count_refusal(&self, share: &PurchaseShare) {
+        let is_exhausted = |share: Option<Share>| matches!(share, Some(Share::Exhausted { .. }));
+        for (share, limit) in
+            [(share.of_account, Limit::PurchasesPerAccount), (share.of_network, Limit::PurchasesPerNetwork)]
+        {
+            if is_exhausted(share) {
+                self.metrics.count_limit(limit);
+            }
         }
     }
 
@@ -218,7 +244,10 @@ where
     let share = limits.get(bound).map(|limit| limit.take(network));
     let answer = match share.map_or(Ok(()), Share::check) {
         Ok(()) => Either::Left(routes.call(request)),
-        Err(refusal) => Either::Right(ready(Ok(refusal.into_response()))),
+        Err(refusal) => {
+            limits.metrics.count_limit(bound.limit());
+            Either::Right(ready(Ok(refusal.into_response())))
+        }
     };
     let limits = limits.clone();
     Either::Right(answer.map(move |answer| {
@@ -265,7 +294,7 @@ mod tests {
     fn limits(change: impl FnOnce(&mut ClientsLimits)) -> ClientLimits {
         let mut limits = ClientsLimits { site_factor: 2, ..ClientsLimits::default() };
         change(&mut limits);
-        ClientLimits::new(&limits)
+        ClientLimits::new(&limits, Arc::default())
     }
 
     fn is_taken(share: Share) -> bool {

@@ -109,7 +109,13 @@ pub fn base() -> utoipa::openapi::OpenApi {
              likes `registeredAt` (when the account was made). Where there is an account, its role is the user's",
         ))
         .build();
-    document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let scraper = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("The server's METRICS_TOKEN, if it has one"))
+        .build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    components.add_security_scheme("metricsToken", SecurityScheme::Http(scraper));
     document
 }
 

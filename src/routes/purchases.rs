@@ -139,7 +139,10 @@ async fn purchase(
     let outcome = buy(&app, user, client.network, &mut share, key, body).await;
     app.metrics.count_purchase(match &outcome {
         Ok(Receipt { replayed: true, .. }) => "replayed",
-        Ok(_) => "bought",
+        Ok(Receipt { purchase, .. }) => {
+            app.metrics.units_sold.inc_by(u64::try_from(purchase.quantity).unwrap_or(0));
+            "bought"
+        }
         Err(error) => error.code().name(),
     });
     let mut response = match outcome {
@@ -167,6 +170,7 @@ async fn buy(
             _ => false,
         };
         if !may_be_replay {
+            app.client_limits.count_refusal(share);
             return Err(refusal);
         }
     }

@@ -6,6 +6,7 @@ use axum::extract::FromRef;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::ClientLimits;
+use super::metrics::ScraperToken;
 use crate::accounts::access::Access;
 use crate::accounts::known_tokens::KnownTokens;
 use crate::accounts::service::Accounts;
@@ -70,6 +71,8 @@ pub struct App {
     /// Which names people may have.
     pub names: Arc<NameRules>,
     pub metrics: Arc<Metrics>,
+    /// Who may read the metrics.
+    pub scraper_token: ScraperToken,
     shutdown: CancellationToken,
 }
 
@@ -88,7 +91,8 @@ impl App {
     ) -> Result<(Self, FeedTask)> {
         let limits = config.limits.clone();
         let names = Arc::new(config.names.clone());
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(&super::templates(), store.metrics.clone()));
+        metrics.connections_max.set(i64::try_from(limits.http.connections_max).unwrap_or(i64::MAX));
         let catalogue = Arc::new(Catalogue::new(store.clone(), heartbeat.clone(), &limits.products));
         let (feed, feed_task) = change_stream::new(
             store.clone(),
@@ -100,7 +104,13 @@ impl App {
         let lanes =
             Lanes::new(store.clone(), &limits.purchases, catalogue.clone(), access.clone(), metrics.clone());
         let app = Self {
-            accounts: Accounts::new(store.clone(), heartbeat.clone(), access.clone(), &limits.accounts)?,
+            accounts: Accounts::new(
+                store.clone(),
+                heartbeat.clone(),
+                access.clone(),
+                &limits.accounts,
+                metrics.clone(),
+            )?,
             purchases: Purchases::new(
                 lanes,
                 store.clone(),
@@ -121,7 +131,7 @@ impl App {
                 &limits.live,
                 shutdown.clone(),
             ),
-            client_limits: Arc::new(ClientLimits::new(&limits.clients)),
+            client_limits: Arc::new(ClientLimits::new(&limits.clients, metrics.clone())),
             watchers: Watchers::new(&limits.live, metrics.clone()),
             product_pages: ProductPages::new(
                 store.clone(),
@@ -142,6 +152,7 @@ impl App {
             cors_origins: config.cors_origins.clone(),
             registration: config.registration,
             names,
+            scraper_token: ScraperToken::new(config.metrics_token.as_ref()),
             catalogue,
             feed,
             tokens,

@@ -1,5 +1,6 @@
 //! Connects to MongoDB, and checks at the start that it can commit purchases.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
@@ -13,11 +14,14 @@ use mongodb::{Client, Database, ServerType};
 use tokio::sync::watch;
 
 use super::sale_sessions::SaleSessions;
-use super::{Store, diagnosis, failure, hang_up};
+use super::{Store, diagnosis, failure};
 use crate::config::{DATABASE_NAME_DEFAULT, StoreLimits};
+use crate::metrics::database::DatabaseMetrics;
 
 /// The oldest major version that is supported.
 const MAJOR_VERSION_MIN: i32 = 6;
+/// How long closing the driver's connections may take, in milliseconds.
+const HANG_UP_MS_MAX: u64 = 500;
 /// The pause between two looks for a primary.
 const WAIT_PAUSE: Duration = Duration::from_millis(250);
 /// The pause between two looks whether a primary tells the times of its answers.
@@ -107,6 +111,9 @@ impl Store {
         let (primaries, primary) = watch::channel(None);
         let handler = EventHandler::callback(move |event| note(&primaries, &event));
         options.sdam_event_handler = Some(handler);
+        let metrics = Arc::new(DatabaseMetrics::default());
+        let counting = metrics.clone();
+        options.cmap_event_handler = Some(EventHandler::callback(move |event| counting.note(&event)));
         let client = Client::with_options(options).map_err(|error| unusable(&error, uri))?;
         let database = client.database(&name);
         let prepared = async {
@@ -121,7 +128,7 @@ impl Store {
             }
         };
         client.warm_connection_pool().await;
-        Ok(Self::new(client, sale_sessions, database, primary, version, limits))
+        Ok(Self::new(client, sale_sessions, database, primary, version, metrics, limits))
     }
 }
 
@@ -269,5 +276,13 @@ fn explain(cause: mongodb::error::Error, hosts: &str) -> ConnectError {
             why: format!("the connection to {hosts} was lost"),
         },
         _ => ConnectError::Schema(cause),
+    }
+}
+
+/// Disconnects and ends the driver's own tasks: one that still runs when the process exits would panic.
+pub async fn hang_up(client: &Client) {
+    let patience = Duration::from_millis(HANG_UP_MS_MAX);
+    if tokio::time::timeout(patience, client.clone().shutdown().immediate(true)).await.is_err() {
+        tracing::debug!("the driver did not disconnect in time");
     }
 }

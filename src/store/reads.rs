@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::confirmation::Point;
 use super::{Store, failure};
 use crate::error::{Error, Result};
+use crate::metrics::Limit;
 use crate::sabotage::Mistake;
 
 impl Store {
@@ -23,7 +24,10 @@ impl Store {
     pub async fn search_permit<'a>(&self, searches: &'a Semaphore) -> Result<SemaphorePermit<'a>> {
         match tokio::time::timeout(self.permit_wait_max, searches.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::Overloaded { detail: "Too many searches at once." }),
+            _ => {
+                self.metrics.limits_hit.count(Limit::Searches);
+                Err(Error::Overloaded { detail: "Too many searches at once." })
+            }
         }
     }
 

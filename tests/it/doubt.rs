@@ -64,8 +64,7 @@ async fn writes_that_wait(shop: &Shop) -> usize {
 
 /// Whether a lane failed to sell because another transaction holds the product.
 pub async fn has_collided(shop: &Shop) -> bool {
-    let metrics = reqwest::get(format!("http://{}/metrics", shop.visitor().host())).await.unwrap();
-    metrics.text().await.unwrap().contains("flash_sale_batch_retries_total{reason=\"conflict\"}")
+    metric(&shop.visitor(), "flash_sale_batch_retries_total{reason=\"conflict\"}").await > 0.0
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,6 +279,7 @@ async fn a_commit_without_an_answer_is_outcome_unknown_and_its_key_settles_it() 
     assert_eq!(doubtful.header("retry-after"), Some("2"));
     let purchase = format!("/purchases/{}", doubtful.json["purchaseId"].as_str().unwrap());
     ada.get(&purchase).await.problem(503, "outcome_unknown");
+    assert_eq!(metric(&ada, "flash_sale_purchases_in_doubt").await, 1.0);
     shop.buyer().get(&purchase).await.problem(404, "purchase_not_found");
     let settled = async {
         loop {
@@ -292,6 +292,7 @@ async fn a_commit_without_an_answer_is_outcome_unknown_and_its_key_settles_it() 
     let settled = soon("an answer", settled).await;
     assert_eq!(settled.json["id"], doubtful.json["purchaseId"]);
     assert_eq!(settled.header("idempotent-replayed"), Some("true"));
+    assert_eq!(metric(&ada, "flash_sale_purchases_in_doubt").await, 0.0);
     // Memory knows it too, although the change stream does not report a server's own sales.
     assert_eq!(shop.product(&id).await["sold"], 1);
     assert_eq!(shop.check_invariants(&id, 1).await, 1);

@@ -10,6 +10,7 @@ use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{AllOfBuilder, Type};
+use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
 
 use crate::error::{Code, Error, Problem};
@@ -65,10 +66,11 @@ fn codes_of(operation: &mut Operation, is_limited: bool) -> Vec<Code> {
     let own = operation.extensions.as_mut().and_then(|extensions| extensions.remove(CODES_EXTENSION));
     let own: Vec<_> = own.iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str).collect();
     let has_body = operation.request_body.is_some();
-    let needs_token = operation.security.is_some();
+    // A token of ours: that of a scraper does not expire.
+    let needs_token = operation.security.iter().flatten().any(|needed| *needed == bearer());
     let belongs = |code: &&Code| match code {
         Code::MalformedJson | Code::UnsupportedMediaType | Code::PayloadTooLarge => has_body,
-        Code::Unauthenticated | Code::TokenExpired => needs_token,
+        Code::Unauthenticated | Code::TokenExpired => needs_token || own.contains(&code.name()),
         Code::RateLimited => is_limited || own.contains(&code.name()),
         // Whether the token still counts may have to be read.
         Code::AccountDisabled | Code::Overloaded | Code::DatabaseUnavailable if needs_token => true,
@@ -77,6 +79,10 @@ fn codes_of(operation: &mut Operation, is_limited: bool) -> Vec<Code> {
         _ => own.contains(&code.name()),
     };
     Code::ALL.iter().filter(belongs).copied().collect()
+}
+
+fn bearer() -> SecurityRequirement {
+    SecurityRequirement::new("bearer", Vec::<String>::new())
 }
 
 fn problem_response(status: u16, codes: &[Code]) -> Response {
