@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::model::id::Id;
 use crate::model::money::Money;
+use crate::model::purchase::PurchaseStatus;
 use crate::model::timestamp::Timestamp;
 
 /// The result of a handler or a service.
@@ -94,6 +95,10 @@ errors! {
     InsufficientStock { remaining: i64 } => "insufficient_stock" CONFLICT "Less is left than was asked for";
     PurchaseLimitReached { limit: i64, purchased: i64 } => "purchase_limit_reached" CONFLICT "This would be more than one buyer may have";
     PriceChanged { price: Money } => "price_changed" CONFLICT "The price is not the expected one";
+    TooManyLapses { lapses: i64 } => "too_many_lapses" CONFLICT "This buyer has let too many purchases lapse";
+    PurchaseNotPending { status: PurchaseStatus } => "purchase_not_pending" CONFLICT "The purchase has another status";
+    PaymentUnfillable { status: PurchaseStatus } => "payment_unfillable" CONFLICT "Nothing is left for this payment";
+    AmountMismatch { total: Money } => "amount_mismatch" UNPROCESSABLE_ENTITY "The purchase costs another amount";
     ProductHasSales => "product_has_sales" CONFLICT "A product that was sold cannot be deleted";
     IdempotencyKeyReused => "idempotency_key_reused" UNPROCESSABLE_ENTITY "This idempotency key was used for another purchase";
     VersionConflict => "version_conflict" PRECONDITION_FAILED "The product has changed since it was read";
@@ -121,9 +126,12 @@ impl Error {
     pub const NO_ROUTE: Self =
         Self::NotFound { detail: "No route has this path; GET /docs lists those of the API." };
 
-    /// A customer's token on a route for admins.
+    /// Somebody else on a route for admins.
     pub const FORBIDDEN: Self =
-        Self::Forbidden { detail: "This token's role is `customer`; only `admin` may do this." };
+        Self::Forbidden { detail: "Only an account with the role `admin` may do this." };
+    /// Somebody who may not say what was paid.
+    pub const FORBIDDEN_BUYER: Self =
+        Self::Forbidden { detail: "Only the roles `payments` and `admin` may do this, never the buyer." };
     /// A WebSocket from a page of another origin.
     pub const FOREIGN_ORIGIN: Self = Self::Forbidden {
         detail: "Pages of this origin may not connect; CORS_ORIGINS lists those that may.",
@@ -200,6 +208,18 @@ impl Error {
             Self::PriceChanged { price } => {
                 format!("The price is {} {} in minor units. Nothing was bought.", price.amount, price.currency).into()
             }
+            Self::TooManyLapses { lapses } => {
+                format!("You have let {lapses} purchases of this product expire or canceled them.").into()
+            }
+            Self::PurchaseNotPending { status } => format!("It is {}.", status.name()).into(),
+            Self::PaymentUnfillable { status } => format!(
+                "It is {}, and its units are gone. The payment is noted, and `refundDue` is true: give the money back.",
+                status.name()
+            )
+            .into(),
+            Self::AmountMismatch { total } => {
+                format!("It costs {} {} in minor units. Nothing was changed.", total.amount, total.currency).into()
+            }
             Self::ProductHasSales => "End its sale instead: PATCH its saleEndTime.".into(),
             Self::IdempotencyKeyReused => "Use a new key for a new purchase.".into(),
             Self::VersionConflict => "Read the product again, and send its new ETag as If-Match.".into(),
@@ -237,6 +257,12 @@ impl Error {
             Self::AccountTooNew { registered_before } => {
                 map.serialize_entry("registeredBefore", registered_before)
             }
+            Self::TooManyLapses { lapses } => map.serialize_entry("lapses", lapses),
+            Self::PurchaseNotPending { status } | Self::PaymentUnfillable { status } => {
+                // RFC 9457 has a member of this name for the HTTP status; the contract gives it to the purchase here.
+                map.serialize_entry("purchaseStatus", status)
+            }
+            Self::AmountMismatch { total } => map.serialize_entry("total", total),
             Self::PriceChanged { price } => map.serialize_entry("price", price),
             Self::OutcomeUnknown { purchase_id: Some(id) } => map.serialize_entry("purchaseId", &id.to_hex()),
             _ => Ok(()),
@@ -340,6 +366,15 @@ pub struct ProblemSchema {
     /// With `price_changed`: what one unit costs.
     #[schema(value_type = Money, required = false)]
     price: Option<Money>,
+    /// With `too_many_lapses`: your purchases of this product that expired, or that you canceled.
+    #[schema(value_type = i64, required = false)]
+    lapses: Option<i64>,
+    /// With `purchase_not_pending` and `payment_unfillable`: where the purchase stands. `status` is the HTTP status.
+    #[schema(value_type = PurchaseStatus, required = false)]
+    purchase_status: Option<PurchaseStatus>,
+    /// With `amount_mismatch`: what all units cost.
+    #[schema(value_type = Money, required = false)]
+    total: Option<Money>,
     /// With `outcome_unknown`: the id that the purchase has if it was made.
     #[schema(value_type = String, required = false)]
     purchase_id: Option<String>,

@@ -5,11 +5,15 @@
 //! 3. `lane` takes all waiting purchases as one batch, and `settle` (pure) decides each of them.
 //! 4. `commit` commits the batches of all lanes that are ready, in one transaction.
 //!
+//! What becomes of a purchase after it was made (it is paid for, given up, expires, is refunded) goes the same way from step 2
+//! on; `expiry` asks for what expires.
+//!
 //! Servers that sell the same product alternate (`rotation`, pure). `history` reads past purchases.
 
 pub(crate) mod admission;
 pub(crate) mod buyers;
 pub mod commit;
+pub(crate) mod expiry;
 pub mod history;
 pub(crate) mod in_doubt;
 pub(crate) mod lane;

@@ -29,6 +29,7 @@ pub(crate) mod live;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
 mod parameters;
+pub(crate) mod payments;
 pub(crate) mod products;
 pub(crate) mod purchases;
 pub(crate) mod state;
@@ -87,6 +88,7 @@ fn routes(app: AppState) -> (Router, BareRoutes) {
         .merge(auth::router())
         .merge(products::router())
         .merge(purchases::router())
+        .merge(payments::router())
         .merge(leaderboard::router())
         .merge(events::router())
         .merge(status::router())

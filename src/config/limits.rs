@@ -282,6 +282,15 @@ pub struct PurchasesLimits {
     pub catch_up_purchases_max: usize,
     /// Idempotency keys that are remembered as used, some 150 bytes each.
     pub used_keys_max: usize,
+    /// Changes of earlier purchases (payments, cancellations, refunds, expiries) that wait in one lane or are asked for at
+    /// once; further ones are refused as overload.
+    pub changes_in_flight_max: usize,
+    /// How often each server looks for purchases that expire.
+    pub expiry_interval_ms: u64,
+    /// Purchases that expire in one step, the oldest first.
+    pub expiries_max: usize,
+    /// How long one server does this for all after it has last said so.
+    pub expiry_lease_ms: u64,
     /// Accounts of which it is remembered when they were made, some 40 bytes each; only those whose tokens do not say it.
     pub registrations_max: usize,
     /// A lane retires after this time without a purchase.
@@ -310,6 +319,10 @@ impl Default for PurchasesLimits {
             buyers_max: 2_000_000,
             catch_up_purchases_max: 10_000,
             used_keys_max: 100_000,
+            changes_in_flight_max: 2_000,
+            expiry_interval_ms: 1_000,
+            expiries_max: 1_000,
+            expiry_lease_ms: 2_000,
             registrations_max: 100_000,
             lane_idle_ms_max: 60_000,
         }

@@ -7,7 +7,7 @@ use super::id::Id;
 use super::money::Money;
 use super::text::ANONYMOUS;
 
-/// The document in `purchases`. It is written once and never changed.
+/// The document in `purchases`. After it is written only what stands from `status` on changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Purchase {
@@ -34,15 +34,50 @@ pub struct Purchase {
     /// The client's key: a repeated request with it is answered with this purchase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// Where it stands. Documents of an earlier version have none: they are confirmed.
+    #[serde(default)]
+    pub status: PurchaseStatus,
+    /// When it expires if it is not paid for; `None` without a payment window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime>,
+    /// When the status last changed, by the database's clock; `None` if it never did.
+    #[serde(rename = "statusChangedAt", default, skip_serializing_if = "Option::is_none")]
+    pub status_changed: Option<DateTime>,
+    /// What the payment service calls the payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_reference: Option<String>,
+    /// It was paid for when nothing was left for it: the money has to go back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refund_due: bool,
+    /// Its buyer has let it expire or canceled it, and has not paid for it since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lapsed: bool,
+    /// The product's version that its last change made; `None` if it never changed. What changed after some version can be
+    /// found by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_in_version: Option<i64>,
+}
+
+impl Purchase {
+    /// What all units cost: at most 10^12 times 1,000, far below `i64::MAX`.
+    pub fn total(&self) -> Money {
+        Money { amount: self.unit_price.amount * self.quantity, currency: self.unit_price.currency.clone() }
+    }
+
+    /// Since when it has its status.
+    pub fn status_changed_at(&self) -> DateTime {
+        self.status_changed.unwrap_or(self.purchased_at)
+    }
 }
 
 /// Where a purchase stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PurchaseStatus {
     /// It holds its units until it is paid for or expires.
     Pending,
     /// It is paid for, or needs no payment.
+    #[default]
     Confirmed,
     /// It was not paid for in time.
     Expired,
@@ -50,6 +85,27 @@ pub enum PurchaseStatus {
     Canceled,
     /// An admin gave the money back.
     Refunded,
+}
+
+impl PurchaseStatus {
+    /// Those whose units the buyer has no more.
+    pub const RELEASED: [Self; 3] = [Self::Expired, Self::Canceled, Self::Refunded];
+
+    /// Whether the buyer has its units no more.
+    pub fn is_released(self) -> bool {
+        Self::RELEASED.contains(&self)
+    }
+
+    /// The name that the API and the database use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Confirmed => "confirmed",
+            Self::Expired => "expired",
+            Self::Canceled => "canceled",
+            Self::Refunded => "refunded",
+        }
+    }
 }
 
 /// The name of a buyer that is not known.

@@ -13,8 +13,17 @@ use super::id::Id;
 pub enum Role {
     /// May buy.
     Customer,
+    /// The shop's payment service: may also see all purchases.
+    Payments,
     /// May also create and change products, and see all purchases.
     Admin,
+}
+
+impl Role {
+    /// Whether the user works for the shop, and so may see everybody's purchases.
+    pub fn is_staff(self) -> bool {
+        self != Self::Customer
+    }
 }
 
 /// The characters of a name.

@@ -233,13 +233,13 @@ impl Catalogue {
         let store = self.store.clone();
         self.store
             .write(async move {
-                let mut unsold = doc! { "_id": id, "sold": 0 };
+                let mut unsold = doc! { "_id": id, "purchaseCount": 0 };
                 unsold.extend(named_version(&if_match));
                 let deletion = store.products.find_one_and_delete(unsold).max_time(store.write_wait_max());
                 if deletion.await.map_err(|error| of_change(&error))?.is_some() {
                     return Ok(());
                 }
-                match read(&store, id).await?.sold {
+                match read(&store, id).await?.purchase_count {
                     0 => Err(Error::VersionConflict),
                     _ => Err(Error::ProductHasSales),
                 }

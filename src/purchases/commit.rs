@@ -7,3 +7,4 @@ pub(crate) mod barrier;
 pub mod change;
 pub mod committer;
 pub mod transaction;
+mod transitions;

@@ -9,11 +9,11 @@ use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
 use crate::http::page::{Page, PageRequest};
 use crate::model::id::Id;
-use crate::model::purchase::Purchase;
-use crate::model::user::Role;
+use crate::model::purchase::{Purchase, PurchaseStatus};
 use crate::products::view::Yours;
+use crate::purchases::settle::transitions::LAPSES_MAX;
 use crate::store::document::parse;
-use crate::store::schema::own_purchases;
+use crate::store::schema::{changed_purchases, own_purchases};
 use crate::store::{BATCH_ITEMS, Store, collect};
 
 /// The order of a list of purchases.
@@ -106,11 +106,11 @@ pub enum Selection {
 }
 
 impl Selection {
-    /// What `user` may see: customers their own purchases, admins everybody's.
+    /// What `user` may see: customers their own purchases, admins and payment services everybody's.
     pub fn visible_to(user: &CurrentUser) -> Self {
-        match user.role {
-            Role::Admin => Self::Everything,
-            Role::Customer => Self::User(user.id),
+        match user.role.is_staff() {
+            true => Self::Everything,
+            false => Self::User(user.id),
         }
     }
 }
@@ -125,8 +125,26 @@ pub async fn find(store: &Store, id: Id, user: &CurrentUser) -> Result<Purchase>
             store.purchases.find_one(doc! { "_id": id }).session(&mut session).await
         })
         .await?;
-    let is_visible = |purchase: &Purchase| user.role == Role::Admin || purchase.user_id == user.id;
+    let is_visible = |purchase: &Purchase| user.role.is_staff() || purchase.user_id == user.id;
     purchase.filter(is_visible).ok_or(Error::PurchaseNotFound)
+}
+
+/// The purchases whose units their buyers still have. Those of an earlier version have no status: they are among them.
+fn standing() -> Document {
+    doc! { "status": { "$nin": PurchaseStatus::RELEASED.map(PurchaseStatus::name).to_vec() } }
+}
+
+/// A page of the purchases that still stand, for a leaderboard.
+///
+/// # Errors
+/// Those of [`list`].
+pub async fn list_standing(
+    store: &Store,
+    selection: Selection,
+    order: Order,
+    page: &PageRequest<PurchaseCursor>,
+) -> Result<Vec<RawDocumentBuf>> {
+    list_of(store, selection, standing(), order, page).await
 }
 
 /// A page of purchases by the moment they were made, then by product and sequence, so that the order is the same for
@@ -141,6 +159,16 @@ pub async fn list(
     order: Order,
     page: &PageRequest<PurchaseCursor>,
 ) -> Result<Vec<RawDocumentBuf>> {
+    list_of(store, selection, doc! {}, order, page).await
+}
+
+async fn list_of(
+    store: &Store,
+    selection: Selection,
+    only: Document,
+    order: Order,
+    page: &PageRequest<PurchaseCursor>,
+) -> Result<Vec<RawDocumentBuf>> {
     let (direction, beyond) = match order {
         Order::OldestFirst => (1, "$gt"),
         Order::NewestFirst => (-1, "$lt"),
@@ -151,6 +179,7 @@ pub async fn list(
         Selection::User(user) => (doc! { "userId": user }, by_moment(direction)),
         Selection::Product(product) => (doc! { "productId": product }, doc! { "sequence": direction }),
     };
+    query.extend(only);
     if let Some(after) = &page.after {
         match selection {
             Selection::Product(_) => query.extend(doc! { "sequence": { beyond: after.sequence } }),
@@ -173,8 +202,8 @@ pub async fn list(
     }
 }
 
-/// The first page of a list, newest first, and the rank of its first purchase: how many there are in all, at the same
-/// moment.
+/// The first page of the purchases that still stand, newest first, and the rank of its first: how many there are in all,
+/// at the same moment.
 ///
 /// # Errors
 /// Those of [`Store::read`].
@@ -193,10 +222,13 @@ pub async fn newest_ranked(
     };
     let limit = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let purchases = store.purchases.clone_with_type::<RawDocumentBuf>();
+    let mut query = query;
+    query.extend(standing());
     let find =
         purchases.find(query).sort(sort).limit(limit).max_time(store.read_max()).batch_size(BATCH_ITEMS);
-    // Every product counts its purchases.
-    let sum = doc! { "$group": { "_id": null, "count": { "$sum": "$purchaseCount" } } };
+    // Every product counts its purchases, and those that are given back.
+    let standing = doc! { "$subtract": ["$purchaseCount", { "$ifNull": ["$releasedCount", 0_i64] }] };
+    let sum = doc! { "$group": { "_id": null, "count": { "$sum": standing } } };
     let count = store.products.aggregate([doc! { "$match": of_product }, sum]).max_time(store.read_max());
     store
         .read(|mut session| async move {
@@ -225,16 +257,69 @@ pub async fn following(store: &Store, product: Id, after: i64, count_max: usize)
     store.read_followed(|session| collect(find, session)).await
 }
 
+/// The purchases of a product that have changed since this version of it, in the order of their last change, at most
+/// `count_max`.
+///
+/// # Errors
+/// Those of [`Store::read`].
+pub async fn changed_since(
+    store: &Store,
+    product: Id,
+    version: i64,
+    count_max: usize,
+) -> Result<Vec<Purchase>> {
+    let query = doc! { "productId": product, "changedInVersion": { "$gt": version } };
+    let limit = i64::try_from(count_max).unwrap_or(i64::MAX);
+    let find = store.purchases.find(query).sort(changed_purchases()).hint(Hint::Keys(changed_purchases()));
+    let find = find.limit(limit).max_time(store.read_max());
+    store.read_followed(|session| collect(find, session)).await
+}
+
+/// Those of a product's purchases up to number `sequence` that were given back since that one was made, at most the
+/// `count_max` last ones.
+///
+/// # Errors
+/// Those of [`Store::read`].
+pub async fn released_since(
+    store: &Store,
+    product: Id,
+    sequence: i64,
+    count_max: i64,
+) -> Result<Vec<Purchase>> {
+    let number = doc! { "productId": product, "sequence": sequence };
+    let one = store.purchases.find_one(number).max_time(store.read_max());
+    let one = store.read_followed(|mut session| async move { one.session(&mut session).await }).await?;
+    // Number 0 is before all.
+    let Some(one) = one else { return Ok(Vec::new()) };
+    let released = PurchaseStatus::RELEASED.map(PurchaseStatus::name).to_vec();
+    let query = doc! {
+        "productId": product,
+        "changedInVersion": { "$exists": true },
+        "status": { "$in": released },
+        "statusChangedAt": { "$gte": one.purchased_at },
+        "sequence": { "$lte": sequence },
+    };
+    let last_first = doc! { "productId": -1, "changedInVersion": -1 };
+    let find = store.purchases.find(query).sort(last_first).hint(Hint::Keys(changed_purchases()));
+    let find = find.limit(count_max).max_time(store.read_max());
+    let mut found: Vec<_> = store.read_followed(|session| collect(find, session)).await?;
+    found.reverse();
+    Ok(found)
+}
+
 /// What a user has of a product.
 #[derive(Debug, Default, Deserialize)]
 pub struct OwnUnits {
     units: i64,
+    lapses: i64,
 }
 
 impl OwnUnits {
-    /// As the API shows it, for a product with this purchase limit.
-    pub fn view(&self, purchase_limit: i64) -> Yours {
-        Yours { purchased: self.units, remaining: (purchase_limit - self.units).max(0), lapses: 0 }
+    /// As the API shows it, for a product with this purchase limit, and with or without a payment window.
+    pub fn view(&self, purchase_limit: i64, has_payment_window: bool) -> Yours {
+        let may_hold = !has_payment_window || self.lapses < LAPSES_MAX;
+        let remaining = if may_hold { (purchase_limit - self.units).max(0) } else { 0 };
+        Yours { purchased: self.units, remaining, lapses: self.lapses }
     }
 }
 
@@ -244,7 +329,10 @@ impl OwnUnits {
 /// Those of [`Store::read`].
 pub async fn own_units(store: &Store, product: Id, user: Id) -> Result<OwnUnits> {
     let own = doc! { "userId": user, "productId": product };
-    let sum = doc! { "_id": null, "units": { "$sum": "$quantity" } };
+    let released = PurchaseStatus::RELEASED.map(PurchaseStatus::name).to_vec();
+    let units = doc! { "$cond": [{ "$in": ["$status", released] }, 0_i64, "$quantity"] };
+    let lapses = doc! { "$cond": ["$lapsed", 1_i64, 0_i64] };
+    let sum = doc! { "_id": null, "units": { "$sum": units }, "lapses": { "$sum": lapses } };
     let purchases = store.purchases.clone_with_type::<Document>();
     let find = purchases.aggregate([doc! { "$match": own }, doc! { "$group": sum }]).with_type::<OwnUnits>();
     let find = find.hint(Hint::Keys(own_purchases())).max_time(store.read_max());

@@ -18,6 +18,22 @@ pub struct Admin {
     pub id: Id,
 }
 
+/// The shop's payment service, or an admin. Refuses others with `forbidden`.
+#[derive(Debug, Clone)]
+pub struct Staff(pub CurrentUser);
+
+impl FromRequestParts<AppState> for Staff {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self> {
+        let user = <CurrentUser as FromRequestParts<AppState>>::from_request_parts(parts, app).await?;
+        match user.role.is_staff() {
+            true => Ok(Self(user)),
+            false => Err(Error::FORBIDDEN_BUYER),
+        }
+    }
+}
+
 /// Refuses with `unauthenticated` or `token_expired`.
 impl FromRequestParts<AppState> for CurrentUser {
     type Rejection = Error;
@@ -48,7 +64,7 @@ impl FromRequestParts<AppState> for Admin {
         let user = <CurrentUser as FromRequestParts<AppState>>::from_request_parts(parts, app).await?;
         match user.role {
             Role::Admin => Ok(Self { id: user.id }),
-            Role::Customer => Err(Error::FORBIDDEN),
+            Role::Customer | Role::Payments => Err(Error::FORBIDDEN),
         }
     }
 }

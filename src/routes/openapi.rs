@@ -15,7 +15,7 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 use super::state::AppState;
 use crate::error::{Code, Error, FieldError, ProblemSchema, Result};
 use crate::http::rendered::Rendered;
-use crate::live::message::{Stale, Stock};
+use crate::live::message::{Released, Stale, Stock};
 
 mod problems;
 mod swagger;
@@ -36,7 +36,7 @@ const DOCUMENT_PATH: &str = "/openapi.json";
         license(name = "MIT", identifier = "MIT"),
     ),
     paths(document, page),
-    components(schemas(ProblemSchema, FieldError, Stock, Stale)),
+    components(schemas(ProblemSchema, FieldError, Stock, Stale, Released)),
     servers((url = "/", description = "This server")),
     tags(
         (name = "auth", description = "Accounts and tokens"),
@@ -82,7 +82,7 @@ pub fn base() -> utoipa::openapi::OpenApi {
         .bearer_format("JWT")
         .description(Some(
             "The `token` of /auth/login, or of any identity provider that signs with the same secret: HS256, with `sub` (24 \
-             hexadecimal digits), `name`, `role` (`customer` or `admin`), `iss` and `aud` (`flash-sale`), `iat`, `nbf` and `exp`",
+             hexadecimal digits), `name`, `role` (`customer`, `payments` or `admin`), `iss` and `aud` (`flash-sale`), `iat`, `nbf` and `exp`",
         ))
         .build();
     document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(bearer));
@@ -114,7 +114,7 @@ fn with_events(document: &utoipa::openapi::OpenApi) -> Result<Value> {
         tracing::error!("cannot serialize the OpenAPI document: {error}");
         Error::Internal
     })?;
-    let events = ["Product", "StockEvent", "LeaderboardItem", "StaleEvent"];
+    let events = ["Product", "StockEvent", "LeaderboardItem", "ReleasedEvent", "StaleEvent"];
     let events = events.map(|name| json!(Ref::from_schema_name(name)));
     for path in document["paths"].as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
         if let Some(schema) = path.pointer_mut("/get/responses/200/content/text~1event-stream/schema") {

@@ -118,7 +118,7 @@ struct PlainPurchaseRequest<'a> {
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
         "account_too_new", "product_not_found", "sale_not_started", "sale_ended", "sale_paused", "sold_out",
-        "insufficient_stock", "purchase_limit_reached", "price_changed", "idempotency_key_reused", "overloaded",
+        "insufficient_stock", "purchase_limit_reached", "too_many_lapses", "price_changed", "idempotency_key_reused", "overloaded",
         "database_unavailable", "outcome_unknown",
     ]))),
 )]
@@ -173,7 +173,7 @@ impl FromRequestParts<AppState> for Admitted {
 }
 
 /// The header `Idempotency-Key`, if there is one; refuses a malformed one with `validation_failed`.
-struct IdempotencyKey(Option<Arc<str>>);
+pub(super) struct IdempotencyKey(Option<Arc<str>>);
 
 impl FromRequestParts<AppState> for IdempotencyKey {
     type Rejection = Error;

@@ -17,6 +17,8 @@ pub const PRODUCTS: &str = "products";
 pub const PURCHASES: &str = "purchases";
 /// The audit log.
 pub const AUDIT: &str = "audit";
+/// Which server does what one server is enough for.
+pub const LEASES: &str = "leases";
 /// The collection with one document for each running server, updated by its heartbeat.
 pub const SERVERS: &str = "servers";
 
@@ -45,6 +47,7 @@ pub async fn prepare(database: &Database) -> Result<(), Error> {
         prepare(PRODUCTS, products_validator(), products_indexes()),
         prepare(PURCHASES, purchases_validator(), purchases_indexes()),
         prepare(AUDIT, audit_validator(), audit_indexes()),
+        prepare(LEASES, doc! {}, Vec::new()),
         prepare(SERVERS, doc! {}, servers_indexes()),
     ])
     .await?;
@@ -88,7 +91,9 @@ async fn collection(
             }
         }
     }
-    database.collection::<Document>(name).create_indexes(indexes).await?;
+    if !indexes.is_empty() {
+        database.collection::<Document>(name).create_indexes(indexes).await?;
+    }
     Ok(())
 }
 
@@ -127,6 +132,10 @@ fn purchases_indexes() -> Vec<IndexModel> {
         .unique(true)
         .partial_filter_expression(doc! { "idempotencyKey": { "$exists": true } })
         .build();
+    let pending = IndexOptions::builder().partial_filter_expression(doc! { "status": "pending" }).build();
+    let changed = IndexOptions::builder()
+        .partial_filter_expression(doc! { "changedInVersion": { "$exists": true } })
+        .build();
     vec![
         // The leaderboard of one product, and the purchases that a lane catches up on. Not unique: the product's
         // version is the lock that keeps sequence numbers unique, and a second guard costs a tenth of MongoDB's time
@@ -137,6 +146,10 @@ fn purchases_indexes() -> Vec<IndexModel> {
         unique(own_purchases()),
         // One purchase for each idempotency key of a buyer, across all products.
         IndexModel::builder().keys(doc! { "userId": 1, "idempotencyKey": 1 }).options(keyed).build(),
+        // What expires next. Holds only what is pending, so a shop without payment windows pays nothing for it.
+        IndexModel::builder().keys(doc! { "expiresAt": 1 }).options(pending).build(),
+        // What a lane catches up on: the purchases that have changed since. Holds only those.
+        IndexModel::builder().keys(changed_purchases()).options(changed).build(),
         // The leaderboard of all products.
         index(doc! { "purchasedAt": 1, "productId": 1, "sequence": 1 }),
     ]
@@ -146,6 +159,11 @@ fn purchases_indexes() -> Vec<IndexModel> {
 /// them is cheaper than updating one more index at every purchase.
 pub fn own_purchases() -> Document {
     doc! { "userId": 1, "productId": 1, "firstUnit": 1 }
+}
+
+/// The keys of the index of those purchases of a product that have changed since they were made.
+pub fn changed_purchases() -> Document {
+    doc! { "productId": 1, "changedInVersion": 1 }
 }
 
 /// Newest first, of everything or by one filter.
@@ -180,12 +198,13 @@ fn users_validator() -> Document {
         "properties": {
             "name": { "bsonType": "string", "minLength": 1, "maxLength": 80 },
             "email": { "bsonType": "string", "maxLength": 254 },
-            "role": { "enum": ["customer", "admin"] },
+            "role": { "enum": ["customer", "payments", "admin"] },
         },
     } }
 }
 
-/// The last guard of the stock: for every writer, `stock` and `sold` add up to `totalStock` and are never negative.
+/// The last guard of the stock: for every writer, `stock`, `held` and `sold` add up to `totalStock` and are never
+/// negative. Products of an earlier version hold nothing.
 fn products_validator() -> Document {
     doc! {
         "$jsonSchema": {
@@ -197,6 +216,7 @@ fn products_validator() -> Document {
             "properties": {
                 "name": { "bsonType": "string", "minLength": 1, "maxLength": 200 },
                 "stock": { "bsonType": "long", "minimum": 0 },
+                "held": { "bsonType": "long", "minimum": 0 },
                 "sold": { "bsonType": "long", "minimum": 0 },
                 "totalStock": { "bsonType": "long", "minimum": 0 },
                 "purchaseCount": { "bsonType": "long", "minimum": 0 },
@@ -210,7 +230,7 @@ fn products_validator() -> Document {
                 "updatedAt": { "bsonType": "date" },
             },
         },
-        "$expr": { "$eq": ["$totalStock", { "$add": ["$stock", "$sold"] }] },
+        "$expr": { "$eq": ["$totalStock", { "$add": ["$stock", { "$ifNull": ["$held", 0_i64] }, "$sold"] }] },
     }
 }
 
@@ -240,6 +260,9 @@ fn purchases_validator() -> Document {
             "purchasedAt": { "bsonType": "date" },
             "buyer": { "bsonType": "string" },
             "unitPrice": money(),
+            "status": { "enum": ["pending", "confirmed", "expired", "canceled", "refunded"] },
+            "expiresAt": { "bsonType": "date" },
+            "changedInVersion": { "bsonType": "long", "minimum": 1 },
         },
     } }
 }

@@ -8,8 +8,11 @@ use flash_sale::config::Limits;
 use flash_sale::metrics::Metrics;
 use flash_sale::model::id::Id;
 use flash_sale::model::money::Money;
-use flash_sale::model::purchase::Purchase;
-use flash_sale::purchases::commit::change::{Change, ChangeTicket, CommitOutcome, PendingChange, pair};
+use flash_sale::model::product::Product;
+use flash_sale::model::purchase::{Purchase, PurchaseStatus};
+use flash_sale::purchases::commit::change::{
+    Change, ChangeTicket, CommitOutcome, Figures, PendingChange, pair,
+};
 use flash_sale::purchases::commit::committer::Commits;
 use flash_sale::purchases::commit::transaction::transact;
 use flash_sale::purchases::sale_state::SaleState;
@@ -39,22 +42,21 @@ fn change(product: &str, purchases: i64) -> Change {
         first_unit: 1,
         purchased_at: DateTime::MIN,
         idempotency_key: None,
+        status: PurchaseStatus::Confirmed,
+        expires_at: None,
+        status_changed: None,
+        payment_reference: None,
+        refund_due: false,
+        lapsed: false,
+        changed_in_version: None,
     };
-    let state = SaleState {
-        reopened_at: None,
-        stock: 10,
-        purchase_count: 0,
-        purchase_limit: 1,
-        price: Money { amount: 9_900, currency: "USD".into() },
-        registered_before: None,
-        paused: false,
-        sale_start_time: DateTime::MIN,
-        sale_end_time: DateTime::MAX,
-        version: 1,
-        updated_at: DateTime::MIN,
-    };
-    let (units, purchases) = (purchases, (1..=purchases).map(purchase).collect());
-    Change { product_id, state, units, purchases, has_collided: false }
+    let price = Money { amount: 9_900, currency: "USD".into() };
+    let product = Product::new(String::new(), price, 10, (DateTime::MIN, DateTime::MAX), DateTime::MIN);
+    let state = SaleState::of(&product);
+    let figures = Figures { stock: -purchases, sold: purchases, ..Figures::default() };
+    let purchases = (1..=purchases).map(purchase).collect();
+    let (transitions, entries) = (Vec::new(), Vec::new());
+    Change { product_id, state, figures, purchases, transitions, entries, has_collided: false }
 }
 
 fn soon() -> Instant {
@@ -147,7 +149,7 @@ async fn a_transaction_sells_many_products() {
     let products = sell(&shop, 4).await;
     let changes = products.iter().zip([1, 3, 1, 10]).map(|(id, count)| change(id, count)).collect();
     for ((id, outcome), count) in products.iter().zip(together(&store, changes).await).zip([1, 3, 1, 10]) {
-        let Some(CommitOutcome::Committed { state, purchases }) = outcome else { panic!("{id}") };
+        let Some(CommitOutcome::Committed { state, purchases, .. }) = outcome else { panic!("{id}") };
         let product =
             store.products.find_one(doc! { "_id": id.parse::<Id>().unwrap() }).await.unwrap().unwrap();
         // The reported state matches the database.
@@ -212,7 +214,7 @@ async fn a_clock_that_is_put_back_dates_no_purchase_before_an_earlier_one() {
     let mut outcomes = together(&store, vec![change(alone)]).await;
     outcomes.extend(together(&store, others.iter().map(change).collect()).await);
     for (id, outcome) in products.iter().zip(outcomes) {
-        let Some(CommitOutcome::Committed { state, purchases }) = outcome else { panic!("{id}") };
+        let Some(CommitOutcome::Committed { state, purchases, .. }) = outcome else { panic!("{id}") };
         let product =
             store.products.find_one(doc! { "_id": id.parse::<Id>().unwrap() }).await.unwrap().unwrap();
         assert_eq!([state.updated_at, product.updated_at, purchases[0].purchased_at], [ahead; 3]);

@@ -3,7 +3,7 @@
 use flash_sale::model::id::Id;
 use flash_sale::model::money::Money;
 use flash_sale::model::product::Product;
-use flash_sale::model::purchase::Purchase;
+use flash_sale::model::purchase::{Purchase, PurchaseStatus};
 use mongodb::bson::{DateTime, RawDocumentBuf, rawdoc};
 
 /// The price of every product.
@@ -14,25 +14,16 @@ pub fn price() -> Money {
 /// A product on sale with `sold` purchases of one unit each and `stock` units left.
 pub fn product(name: &str, sold: i64, stock: i64, at: DateTime) -> Product {
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    let sale = (
+        DateTime::from_millis(at.timestamp_millis() - DAY_MS),
+        DateTime::from_millis(at.timestamp_millis() + 365 * DAY_MS),
+    );
     Product {
-        reopened_at: None,
-        id: Id::new(),
-        name: name.to_owned(),
-        name_folded: name.to_lowercase(),
-        description: None,
-        image_url: None,
-        price: price(),
-        original_price: None,
-        stock,
         sold,
         total_stock: stock + sold,
         purchase_count: sold,
-        purchase_limit: 1,
-        sale_start_time: DateTime::from_millis(at.timestamp_millis() - DAY_MS),
-        sale_end_time: DateTime::from_millis(at.timestamp_millis() + 365 * DAY_MS),
         version: sold + 1,
-        created_at: at,
-        updated_at: at,
+        ..Product::new(name.to_owned(), price(), stock, sale, at)
     }
 }
 
@@ -49,6 +40,13 @@ pub fn purchase(product_id: Id, sequence: i64) -> Purchase {
         first_unit: 1,
         purchased_at: DateTime::now(),
         idempotency_key: None,
+        status: PurchaseStatus::Confirmed,
+        expires_at: None,
+        status_changed: None,
+        payment_reference: None,
+        refund_due: false,
+        lapsed: false,
+        changed_in_version: None,
     }
 }
 
@@ -67,6 +65,7 @@ pub fn raw(purchase: &Purchase) -> RawDocumentBuf {
         "sequence": purchase.sequence,
         "firstUnit": purchase.first_unit,
         "purchasedAt": purchase.purchased_at,
+        "status": purchase.status.name(),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use flash_sale::model::id::Id;
 use flash_sale::model::product::Product;
-use flash_sale::model::purchase::Purchase;
+use flash_sale::model::purchase::{Purchase, PurchaseStatus};
 use mongodb::bson::{DateTime, RawDocumentBuf};
 
 use super::documents;
@@ -116,6 +116,13 @@ impl Plan {
             first_unit: 1,
             purchased_at: DateTime::from_millis(signed(self.start_ms + number * INTERVAL_MS)),
             idempotency_key: None,
+            status: PurchaseStatus::Confirmed,
+            expires_at: None,
+            status_changed: None,
+            payment_reference: None,
+            refund_due: false,
+            lapsed: false,
+            changed_in_version: None,
         }
     }
 

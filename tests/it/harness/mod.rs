@@ -1,6 +1,7 @@
 //! The actors of the tests.
 
 mod answer;
+mod books;
 mod browser;
 mod document;
 mod mongo;

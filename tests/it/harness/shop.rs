@@ -160,6 +160,11 @@ impl Shop {
         Actor { client, ..self.visitor() }
     }
 
+    /// The shop's payment service.
+    pub fn payment_service(&self) -> Actor {
+        self.person("Payments", Role::Payments)
+    }
+
     pub fn admin(&self) -> Actor {
         self.person("Grace Hopper", Role::Admin)
     }
@@ -212,40 +217,6 @@ impl Shop {
                 None => return items,
             }
         }
-    }
-
-    /// Checks in the database what must always hold for a product: nothing oversold, a sequence without gaps, times
-    /// that follow it, no buyer over `limit`. Returns the units sold.
-    pub async fn check_invariants(&self, product: &str, limit: i64) -> i64 {
-        use futures_util::TryStreamExt;
-        use mongodb::bson::{Document, doc};
-        let database = self.database().await;
-        let id: Id = product.parse().unwrap();
-        let stored =
-            database.collection::<Document>("products").find_one(doc! { "_id": id }).await.unwrap().unwrap();
-        let purchases = database.collection::<Document>("purchases");
-        let purchases = purchases.find(doc! { "productId": id }).sort(doc! { "sequence": 1 }).await.unwrap();
-        let purchases: Vec<Document> = purchases.try_collect().await.unwrap();
-        let sequences: Vec<_> =
-            purchases.iter().map(|purchase| purchase.get_i64("sequence").unwrap()).collect();
-        assert_eq!(sequences, (1..=i64::try_from(purchases.len()).unwrap()).collect::<Vec<_>>());
-        let times: Vec<_> =
-            purchases.iter().map(|purchase| *purchase.get_datetime("purchasedAt").unwrap()).collect();
-        assert!(times.is_sorted(), "purchasedAt goes back");
-        let mut by_user: HashMap<Id, i64> = HashMap::new();
-        for purchase in &purchases {
-            let units = by_user.entry(purchase.get_object_id("userId").unwrap()).or_default();
-            assert_eq!(purchase.get_i64("firstUnit").unwrap(), *units + 1);
-            *units += purchase.get_i64("quantity").unwrap();
-        }
-        assert!(by_user.values().all(|units| *units <= limit), "somebody has more than {limit}");
-        let sold: i64 = by_user.values().sum();
-        let field = |name: &str| stored.get_i64(name).unwrap();
-        assert_eq!(sold, field("sold"));
-        assert!(field("stock") >= 0);
-        assert_eq!(field("stock") + field("sold"), field("totalStock"));
-        assert_eq!(field("purchaseCount"), i64::try_from(purchases.len()).unwrap());
-        sold
     }
 }
 
@@ -352,6 +323,20 @@ impl Actor {
     pub async fn purchase_with_key(&self, product: &str, quantity: i64, key: &str) -> Answer {
         let body = json!({ "productId": product, "quantity": quantity }).to_string();
         self.send(Method::POST, "/products/purchase", Some(body), &[("Idempotency-Key", key)]).await
+    }
+
+    /// Tells as the payment service that a purchase is paid for.
+    pub async fn confirm(&self, purchase: &str, reference: &str) -> Answer {
+        let body = json!({ "paymentReference": reference });
+        self.post(&format!("/purchases/{purchase}/confirm"), &body).await
+    }
+
+    pub async fn cancel(&self, purchase: &str) -> Answer {
+        self.send(Method::POST, &format!("/purchases/{purchase}/cancel"), None, &[]).await
+    }
+
+    pub async fn refund(&self, purchase: &str, body: &Value) -> Answer {
+        self.post(&format!("/purchases/{purchase}/refund"), body).await
     }
 
     /// Sends any request. The body counts as JSON unless `headers` say otherwise.
