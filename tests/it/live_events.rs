@@ -127,7 +127,6 @@ async fn what_cannot_be_watched_is_refused() {
     let id = shop.sell(&sneaker()).await;
     let events = format!("/products/{id}/events");
     visitor.get(&format!("{events}?include=everything")).await.invalid(&["include"]);
-    visitor.get(&format!("{events}?include=")).await.invalid(&["include"]);
     for bad in ["x", "-1", "1.5", "9223372036854775808"] {
         visitor.get_with(&events, &[("Last-Event-ID", bad)]).await.invalid(&["Last-Event-ID"]);
     }
