@@ -12,9 +12,8 @@ use crate::model::name::NameRules;
 pub use accounts::{AdminCredentials, Registration};
 pub use clients::{ClientsLimits, Quota};
 pub use cors_origins::CorsOrigins;
-pub use limits::{
-    AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, PurchasesLimits, StoreLimits,
-};
+pub use limits::{AccountsLimits, HttpLimits, Limits, LiveLimits, ProductsLimits, StoreLimits};
+pub use purchases_limits::PurchasesLimits;
 pub use records_limits::RecordsLimits;
 pub use secret::{JWT_SECRET_BYTES_MIN, Secret, check_jwt_secret};
 pub use settings::{SETTINGS, Setting};
@@ -30,6 +29,7 @@ mod cors_origins;
 mod env_file;
 mod limits;
 mod mongo_uri;
+mod purchases_limits;
 mod read_limits;
 mod records_limits;
 mod secret;

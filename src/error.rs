@@ -4,12 +4,17 @@ use std::borrow::Cow;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
 
 use crate::model::id::Id;
 use crate::model::money::Money;
+use crate::model::purchase::PurchaseStatus;
 use crate::model::timestamp::Timestamp;
+
+pub use self::problem::{Problem, ProblemSchema};
+
+mod problem;
 
 /// The result of a handler or a service.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -96,6 +101,10 @@ errors! {
     InsufficientStock { remaining: i64 } => "insufficient_stock" CONFLICT "Less is left than was asked for";
     PurchaseLimitReached { limit: i64, purchased: i64 } => "purchase_limit_reached" CONFLICT "This would be more than one buyer may have";
     PriceChanged { price: Money } => "price_changed" CONFLICT "The price is not the expected one";
+    TooManyLapses { lapses: i64 } => "too_many_lapses" CONFLICT "This buyer has let too many purchases lapse";
+    PurchaseNotPending { status: PurchaseStatus } => "purchase_not_pending" CONFLICT "The purchase has another status";
+    PaymentUnfillable { status: PurchaseStatus } => "payment_unfillable" CONFLICT "Nothing is left for this payment";
+    AmountMismatch { total: Money } => "amount_mismatch" UNPROCESSABLE_ENTITY "The purchase costs another amount";
     ProductHasSales => "product_has_sales" CONFLICT "A product that was sold cannot be deleted";
     IdempotencyKeyReused => "idempotency_key_reused" UNPROCESSABLE_ENTITY "This idempotency key was used for another request";
     VersionConflict => "version_conflict" PRECONDITION_FAILED "The product has changed since it was read";
@@ -135,6 +144,9 @@ impl Error {
     pub const REGISTRATION_CLOSED: Self = Self::Forbidden {
         detail: "Nobody can register here: accounts come from the shop's identity provider. Log in there.",
     };
+    /// Somebody who may not say what was paid.
+    pub const FORBIDDEN_BUYER: Self =
+        Self::Forbidden { detail: "Only the roles `payments` and `admin` may do this, never the buyer." };
     /// A WebSocket from a page of another origin.
     pub const FOREIGN_ORIGIN: Self = Self::Forbidden {
         detail: "Pages of this origin may not connect; CORS_ORIGINS lists those that may.",
@@ -213,6 +225,18 @@ impl Error {
             Self::PriceChanged { price } => {
                 format!("The price is {} {} in minor units. Nothing was bought.", price.amount, price.currency).into()
             }
+            Self::TooManyLapses { lapses } => {
+                format!("You have let {lapses} purchases of this product expire or canceled them.").into()
+            }
+            Self::PurchaseNotPending { status } => format!("It is {}.", status.name()).into(),
+            Self::PaymentUnfillable { status } => format!(
+                "It is {}, and its units are gone. The payment is noted, and `refundDue` is true: give the money back.",
+                status.name()
+            )
+            .into(),
+            Self::AmountMismatch { total } => {
+                format!("It costs {} {} in minor units. Nothing was changed.", total.amount, total.currency).into()
+            }
             Self::ProductHasSales => "End its sale instead: PATCH its saleEndTime.".into(),
             Self::IdempotencyKeyReused => "Use a new key for a new request.".into(),
             Self::VersionConflict => "Read the product again, and send its new ETag as If-Match.".into(),
@@ -250,6 +274,12 @@ impl Error {
             Self::AccountTooNew { registered_before } => {
                 map.serialize_entry("registeredBefore", registered_before)
             }
+            Self::TooManyLapses { lapses } => map.serialize_entry("lapses", lapses),
+            Self::PurchaseNotPending { status } | Self::PaymentUnfillable { status } => {
+                // RFC 9457 has a member of this name for the HTTP status; the contract gives it to the purchase here.
+                map.serialize_entry("purchaseStatus", status)
+            }
+            Self::AmountMismatch { total } => map.serialize_entry("total", total),
             Self::PriceChanged { price } => map.serialize_entry("price", price),
             Self::OutcomeUnknown { purchase_id: Some(id) } => map.serialize_entry("purchaseId", &id.to_hex()),
             _ => Ok(()),
@@ -284,81 +314,6 @@ impl Error {
             },
         }
     }
-}
-
-/// The body of an error response (RFC 9457).
-pub struct Problem<'a> {
-    /// What went wrong.
-    pub error: &'a Error,
-    /// The request's id.
-    pub instance: &'a str,
-}
-
-impl Serialize for Problem<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let code = self.error.code();
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("type", code.problem_type())?;
-        map.serialize_entry("title", code.title())?;
-        map.serialize_entry("status", &code.status().as_u16())?;
-        map.serialize_entry("detail", &self.error.detail())?;
-        map.serialize_entry("instance", self.instance)?;
-        map.serialize_entry("code", code.name())?;
-        self.error.serialize_members(&mut map)?;
-        map.end()
-    }
-}
-
-/// An error, RFC 9457.
-#[derive(utoipa::ToSchema)]
-#[schema(as = Problem, rename_all = "camelCase")]
-#[expect(dead_code, reason = "it only describes what `Problem` writes")]
-pub struct ProblemSchema {
-    /// Names the kind of problem; `code` is shorter.
-    #[schema(example = "urn:problem-type:flash-sale:sold_out")]
-    r#type: String,
-    /// The same sentence for every problem of this code.
-    #[schema(example = "The product is sold out")]
-    title: String,
-    /// The HTTP status.
-    #[schema(example = 409)]
-    status: u16,
-    /// What happened this time and what to do about it, for people.
-    #[schema(example = "Nothing is left.")]
-    detail: String,
-    /// The request's id, as in `X-Request-Id`.
-    #[schema(example = "5f0c3b1a9d8e4f7c8b6a5d4e3f2a1b0c")]
-    instance: String,
-    /// The kind of problem, for programs: branch on this.
-    #[schema(example = "sold_out")]
-    code: String,
-    /// With `validation_failed`: every field that is wrong.
-    #[schema(value_type = Vec<FieldError>, required = false)]
-    errors: Option<Vec<FieldError>>,
-    /// With `sold_out` and `insufficient_stock`: units left.
-    #[schema(value_type = i64, required = false)]
-    remaining: Option<i64>,
-    /// With `purchase_limit_reached`: units that one buyer may have in all.
-    #[schema(value_type = i64, required = false)]
-    limit: Option<i64>,
-    /// With `purchase_limit_reached`: units that you have already.
-    #[schema(value_type = i64, required = false)]
-    purchased: Option<i64>,
-    /// With `sale_not_started`: when the sale starts.
-    #[schema(value_type = Timestamp, required = false)]
-    sale_start_time: Option<Timestamp>,
-    /// With `sale_ended`: when the sale ended.
-    #[schema(value_type = Timestamp, required = false)]
-    sale_end_time: Option<Timestamp>,
-    /// With `account_too_new`: accounts that were made later may not buy.
-    #[schema(value_type = Timestamp, required = false)]
-    registered_before: Option<Timestamp>,
-    /// With `price_changed`: what one unit costs.
-    #[schema(value_type = Money, required = false)]
-    price: Option<Money>,
-    /// With `outcome_unknown`: the id that the purchase has if it was made.
-    #[schema(value_type = String, required = false)]
-    purchase_id: Option<String>,
 }
 
 impl IntoResponse for Error {

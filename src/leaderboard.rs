@@ -83,7 +83,9 @@ impl Source {
         order: Order,
         page: &PageRequest<PurchaseCursor>,
     ) -> Result<Reading<PageBasis>> {
-        let list_generation = self.catalogue.cache().list_generation();
+        let cache = self.catalogue.cache();
+        let generations = (cache.list_generation(), cache.purchase_generation());
+        let known = product.and_then(|id| cache.current(id)).map(|product| product.purchase_count);
         let now = self.heartbeat.database_time();
         let is_first = page.after.is_none();
         let page = self.items(product, order, page).await?;
@@ -94,7 +96,7 @@ impl Source {
         };
         Ok(Reading {
             answer: Rendered::digested(&page)?,
-            basis: PageBasis::of(&page, product, is_closed, list_generation, now),
+            basis: PageBasis::of(&page, (product, known), is_closed, generations, now),
         })
     }
 
@@ -111,7 +113,7 @@ impl Source {
             (_, after) => {
                 let step = if order == Order::OldestFirst { 1 } else { -1 };
                 let first = after.as_ref().map_or(0, |after| after.rank) + step;
-                (history::list(&self.store, product, order, page).await?, first)
+                (history::list_standing(&self.store, product, order, page).await?, first)
             }
         };
         let rank = |index: i64| if order == Order::OldestFirst { first + index } else { first - index };
@@ -140,35 +142,39 @@ impl Source {
 
 /// What is needed to tell later whether a page still holds.
 struct PageBasis {
-    /// A closed page of one product never changes: purchases never change, and new ones come elsewhere. One of all products
-    /// is final only after `TRANSACTION_MS_MAX`: transactions do not commit in the order of `purchased_at`.
+    /// New purchases come elsewhere than on a closed page. On one of all products that holds only after
+    /// `TRANSACTION_MS_MAX`: transactions do not commit in the order of `purchased_at`. What becomes of the purchases on it
+    /// the generations tell.
     is_final: bool,
-    /// The page's product, and the highest `sequence` on the page.
+    /// The page's product, and the number of its purchases that the page is of: those that memory knew before it was read,
+    /// or more, if there are more on it.
     last: Option<(Id, i64)>,
-    /// `ProductCache::list_generation` when the page was read: it also counts renamed products.
-    list_generation: u64,
+    /// `ProductCache::list_generation` when the page was read, which also counts renamed products, and
+    /// `ProductCache::purchase_generation`.
+    generations: (u64, u64),
 }
 
 impl PageBasis {
     fn of(
         page: &Page<LeaderboardItem>,
-        product: Option<Id>,
+        (product, known): (Option<Id>, Option<i64>),
         is_closed: bool,
-        list_generation: u64,
+        generations: (u64, u64),
         now: Timestamp,
     ) -> Self {
         let newest = page.items.iter().map(|item| item.purchased_at.milliseconds()).max();
         let is_past = newest.is_some_and(|newest| now.milliseconds() - newest > TRANSACTION_MS_MAX);
         Self {
             is_final: is_closed && (product.is_some() || is_past),
-            last: product.zip(page.items.iter().map(|item| item.sequence).max()),
-            list_generation,
+            last: product.zip(page.items.iter().map(|item| item.sequence).chain(known).max()),
+            generations,
         }
     }
 
     fn holds(&self, cache: &ProductCache) -> bool {
         let has_all =
             |(id, sequence)| cache.current(id).is_some_and(|product| product.purchase_count == sequence);
-        self.list_generation == cache.list_generation() && (self.is_final || self.last.is_some_and(has_all))
+        let generations = (cache.list_generation(), cache.purchase_generation());
+        self.generations == generations && (self.is_final || self.last.is_some_and(has_all))
     }
 }

@@ -5,12 +5,16 @@
 //! 3. `lane` takes all waiting purchases as one batch, and `settle` (pure) decides each of them.
 //! 4. `commit` commits the batches of all lanes that are ready, in one transaction.
 //!
+//! What becomes of a purchase after it was made (it is paid for, given up, expires, is refunded) goes the same way from step 2
+//! on; `expiry` asks for what expires.
+//!
 //! Servers that sell the same product alternate (`rotation`, pure). `history` and `listing` read past
 //! purchases, `export` writes them as CSV, and `network_removal` forgets where they came from.
 
 pub(crate) mod admission;
 pub(crate) mod buyers;
 pub mod commit;
+pub(crate) mod expiry;
 pub(crate) mod export;
 pub mod history;
 pub(crate) mod in_doubt;

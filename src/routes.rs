@@ -36,6 +36,7 @@ pub(crate) mod live;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
 mod parameters;
+pub(crate) mod payments;
 pub(crate) mod products;
 pub(crate) mod purchase_list;
 pub(crate) mod purchases;
@@ -134,6 +135,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(products::router())
         .merge(purchases::router())
         .merge(purchase_list::router())
+        .merge(payments::router())
         .merge(audit::router())
         .merge(report::router())
         .merge(leaderboard::router())

@@ -45,8 +45,10 @@ pub struct Server {
     _http_runtime: HttpRuntime,
     serving: JoinHandle<()>,
     background_shutdown: CancellationToken,
+    expiry_shutdown: CancellationToken,
     feed: JoinHandle<()>,
     heartbeat: JoinHandle<()>,
+    expiry: JoinHandle<()>,
     access: JoinHandle<()>,
     network_removal: JoinHandle<()>,
     /// Cancelled when one of the tasks above has ended.
@@ -139,11 +141,14 @@ impl Server {
         let background_shutdown = CancellationToken::new();
         let stop_on_failure = background_shutdown.clone().drop_guard();
         let ended = CancellationToken::new();
+        // It ends with the first of both: it needs lanes that still take what it finds.
+        let expiry_shutdown = background_shutdown.child_token();
         let feed = spawn(feed_task.run(background_shutdown.clone()), &ended);
         let network_removal = NetworkRemoval::new(app.store.clone(), app.heartbeat.clone(), &limits.records);
         let network_removal = spawn(network_removal.run(background_shutdown.clone()), &ended);
         let heartbeat = spawn(heartbeat_task.run(background_shutdown.clone()), &ended);
         let access = spawn(access_task.run(background_shutdown.clone()), &ended);
+        let expiry = spawn(app.purchases.expiry(&limits.purchases).run(expiry_shutdown.clone()), &ended);
         app.feed.opened(Duration::from_millis(FEED_OPENING_MS_MAX)).await;
         let makes_one_up = config.makes_up_admin && matches!(config.database, Database::Embedded { .. });
         let (first_admin, admin_email) =
@@ -172,6 +177,8 @@ impl Server {
             background_shutdown,
             feed,
             heartbeat,
+            expiry,
+            expiry_shutdown,
             access,
             network_removal,
             ended,
@@ -214,7 +221,9 @@ impl Server {
     pub async fn stop(self) {
         self.shutdown.cancel();
         let deadline = Instant::now() + Duration::from_millis(self.app.limits.http.shutdown_ms_max);
+        self.expiry_shutdown.cancel();
         join("the accept loop", self.serving).await;
+        join("the expiry", self.expiry).await;
         if timeout_at(deadline, self.app.rooms.close()).await.is_err() {
             tracing::warn!("watchers were still connected at shutdown");
         }

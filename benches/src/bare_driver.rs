@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use flash_sale::config::StoreLimits;
 use flash_sale::model::id::Id;
-use flash_sale::purchases::commit::change::Change;
+use flash_sale::purchases::commit::change::{Change, Figures};
 use flash_sale::purchases::commit::transaction;
 use flash_sale::purchases::sale_state::SaleState;
 use flash_sale::store::{Store, hang_up};
@@ -56,7 +56,11 @@ pub async fn run(arguments: Arguments) -> Outcome {
 /// One purchase by a new buyer. Returns the product's state after it.
 async fn buy(store: &Store, product_id: Id, state: SaleState) -> Outcome<SaleState> {
     let purchase = documents::purchase(product_id, state.purchase_count + 1);
-    let mut change = Change { product_id, state, units: 1, purchases: vec![purchase], has_collided: false };
+    let figures = Figures { stock: -1, sold: 1, ..Figures::default() };
+    let (transitions, entries) = (Vec::new(), Vec::new());
+    let purchases = vec![purchase];
+    let mut change =
+        Change { product_id, state, figures, purchases, transitions, entries, has_collided: false };
     let mut session = transaction::begin(store).await?;
     let state = transaction::take_from_one(store, &mut session, &change).await?;
     let state = state.ok_or("somebody else changed the product")?;

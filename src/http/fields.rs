@@ -147,7 +147,12 @@ impl Fields {
         result.filter(|_| clean)
     }
 
-    /// Takes a member out unread; for `nested`.
+    /// A value that was taken out with `take`.
+    pub fn given<T>(&mut self, name: &str, value: Value, rule: impl FnOnce(Value) -> Rule<T>) -> Option<T> {
+        self.read(name, value, rule)
+    }
+
+    /// Takes a member out unread; for `nested` and `given`.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         self.members.remove(name)
     }

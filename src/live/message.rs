@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::error::Error;
 use crate::model::id::Id;
+use crate::model::purchase::PurchaseStatus;
 use crate::model::timestamp::Timestamp;
 
 /// One event.
@@ -44,6 +45,22 @@ pub struct Stock {
     /// The product's version.
     #[schema(minimum = 1, example = 8)]
     pub version: i64,
+}
+
+/// A purchase whose units its buyer has no more.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ReleasedEvent)]
+pub struct Released {
+    /// The product's id.
+    #[schema(example = "65f1c0ffee65f1c0ffee65f1")]
+    pub product_id: String,
+    /// The number of the purchase among those of its product.
+    #[schema(minimum = 1, example = 17)]
+    pub sequence: i64,
+    /// What has become of it: `expired`, `canceled` or `refunded`.
+    #[schema(example = "expired")]
+    pub status: PurchaseStatus,
 }
 
 /// The server has lost touch with the database.

@@ -51,6 +51,8 @@ pub struct News {
     pub stale: Option<Message>,
     /// The number of the last purchase in the tail; 0 when nobody wants purchases.
     pub purchases_through: i64,
+    /// The version up to which the tail knows which purchases were given back; 0 when nobody wants purchases.
+    pub releases_through: i64,
     /// Counts the keepalives.
     pub keepalive: u64,
     /// Set in the last news of a room.
@@ -140,6 +142,7 @@ impl News {
             stock: Message::new("stock", id, &stock),
             stale,
             purchases_through: 0,
+            releases_through: 0,
             keepalive: 0,
             end: None,
             product,
@@ -233,9 +236,11 @@ impl RoomTask {
         if has_recovered || news.status != self.last.status || is_changed(&self.last.product, &news.product) {
             news.edition += 1;
         }
-        news.purchases_through = self.purchases_through(&news.product).await;
-        self.is_behind =
-            known.is_none() || (self.has_tail && news.purchases_through < news.product.purchase_count);
+        (news.purchases_through, news.releases_through) = self.purchases_through(&news.product).await;
+        let changed = news.product.purchases_changed_version.unwrap_or(0);
+        let is_tail_behind =
+            news.purchases_through < news.product.purchase_count || news.releases_through < changed;
+        self.is_behind = known.is_none() || (self.has_tail && is_tail_behind);
         news.keepalive = self.last.keepalive + u64::from(self.told_at.elapsed() >= self.context.keepalive);
         news.end = match self.room.entry.is_deleted() {
             true => Some(End::Deleted),
@@ -244,16 +249,18 @@ impl RoomTask {
         news
     }
 
-    async fn purchases_through(&mut self, product: &Product) -> i64 {
+    /// The number of the last purchase, and the version of the last change of purchases, that watchers can be told.
+    async fn purchases_through(&mut self, product: &Product) -> (i64, i64) {
         if self.room.purchase_watchers.load(Ordering::Acquire) == 0 {
             self.has_tail = false;
-            return 0;
+            return (0, 0);
         }
+        let (tail, store) = (&self.room.tail, &self.context.store);
         if !self.has_tail {
             self.has_tail = true;
-            self.room.tail.begin(product.purchase_count);
+            tail.begin(product);
         }
-        self.room.tail.catch_up(&self.context.store, product).await
+        (tail.catch_up(store, product).await, tail.catch_up_on_releases(store, product).await)
     }
 
     /// Whether there is news for all watchers.
@@ -296,6 +303,8 @@ fn is_changed(before: &Product, now: &Product) -> bool {
         held: now.held,
         sold: now.sold,
         purchase_count: now.purchase_count,
+        purchases_changed_version: now.purchases_changed_version,
+        reopened_at: now.reopened_at,
         version: now.version,
         updated_at: now.updated_at,
         ..before.clone()

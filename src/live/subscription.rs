@@ -25,6 +25,8 @@ pub struct Subscription {
     news: watch::Receiver<Arc<News>>,
     /// The number of the last purchase that was sent; `None` if the watcher wants no purchases.
     sequence: Option<i64>,
+    /// Up to where the watcher was told which purchases were given back; `None` if it wants no purchases.
+    releases: Option<Told>,
     has_begun: bool,
     /// This and the next three describe what was sent last.
     edition: u64,
@@ -34,6 +36,20 @@ pub struct Subscription {
     /// The read of purchases that the room no longer keeps. It goes on when the future of `next` is dropped: a client
     /// that watches many products drops it again and again, and a read inside it would never finish.
     late: Option<AbortOnDropHandle<Vec<Message>>>,
+    /// The same for which of them were given back, and up to which version.
+    late_releases: Option<AbortOnDropHandle<Option<Releases>>>,
+}
+
+/// Messages about purchases that were given back, and the version of the product up to which these are all.
+type Releases = (Vec<Message>, i64);
+
+/// Up to where a watcher was told which purchases were given back.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    /// Up to this version of the product.
+    Version(i64),
+    /// It comes back after the purchase with this number: what was given back since that was made it may have missed.
+    Purchase(i64),
 }
 
 /// What to send next.
@@ -97,6 +113,8 @@ impl Subscription {
         let (seat, news) = room.sit(purchases.is_some());
         let count = news.borrow().product.purchase_count;
         let sequence = purchases.map(|after| after.unwrap_or(count));
+        let version = news.borrow().product.purchases_changed_version.unwrap_or(0);
+        let releases = purchases.map(|after| after.map_or(Told::Version(version), Told::Purchase));
         let missed_max = context.limits.missed_purchases_max;
         if sequence.is_some_and(|after| count - after > missed_max) {
             return Err(Error::invalid(
@@ -111,12 +129,14 @@ impl Subscription {
             context,
             news,
             sequence,
+            releases,
             has_begun: false,
             edition: 0,
             version: 0,
             is_stale: false,
             keepalive: 0,
             late: None,
+            late_releases: None,
         })
     }
 
@@ -150,7 +170,7 @@ impl Subscription {
                 self.keepalive = news.keepalive;
                 return Next::Keepalive;
             }
-            if self.sequence.is_some_and(|sequence| sequence < news.purchases_through) {
+            if self.sequence.is_some_and(|sequence| sequence < news.purchases_through) || self.misses(&news) {
                 // A read has failed, and has already paused.
                 continue;
             }
@@ -185,13 +205,14 @@ impl Subscription {
 
     async fn messages(&mut self, news: &News) -> Vec<Outgoing> {
         let purchases = self.purchases(news).await;
+        let is_behind = purchases.len() == PURCHASES_AT_ONCE_MAX;
+        let releases = if is_behind { None } else { self.released(news).await };
         // No `await` from here on: what is recorded as sent must be returned, even if this future is dropped.
         let mut messages = Vec::new();
         if news.stale.is_some() != self.is_stale {
             self.is_stale = news.stale.is_some();
             messages.extend(news.stale.clone().map(|stale| self.count(stale, true)));
         }
-        let is_behind = purchases.len() == PURCHASES_AT_ONCE_MAX;
         if let Some(sequence) = &mut self.sequence {
             *sequence += i64::try_from(purchases.len()).unwrap_or_default();
         }
@@ -199,6 +220,10 @@ impl Subscription {
         if is_behind {
             // The stock comes after the purchases that it counts.
             return messages;
+        }
+        if let Some((released, through)) = releases {
+            self.releases = Some(Told::Version(through));
+            messages.extend(released.into_iter().map(|released| self.count(released, true)));
         }
         let is_early = self.sequence.is_some_and(|sequence| sequence != news.product.purchase_count);
         let (told, new) = ((self.edition, self.version), (news.edition, news.product.version));
@@ -238,6 +263,53 @@ impl Subscription {
         let purchases = late.await.unwrap_or_default();
         self.late = None;
         purchases
+    }
+
+    /// Whether there may be purchases that were given back without the watcher being told.
+    fn misses(&self, news: &News) -> bool {
+        match self.releases {
+            // The room has read something since the watcher sat down, or there was nothing to read.
+            Some(Told::Purchase(_)) => news.product.purchases_changed_version.is_some(),
+            Some(Told::Version(version)) => version < news.releases_through,
+            None => false,
+        }
+    }
+
+    /// The purchases that were given back, and up to which version these are all. `None` if there is nothing to tell.
+    async fn released(&mut self, news: &News) -> Option<Releases> {
+        let told = self.releases.filter(|_| self.misses(news))?;
+        if let Told::Version(version) = told
+            && let Some(kept) = self.seat.room.tail.released_after(version)
+        {
+            return Some(kept);
+        }
+        let late = self.late_releases.get_or_insert_with(|| {
+            let (context, product) = (self.context.clone(), news.product.clone());
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                let _permit = context.late_reads.acquire().await.ok()?;
+                let missed_max = context.limits.missed_purchases_max;
+                let read = match told {
+                    Told::Purchase(number) => {
+                        tail::read_missed_releases(&context.store, &product, number, missed_max).await
+                    }
+                    Told::Version(version) => {
+                        let read =
+                            tail::read_released(&context.store, &product, version, PURCHASES_AT_ONCE_MAX);
+                        read.await.map(|(released, through)| {
+                            (released.into_iter().map(|(_, message)| message).collect(), through)
+                        })
+                    }
+                };
+                if read.is_err() {
+                    // The failure is logged.
+                    sleep(READ_RETRY).await;
+                }
+                read.ok()
+            }))
+        });
+        let read = late.await.ok().flatten();
+        self.late_releases = None;
+        read
     }
 
     fn count(&self, message: Message, is_early: bool) -> Outgoing {

@@ -1,19 +1,24 @@
-//! The newest purchases of a watched product: read once for all watchers, and kept for those who are slightly behind.
+//! The newest purchases of a watched product, and what has become of earlier ones: read once for all watchers, and kept for
+//! those who are slightly behind.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::message::Message;
+use super::message::{Message, Released};
 use crate::error::Result;
 use crate::model::id::Id;
 use crate::model::leaderboard_item::LeaderboardItem;
 use crate::model::product::Product;
+use crate::model::purchase::Purchase;
 use crate::purchases::history;
 use crate::store::Store;
 
 /// The pause before a failed read for watchers is tried again.
 pub const READ_RETRY: Duration = Duration::from_millis(250);
+
+/// The most purchases that one transaction changes of a product: more than the limit of a batch.
+const BATCH_PURCHASES_MAX: usize = 2_000;
 
 pub struct Tail {
     kept: Mutex<Kept>,
@@ -27,6 +32,12 @@ struct Kept {
     messages: VecDeque<Message>,
     /// The number of the last one.
     through: i64,
+    /// The purchases that were given back: the version of the product that did it, and the message; in order.
+    released: VecDeque<(i64, Message)>,
+    /// Those of this version and of earlier ones are not kept.
+    released_from: i64,
+    /// Those up to this version were read.
+    released_through: i64,
 }
 
 impl Tail {
@@ -34,9 +45,11 @@ impl Tail {
         Self { kept: Mutex::default(), kept_max, read_max }
     }
 
-    /// Forgets everything and begins after the purchase with this number.
-    pub fn begin(&self, through: i64) {
-        *self.lock() = Kept { messages: VecDeque::new(), through };
+    /// Forgets everything and begins after the last purchase of this product, and after its last change of purchases.
+    pub fn begin(&self, product: &Product) {
+        let version = product.purchases_changed_version.unwrap_or(0);
+        let (through, released_from) = (product.purchase_count, version);
+        *self.lock() = Kept { through, released_from, released_through: version, ..Kept::default() };
     }
 
     /// Reads the purchases since then, up to the product's last one, and returns the number of the last one kept.
@@ -57,6 +70,36 @@ impl Tail {
             let excess = kept.messages.len().saturating_sub(self.kept_max);
             kept.messages.drain(..excess);
         }
+    }
+
+    /// Reads which purchases were given back since then, up to the product's last change of purchases, and returns the version
+    /// up to which they are known.
+    pub async fn catch_up_on_releases(&self, store: &Store, product: &Product) -> i64 {
+        loop {
+            let through = self.lock().released_through;
+            if product.purchases_changed_version.is_none_or(|last| through >= last) {
+                return through;
+            }
+            let Ok((released, through)) = read_released(store, product, through, self.read_max).await else {
+                return through;
+            };
+            let mut kept = self.lock();
+            kept.released_through = through;
+            kept.released.extend(released);
+            while kept.released.len() > self.kept_max
+                && let Some((version, _)) = kept.released.pop_front()
+            {
+                // Those of one version are kept all, or none.
+                kept.released_from = version;
+            }
+        }
+    }
+
+    /// What was given back after this version, and up to which one; `None` if some of that is no longer kept.
+    pub fn released_after(&self, version: i64) -> Option<(Vec<Message>, i64)> {
+        let kept = self.lock();
+        let later = kept.released.iter().filter(|(of, _)| *of > version).map(|(_, message)| message.clone());
+        (version >= kept.released_from).then(|| (later.collect(), kept.released_through))
     }
 
     /// At most `count_max` purchases after number `after`; `None` if some of them are no longer kept.
@@ -91,6 +134,58 @@ pub async fn read(store: &Store, product: &Product, after: i64, count_max: usize
     Ok(without_gaps.map(message).collect())
 }
 
+/// The purchases that were given back by later versions of `product` than `after`, in order, and the version up to which
+/// these are all. About `count_max` of them.
+///
+/// # Errors
+/// Those of `history::changed_since`.
+pub async fn read_released(
+    store: &Store,
+    product: &Product,
+    after: i64,
+    count_max: usize,
+) -> Result<(Vec<(i64, Message)>, i64)> {
+    let limit = count_max + BATCH_PURCHASES_MAX;
+    let mut changed = history::changed_since(store, product.id, after, limit).await?;
+    let last = changed.last().and_then(|purchase| purchase.changed_in_version).unwrap_or(after);
+    let mut through = last.max(product.purchases_changed_version.unwrap_or(after));
+    if changed.len() >= limit {
+        // Of the last version some may be missing.
+        changed.retain(|purchase| purchase.changed_in_version < Some(last));
+        through = changed.last().and_then(|purchase| purchase.changed_in_version).unwrap_or(after);
+    }
+    let released = changed.iter().filter(|purchase| purchase.status.is_released());
+    let released =
+        released.map(|purchase| (purchase.changed_in_version.unwrap_or(0), released_message(purchase)));
+    Ok((released.collect(), through))
+}
+
+/// What a watcher who comes back after the purchase with the number `after` may have missed: which purchases up to that
+/// one were given back since it was made, and the version up to which these are all.
+///
+/// # Errors
+/// Those of `history::released_since`.
+pub async fn read_missed_releases(
+    store: &Store,
+    product: &Product,
+    after: i64,
+    count_max: i64,
+) -> Result<(Vec<Message>, i64)> {
+    let through = product.purchases_changed_version.unwrap_or(0);
+    let released = history::released_since(store, product.id, after, count_max).await?;
+    Ok((released.iter().map(released_message).collect(), through))
+}
+
+fn released_message(purchase: &Purchase) -> Message {
+    let released = Released {
+        product_id: purchase.product_id.to_hex(),
+        sequence: purchase.sequence,
+        status: purchase.status,
+    };
+    // Sent without its id: it says nothing of which purchases a watcher was sent.
+    Message::new("released", purchase.sequence, &released)
+}
+
 fn report_gap(product: Id, number: i64) {
     tracing::error!("product {product}: purchase {number} is missing");
 }
@@ -102,7 +197,7 @@ mod tests {
     #[test]
     fn only_kept_purchases_are_returned() {
         let tail = Tail::new(3, 10);
-        tail.begin(10);
+        tail.lock().through = 10;
         tail.lock().messages.extend((11..=13).map(|number| Message::new("purchase", number, &number)));
         tail.lock().through = 13;
         let numbers = |after| {

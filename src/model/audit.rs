@@ -46,6 +46,16 @@ pub enum Action {
     ProductRestocked,
     /// An unsold product was deleted.
     ProductDeleted,
+    /// It is paid for.
+    PurchaseConfirmed,
+    /// It was given up before it was paid for.
+    PurchaseCanceled,
+    /// It was not paid for in time.
+    PurchaseExpired,
+    /// The money went back.
+    PurchaseRefunded,
+    /// It was paid for when nothing was left for it: the money has to go back.
+    PaymentUnfillable,
 }
 
 /// The document in `audit`. It is written in the transaction of the change that it tells, and never changed.

@@ -43,7 +43,7 @@ impl LeaderboardItem {
             buyer: purchase.buyer,
             quantity: purchase.quantity,
             purchased_at: purchase.purchased_at.into(),
-            status: PurchaseStatus::Confirmed,
+            status: purchase.status,
         }
     }
 }

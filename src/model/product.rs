@@ -9,7 +9,7 @@ use super::text::folded;
 use super::timestamp::Timestamp;
 
 /// The document in `products`. Its invariants, which the collection's validator repeats:
-/// `stock >= 0` and `stock + sold = total_stock`.
+/// `stock >= 0`, `held >= 0` and `stock + held + sold = total_stock`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Product {
@@ -41,6 +41,9 @@ pub struct Product {
     pub purchase_count: i64,
     /// The most units that one buyer may have.
     pub purchase_limit: i64,
+    /// How long a purchase holds its units until it is paid for, in seconds; `None` if it needs no payment.
+    #[serde(default)]
+    pub payment_window_seconds: Option<i64>,
     /// Accounts that were made later may not buy.
     #[serde(default)]
     pub registered_before: Option<DateTime>,
@@ -61,6 +64,9 @@ pub struct Product {
     /// limit, window or `registered_before`, the end of a pause. Documents of an earlier version have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reopened_at: Option<DateTime>,
+    /// The version that last changed a purchase that was made before; `None` if none ever did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purchases_changed_version: Option<i64>,
 }
 
 /// The state of a sale.
@@ -128,6 +134,7 @@ impl Product {
             total_stock: stock,
             purchase_count: 0,
             purchase_limit: 1,
+            payment_window_seconds: None,
             registered_before: None,
             paused: false,
             sale_start_time: sale.0,
@@ -136,6 +143,7 @@ impl Product {
             created_at: now,
             updated_at: now,
             reopened_at: None,
+            purchases_changed_version: None,
         }
     }
 

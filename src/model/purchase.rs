@@ -8,7 +8,7 @@ use super::money::Money;
 use super::network::Network;
 use super::text::ANONYMOUS;
 
-/// The document in `purchases`. It is written once and never changed, but for its network.
+/// The document in `purchases`. After it is written only what stands from `status` on changes, and its network is removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Purchase {
@@ -38,15 +38,80 @@ pub struct Purchase {
     /// The network that it came from. It is removed after some days (`NETWORK_DAYS`), and only the report of a sale reads it.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// Where it stands. Documents that were confirmed at once, and never changed, have none: most shops have no others.
+    #[serde(default, skip_serializing_if = "PurchaseStatus::is_confirmed")]
+    pub status: PurchaseStatus,
+    /// When it expires if it is not paid for; `None` without a payment window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime>,
+    /// When the status last changed, by the database's clock; `None` if it never did.
+    #[serde(rename = "statusChangedAt", default, skip_serializing_if = "Option::is_none")]
+    pub status_changed: Option<DateTime>,
+    /// What the payment service calls the payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_reference: Option<String>,
+    /// It was paid for when nothing was left for it: the money has to go back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refund_due: bool,
+    /// Its buyer has let it expire or canceled it, and has not paid for it since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lapsed: bool,
+    /// The product's version that its last change made; `None` if it never changed. What changed after some version can be
+    /// found by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_in_version: Option<i64>,
+}
+
+impl Purchase {
+    /// One unit, which is the buyer's first, confirmed at once.
+    pub fn new(
+        product_id: Id,
+        user_id: Id,
+        sequence: i64,
+        unit_price: Money,
+        purchased_at: DateTime,
+    ) -> Self {
+        Self {
+            id: Id::new(),
+            product_id,
+            user_id,
+            buyer: nobody(),
+            quantity: 1,
+            unit_price,
+            sequence,
+            first_unit: 1,
+            purchased_at,
+            idempotency_key: None,
+            network: None,
+            status: PurchaseStatus::Confirmed,
+            expires_at: None,
+            status_changed: None,
+            payment_reference: None,
+            refund_due: false,
+            lapsed: false,
+            changed_in_version: None,
+        }
+    }
+
+    /// What all units cost: at most 10^12 times 1,000, far below `i64::MAX`.
+    pub fn total(&self) -> Money {
+        Money { amount: self.unit_price.amount * self.quantity, currency: self.unit_price.currency.clone() }
+    }
+
+    /// Since when it has its status.
+    pub fn status_changed_at(&self) -> DateTime {
+        self.status_changed.unwrap_or(self.purchased_at)
+    }
 }
 
 /// Where a purchase stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PurchaseStatus {
     /// It holds its units until it is paid for or expires.
     Pending,
     /// It is paid for, or needs no payment.
+    #[default]
     Confirmed,
     /// It was not paid for in time.
     Expired,
@@ -60,6 +125,18 @@ impl PurchaseStatus {
     /// All of them, as they are named in the API and in documents.
     pub const ALL: [Self; 5] =
         [Self::Pending, Self::Confirmed, Self::Expired, Self::Canceled, Self::Refunded];
+    /// Those whose units the buyer has no more.
+    pub const RELEASED: [Self; 3] = [Self::Expired, Self::Canceled, Self::Refunded];
+
+    /// Whether it is final, but for a refund.
+    pub fn is_confirmed(&self) -> bool {
+        *self == Self::Confirmed
+    }
+
+    /// Whether the buyer has its units no more.
+    pub fn is_released(self) -> bool {
+        Self::RELEASED.contains(&self)
+    }
 
     /// The name in the API and in documents.
     pub fn name(self) -> &'static str {

@@ -27,6 +27,8 @@ pub struct ProductCache {
     generation: AtomicU64,
     /// Counts the changes that may move a product into another list: all except purchases that leave stock.
     list_generation: AtomicU64,
+    /// Counts the changes of purchases that were made before.
+    purchase_generation: AtomicU64,
 }
 
 /// One product in memory.
@@ -74,12 +76,15 @@ pub struct LastSale {
 pub struct StockChange {
     /// The version that the change made.
     pub version: i64,
-    pub stock: i64,
+    pub stock: Option<i64>,
+    pub held: Option<i64>,
     pub total_stock: Option<i64>,
     pub purchase_count: Option<i64>,
     pub updated_at: Option<DateTime>,
     /// When it reopened the product; `None` if it did not.
     pub reopened_at: Option<DateTime>,
+    /// The version that last changed purchases that were made before.
+    pub purchases_changed_version: Option<i64>,
     /// The server that sold, this one or another; `None` for a restock.
     pub seller: Option<Id>,
 }
@@ -92,6 +97,7 @@ impl ProductCache {
             refusals_checked: (limits.refusals_checked_burst, limits.refusals_checked_per_second),
             generation: AtomicU64::new(0),
             list_generation: AtomicU64::new(0),
+            purchase_generation: AtomicU64::new(0),
         }
     }
 
@@ -159,9 +165,13 @@ impl ProductCache {
     /// Takes a change of the stock. True when the product has to be read: it was not read yet, or an earlier change is
     /// missing.
     pub fn advance(&self, id: Id, change: StockChange) -> bool {
-        if change.stock == 0 || change.total_stock.is_some() {
+        let changes_purchases = change.purchases_changed_version == Some(change.version);
+        if change.stock == Some(0) || change.total_stock.is_some() || changes_purchases {
             // Sold out, or perhaps on sale again.
             self.bump_lists();
+        }
+        if changes_purchases {
+            self.purchase_generation.fetch_add(1, Ordering::Release);
         }
         let Some(entry) = self.find(id) else { return false };
         entry.version_reported.fetch_max(change.version, Ordering::Relaxed);
@@ -247,6 +257,10 @@ impl ProductCache {
 
     pub fn list_generation(&self) -> u64 {
         self.list_generation.load(Ordering::Acquire)
+    }
+
+    pub fn purchase_generation(&self) -> u64 {
+        self.purchase_generation.load(Ordering::Acquire)
     }
 
     fn modify(&self, entry: &Entry, change: impl FnOnce(&mut Known) -> bool) {
@@ -337,9 +351,11 @@ impl Entry {
 impl StockChange {
     fn of(&self, product: &Product) -> Product {
         let total_stock = self.total_stock.unwrap_or(product.total_stock);
+        let (stock, held) = (self.stock.unwrap_or(product.stock), self.held.unwrap_or(product.held));
         Product {
-            stock: self.stock,
-            sold: total_stock - self.stock,
+            stock,
+            held,
+            sold: total_stock - stock - held,
             total_stock,
             purchase_count: self.purchase_count.unwrap_or(product.purchase_count),
             version: self.version,
@@ -347,6 +363,7 @@ impl StockChange {
             // and the correction comes in a second event without a version, which is ignored.
             updated_at: self.updated_at.map_or(product.updated_at, |at| at.max(product.updated_at)),
             reopened_at: self.reopened_at.or(product.reopened_at),
+            purchases_changed_version: self.purchases_changed_version.or(product.purchases_changed_version),
             ..product.clone()
         }
     }

@@ -34,9 +34,12 @@ use crate::store::heartbeat::Heartbeat;
 /// MongoDB's error codes for a stream that cannot be resumed where it ended: unknown token, lost history, not
 /// resumable.
 const LOST_CODES: [i32; 3] = [260, 280, 286];
-/// The fields that purchases, restocks and barriers change.
-const STOCK_FIELDS: [&str; 9] = [
+/// The fields that purchases, changes of purchases, restocks and barriers change.
+const STOCK_FIELDS: [&str; 12] = [
     "stock",
+    "held",
+    "releasedCount",
+    "purchasesChangedVersion",
     "sold",
     "totalStock",
     "purchaseCount",
@@ -276,20 +279,25 @@ impl FeedTask {
         let stock = fields.get_i64("stock");
         let Ok(version) = fields.get_i64("version") else {
             // A barrier, which changes nothing visible, or a change by somebody's script.
-            if !is_stock || fields.get("stock").is_ok_and(|stock| stock.is_some()) {
+            if !is_stock || stock.is_ok() {
                 self.catalogue.read_anew(id);
             }
             return;
         };
-        let (true, Ok(stock)) = (is_stock, stock) else { return self.read(id, version) };
         let seller = fields.get_document("seller");
+        // A restock has a new stock, and a sale or a change of purchases its seller.
+        if !is_stock || (stock.is_err() && seller.is_err()) {
+            return self.read(id, version);
+        }
         let change = StockChange {
             version,
-            stock,
+            stock: stock.ok(),
+            held: fields.get_i64("held").ok(),
             total_stock: fields.get_i64("totalStock").ok(),
             purchase_count: fields.get_i64("purchaseCount").ok(),
             updated_at: fields.get_datetime("updatedAt").ok(),
             reopened_at: fields.get_datetime("reopenedAt").ok(),
+            purchases_changed_version: fields.get_i64("purchasesChangedVersion").ok(),
             seller: seller.and_then(|seller| seller.get_object_id("server")).ok(),
         };
         if self.catalogue.cache().advance(id, change) {

@@ -17,6 +17,8 @@ pub const AMOUNT_MAX: i64 = 1_000_000_000_000;
 pub const STOCK_MAX: i64 = 1_000_000_000;
 /// The largest purchase limit, and the largest quantity of one purchase or restock, in units.
 pub const QUANTITY_MAX: i64 = 1_000;
+/// How long a purchase may hold its units until it is paid for, in seconds.
+pub const PAYMENT_WINDOW_SECONDS: std::ops::RangeInclusive<i64> = 60..=86_400;
 /// The longest name of a product, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 200;
 /// The longest description, in characters.
@@ -78,6 +80,9 @@ pub struct CreateProductRequest {
     /// The most units that one buyer may have; 1 if missing.
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 1000, example = 1)]
     pub purchase_limit: i64,
+    /// How long a purchase holds its units until it is paid for, in seconds; without it a purchase is final at once.
+    #[schema(value_type = Option<i64>, minimum = 60, maximum = 86_400, example = 900)]
+    pub payment_window_seconds: Option<i64>,
     /// Accounts that were made later may not buy.
     pub registered_before: Option<Timestamp>,
 }
@@ -105,6 +110,7 @@ impl FromFields for CreateProductRequest {
             fields.wrong("saleEndTime", END_BEFORE_START);
         }
         let purchase_limit = fields.optional("purchaseLimit", integer(1..=QUANTITY_MAX));
+        let payment_window_seconds = fields.optional("paymentWindowSeconds", integer(PAYMENT_WINDOW_SECONDS));
         let registered_before = fields.optional("registeredBefore", timestamp);
         check_currencies(fields, price.as_ref(), original_price.as_ref());
         Some(Self {
@@ -117,6 +123,7 @@ impl FromFields for CreateProductRequest {
             sale_start_time: sale_start_time?,
             sale_end_time: sale_end_time?,
             purchase_limit: purchase_limit.unwrap_or(1),
+            payment_window_seconds,
             registered_before,
         })
     }
@@ -130,14 +137,15 @@ impl CreateProductRequest {
             image_url: self.image_url,
             original_price: self.original_price,
             purchase_limit: self.purchase_limit,
+            payment_window_seconds: self.payment_window_seconds,
             registered_before: self.registered_before.map(DateTime::from),
             ..Product::new(self.name, self.price, self.stock, sale, now.into())
         }
     }
 }
 
-/// A change of a product: missing members stay as they are. `description`, `imageUrl`, `originalPrice` and
-/// `registeredBefore` can be cleared with null. The stock has a route of its own.
+/// A change of a product: missing members stay as they are. `description`, `imageUrl`, `originalPrice`,
+/// `paymentWindowSeconds` and `registeredBefore` can be cleared with null. The stock has a route of its own.
 #[derive(Debug, Default, utoipa::ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub struct ChangeProductRequest {
@@ -165,6 +173,9 @@ pub struct ChangeProductRequest {
     /// The most units that one buyer may have.
     #[schema(value_type = i64, required = false, minimum = 1, maximum = 1000, example = 2)]
     pub purchase_limit: Option<i64>,
+    /// How long a purchase holds its units until it is paid for, in seconds; of purchases from now on.
+    #[schema(value_type = Option<i64>, minimum = 60, maximum = 86_400, example = 900)]
+    pub payment_window_seconds: Option<Option<i64>>,
     /// Accounts that were made later may not buy.
     #[schema(value_type = Option<Timestamp>)]
     pub registered_before: Option<Option<Timestamp>>,
@@ -199,6 +210,7 @@ impl FromFields for ChangeProductRequest {
             sale_start_time,
             sale_end_time,
             purchase_limit: fields.changed("purchaseLimit", integer(1..=QUANTITY_MAX)),
+            payment_window_seconds: fields.clearable("paymentWindowSeconds", integer(PAYMENT_WINDOW_SECONDS)),
             registered_before: fields.clearable("registeredBefore", timestamp),
             paused: fields.changed("paused", boolean),
         })
@@ -210,6 +222,7 @@ impl ChangeProductRequest {
     fn reopens(&self) -> bool {
         self.price.is_some()
             || self.purchase_limit.is_some()
+            || self.payment_window_seconds.is_some()
             || self.registered_before.is_some()
             || self.paused == Some(false)
             || self.sale_start_time.is_some()
@@ -243,6 +256,9 @@ impl ChangeProductRequest {
         }
         if let Some(limit) = self.purchase_limit {
             set.insert("purchaseLimit", limit);
+        }
+        if let Some(window) = self.payment_window_seconds {
+            set.insert("paymentWindowSeconds", window);
         }
         if let Some(registered_before) = self.registered_before {
             set.insert("registeredBefore", registered_before.map(DateTime::from));
@@ -283,10 +299,15 @@ impl FromFields for RestockRequest {
     }
 }
 
-/// An amount of money as a client sends it.
+/// A price as a client sends it.
 pub fn money(fields: &mut Fields, name: &str, value: Value) -> Option<Money> {
+    money_up_to(AMOUNT_MAX, fields, name, value)
+}
+
+/// An amount of money as a client sends it, at most `amount_max` minor units.
+pub fn money_up_to(amount_max: i64, fields: &mut Fields, name: &str, value: Value) -> Option<Money> {
     fields.nested(name, value, |fields| {
-        let amount = fields.required("amount", integer(0..=AMOUNT_MAX));
+        let amount = fields.required("amount", integer(0..=amount_max));
         let currency = fields.required("currency", currency);
         Some(Money { amount: amount?, currency: currency? })
     })

@@ -41,6 +41,9 @@ pub struct ProductView {
     /// The most units that one buyer may have.
     #[schema(minimum = 1, maximum = 1000, example = 1)]
     pub purchase_limit: i64,
+    /// How long a purchase holds its units until it is paid for, in seconds; null if it is final at once.
+    #[schema(required, minimum = 60, maximum = 86_400, example = json!(null))]
+    pub payment_window_seconds: Option<i64>,
     /// Accounts that were made later may not buy; null if all may.
     #[schema(required)]
     pub registered_before: Option<Timestamp>,
@@ -98,6 +101,7 @@ impl ProductView {
             sold: product.sold,
             total_stock: product.total_stock,
             purchase_limit: product.purchase_limit,
+            payment_window_seconds: product.payment_window_seconds,
             registered_before: product.registered_before.map(Timestamp::from),
             paused: product.paused,
             sale_start_time: product.sale_start_time.into(),

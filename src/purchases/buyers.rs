@@ -1,10 +1,17 @@
-//! What a lane knows about its product's buyers: how many units each one has, and the purchases made with a key.
+//! What a lane knows about its product's buyers: how many units each one has, what they let lapse, and the purchases made
+//! with a key.
 //!
 //! What is recorded is true, but may be incomplete. Nothing has to be read for buyers who are known completely. These
 //! are either all (the lane has existed since the first purchase, so a user without a record has bought nothing) or
 //! those whose purchases were read.
+//!
+//! A buyer's units are numbered, those too that were given back, so a unique index refuses a purchase of a buyer of whom
+//! too little is known. No index knows what was given back, so changes of purchases are always followed
+//! (`lane::sale_view`).
 
 use std::collections::HashMap;
+
+use mongodb::bson::DateTime;
 
 use crate::model::id::Id;
 use crate::model::money::Price;
@@ -21,12 +28,30 @@ pub struct Buyers {
 
 #[derive(Debug, Default)]
 struct Buyer {
-    /// A lower bound; exact if the buyer is known completely.
-    units: i64,
+    /// The number of their last unit: a lower bound; exact if the buyer is known completely.
+    last_unit: i64,
     /// All purchases were recorded.
     is_whole: bool,
     /// Only purchases with a key: a repeated request is answered with one of them.
     keyed: Vec<KeyedPurchase>,
+    /// Only of buyers of whom a purchase has changed since it was made.
+    changes: Option<Box<Changes>>,
+}
+
+/// What has changed of a buyer's purchases.
+#[derive(Debug)]
+struct Changes {
+    /// The purchases whose units they have no more.
+    released: Vec<Released>,
+    /// When one of them last changed.
+    at: DateTime,
+}
+
+#[derive(Debug)]
+struct Released {
+    purchase: Id,
+    units: i64,
+    is_lapse: bool,
 }
 
 /// The purchase that answers a repeated request, and what the request must ask for.
@@ -58,9 +83,31 @@ impl Buyers {
         self.complete || self.known.get(&user).is_some_and(|buyer| buyer.is_whole)
     }
 
-    /// The units that this user has; a lower bound unless the user is known.
+    /// The number of this user's last unit, those counted that were given back; a lower bound unless the user is known.
+    pub fn last_unit(&self, user: Id) -> i64 {
+        self.known.get(&user).map_or(0, |buyer| buyer.last_unit)
+    }
+
+    /// The units that this user has; exact if the user is known.
     pub fn units(&self, user: Id) -> i64 {
-        self.known.get(&user).map_or(0, |buyer| buyer.units)
+        let given_back =
+            |changes: &Changes| changes.released.iter().map(|released| released.units).sum::<i64>();
+        self.last_unit(user) - self.changes_of(user).map_or(0, given_back)
+    }
+
+    /// The purchases that this user let lapse; exact if the user is known.
+    pub fn lapses(&self, user: Id) -> i64 {
+        let lapses = |changes: &Changes| changes.released.iter().filter(|released| released.is_lapse).count();
+        i64::try_from(self.changes_of(user).map_or(0, lapses)).unwrap_or(i64::MAX)
+    }
+
+    /// When a purchase of this user last changed: since then a purchase may be allowed that was refused before.
+    pub fn changed_at(&self, user: Id) -> DateTime {
+        self.changes_of(user).map_or(DateTime::MIN, |changes| changes.at)
+    }
+
+    fn changes_of(&self, user: Id) -> Option<&Changes> {
+        self.known.get(&user)?.changes.as_deref()
     }
 
     /// The purchase that this user made with `key`, if it was recorded.
@@ -75,11 +122,14 @@ impl Buyers {
         }
     }
 
-    /// Records a purchase; recording it again changes nothing. A buyer's units are numbered without gaps, so the last
-    /// number is their count.
+    /// Records a purchase as it is now; recording it again changes nothing. A buyer's units are numbered without gaps, so
+    /// the last number is their count.
     pub fn record(&mut self, purchase: &Purchase) {
         let buyer = self.known.entry(purchase.user_id).or_default();
-        buyer.units = buyer.units.max(purchase.first_unit - 1 + purchase.quantity);
+        buyer.last_unit = buyer.last_unit.max(purchase.first_unit - 1 + purchase.quantity);
+        if purchase.changed_in_version.is_some() {
+            buyer.changes.get_or_insert_with(Box::default).record(purchase);
+        }
         if let Some(key) = purchase.idempotency_key.as_deref()
             && buyer.keyed.iter().all(|keyed| keyed.id != purchase.id)
         {
@@ -90,6 +140,33 @@ impl Buyers {
                 key: key.into(),
             });
             self.keyed_count += 1;
+        }
+    }
+
+    /// Records what has become of a purchase. Of a buyer who is not known everything is forgotten: a part of their changes
+    /// would say too little.
+    pub fn record_change(&mut self, purchase: &Purchase) {
+        if self.knows(purchase.user_id) {
+            self.record(purchase);
+        } else if let Some(buyer) = self.known.remove(&purchase.user_id) {
+            self.keyed_count -= buyer.keyed.len();
+        }
+    }
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { released: Vec::new(), at: DateTime::MIN }
+    }
+}
+
+impl Changes {
+    fn record(&mut self, purchase: &Purchase) {
+        self.at = self.at.max(purchase.status_changed_at());
+        self.released.retain(|released| released.purchase != purchase.id);
+        if purchase.status.is_released() {
+            let (units, is_lapse) = (purchase.quantity, purchase.lapsed);
+            self.released.push(Released { purchase: purchase.id, units, is_lapse });
         }
     }
 }

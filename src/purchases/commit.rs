@@ -6,3 +6,4 @@ pub(crate) mod barrier;
 pub mod change;
 pub mod committer;
 pub mod transaction;
+mod transitions;

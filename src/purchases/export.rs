@@ -217,18 +217,12 @@ mod tests {
     use crate::model::purchase::Purchase;
 
     fn purchase() -> PurchaseView {
+        let price = Money { amount: 1_999, currency: "USD".into() };
+        let (product, buyer) = (Id::from_bytes([2; 12]), Id::from_bytes([3; 12]));
         let purchase = Purchase {
             id: Id::from_bytes([1; 12]),
-            product_id: Id::from_bytes([2; 12]),
-            user_id: Id::from_bytes([3; 12]),
-            buyer: "Ada L.".into(),
             quantity: 2,
-            unit_price: Money { amount: 1_999, currency: "USD".into() },
-            sequence: 7,
-            first_unit: 1,
-            purchased_at: DateTime::from_millis(0),
-            idempotency_key: None,
-            network: None,
+            ..Purchase::new(product, buyer, 7, price, DateTime::from_millis(0))
         };
         PurchaseView::of(&purchase, "Sneaker, \"red\"".into())
     }

@@ -9,9 +9,10 @@ use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
 use crate::http::page::PageRequest;
 use crate::model::id::Id;
-use crate::model::purchase::Purchase;
+use crate::model::purchase::{Purchase, PurchaseStatus};
 use crate::products::view::Yours;
-use crate::store::schema::own_purchases;
+use crate::purchases::settle::transitions::LAPSES_MAX;
+use crate::store::schema::{changed_purchases, own_purchases};
 use crate::store::{BATCH_ITEMS, Store, collect};
 
 /// The order of a list of purchases.
@@ -138,12 +139,18 @@ pub(super) fn course(
     }
 }
 
-/// A page of a leaderboard's purchases, of this product or of all, by the moment they were made, then by product and sequence, so that the order is the same for
-/// everybody. A page costs the same at any depth: both lists have an index in that order.
+/// The purchases whose units their buyers still have. Those without a status are among them: they were confirmed at once.
+fn standing() -> Document {
+    doc! { "status": { "$nin": PurchaseStatus::RELEASED.map(PurchaseStatus::name).to_vec() } }
+}
+
+/// A page of a leaderboard's purchases: those of this product, or of all, that still stand, by the moment they were made,
+/// then by product and sequence, so that the order is the same for everybody. A page costs the same at any depth, but for
+/// the released purchases that it passes over: both lists have an index in that order.
 ///
 /// # Errors
 /// Those of [`Store::read`].
-pub async fn list(
+pub async fn list_standing(
     store: &Store,
     product: Option<Id>,
     order: Order,
@@ -151,6 +158,7 @@ pub async fn list(
 ) -> Result<Vec<RawDocumentBuf>> {
     let (sort, rest) = course(product, order, page.after.as_ref());
     let mut query = product.map(|product| doc! { "productId": product }).unwrap_or_default();
+    query.extend(standing());
     query.extend(rest);
     let limit = page.query_limit();
     let purchases = store.purchases.clone_with_type::<RawDocumentBuf>();
@@ -160,8 +168,8 @@ pub async fn list(
     store.read(|session| collect(find, session)).await
 }
 
-/// The first page of a list, newest first, and the rank of its first purchase: how many there are in all, at the same
-/// moment.
+/// The first page of the purchases that still stand, newest first, and the rank of its first: how many there are in all,
+/// at the same moment.
 ///
 /// # Errors
 /// Those of [`Store::read`].
@@ -174,17 +182,19 @@ pub async fn newest_ranked(
     struct Count {
         count: i64,
     }
-    let (of_product, query) = match product {
+    let (of_product, mut query) = match product {
         Some(product) => (doc! { "_id": product }, doc! { "productId": product }),
         None => (doc! {}, doc! {}),
     };
     let (sort, _) = course(product, Order::NewestFirst, None);
     let limit = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let purchases = store.purchases.clone_with_type::<RawDocumentBuf>();
+    query.extend(standing());
     let find =
         purchases.find(query).sort(sort).limit(limit).max_time(store.read_max()).batch_size(BATCH_ITEMS);
-    // Every product counts its purchases.
-    let sum = doc! { "$group": { "_id": null, "count": { "$sum": "$purchaseCount" } } };
+    // Every product counts its purchases, and those that are given back.
+    let standing = doc! { "$subtract": ["$purchaseCount", { "$ifNull": ["$releasedCount", 0_i64] }] };
+    let sum = doc! { "$group": { "_id": null, "count": { "$sum": standing } } };
     let count = store.products.aggregate([doc! { "$match": of_product }, sum]).max_time(store.read_max());
     store
         .read(|mut session| async move {
@@ -213,16 +223,69 @@ pub async fn following(store: &Store, product: Id, after: i64, count_max: usize)
     store.read_followed(|session| collect(find, session)).await
 }
 
+/// The purchases of a product that have changed since this version of it, in the order of their last change, at most
+/// `count_max`.
+///
+/// # Errors
+/// Those of [`Store::read`].
+pub async fn changed_since(
+    store: &Store,
+    product: Id,
+    version: i64,
+    count_max: usize,
+) -> Result<Vec<Purchase>> {
+    let query = doc! { "productId": product, "changedInVersion": { "$gt": version } };
+    let limit = i64::try_from(count_max).unwrap_or(i64::MAX);
+    let find = store.purchases.find(query).sort(changed_purchases()).hint(Hint::Keys(changed_purchases()));
+    let find = find.limit(limit).max_time(store.read_max());
+    store.read_followed(|session| collect(find, session)).await
+}
+
+/// Those of a product's purchases up to number `sequence` that were given back since that one was made, at most the
+/// `count_max` last ones.
+///
+/// # Errors
+/// Those of [`Store::read`].
+pub async fn released_since(
+    store: &Store,
+    product: Id,
+    sequence: i64,
+    count_max: i64,
+) -> Result<Vec<Purchase>> {
+    let number = doc! { "productId": product, "sequence": sequence };
+    let one = store.purchases.find_one(number).max_time(store.read_max());
+    let one = store.read_followed(|mut session| async move { one.session(&mut session).await }).await?;
+    // Number 0 is before all.
+    let Some(one) = one else { return Ok(Vec::new()) };
+    let released = PurchaseStatus::RELEASED.map(PurchaseStatus::name).to_vec();
+    let query = doc! {
+        "productId": product,
+        "changedInVersion": { "$exists": true },
+        "status": { "$in": released },
+        "statusChangedAt": { "$gte": one.purchased_at },
+        "sequence": { "$lte": sequence },
+    };
+    let last_first = doc! { "productId": -1, "changedInVersion": -1 };
+    let find = store.purchases.find(query).sort(last_first).hint(Hint::Keys(changed_purchases()));
+    let find = find.limit(count_max).max_time(store.read_max());
+    let mut found: Vec<_> = store.read_followed(|session| collect(find, session)).await?;
+    found.reverse();
+    Ok(found)
+}
+
 /// What a user has of a product.
 #[derive(Debug, Default, Deserialize)]
 pub struct OwnUnits {
     units: i64,
+    lapses: i64,
 }
 
 impl OwnUnits {
-    /// As the API shows it, for a product with this purchase limit.
-    pub fn view(&self, purchase_limit: i64) -> Yours {
-        Yours { purchased: self.units, remaining: (purchase_limit - self.units).max(0), lapses: 0 }
+    /// As the API shows it, for a product with this purchase limit, and with or without a payment window.
+    pub fn view(&self, purchase_limit: i64, has_payment_window: bool) -> Yours {
+        let may_hold = !has_payment_window || self.lapses < LAPSES_MAX;
+        let remaining = if may_hold { (purchase_limit - self.units).max(0) } else { 0 };
+        Yours { purchased: self.units, remaining, lapses: self.lapses }
     }
 }
 
@@ -232,7 +295,10 @@ impl OwnUnits {
 /// Those of [`Store::read`].
 pub async fn own_units(store: &Store, product: Id, user: Id) -> Result<OwnUnits> {
     let own = doc! { "userId": user, "productId": product };
-    let sum = doc! { "_id": null, "units": { "$sum": "$quantity" } };
+    let released = PurchaseStatus::RELEASED.map(PurchaseStatus::name).to_vec();
+    let units = doc! { "$cond": [{ "$in": ["$status", released] }, 0_i64, "$quantity"] };
+    let lapses = doc! { "$cond": ["$lapsed", 1_i64, 0_i64] };
+    let sum = doc! { "_id": null, "units": { "$sum": units }, "lapses": { "$sum": lapses } };
     let purchases = store.purchases.clone_with_type::<Document>();
     let find = purchases.aggregate([doc! { "$match": own }, doc! { "$group": sum }]).with_type::<OwnUnits>();
     let find = find.hint(Hint::Keys(own_purchases())).max_time(store.read_max());

@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument;
 
-use self::batch::Batch;
+use self::batch::{Batch, Replies};
 use self::plan::Plan;
-use self::queued::{QueuedPurchase, Receipt};
+use self::queued::{Queued, Receipt};
 use self::remembered_count::LaneRememberedCount;
 use self::sale_view::SaleView;
 use super::admission::LaneAdmission;
@@ -45,7 +45,7 @@ const UNKNOWN_PAUSE_MS: u64 = 250;
 
 pub struct Lane {
     product_id: Id,
-    queue: mpsc::Receiver<QueuedPurchase>,
+    queue: mpsc::Receiver<Queued>,
     admission: Arc<LaneAdmission>,
     idle: Arc<IdleClock>,
     registry: Arc<Registry>,
@@ -68,11 +68,19 @@ pub struct Lane {
 /// How one attempt to decide a batch ended.
 enum Attempt {
     /// Everybody can be answered.
-    Settled(Vec<Result<Receipt>>),
+    Settled(Replies),
     /// Something had changed: try again. Holds the reply for everybody if no time is left.
     Again(Error),
-    /// The commit got no answer. Holds the purchases' ids, and the replies.
-    Unknown(Vec<Id>, Vec<Result<Receipt>>),
+    /// The commit got no answer.
+    Unknown(Doubt, Replies),
+}
+
+/// What a commit without an answer may have made or changed.
+struct Doubt {
+    /// The purchases.
+    purchases: Vec<Id>,
+    /// The product's version that it would have made.
+    version: i64,
 }
 
 const RIVALS: Error = Error::Overloaded { detail: "Too many servers or changes compete for this product." };
@@ -80,7 +88,7 @@ const RIVALS: Error = Error::Overloaded { detail: "Too many servers or changes c
 impl Lane {
     pub fn new(
         product_id: Id,
-        queue: mpsc::Receiver<QueuedPurchase>,
+        queue: mpsc::Receiver<Queued>,
         admission: Arc<LaneAdmission>,
         idle: Arc<IdleClock>,
         registry: Arc<Registry>,
@@ -125,7 +133,7 @@ impl Lane {
         }
     }
 
-    async fn serve(&mut self, mut arrived: Vec<QueuedPurchase>) {
+    async fn serve(&mut self, mut arrived: Vec<Queued>) {
         let slot = self.slot(&arrived).await;
         // A lane that holds a slot must not wait for its turn in the rotation: the round waits for its slots.
         self.hear();
@@ -142,47 +150,49 @@ impl Lane {
             arrived.push(next);
         }
         // Leaves out purchases that the client has given up, or that were refused because they waited too long.
-        let waiting: Vec<_> = arrived.into_iter().filter(QueuedPurchase::take).collect();
+        let waiting: Vec<_> = arrived.into_iter().filter(Queued::take).collect();
         if waiting.is_empty() {
             return;
         }
-        self.registry.metrics.batch_purchases.observe(waiting.len() as f64);
-        for purchase in &waiting {
-            self.registry.metrics.queue_wait_seconds.observe(purchase.since.elapsed().as_secs_f64());
-        }
-        // The median: half of them have waited longer, half less.
-        let middle = waiting[waiting.len() / 2].since;
         let mut batch = Batch::new(self.product_id, waiting, start + time, &self.registry.used_keys);
+        self.measure(&batch);
+        let middle = batch.median_arrival();
         // Every log line about this batch names it, here and in the tasks that work for it.
         let span = tracing::error_span!("batch", product_id = %self.product_id, batch_id = %batch.id);
         let decision = self.decide_with_slot(&mut batch, slot).instrument(span.clone());
         let (replies, in_doubt) = decision.await;
         self.registry.metrics.batch_seconds.observe(start.elapsed().as_secs_f64());
-        self.admission.decided(replies.iter().filter(|reply| is_decided(reply)).count(), middle.elapsed());
+        if let Some(middle) = middle {
+            let decided = replies.purchases.iter().filter(|reply| is_decided(reply)).count();
+            self.admission.decided(decided, middle.elapsed());
+        }
         let batch_id = batch.id;
         batch.reply(replies);
-        if !in_doubt.is_empty() {
-            self.find_out(&in_doubt, batch_id).instrument(span).await;
-            self.registry.in_doubt.remove(&in_doubt);
+        if let Some(doubt) = in_doubt {
+            self.find_out(&doubt, batch_id).instrument(span).await;
+            self.registry.in_doubt.remove(&doubt.purchases);
+        }
+    }
+
+    fn measure(&self, batch: &Batch) {
+        let metrics = &self.registry.metrics;
+        metrics.batch_purchases.observe(batch.requests.len() as f64);
+        for since in batch.arrivals() {
+            metrics.queue_wait_seconds.observe(since.elapsed().as_secs_f64());
         }
     }
 
     /// A slot in the next transaction, once that may begin; purchases that arrive until then join the batch. `None`
     /// if something has to be read before a change is ready (keys always are), or if there will hardly be a change:
     /// waiting for a slot first would mean waiting twice.
-    async fn slot(&self, arrived: &[QueuedPurchase]) -> Option<Slot> {
+    async fn slot(&self, arrived: &[Queued]) -> Option<Slot> {
         let is_selling = self.view.as_ref().is_some_and(|known| known.sale().is_selling());
-        let reads_first =
-            self.is_stale || self.has_rivals() || arrived.iter().any(|waiting| waiting.request.key.is_some());
+        let reads_first = self.is_stale || self.has_rivals() || arrived.iter().any(Queued::reads_first);
         if is_selling && !reads_first { Some(self.commits.slot().await) } else { None }
     }
 
     /// Decides the batch. Gives up the slot as soon as the decision has to wait for anything.
-    async fn decide_with_slot(
-        &mut self,
-        batch: &mut Batch,
-        slot: Option<Slot>,
-    ) -> (Vec<Result<Receipt>>, Vec<Id>) {
+    async fn decide_with_slot(&mut self, batch: &mut Batch, slot: Option<Slot>) -> (Replies, Option<Doubt>) {
         let mut decision = pin!(self.decide(batch));
         if let Some(decided) = poll_immediate(decision.as_mut()).await {
             return decided;
@@ -192,19 +202,19 @@ impl Lane {
     }
 
     /// Tries until the batch is decided or its time is up.
-    async fn decide(&mut self, batch: &mut Batch) -> (Vec<Result<Receipt>>, Vec<Id>) {
+    async fn decide(&mut self, batch: &mut Batch) -> (Replies, Option<Doubt>) {
         let mut pause_ms = 1;
         loop {
             let excuse = match self.attempt(batch).await {
-                Ok(Attempt::Settled(replies)) => return (replies, Vec::new()),
-                Ok(Attempt::Unknown(ids, replies)) => return (replies, ids),
+                Ok(Attempt::Settled(replies)) => return (replies, None),
+                Ok(Attempt::Unknown(doubt, replies)) => return (replies, Some(doubt)),
                 Ok(Attempt::Again(excuse)) => excuse,
                 Err(error) => {
                     // The last attempt was cut off: a transaction of a server that is gone may have been in its way.
                     if Instant::now() >= batch.deadline {
                         self.registry.end_abandoned();
                     }
-                    return (batch.all(&error), Vec::new());
+                    return (batch.all(&error), None);
                 }
             };
             // A random pause, so that rivals that collided do not collide in step.
@@ -216,7 +226,7 @@ impl Lane {
                 let cause = excuse.code().title();
                 tracing::warn!("product {}: a batch ran out of time: {cause}", self.product_id);
                 self.registry.end_abandoned();
-                return (batch.all(&excuse), Vec::new());
+                return (batch.all(&excuse), None);
             }
         }
     }
@@ -286,19 +296,21 @@ impl Lane {
 
     /// Finds out what became of a commit that got no answer. Until then this lane sells nothing: anything it says
     /// about the product could be wrong a moment later.
-    async fn find_out(&mut self, purchases: &[Id], batch_id: Id) {
+    async fn find_out(&mut self, doubt: &Doubt, batch_id: Id) {
         let product_id = self.product_id;
-        let count = purchases.len();
+        let (count, version) = (doubt.purchases.len(), doubt.version);
         let ask = || {
-            let (store, ids) = (self.registry.store.clone(), purchases.to_vec());
-            self.registry.store.spawn(async move { settle_unknown(&store, product_id, &ids).await })
+            let (store, ids) = (self.registry.store.clone(), doubt.purchases.clone());
+            self.registry.store.spawn(async move { settle_unknown(&store, product_id, &ids, version).await })
         };
         let mut answer = ask();
         loop {
             let until = Instant::now() + Duration::from_millis(UNKNOWN_PAUSE_MS);
             match timeout_at(until, &mut answer).await {
                 Ok(Ok(Ok(Some(found)))) => {
-                    tracing::info!("product {product_id}: {found} of {count} purchases in doubt were made");
+                    tracing::info!(
+                        "product {product_id}: {found} of {count} purchases in doubt were made or changed"
+                    );
                     // The change stream does not report this server's own sales.
                     self.registry.catalogue.read_anew(product_id);
                     return;
@@ -321,7 +333,7 @@ impl Lane {
                 // At shutdown the purchases stay in doubt; clients find out by their keys on another server.
                 let Some(waiting) = next else { return };
                 if waiting.take() {
-                    waiting.reply(Err(Error::DatabaseUnavailable), Some(batch_id));
+                    waiting.refuse(Error::DatabaseUnavailable, batch_id);
                 }
             }
         }

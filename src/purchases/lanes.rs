@@ -13,9 +13,10 @@ use super::admission::{self, Admission, AdmissionPermit, LaneAdmission};
 use super::commit::committer::Commits;
 use super::in_doubt::InDoubt;
 use super::lane::Lane;
-use super::lane::queued::{self, QueuedPurchase, Receipt, Reply};
+use super::lane::queued::{self, PendingReply, Queued, Receipt, Reply};
 use super::lane::remembered_count::RememberedCount;
 use super::settle::Request;
+use super::settle::transitions::Wish;
 use super::used_keys::UsedKeys;
 use crate::accounts::access::Access;
 use crate::accounts::current_user::CurrentUser;
@@ -23,6 +24,7 @@ use crate::accounts::registrations::Registrations;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::metrics::{Limit, Metrics};
+use crate::model::audit::Actor;
 use crate::model::id::Id;
 use crate::model::network::Network;
 use crate::products::catalogue::Catalogue;
@@ -31,8 +33,24 @@ use crate::store::{Store, abandoned_transactions};
 /// How many lanes are sampled to find an idle one: enough unless nearly all are busy.
 const SAMPLE_LANES: usize = 16;
 
+/// The refusal when all places for changes are taken.
+const TOO_MANY_CHANGES: Error = Error::Overloaded { detail: "Too many changes of purchases are under way." };
+
+/// What somebody asks of an earlier purchase.
+pub struct PurchaseWish {
+    pub purchase_id: Id,
+    pub wish: Wish,
+    /// Whose access has to last until it is decided; `None` for the server itself.
+    pub user: Option<CurrentUser>,
+    /// Who asks for it, for the audit log.
+    pub actor: Actor,
+    /// Why, in their words.
+    pub reason: Option<String>,
+}
+
 pub struct Lanes {
     admissions: Arc<Semaphore>,
+    changes: Semaphore,
     registry: Arc<Registry>,
 }
 
@@ -83,7 +101,7 @@ impl Queues {
 /// The way into a lane.
 #[derive(Clone)]
 struct Queue {
-    sender: mpsc::Sender<QueuedPurchase>,
+    sender: mpsc::Sender<Queued>,
     admission: Arc<LaneAdmission>,
     idle: Arc<IdleClock>,
 }
@@ -145,6 +163,7 @@ impl Lanes {
         };
         Self {
             admissions: Arc::new(Semaphore::new(limits.purchases_in_flight_max)),
+            changes: Semaphore::new(limits.changes_in_flight_max),
             registry: Arc::new(registry),
         }
     }
@@ -185,6 +204,29 @@ impl Lanes {
         network: Option<Network>,
     ) -> Result<Receipt> {
         let (waiting, pending) = queued::pair(request, user, buyer, network);
+        self.wait(product_id, waiting, pending).await
+    }
+
+    /// Puts a change of an earlier purchase of this product into its lane and waits for the reply. Takes no place of the
+    /// buyers.
+    ///
+    /// # Errors
+    /// The errors that the contract lists for the three routes that change a purchase.
+    pub async fn change(&self, product_id: Id, change: PurchaseWish) -> Result<Receipt> {
+        let _permit = self.changes.try_acquire().map_err(|_| TOO_MANY_CHANGES)?;
+        self.change_unbounded(product_id, change).await
+    }
+
+    /// The same for the server itself, which asks for a bounded number at a time.
+    ///
+    /// # Errors
+    /// Those of [`Lanes::change`].
+    pub async fn change_unbounded(&self, product_id: Id, change: PurchaseWish) -> Result<Receipt> {
+        let (waiting, pending) = queued::pair_change(change);
+        self.wait(product_id, waiting, pending).await
+    }
+
+    async fn wait(&self, product_id: Id, waiting: Queued, pending: PendingReply) -> Result<Receipt> {
         let deadline = Instant::now() + Duration::from_millis(self.registry.limits.queue_wait_ms_max);
         let metrics = &self.registry.metrics;
         let refused = |refusal: &Error| match *refusal {
@@ -246,7 +288,9 @@ impl Registry {
         });
     }
 
-    fn enqueue(self: &Arc<Self>, product_id: Id, waiting: QueuedPurchase) -> Result<AdmissionPermit> {
+    /// The permit is for purchases only.
+    fn enqueue(self: &Arc<Self>, product_id: Id, waiting: Queued) -> Result<Option<AdmissionPermit>> {
+        let is_purchase = matches!(waiting, Queued::Purchase(_));
         let mut queues = self.lock();
         let queues = queues.as_mut().ok_or(Error::SHUTTING_DOWN)?;
         // A closed queue means that its lane has panicked: a new one starts from scratch.
@@ -258,22 +302,25 @@ impl Registry {
         let queue = match queues.lanes.get(&product_id).cloned() {
             Some(queue) => queue,
             // Checked before starting a lane that would serve nobody.
-            _ if self.admission.is_full() => return Err(admission::FULL),
+            _ if is_purchase && self.admission.is_full() => return Err(admission::FULL),
             _ if !queues.make_room(self.limits.lanes_max) => {
                 return Err(Error::Overloaded { detail: "Too many products are being sold at once." });
             }
             _ => self.start(product_id, queues),
         };
-        let permit = queue.admission.take()?;
-        queue
-            .sender
-            .try_send(waiting)
-            .map_err(|_| Error::Overloaded { detail: "Too many purchases of this product are waiting." })?;
+        const FULL: Error = Error::Overloaded { detail: "Too many purchases of this product are waiting." };
+        let permit = is_purchase.then(|| queue.admission.take()).transpose()?;
+        let count = queue.sender.max_capacity() - queue.sender.capacity();
+        if is_purchase && count >= self.limits.lane_queue_purchases_max {
+            return Err(FULL);
+        }
+        queue.sender.try_send(waiting).map_err(|_| FULL)?;
         Ok(permit)
     }
 
     fn start(self: &Arc<Self>, product_id: Id, queues: &mut Queues) -> Queue {
-        let (sender, receiver) = mpsc::channel(self.limits.lane_queue_purchases_max);
+        let (sender, receiver) =
+            mpsc::channel(self.limits.lane_queue_purchases_max + self.limits.changes_in_flight_max);
         let queue = Queue { sender, admission: self.admission.for_lane(), idle: Arc::default() };
         let (admission, idle) = (queue.admission.clone(), queue.idle.clone());
         let lane = Lane::new(product_id, receiver, admission, idle, self.clone(), queues.commits.clone());
@@ -288,7 +335,7 @@ impl Registry {
     }
 
     /// Unregisters a lane if its queue is empty. False when the lane has to go on.
-    pub fn retire(&self, product_id: Id, queue: &mpsc::Receiver<QueuedPurchase>) -> bool {
+    pub fn retire(&self, product_id: Id, queue: &mpsc::Receiver<Queued>) -> bool {
         let mut queues = self.lock();
         if !queue.is_empty() {
             return false;

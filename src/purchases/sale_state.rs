@@ -17,6 +17,15 @@ use crate::store::Store;
 pub struct SaleState {
     /// Units left.
     pub stock: i64,
+    /// Units that are bought and not yet paid for.
+    #[serde(default)]
+    pub held: i64,
+    /// How long a purchase holds its units until it is paid for, in seconds; `None` if it needs no payment.
+    #[serde(default)]
+    pub payment_window_seconds: Option<i64>,
+    /// The version that last changed a purchase that was made before; `None` if none ever did.
+    #[serde(default)]
+    pub purchases_changed_version: Option<i64>,
     /// The number of purchases, which is the last sequence number that was given.
     pub purchase_count: i64,
     /// Units that one buyer may have at most.
@@ -44,8 +53,11 @@ pub struct SaleState {
 
 impl SaleState {
     /// Their names in the product's document.
-    const FIELDS: [&str; 11] = [
+    const FIELDS: [&str; 14] = [
         "stock",
+        "held",
+        "paymentWindowSeconds",
+        "purchasesChangedVersion",
         "purchaseCount",
         "purchaseLimit",
         "price",
@@ -62,6 +74,9 @@ impl SaleState {
     pub fn of(product: &Product) -> Self {
         Self {
             stock: product.stock,
+            held: product.held,
+            payment_window_seconds: product.payment_window_seconds,
+            purchases_changed_version: product.purchases_changed_version,
             purchase_count: product.purchase_count,
             purchase_limit: product.purchase_limit,
             price: product.price.clone(),
@@ -86,13 +101,21 @@ impl SaleState {
     pub fn stock_change(&self, seller: Id) -> StockChange {
         StockChange {
             version: self.version,
-            stock: self.stock,
+            stock: Some(self.stock),
+            held: Some(self.held),
             total_stock: None,
             purchase_count: Some(self.purchase_count),
             updated_at: Some(self.updated_at),
-            reopened_at: None,
+            reopened_at: self.reopened_at,
+            purchases_changed_version: self.purchases_changed_version,
             seller: Some(seller),
         }
+    }
+
+    /// Whether it has to be known of each buyer what they have and what they let lapse: no index refuses a purchase that
+    /// rests on too little of that.
+    pub fn is_held_or_changed(&self) -> bool {
+        self.payment_window_seconds.is_some() || self.purchases_changed_version.is_some()
     }
 
     /// Where `now`, a time of the database's clock, lies in the sale.

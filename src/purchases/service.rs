@@ -6,28 +6,34 @@ use mongodb::bson::DateTime;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::admission;
+use super::expiry::ExpiryTask;
 use super::history::{self, Order, OwnUnits, PurchaseCursor};
 use super::lane::queued::Receipt;
-use super::lanes::Lanes;
+use super::lanes::{Lanes, PurchaseWish};
 use super::listing::{self, PurchaseFilter};
 use super::precheck;
 use super::settle::Request;
+use super::settle::transitions::Wish;
 use super::view::{self, PurchaseView};
 use crate::accounts::current_user::CurrentUser;
+use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::http::page::{Page, PageRequest};
+use crate::model::audit::Actor;
 use crate::model::id::Id;
 use crate::model::money::Price;
 use crate::model::name::NameRules;
 use crate::model::network::Network;
+use crate::model::product::Product;
 use crate::model::purchase::Purchase;
+use crate::model::user::Role;
 use crate::products::catalogue::Catalogue;
 use crate::products::change_stream::Feed;
 use crate::store::Store;
 use crate::store::heartbeat::Heartbeat;
 
 pub struct Purchases {
-    lanes: Lanes,
+    lanes: Arc<Lanes>,
     store: Store,
     catalogue: Arc<Catalogue>,
     heartbeat: Heartbeat,
@@ -46,7 +52,7 @@ impl Purchases {
         names: Arc<NameRules>,
         keeps_networks: bool,
     ) -> Self {
-        Self { lanes, store, catalogue, heartbeat, feed, names, keeps_networks }
+        Self { lanes: Arc::new(lanes), store, catalogue, heartbeat, feed, names, keeps_networks }
     }
 
     /// Refuses a request that would wait too long, before its token and body are looked at.
@@ -108,8 +114,10 @@ impl Purchases {
             // It may have waited on its connection while this process was stopped, and been refused elsewhere since.
             return Err(Error::DatabaseUnavailable);
         }
-        // A reopening that memory knows happened before this request.
-        let reopened_at = self.catalogue.cache().current(product_id).and_then(|product| product.reopened_at);
+        // A reopening that memory knows happened before this request; so did the last change of a purchase of this product.
+        let known = self.catalogue.cache().current(product_id);
+        let changed_at = |product: &Product| product.purchases_changed_version.map(|_| product.updated_at);
+        let reopened_at = known.and_then(|product| product.reopened_at.max(changed_at(&product)));
         let arrived_at = reopened_at.map_or(now.into(), |reopened_at| reopened_at.max(now.into()));
         let request = Request {
             user: user.id,
@@ -164,16 +172,49 @@ impl Purchases {
     /// # Errors
     /// `purchase_not_found`; `outcome_unknown` while it is not known whether it was made; those of `Store::read`.
     pub async fn find(&self, id: Id, user: &CurrentUser) -> Result<PurchaseView> {
+        let purchase = self.read(id, user).await?;
+        let mut names = self.catalogue.names(vec![purchase.product_id]).await?;
+        Ok(PurchaseView::of(&purchase, names.remove(&purchase.product_id).unwrap_or_default()))
+    }
+
+    /// Changes a purchase that `user` may see: it is paid for, given up, or refunded. Asking again makes no difference.
+    ///
+    /// # Errors
+    /// The errors that the contract lists for the three routes that change a purchase.
+    pub async fn change(
+        &self,
+        id: Id,
+        user: &CurrentUser,
+        wish: Wish,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Result<PurchaseView> {
+        self.heartbeat.check()?;
+        let purchase = self.read(id, user).await?;
+        let is_own = purchase.user_id == user.id;
+        let wish = match wish {
+            Wish::Cancel { .. } if !is_own && user.role != Role::Admin => return Err(Error::FORBIDDEN),
+            Wish::Cancel { .. } => Wish::Cancel { by_buyer: is_own },
+            wish => wish,
+        };
+        let change = PurchaseWish { purchase_id: id, wish, user: Some(user.clone()), actor, reason };
+        let receipt = self.lanes.change(purchase.product_id, change).await;
+        let receipt = receipt.map_err(|error| self.cause_of(error))?;
+        Ok(self.view(&receipt.purchase).await)
+    }
+
+    /// The task that lets purchases expire.
+    pub fn expiry(&self, limits: &PurchasesLimits) -> ExpiryTask {
+        ExpiryTask::new(self.store.clone(), self.lanes.clone(), self.heartbeat.clone(), limits)
+    }
+
+    async fn read(&self, id: Id, user: &CurrentUser) -> Result<Purchase> {
         // Asked first: what is decided in between is found.
         let buyer = self.lanes.buyer_in_doubt(id);
         let in_doubt = buyer.is_some_and(|buyer| user.role.is_staff() || buyer == user.id);
         match history::find(&self.store, id, user).await {
             Err(Error::PurchaseNotFound) if in_doubt => Err(Error::OutcomeUnknown { purchase_id: Some(id) }),
-            Ok(purchase) => {
-                let mut names = self.catalogue.names(vec![purchase.product_id]).await?;
-                Ok(PurchaseView::of(&purchase, names.remove(&purchase.product_id).unwrap_or_default()))
-            }
-            Err(error) => Err(error),
+            result => result,
         }
     }
 

@@ -8,10 +8,14 @@ use std::sync::Arc;
 
 use mongodb::bson::DateTime;
 
+use self::transitions::{Figures, LAPSES_MAX, Transition, TransitionOutcome};
 use super::buyers::Buyers;
 use crate::model::id::Id;
 use crate::model::money::Price;
+use crate::model::purchase::Purchase;
 use crate::sabotage::Mistake;
+
+pub mod transitions;
 
 /// What is known about the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub struct Sale {
     pub registered_before: Option<DateTime>,
     /// What one unit costs.
     pub price: Price,
+    /// A purchase holds its units until it is paid for.
+    pub has_payment_window: bool,
     pub stock: i64,
     pub purchase_limit: i64,
     /// The last sequence number that was given.
@@ -101,6 +107,10 @@ pub enum Refusal {
         /// Units that this buyer has.
         purchased: i64,
     },
+    /// The buyer let too many purchases lapse to hold this product once more.
+    TooManyLapses {
+        lapses: i64,
+    },
     /// The request may have arrived before the sale started or the product was reopened. A retry with its key may have been
     /// refused meanwhile, and that refusal is final.
     Reopened,
@@ -116,6 +126,8 @@ impl Refusal {
         match self {
             // A buyer at the limit cannot have more, unless the limit was lowered.
             Self::LimitReached { limit, purchased } => purchased != limit,
+            // Where purchases can lapse, everything is known of each buyer.
+            Self::TooManyLapses { .. } => false,
             Self::InsufficientStock { .. } => true,
             Self::KeyReused
             | Self::Paused
@@ -129,40 +141,68 @@ impl Refusal {
     }
 }
 
-/// The outcomes, and the units to take for them.
+/// The outcomes, and how they change the product.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Settlement {
     /// One for each request, in the same order.
     pub outcomes: Vec<Outcome>,
-    /// Units bought by all requests together.
-    pub units: i64,
+    /// One for each transition, in the same order.
+    pub transitions: Vec<TransitionOutcome>,
+    /// How the figures of the product change.
+    pub figures: Figures,
 }
 
-/// Decides the requests of one batch. For a user whom `buyers` do not know completely, the outcome is based on what
+impl Settlement {
+    /// Whether there is anything to commit.
+    pub fn has_change(&self) -> bool {
+        let is_change = |outcome: &TransitionOutcome| matches!(outcome, TransitionOutcome::Changed(_));
+        let is_purchase = |outcome: &Outcome| matches!(outcome, Outcome::Bought { .. });
+        self.outcomes.iter().any(is_purchase) || self.transitions.iter().any(is_change)
+    }
+
+    /// Whether an answer stands on something that a commit does not verify: on the clock, or on a purchase that stays as it
+    /// is.
+    pub fn needs_confirmation(&self) -> bool {
+        let is_by_clock =
+            |outcome: &Outcome| matches!(outcome, Outcome::Refused(Refusal::NotStarted | Refusal::Ended));
+        let stays = |outcome: &TransitionOutcome| !matches!(outcome, TransitionOutcome::Changed(_));
+        !self.has_change() || self.outcomes.iter().any(is_by_clock) || self.transitions.iter().any(stays)
+    }
+}
+
+/// Decides one batch: first the requests to buy, then the changes of earlier purchases. All of them are under way at the
+/// same time, so any order is a right one; in this one nobody buys what is given back in the same batch, for which a
+/// request with a key might have come too early (see `refusal`).
+///
+/// For a user whom `buyers` do not know completely, the outcome is based on what
 /// is recorded: if there is more, the commit of a purchase fails; a refusal has to be looked up.
-pub fn settle(sale: &Sale, buyers: &Buyers, requests: &[Request]) -> Settlement {
+pub fn settle(sale: &Sale, buyers: &Buyers, requests: &[Request], transitions: &[Transition]) -> Settlement {
     let mut batch = Settling {
         sale,
         buyers,
-        units: 0,
+        figures: Figures::default(),
         sequence: sale.purchase_count,
         by_user: HashMap::new(),
         by_key: HashMap::new(),
+        by_purchase: HashMap::new(),
     };
     let outcomes = requests.iter().enumerate().map(|(index, request)| batch.decide(index, request)).collect();
-    Settlement { outcomes, units: batch.units }
+    let transitions = transitions.iter().map(|transition| batch.change(transition)).collect();
+    Settlement { outcomes, transitions, figures: batch.figures }
 }
 
-/// The sale after the requests decided so far.
+/// The sale after what was decided so far.
 struct Settling<'a> {
     sale: &'a Sale,
     buyers: &'a Buyers,
-    units: i64,
+    figures: Figures,
     sequence: i64,
-    /// Units bought in this batch.
+    /// Units that a buyer has more than before this batch; fewer, once earlier purchases are given back.
     by_user: HashMap<Id, i64>,
     /// The purchases with a key in this batch, by user and key: their index and quantity; their price is the sale's.
     by_key: HashMap<(Id, &'a str), (usize, i64)>,
+    /// The earlier purchases that this batch has changed.
+    by_purchase: HashMap<Id, Arc<Purchase>>,
 }
 
 impl<'a> Settling<'a> {
@@ -197,7 +237,7 @@ impl<'a> Settling<'a> {
     /// The first of the refusals that apply. This is their order: what concerns everybody comes before what concerns this
     /// buyer or this request, and what memory alone can tell (`precheck`) before what only the lane knows.
     fn refusal(&self, request: &Request) -> Option<Refusal> {
-        let remaining = self.sale.stock - self.units;
+        let remaining = self.remaining();
         let limit = self.sale.purchase_limit;
         let purchased = self.purchased(request.user);
         match self.sale.window {
@@ -210,6 +250,9 @@ impl<'a> Settling<'a> {
             Window::Open if request.expected_price.is_some_and(|price| price != self.sale.price) => {
                 Some(Refusal::PriceChanged)
             }
+            Window::Open if self.has_lapsed_too_often(request.user) => {
+                Some(Refusal::TooManyLapses { lapses: self.buyers.lapses(request.user) })
+            }
             Window::Open if purchased + request.quantity > limit => {
                 Some(Refusal::LimitReached { limit, purchased })
             }
@@ -218,7 +261,7 @@ impl<'a> Settling<'a> {
             // reopening turn a refusal into a purchase, so a request with a key that may have arrived before them buys
             // nothing. Nor is it told that the sale has not started: `arrived_at` may be earlier than the arrival was.
             Window::Open if Mistake::SettleForClientThatIsGone.is_made() => None,
-            Window::Open if request.key.is_some() && request.arrived_at < self.reopened_at() => {
+            Window::Open if request.key.is_some() && request.arrived_at < self.reopened_at(request.user) => {
                 Some(Refusal::Reopened)
             }
             Window::Open => None,
@@ -232,9 +275,14 @@ impl<'a> Settling<'a> {
         before.is_some_and(|before| request.registered_at.is_none_or(|registered_at| registered_at > before))
     }
 
+    fn has_lapsed_too_often(&self, user: Id) -> bool {
+        self.sale.has_payment_window && self.buyers.lapses(user) >= LAPSES_MAX
+    }
+
     fn buy(&mut self, index: usize, request: &'a Request) -> Outcome {
-        let first_unit = self.purchased(request.user) + 1;
-        self.units += request.quantity;
+        // Numbers go on from those of units that were given back.
+        let first_unit = self.buyers.last_unit(request.user) + self.more(request.user) + 1;
+        self.figures.take(request.quantity, self.sale.has_payment_window);
         self.sequence += 1;
         *self.by_user.entry(request.user).or_default() += request.quantity;
         if let Some(key) = request.key.as_deref() {
@@ -243,13 +291,22 @@ impl<'a> Settling<'a> {
         Outcome::Bought { sequence: self.sequence, first_unit }
     }
 
-    /// When a refusal may last have become a purchase.
-    fn reopened_at(&self) -> DateTime {
-        self.sale.reopened_at.max(self.sale.start)
+    /// When a refusal of this user may last have become a purchase: for everybody, or because something of their own was
+    /// given back.
+    fn reopened_at(&self, user: Id) -> DateTime {
+        self.sale.reopened_at.max(self.sale.start).max(self.buyers.changed_at(user))
+    }
+
+    fn remaining(&self) -> i64 {
+        self.sale.stock + self.figures.stock
     }
 
     fn purchased(&self, user: Id) -> i64 {
-        self.buyers.units(user) + self.by_user.get(&user).copied().unwrap_or(0)
+        self.buyers.units(user) + self.more(user)
+    }
+
+    fn more(&self, user: Id) -> i64 {
+        self.by_user.get(&user).copied().unwrap_or(0)
     }
 }
 

@@ -41,7 +41,7 @@ pub struct PurchaseView {
     /// Where the purchase stands.
     #[schema(example = "confirmed")]
     pub status: PurchaseStatus,
-    /// Until when a pending purchase holds its units; null if it holds none.
+    /// Until when it is held for its payment; null if it needs none.
     #[schema(required)]
     pub expires_at: Option<Timestamp>,
     /// What the payment service calls the payment.
@@ -57,8 +57,6 @@ pub struct PurchaseView {
 impl PurchaseView {
     /// `product_name` is the product's current name.
     pub fn of(purchase: &Purchase, product_name: String) -> Self {
-        // At most 10^12 times 1,000: far below `i64::MAX`.
-        let total = purchase.unit_price.amount * purchase.quantity;
         Self {
             id: purchase.id.to_hex(),
             product_id: purchase.product_id.to_hex(),
@@ -66,14 +64,14 @@ impl PurchaseView {
             user_id: purchase.user_id.to_hex(),
             quantity: purchase.quantity,
             unit_price: purchase.unit_price.clone(),
-            total: Money { amount: total, currency: purchase.unit_price.currency.clone() },
+            total: purchase.total(),
             sequence: purchase.sequence,
             purchased_at: purchase.purchased_at.into(),
-            status: PurchaseStatus::Confirmed,
-            expires_at: None,
-            payment_reference: None,
-            refund_due: false,
-            status_changed_at: purchase.purchased_at.into(),
+            status: purchase.status,
+            expires_at: purchase.expires_at.map(Timestamp::from),
+            payment_reference: purchase.payment_reference.clone(),
+            refund_due: purchase.refund_due,
+            status_changed_at: purchase.status_changed_at().into(),
         }
     }
 }

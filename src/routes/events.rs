@@ -43,12 +43,14 @@ enum Include {
 /// Server-Sent Events whose data is JSON. `product` (a `Product`) comes first, and again after any change of the
 /// product except its stock. `stock` (a `StockEvent`) comes after a change of the stock, at most twenty times a
 /// second; of several changes in between only the newest is sent. `purchase` (a `LeaderboardItem`), with
-/// `include=purchases`, comes for every purchase, without gaps and in the order of `sequence`. `stale` (a
-/// `StaleEvent`) says that the server has lost touch with the database; from the next `product` on the events are up
+/// `include=purchases`, comes for every purchase, without gaps and in the order of `sequence`; its `rank` is its
+/// `sequence`. `released` (a `ReleasedEvent`), with the purchases, says that one has expired or was canceled or
+/// refunded; it has no id. `stale` (a `StaleEvent`) says that the server has lost touch with the database; from the next `product` on the events are up
 /// to date again.
 ///
 /// An event's `id` is the number of the product's purchases up to it. A client that reconnects with it as
-/// `Last-Event-ID`, as browsers do, gets the purchases that it has missed, up to 10,000. With an id from longer ago, or
+/// `Last-Event-ID`, as browsers do, gets the purchases that it has missed, up to 10,000, and is told again which earlier
+/// ones were released since the last one that it got was made. With an id from longer ago, or
 /// with one that is no event's, the stream begins like a new one. It ends when the server shuts down, with a `retry` that
 /// differs from client to client, and when the product is deleted. No token is needed; if one is sent it has to be good,
 /// and the stream ends within two seconds after the token.

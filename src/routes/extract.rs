@@ -49,6 +49,22 @@ pub fn bearer_token(headers: &HeaderMap) -> Result<&str> {
     token.ok_or(refused(ADVICE))
 }
 
+/// The shop's payment service, or an admin. Refuses others with `forbidden`.
+#[derive(Debug, Clone)]
+pub struct Staff(pub CurrentUser);
+
+impl FromRequestParts<AppState> for Staff {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self> {
+        let user = <CurrentUser as FromRequestParts<AppState>>::from_request_parts(parts, app).await?;
+        match user.role.is_staff() {
+            true => Ok(Self(user)),
+            false => Err(Error::FORBIDDEN_BUYER),
+        }
+    }
+}
+
 /// Refuses with `unauthenticated`, `token_expired` or `account_disabled`. An end of access counts within two seconds.
 impl FromRequestParts<AppState> for CurrentUser {
     type Rejection = Error;

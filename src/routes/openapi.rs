@@ -17,7 +17,7 @@ use super::state::AppState;
 use crate::error::{Code, Error, FieldError, ProblemSchema, Result};
 use crate::http::file::File;
 use crate::http::rendered::Rendered;
-use crate::live::message::{Stale, Stock};
+use crate::live::message::{Released, Stale, Stock};
 
 mod problems;
 mod swagger;
@@ -43,7 +43,7 @@ const LIVE_DOCUMENT: &[u8] = include_bytes!("../../docs/asyncapi.yaml");
         license(name = "MIT", identifier = "MIT"),
     ),
     paths(document, live_document, page),
-    components(schemas(ProblemSchema, FieldError, Stock, Stale)),
+    components(schemas(ProblemSchema, FieldError, Stock, Stale, Released)),
     servers((url = "/", description = "This server")),
     tags(
         (name = "auth", description = "Accounts and tokens"),
@@ -146,7 +146,7 @@ fn with_events(document: &utoipa::openapi::OpenApi) -> Result<Value> {
         tracing::error!("cannot serialize the OpenAPI document: {error}");
         Error::Internal
     })?;
-    let events = ["Product", "StockEvent", "LeaderboardItem", "StaleEvent"];
+    let events = ["Product", "StockEvent", "LeaderboardItem", "ReleasedEvent", "StaleEvent"];
     let events = events.map(|name| json!(Ref::from_schema_name(name)));
     for path in document["paths"].as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
         if let Some(schema) = path.pointer_mut("/get/responses/200/content/text~1event-stream/schema") {

@@ -128,9 +128,10 @@ async fn get_product(
     let Some(user) = user else { return Ok(app.product_pages.product(id).await?.answer(&headers)) };
     let (product, yours) = tokio::try_join!(app.product_pages.product(id), app.purchases.yours(id, user.id))?;
     let mut product = product.value()?;
-    // The limit that stands beside it.
+    // By the rules that stand beside it.
     let limit = product["purchaseLimit"].as_i64().unwrap_or_default();
-    product["yours"] = json!(yours.view(limit));
+    let has_payment_window = !product["paymentWindowSeconds"].is_null();
+    product["yours"] = json!(yours.view(limit, has_payment_window));
     Ok(uncached(product).into_response())
 }
 

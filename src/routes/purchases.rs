@@ -117,7 +117,7 @@ struct PlainPurchaseRequest<'a> {
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
         "account_too_new", "product_not_found", "sale_not_started", "sale_ended", "sale_paused", "sold_out",
-        "insufficient_stock", "purchase_limit_reached", "price_changed", "idempotency_key_reused", "rate_limited", "overloaded",
+        "insufficient_stock", "purchase_limit_reached", "too_many_lapses", "price_changed", "idempotency_key_reused", "rate_limited", "overloaded",
         "database_unavailable", "outcome_unknown",
     ]))),
 )]

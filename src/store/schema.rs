@@ -22,6 +22,8 @@ pub const PURCHASES: &str = "purchases";
 pub const ENDED_TOKENS: &str = "endedTokens";
 /// The audit log.
 pub const AUDIT: &str = "audit";
+/// Which server does what one server is enough for.
+pub const LEASES: &str = "leases";
 /// The collection with one document for each running server, updated by its heartbeat.
 pub const SERVERS: &str = "servers";
 
@@ -56,6 +58,7 @@ pub async fn prepare(database: &Database) -> Result<(), Error> {
         prepare(PURCHASES, purchases_validator(), purchases_indexes()),
         prepare(AUDIT, audit_validator(), audit_indexes()),
         prepare(ENDED_TOKENS, doc! {}, ended_tokens_indexes()),
+        prepare(LEASES, doc! {}, Vec::new()),
         prepare(SERVERS, doc! {}, servers_indexes()),
         prepare(PROGRESS, doc! {}, Vec::new()),
     ])
@@ -180,6 +183,10 @@ fn purchases_indexes() -> Vec<IndexModel> {
         .unique(true)
         .partial_filter_expression(doc! { "idempotencyKey": { "$exists": true } })
         .build();
+    let pending = IndexOptions::builder().partial_filter_expression(doc! { "status": "pending" }).build();
+    let changed = IndexOptions::builder()
+        .partial_filter_expression(doc! { "changedInVersion": { "$exists": true } })
+        .build();
     vec![
         // The leaderboard of one product, and the purchases that a lane catches up on. Not unique: the product's
         // version is the lock that keeps sequence numbers unique, and a second guard costs a tenth of MongoDB's time
@@ -190,6 +197,10 @@ fn purchases_indexes() -> Vec<IndexModel> {
         unique(own_purchases()),
         // One purchase for each idempotency key of a buyer, across all products.
         IndexModel::builder().keys(keyed_purchases()).options(keyed).build(),
+        // What expires next. Holds only what is pending, so a shop without payment windows pays nothing for it.
+        IndexModel::builder().keys(doc! { "expiresAt": 1 }).options(pending).build(),
+        // What a lane catches up on: the purchases that have changed since. Holds only those.
+        IndexModel::builder().keys(changed_purchases()).options(changed).build(),
         // The leaderboard of all products.
         index(doc! { "purchasedAt": 1, "productId": 1, "sequence": 1 }),
     ]
@@ -209,6 +220,11 @@ pub fn keyed_purchases() -> Document {
 /// them is cheaper than updating one more index at every purchase.
 pub fn own_purchases() -> Document {
     doc! { "userId": 1, "productId": 1, "firstUnit": 1 }
+}
+
+/// The keys of the index of those purchases of a product that have changed since they were made.
+pub fn changed_purchases() -> Document {
+    doc! { "productId": 1, "changedInVersion": 1 }
 }
 
 /// Newest first, of everything or by one filter; and one entry for each idempotency key of an actor.
@@ -255,7 +271,8 @@ fn users_validator() -> Document {
     } }
 }
 
-/// The last guard of the stock: for every writer, `stock` and `sold` add up to `totalStock` and are never negative.
+/// The last guard of the stock: for every writer, `stock`, `held` and `sold` add up to `totalStock` and are never
+/// negative. Products of an earlier version hold nothing.
 fn products_validator() -> Document {
     doc! {
         "$jsonSchema": {
@@ -267,6 +284,7 @@ fn products_validator() -> Document {
             "properties": {
                 "name": { "bsonType": "string", "minLength": 1, "maxLength": 200 },
                 "stock": { "bsonType": "long", "minimum": 0 },
+                "held": { "bsonType": "long", "minimum": 0 },
                 "sold": { "bsonType": "long", "minimum": 0 },
                 "totalStock": { "bsonType": "long", "minimum": 0 },
                 "purchaseCount": { "bsonType": "long", "minimum": 0 },
@@ -280,7 +298,7 @@ fn products_validator() -> Document {
                 "updatedAt": { "bsonType": "date" },
             },
         },
-        "$expr": { "$eq": ["$totalStock", { "$add": ["$stock", "$sold"] }] },
+        "$expr": { "$eq": ["$totalStock", { "$add": ["$stock", { "$ifNull": ["$held", 0_i64] }, "$sold"] }] },
     }
 }
 
@@ -310,6 +328,9 @@ fn purchases_validator() -> Document {
             "purchasedAt": { "bsonType": "date" },
             "buyer": { "bsonType": "string" },
             "unitPrice": money(),
+            "status": { "enum": ["pending", "confirmed", "expired", "canceled", "refunded"] },
+            "expiresAt": { "bsonType": "date" },
+            "changedInVersion": { "bsonType": "long", "minimum": 1 },
         },
     } }
 }

@@ -79,6 +79,9 @@ fn a_problem_lists_its_codes_and_an_example_of_each() {
                 "purchase_limit_reached" => "purchased",
                 "account_too_new" => "registeredBefore",
                 "price_changed" => "price",
+                "too_many_lapses" => "lapses",
+                "purchase_not_pending" | "payment_unfillable" => "purchaseStatus",
+                "amount_mismatch" => "total",
                 "outcome_unknown" => "purchaseId",
                 _ => continue,
             };

@@ -8,8 +8,11 @@ use flash_sale::config::Limits;
 use flash_sale::metrics::Metrics;
 use flash_sale::model::id::Id;
 use flash_sale::model::money::Money;
+use flash_sale::model::product::Product;
 use flash_sale::model::purchase::Purchase;
-use flash_sale::purchases::commit::change::{Change, ChangeTicket, CommitOutcome, PendingChange, pair};
+use flash_sale::purchases::commit::change::{
+    Change, ChangeTicket, CommitOutcome, Figures, PendingChange, pair,
+};
 use flash_sale::purchases::commit::committer::Commits;
 use flash_sale::purchases::commit::transaction::transact;
 use flash_sale::purchases::sale_state::SaleState;
@@ -28,34 +31,15 @@ use crate::harness::{Shop, patient, sneaker, sneaker_with};
 /// The change that a lane sends for a new product: purchases of one unit each.
 fn change(product: &str, purchases: i64) -> Change {
     let product_id: Id = product.parse().unwrap();
-    let purchase = |sequence| Purchase {
-        id: Id::new(),
-        product_id,
-        user_id: Id::new(),
-        buyer: "Ada L.".into(),
-        quantity: 1,
-        unit_price: Money { amount: 9_900, currency: "USD".into() },
-        sequence,
-        first_unit: 1,
-        purchased_at: DateTime::MIN,
-        idempotency_key: None,
-        network: None,
-    };
-    let state = SaleState {
-        reopened_at: None,
-        stock: 10,
-        purchase_count: 0,
-        purchase_limit: 1,
-        price: Money { amount: 9_900, currency: "USD".into() },
-        registered_before: None,
-        paused: false,
-        sale_start_time: DateTime::MIN,
-        sale_end_time: DateTime::MAX,
-        version: 1,
-        updated_at: DateTime::MIN,
-    };
-    let (units, purchases) = (purchases, (1..=purchases).map(purchase).collect());
-    Change { product_id, state, units, purchases, has_collided: false }
+    let price = Money { amount: 9_900, currency: "USD".into() };
+    let purchase = |sequence| Purchase::new(product_id, Id::new(), sequence, price.clone(), DateTime::MIN);
+    let product =
+        Product::new(String::new(), price.clone(), 10, (DateTime::MIN, DateTime::MAX), DateTime::MIN);
+    let state = SaleState::of(&product);
+    let figures = Figures { stock: -purchases, sold: purchases, ..Figures::default() };
+    let purchases = (1..=purchases).map(purchase).collect();
+    let (transitions, entries) = (Vec::new(), Vec::new());
+    Change { product_id, state, figures, purchases, transitions, entries, has_collided: false }
 }
 
 fn soon() -> Instant {
@@ -148,7 +132,7 @@ async fn a_transaction_sells_many_products() {
     let products = sell(&shop, 4).await;
     let changes = products.iter().zip([1, 3, 1, 10]).map(|(id, count)| change(id, count)).collect();
     for ((id, outcome), count) in products.iter().zip(together(&store, changes).await).zip([1, 3, 1, 10]) {
-        let Some(CommitOutcome::Committed { state, purchases }) = outcome else { panic!("{id}") };
+        let Some(CommitOutcome::Committed { state, purchases, .. }) = outcome else { panic!("{id}") };
         let product =
             store.products.find_one(doc! { "_id": id.parse::<Id>().unwrap() }).await.unwrap().unwrap();
         // The reported state matches the database.
@@ -213,7 +197,7 @@ async fn a_clock_that_is_put_back_dates_no_purchase_before_an_earlier_one() {
     let mut outcomes = together(&store, vec![change(alone)]).await;
     outcomes.extend(together(&store, others.iter().map(change).collect()).await);
     for (id, outcome) in products.iter().zip(outcomes) {
-        let Some(CommitOutcome::Committed { state, purchases }) = outcome else { panic!("{id}") };
+        let Some(CommitOutcome::Committed { state, purchases, .. }) = outcome else { panic!("{id}") };
         let product =
             store.products.find_one(doc! { "_id": id.parse::<Id>().unwrap() }).await.unwrap().unwrap();
         assert_eq!([state.updated_at, product.updated_at, purchases[0].purchased_at], [ahead; 3]);

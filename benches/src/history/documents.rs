@@ -3,7 +3,7 @@
 use flash_sale::model::id::Id;
 use flash_sale::model::money::Money;
 use flash_sale::model::product::Product;
-use flash_sale::model::purchase::Purchase;
+use flash_sale::model::purchase::{Purchase, PurchaseStatus};
 use mongodb::bson::{DateTime, RawDocumentBuf, rawdoc};
 
 /// The price of every product.
@@ -30,17 +30,8 @@ pub fn product(name: &str, sold: i64, stock: i64, at: DateTime) -> Product {
 /// The purchase with this sequence: one unit, by a new buyer.
 pub fn purchase(product_id: Id, sequence: i64) -> Purchase {
     Purchase {
-        id: Id::new(),
-        product_id,
-        user_id: Id::new(),
         buyer: "Bench M.".into(),
-        quantity: 1,
-        unit_price: price(),
-        sequence,
-        first_unit: 1,
-        purchased_at: DateTime::now(),
-        idempotency_key: None,
-        network: None,
+        ..Purchase::new(product_id, Id::new(), sequence, price(), DateTime::now())
     }
 }
 
@@ -59,6 +50,7 @@ pub fn raw(purchase: &Purchase) -> RawDocumentBuf {
         "sequence": purchase.sequence,
         "firstUnit": purchase.first_unit,
         "purchasedAt": purchase.purchased_at,
+        "status": purchase.status.name(),
     }
 }
 

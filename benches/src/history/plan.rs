@@ -6,7 +6,7 @@
 
 use flash_sale::model::id::Id;
 use flash_sale::model::product::Product;
-use flash_sale::model::purchase::Purchase;
+use flash_sale::model::purchase::{Purchase, PurchaseStatus};
 use mongodb::bson::{DateTime, RawDocumentBuf};
 
 use super::documents;
@@ -105,18 +105,12 @@ impl Plan {
     /// The purchase with this number, from 0.
     pub fn purchase(&self, number: u64) -> Purchase {
         let (product, before) = self.place(number);
+        let (id, buyer) = (self.product_id(product), self.buyer(product, before));
+        let at = DateTime::from_millis(signed(self.start_ms + number * INTERVAL_MS));
         Purchase {
             id: self.id(PURCHASE, number),
-            product_id: self.product_id(product),
-            user_id: self.buyer(product, before),
             buyer: "Bench B.".into(),
-            quantity: 1,
-            unit_price: documents::price(),
-            sequence: signed(before + 1),
-            first_unit: 1,
-            purchased_at: DateTime::from_millis(signed(self.start_ms + number * INTERVAL_MS)),
-            idempotency_key: None,
-            network: None,
+            ..Purchase::new(id, buyer, signed(before + 1), documents::price(), at)
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 
 use crate::error::{Error, Result};
 use crate::model::id::Id;
@@ -12,16 +12,24 @@ use crate::store::{Store, failure};
 /// How long the database may wait for the transactions before a barrier, and for its majority, in milliseconds.
 const BARRIER_WAIT_MS_MAX: u64 = 2_000;
 
-/// Finds out how many of the purchases whose commit got no answer exist; the count is final. `None` while that
+/// Finds out how many of the purchases whose commit got no answer exist, or are changed by it, which would have made
+/// `version` of the product; the count is final. `None` while that
 /// transaction, or another one, still holds the product.
 ///
 /// # Errors
 /// Those of [`pass_barrier`] and [`Store::read`].
-pub async fn settle_unknown(store: &Store, product_id: Id, purchases: &[Id]) -> Result<Option<u64>> {
+pub async fn settle_unknown(
+    store: &Store,
+    product_id: Id,
+    purchases: &[Id],
+    version: i64,
+) -> Result<Option<u64>> {
     if !pass_barrier(store, product_id).await? {
         return Ok(None);
     }
-    let made = store.purchases.count_documents(doc! { "_id": { "$in": purchases } });
+    let made = store.purchases.count_documents(doc! {
+        "_id": { "$in": purchases }, "changedInVersion": { "$in": [Bson::Null, Bson::Int64(version)] },
+    });
     store.read_sale_confirmed(|mut session| async move { made.session(&mut session).await.map(Some) }).await
 }
 

@@ -11,10 +11,12 @@ use mongodb::error::Error as DatabaseError;
 use mongodb::options::{Hint, ReturnDocument};
 use tokio::time::Instant;
 
-use super::change::{Change, CommitOutcome, PendingChange};
+use super::change::{Change, CommitOutcome, Effect, PendingChange};
+use super::transitions::{self, NotAsRead};
 use crate::model::id::Id;
 use crate::purchases::sale_state::SaleState;
 use crate::purchases::settle::Window;
+use crate::purchases::settle::transitions::Figures;
 use crate::sabotage::Mistake;
 use crate::store::transaction::{self, COMMIT_RETRY_MS};
 use crate::store::{Store, abandoned_transactions, failure, schema};
@@ -59,7 +61,9 @@ pub async fn transact(store: &Store, mut group: Vec<PendingChange>) -> Vec<Pendi
 fn tell_committed(sold: Vec<(PendingChange, SaleState)>) {
     for (mut pending, state) in sold {
         let purchases = mem::take(&mut pending.change.purchases);
-        pending.tell(CommitOutcome::Committed { state, purchases });
+        let changed = mem::take(&mut pending.change.transitions);
+        let changed = changed.into_iter().map(|change| change.after).collect();
+        pending.tell(CommitOutcome::Committed { state, purchases, changed });
     }
 }
 
@@ -75,7 +79,9 @@ fn nothing_happened(group: Vec<PendingChange>, error: &DatabaseError) -> Vec<Pen
         return group;
     }
     tell_all(group, || {
-        if failure::is_duplicate_key(error) {
+        if error.get_custom::<NotAsRead>().is_some() {
+            CommitOutcome::Stale
+        } else if failure::is_duplicate_key(error) {
             CommitOutcome::Duplicate
         } else if failure::is_transient(error) {
             CommitOutcome::Transient(error.clone())
@@ -104,8 +110,8 @@ async fn abort(store: &Store, mut session: ClientSession) {
     }
 }
 
-/// Takes the units from the stocks and inserts the purchases. Returns the products after that; `None` for a product
-/// that was not as its settlement knew it, for which no purchase is inserted.
+/// Changes the figures of the products, inserts the purchases, and changes earlier ones. Returns the products after that;
+/// `None` for a product that was not as its settlement knew it, for which nothing else is written.
 async fn prepare(
     store: &Store,
     session: &mut ClientSession,
@@ -116,15 +122,21 @@ async fn prepare(
         [alone] => vec![take_from_one(store, session, &alone.change).await?],
         _ => take_from_many(store, session, group).await?,
     };
-    let mut purchases = Vec::new();
+    let (mut purchases, mut transitions, mut entries) = (Vec::new(), Vec::new(), Vec::new());
     for (pending, state) in group.iter_mut().zip(&states) {
         if let Some(state) = state {
             pending.change.date(state);
             purchases.extend(&pending.change.purchases);
+            transitions.extend(&pending.change.transitions);
+            entries.extend(&pending.change.entries);
         }
     }
     if !purchases.is_empty() {
-        store.purchases.insert_many(purchases).session(session).await?;
+        store.purchases.insert_many(purchases).session(&mut *session).await?;
+    }
+    if !transitions.is_empty() {
+        transitions::write(store, session, &transitions).await?;
+        store.audit.insert_many(entries).session(session).await?;
     }
     Ok(states)
 }
@@ -140,18 +152,19 @@ pub async fn take_from_one(
     session: &mut ClientSession,
     change: &Change,
 ) -> Result<Option<SaleState>, DatabaseError> {
+    let effect = change.effect();
     // The version alone implies the stock. The query checks both, so that no mistake in here can oversell.
-    let mut as_settled = doc! {
-        "_id": change.product_id,
-        "version": change.state.version,
-        "stock": { "$gte": change.units },
-        "$expr": is_open(),
-    };
+    let mut as_settled = doc! { "_id": change.product_id, "version": change.state.version };
+    as_settled.extend(allowed(&effect));
     if Mistake::NoVersionCheck.is_made() {
         as_settled.remove("version");
     }
-    let mut taking = taking(store, change.units, change.count());
-    taking.insert("$currentDate", doc! { "updatedAt": true });
+    let mut taking = taking(store, &effect);
+    let mut dates = doc! { "updatedAt": true };
+    if effect.reopens {
+        dates.insert("reopenedAt", true);
+    }
+    taking.insert("$currentDate", dates);
     let state = store
         .products
         .clone_with_type::<SaleState>()
@@ -165,9 +178,13 @@ pub async fn take_from_one(
     // `$$NOW` is the time when the update was sent, `$currentDate` when it was applied: the sale may have ended in between.
     // And purchases are dated no earlier than the last one, even if the clock was set back.
     let is_open = |state: &SaleState| {
-        Mistake::OwnClockForWindow.is_made() || state.window(state.updated_at.max(before)) == Window::Open
+        effect.count == 0
+            || Mistake::OwnClockForWindow.is_made()
+            || state.window(state.updated_at.max(before)) == Window::Open
     };
-    let Some(mut state) = state.filter(is_open) else {
+    let is_due =
+        |state: &SaleState| change.expires_at().is_none_or(|expires_at| expires_at <= state.updated_at);
+    let Some(mut state) = state.filter(is_open).filter(is_due) else {
         return Ok(None);
     };
     if state.updated_at < before {
@@ -188,15 +205,18 @@ async fn take_from_many(
     group: &[PendingChange],
 ) -> Result<Vec<Option<SaleState>>, DatabaseError> {
     let Snapshot { now, stocks } = read(store, session, group).await?;
-    let mut alike: HashMap<(i64, i64), Vec<Id>> = HashMap::new();
+    let mut alike: HashMap<Effect, Vec<Id>> = HashMap::new();
     let mut after = Vec::with_capacity(group.len());
     for PendingChange { change, .. } in group {
-        let state_after = change.state_after(now);
+        let (effect, state_after) = (change.effect(), change.state_after(now));
+        let is_open = effect.count == 0 || state_after.window(state_after.updated_at) == Window::Open;
+        let is_due = change.expires_at().is_none_or(|expires_at| expires_at <= now);
         let is_as_settled = stocks.get(&change.product_id)
             == Some(&(change.state.version, change.state.stock))
-            && state_after.window(state_after.updated_at) == Window::Open;
+            && is_open
+            && is_due;
         if is_as_settled {
-            alike.entry((change.units, change.count())).or_default().push(change.product_id);
+            alike.entry(effect).or_default().push(change.product_id);
         }
         after.push(is_as_settled.then_some(state_after));
     }
@@ -205,7 +225,7 @@ async fn take_from_many(
     }
     let expected = alike.values().map(Vec::len).sum::<usize>();
     let updates: Vec<_> =
-        alike.into_iter().map(|((units, count), ids)| take_alike(store, ids, units, count, now)).collect();
+        alike.into_iter().map(|(effect, ids)| take_alike(store, ids, &effect, now)).collect();
     let command = doc! { "update": schema::PRODUCTS, "updates": updates };
     let reply = store.database.run_command(command).session(session).await?;
     // Errors of single updates are inside the reply.
@@ -224,7 +244,7 @@ struct Snapshot {
     stocks: HashMap<Id, (i64, i64)>,
 }
 
-/// Reads version and stock of those products that are for sale at this moment. Every change raises the version, so
+/// Reads version and stock of those products that are for sale at this moment, or of which nothing is bought. Every change raises the version, so
 /// the rest follows from it.
 async fn read(
     store: &Store,
@@ -232,10 +252,16 @@ async fn read(
     group: &[PendingChange],
 ) -> Result<Snapshot, DatabaseError> {
     let ids: Vec<_> = group.iter().map(|pending| pending.change.product_id).collect();
+    let bare = group.iter().filter(|pending| pending.change.purchases.is_empty());
+    let bare: Vec<_> = bare.map(|pending| pending.change.product_id).collect();
+    let is_wanted = match bare.is_empty() {
+        true => is_open(),
+        false => doc! { "$or": [{ "$in": ["$_id", bare] }, is_open()] },
+    };
     let mut readings = store
         .products
         .clone_with_type::<RawDocumentBuf>()
-        .find(doc! { "_id": { "$in": &ids }, "$expr": is_open() })
+        .find(doc! { "_id": { "$in": &ids }, "$expr": is_wanted })
         .hint(Hint::Keys(by_id()))
         .projection(doc! { "version": 1, "stock": 1, "now": "$$NOW" })
         // All in one reply: a second round trip would hold up the transaction.
@@ -251,18 +277,21 @@ async fn read(
     Ok(snapshot)
 }
 
-/// The update of all products that sell equally many units in equally many purchases. The snapshot has shown them to
+/// The update of all products on which the changes have the same effect: mostly those that sell equally many units in
+/// equally many purchases. The snapshot has shown them to
 /// be as settled; MongoDB checks again what it can for all alike, so that no mistake in here can oversell.
-fn take_alike(store: &Store, products: Vec<Id>, units: i64, count: i64, now: DateTime) -> Document {
-    let mut taking = taking(store, units, count);
-    taking.insert("$max", doc! { "updatedAt": now });
+fn take_alike(store: &Store, products: Vec<Id>, effect: &Effect, now: DateTime) -> Document {
+    let mut taking = taking(store, effect);
+    let mut dates = doc! { "updatedAt": now };
+    if effect.reopens {
+        dates.insert("reopenedAt", now);
+    }
+    taking.insert("$max", dates);
+    let mut as_settled = doc! { "_id": { "$in": products } };
+    // The window is checked again, as time has passed: once somebody was told that the sale is over, nothing is sold.
+    as_settled.extend(allowed(effect));
     doc! {
-        "q": {
-            "_id": { "$in": products },
-            "stock": { "$gte": units },
-            // Checked again, as time has passed: once somebody was told that the sale is over, nothing is sold.
-            "$expr": is_open(),
-        },
+        "q": as_settled,
         "u": taking,
         "multi": true,
         "hint": by_id(),
@@ -284,12 +313,34 @@ fn is_open() -> Document {
     doc! { "$and": [{ "$lte": ["$saleStartTime", "$$NOW"] }, { "$gt": ["$saleEndTime", "$$NOW"] }] }
 }
 
-/// Takes the units and records the seller. A change stream reports only changed fields, so each sale has its own id.
-fn taking(store: &Store, units: i64, count: i64) -> Document {
-    doc! {
-        "$inc": { "stock": -units, "sold": units, "purchaseCount": count, "version": 1_i64 },
-        "$set": { "seller": { "server": store.server, "sale": Id::new() } },
+/// What the figures must allow, and the window, if anything is bought.
+fn allowed(effect: &Effect) -> Document {
+    let mut allowed = doc! { "stock": { "$gte": -effect.figures.stock } };
+    if effect.figures.held < 0 {
+        allowed.insert("held", doc! { "$gte": -effect.figures.held });
     }
+    if effect.count > 0 {
+        allowed.insert("$expr", is_open());
+    }
+    allowed
+}
+
+/// Changes the figures and records the seller. A change stream reports only changed fields, so each sale has its own id.
+fn taking(store: &Store, effect: &Effect) -> Document {
+    let Figures { stock, held, sold, released } = effect.figures;
+    let mut change = doc! { "stock": stock, "sold": sold, "purchaseCount": effect.count, "version": 1_i64 };
+    // A product without a payment window has neither.
+    if held != 0 {
+        change.insert("held", held);
+    }
+    if released != 0 {
+        change.insert("releasedCount", released);
+    }
+    let mut set = doc! { "seller": { "server": store.server, "sale": Id::new() } };
+    if let Some(version) = effect.changed_version {
+        set.insert("purchasesChangedVersion", version);
+    }
+    doc! { "$inc": change, "$set": set }
 }
 
 /// Sends the commit, repeatedly while its outcome is unknown and a lane waits for it.

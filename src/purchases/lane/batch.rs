@@ -6,14 +6,15 @@ use std::sync::Arc;
 use mongodb::bson::doc;
 use tokio::time::Instant;
 
-use super::queued::{QueuedPurchase, Receipt};
+use super::queued::{Queued, QueuedChange, QueuedPurchase, Receipt};
 use super::sale_view::SaleView;
 use crate::accounts::access::Access;
 use crate::accounts::registrations::Registrations;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
-use crate::model::purchase::Purchase;
+use crate::model::purchase::{Purchase, PurchaseStatus};
 use crate::purchases::history;
+use crate::purchases::settle::transitions::Transition;
 use crate::purchases::settle::{Outcome, Refusal, Request, Settlement};
 use crate::purchases::used_keys::UsedKeys;
 use crate::sabotage::Mistake;
@@ -30,6 +31,17 @@ pub enum KeyCheck {
     Contradiction,
 }
 
+mod changes;
+
+/// What everybody in a batch is told.
+#[derive(Default)]
+pub struct Replies {
+    /// Those to the purchases, in the order of the requests.
+    pub purchases: Vec<Result<Receipt>>,
+    /// Those to the changes, in the order of the transitions.
+    pub changes: Vec<Result<Receipt>>,
+}
+
 pub struct Batch {
     /// In order of arrival.
     pub requests: Vec<Request>,
@@ -39,6 +51,11 @@ pub struct Batch {
     pub id: Id,
     product_id: Id,
     waiting: Vec<QueuedPurchase>,
+    /// What becomes of earlier purchases, in order of arrival.
+    pub transitions: Vec<Transition>,
+    changing: Vec<QueuedChange>,
+    /// The purchases of `transitions` are as of the product that was read last.
+    are_transitions_read: bool,
     /// Whether the key of each request was looked up.
     keys_checked: Vec<bool>,
     /// It was looked up when the accounts were made of which the tokens do not say it.
@@ -48,12 +65,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub fn new(
-        product_id: Id,
-        waiting: Vec<QueuedPurchase>,
-        deadline: Instant,
-        used_keys: &UsedKeys,
-    ) -> Self {
+    pub fn new(product_id: Id, arrived: Vec<Queued>, deadline: Instant, used_keys: &UsedKeys) -> Self {
         let request = |waiting: &QueuedPurchase| {
             let mut request = waiting.request.clone();
             request.key_used_elsewhere = request
@@ -62,7 +74,19 @@ impl Batch {
                 .is_some_and(|key| used_keys.is_used_elsewhere(request.user, key, product_id));
             request
         };
+        let (mut waiting, mut changing) = (Vec::with_capacity(arrived.len()), Vec::new());
+        for queued in arrived {
+            match queued {
+                Queued::Purchase(purchase) => waiting.push(purchase),
+                Queued::Change(change) => changing.push(change),
+            }
+        }
+        let transition =
+            |change: &QueuedChange| Transition { wish: change.asked.wish.clone(), purchase: None };
         Self {
+            transitions: changing.iter().map(transition).collect(),
+            changing,
+            are_transitions_read: false,
             requests: waiting.iter().map(request).collect(),
             deadline,
             id: Id::new(),
@@ -74,7 +98,18 @@ impl Batch {
         }
     }
 
-    /// Drops the requests whose clients have hung up: they may have asked elsewhere since. True if nobody is left.
+    /// When each of its purchases has arrived.
+    pub fn arrivals(&self) -> impl Iterator<Item = Instant> {
+        self.waiting.iter().map(|waiting| waiting.since)
+    }
+
+    /// When its purchases have arrived: half of them have waited longer, half less.
+    pub fn median_arrival(&self) -> Option<Instant> {
+        self.waiting.get(self.waiting.len() / 2).map(|waiting| waiting.since)
+    }
+
+    /// Drops the requests whose clients have hung up: they may have asked elsewhere since. A change is made all the same:
+    /// asking for it again makes no difference. True if nobody is left.
     pub fn drop_gone(&mut self) -> bool {
         if Mistake::SettleForClientThatIsGone.is_made() {
             return false;
@@ -85,7 +120,7 @@ impl Batch {
             retain(&mut self.requests, &is_there);
             retain(&mut self.keys_checked, &is_there);
         }
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.changing.is_empty()
     }
 
     /// Refuses the requests of those whose access has ended since they came. True if nobody is left.
@@ -103,7 +138,8 @@ impl Batch {
                 }
             }
         }
-        self.waiting.is_empty()
+        self.refuse_ended_changes(access);
+        self.waiting.is_empty() && self.changing.is_empty()
     }
 
     /// Whether the request at `index` has a key that is not known to be another product's.
@@ -246,38 +282,57 @@ impl Batch {
                 purchased_at: view.state.updated_at,
                 idempotency_key: waiting.request.key.as_deref().map(str::to_owned),
                 network: waiting.network,
+                status: match view.state.payment_window_seconds {
+                    Some(_) => PurchaseStatus::Pending,
+                    None => PurchaseStatus::Confirmed,
+                },
+                expires_at: None,
+                status_changed: None,
+                payment_reference: None,
+                refund_due: false,
+                lapsed: false,
+                changed_in_version: None,
             })
             .collect()
     }
 
-    pub fn reply(self, replies: Vec<Result<Receipt>>) {
-        for (waiting, reply) in self.waiting.into_iter().zip(replies) {
+    pub fn reply(self, replies: Replies) {
+        for (waiting, reply) in self.waiting.into_iter().zip(replies.purchases) {
             waiting.reply(reply, Some(self.id));
+        }
+        for (changing, reply) in self.changing.into_iter().zip(replies.changes) {
+            changing.reply(reply, Some(self.id));
         }
     }
 
     /// The same error for everybody.
-    pub fn all(&self, error: &Error) -> Vec<Result<Receipt>> {
-        self.waiting.iter().map(|_| Err(error.clone())).collect()
+    pub fn all(&self, error: &Error) -> Replies {
+        Replies {
+            purchases: self.waiting.iter().map(|_| Err(error.clone())).collect(),
+            changes: self.changing.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     /// The replies if the product does not exist.
-    pub fn replies_without_product(&self) -> Vec<Result<Receipt>> {
+    pub fn replies_without_product(&self) -> Replies {
         let reply = |request: &Request| match request.key_used_elsewhere {
             true => Err(Error::IdempotencyKeyReused),
             false => Err(Error::ProductNotFound),
         };
-        self.requests.iter().map(reply).collect()
+        Replies {
+            purchases: self.requests.iter().map(reply).collect(),
+            changes: self.changing.iter().map(|_| Err(Error::PurchaseNotFound)).collect(),
+        }
     }
 
-    /// The replies once the settlement holds. `purchases` are the ones it made, by sequence.
+    /// The replies once the settlement holds: the purchases that it made, by sequence, and those that it changed.
     pub fn replies(
         &self,
         settlement: &Settlement,
         view: &SaleView,
-        purchases: &[Arc<Purchase>],
+        (purchases, changed): (&[Arc<Purchase>], &[Purchase]),
         replayed: &HashMap<Id, Arc<Purchase>>,
-    ) -> Vec<Result<Receipt>> {
+    ) -> Replies {
         let mut replies: Vec<Result<Receipt>> = Vec::with_capacity(settlement.outcomes.len());
         let mut made = purchases.iter();
         for outcome in &settlement.outcomes {
@@ -294,7 +349,7 @@ impl Batch {
             };
             replies.push(reply);
         }
-        replies
+        Replies { purchases: replies, changes: self.change_replies(settlement, changed) }
     }
 
     /// The replies if the commit got no answer: only what was committed before is certain.
@@ -302,7 +357,7 @@ impl Batch {
         &self,
         settlement: &Settlement,
         replayed: &HashMap<Id, Arc<Purchase>>,
-    ) -> Vec<Result<Receipt>> {
+    ) -> Replies {
         let reply = |(outcome, waiting): (&Outcome, &QueuedPurchase)| match outcome {
             Outcome::Bought { .. } => Err(Error::OutcomeUnknown { purchase_id: Some(waiting.purchase_id) }),
             Outcome::ReplayedInBatch(index) => {
@@ -311,7 +366,10 @@ impl Batch {
             Outcome::Replayed(id) => replay(*id, replayed),
             Outcome::Refused(_) => Err(Error::DatabaseUnavailable),
         };
-        settlement.outcomes.iter().zip(&self.waiting).map(reply).collect()
+        Replies {
+            purchases: settlement.outcomes.iter().zip(&self.waiting).map(reply).collect(),
+            changes: self.change_replies_in_doubt(settlement),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mongodb::error::Error as DatabaseError;
 use tokio::time::Instant;
 
-use super::{Attempt, Lane, RIVALS};
+use super::{Attempt, Doubt, Lane, RIVALS};
 use crate::error::{Error, Result};
 use crate::model::purchase::Purchase;
 use crate::purchases::commit::change::{Change, CommitOutcome};
@@ -19,22 +19,26 @@ impl Lane {
     pub(super) async fn commit(&mut self, batch: &mut Batch, settlement: Settlement) -> Result<Attempt> {
         let replayed = batch.read_replayed(&self.registry.store, &settlement).await?;
         let Some(view) = self.view.take() else { return Ok(Attempt::Again(RIVALS)) };
+        let (transitions, entries) = batch.changes(&settlement);
         let change = Change {
             product_id: self.product_id,
             state: view.state.clone(),
-            units: settlement.units,
+            figures: settlement.figures,
             purchases: batch.purchases(&settlement, &view),
+            transitions,
+            entries,
             has_collided: std::mem::take(&mut self.has_collided),
         };
         let next_version = change.state.version + 1;
         let made = |purchase: &Purchase| (purchase.id, purchase.user_id);
         let ids: Vec<_> = change.purchases.iter().map(made).collect();
+        let changed_ids: Vec<_> = change.transitions.iter().map(|change| change.after.id).collect();
         let began = Instant::now();
         match self.commits.commit(change, batch.deadline).await {
-            CommitOutcome::Committed { state, purchases } => {
+            CommitOutcome::Committed { state, purchases, changed } => {
                 self.rotation.took(began.elapsed());
-                let (known, purchases) = self.learn(view, state, purchases);
-                let replies = batch.replies(&settlement, known, &purchases, &replayed);
+                let (known, purchases) = self.learn(view, state, purchases, &changed);
+                let replies = batch.replies(&settlement, known, (&purchases, &changed), &replayed);
                 Ok(Attempt::Settled(replies))
             }
             CommitOutcome::Stale => {
@@ -61,23 +65,26 @@ impl Lane {
                 self.registry.metrics.commits_in_doubt.inc();
                 // Memory may be outdated now, and the change stream does not report this server's own sales.
                 self.registry.catalogue.cache().mark(self.product_id, next_version);
-                let (product_id, count) = (self.product_id, ids.len());
+                let (product_id, count) = (self.product_id, ids.len() + changed_ids.len());
                 tracing::error!("product {product_id}: the outcome of {count} purchases is unknown");
-                let purchases = ids.iter().map(|(purchase, _)| *purchase).collect();
+                let made = ids.iter().map(|(purchase, _)| *purchase);
+                let doubt = Doubt { purchases: made.chain(changed_ids).collect(), version: next_version };
                 self.registry.in_doubt.add(ids);
-                Ok(Attempt::Unknown(purchases, batch.replies_in_doubt(&settlement, &replayed)))
+                Ok(Attempt::Unknown(doubt, batch.replies_in_doubt(&settlement, &replayed)))
             }
         }
     }
 
-    /// Records what was bought.
+    /// Records what was bought, and what was changed of earlier purchases.
     fn learn(
         &mut self,
         mut view: SaleView,
         state: SaleState,
         purchases: Vec<Purchase>,
+        changed: &[Purchase],
     ) -> (&SaleView, Vec<Arc<Purchase>>) {
         let purchases = view.record(purchases);
+        view.record_changes(changed);
         for purchase in &purchases {
             if let Some(key) = &purchase.idempotency_key {
                 self.registry.used_keys.record(purchase.user_id, key, purchase.product_id);

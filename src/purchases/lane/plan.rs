@@ -5,8 +5,8 @@ use tokio::time::Instant;
 use super::{Lane, lasts};
 use crate::error::Result;
 use crate::purchases::commit::barrier::pass_barrier;
+use crate::purchases::lane::batch::Replies;
 use crate::purchases::lane::batch::{Batch, KeyCheck};
-use crate::purchases::lane::queued::Receipt;
 use crate::purchases::lane::sale_view::SaleView;
 use crate::purchases::sale_state::{Certainty, SaleReading, SaleState, read_sale};
 use crate::purchases::settle::{Outcome, Settlement, settle};
@@ -14,7 +14,7 @@ use crate::purchases::settle::{Outcome, Settlement, settle};
 pub(super) enum Plan {
     Commit(Settlement),
     /// There is nothing to commit: everybody can be answered.
-    Reply(Vec<Result<Receipt>>),
+    Reply(Replies),
     /// What the lane knew was wrong: try again.
     Again,
 }
@@ -54,7 +54,7 @@ impl Lane {
             // Settling again could buy for a client that has asked elsewhere since.
             if batch.drop_gone() || self.refuses_all(batch).await? {
                 self.view = view;
-                return Ok(Plan::Reply(Vec::new()));
+                return Ok(Plan::Reply(Replies::default()));
             }
             let Some(known) = view.as_mut() else {
                 if basis == Basis::Confirmed {
@@ -110,6 +110,7 @@ impl Lane {
             }
             (None, _) => (read_sale(store, self.product_id, Certainty::Verified).await?, Basis::Verifiable),
         };
+        batch.forget_transitions();
         let Some(reading) = reading else { return Ok((None, basis)) };
         let view = match view {
             None => {
@@ -137,8 +138,9 @@ impl Lane {
     ) -> Result<Step> {
         let registry = self.registry.clone();
         let store = &registry.store;
+        batch.read_transitions(store).await?;
         self.know_buyers(known, batch).await?;
-        let settlement = settle(&known.sale(), &known.buyers, &batch.requests);
+        let settlement = settle(&known.sale(), &known.buyers, &batch.requests, &batch.transitions);
         if batch.learn_registrations(store, &registry.registrations, &settlement).await? {
             return Ok(Step::Settle);
         }
@@ -149,7 +151,7 @@ impl Lane {
                 return Ok(Step::Settle);
             }
         }
-        if settlement.units == 0 && basis != Basis::Confirmed {
+        if settlement.needs_confirmation() && basis != Basis::Confirmed {
             return Ok(Step::Read(Basis::Unconfirmed));
         }
         let is_refused = |index: usize| matches!(settlement.outcomes[index], Outcome::Refused(_));
@@ -158,7 +160,7 @@ impl Lane {
             KeyCheck::Found => return Ok(Step::Settle),
             KeyCheck::Contradiction => return Ok(Step::Done(Plan::Again)),
         }
-        if settlement.units > 0 {
+        if settlement.has_change() {
             return Ok(Step::Done(Plan::Commit(settlement)));
         }
         // Refusing a request with a key also decides an earlier attempt with that key, perhaps on another server. That must
@@ -171,21 +173,22 @@ impl Lane {
             return Ok(Step::Read(Basis::Unconfirmed));
         }
         let replayed = batch.read_replayed(store, &settlement).await?;
-        Ok(Step::Done(Plan::Reply(batch.replies(&settlement, known, &[], &replayed))))
+        Ok(Step::Done(Plan::Reply(batch.replies(&settlement, known, (&[], &[]), &replayed))))
     }
 
     /// Learns what is missing about the buyers of the batch, and forgets them where there are too many.
     async fn know_buyers(&mut self, known: &mut SaleView, batch: &Batch) -> Result<()> {
         let registry = self.registry.clone();
         let (store, limits) = (&registry.store, &registry.limits);
-        if known.is_behind() && (batch.has_repeated || lasts(self.repeats_until)) {
+        let must_be_exact = known.state.is_held_or_changed() || !batch.changes_nothing();
+        if known.is_behind() && (must_be_exact || batch.has_repeated || lasts(self.repeats_until)) {
             known.catch_up(store, limits, batch.requests.len()).await?;
         }
         let remembered = known.buyers.count();
         if self.remembered.note(remembered) > limits.buyers_max || remembered > limits.lane_buyers_max {
             known.forget();
         }
-        known.learn(store, batch.requests.iter().map(|request| request.user)).await
+        known.learn(store, batch.users()).await
     }
 
     /// The product in memory, if newer than the view. A purchase may build on it, since its commit checks the

@@ -1,4 +1,4 @@
-//! A waiting purchase has two ends, the lane's and the client's. Either may let go first; exactly one decides.
+//! What waits in a lane has two ends, the lane's and the client's. Either may let go first; exactly one decides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::network::Network;
 use crate::model::purchase::Purchase;
+use crate::purchases::lanes::PurchaseWish;
 use crate::purchases::settle::Request;
 
 #[derive(Debug, Clone)]
@@ -27,7 +28,13 @@ pub struct Reply {
     pub batch_id: Option<Id>,
 }
 
-/// The lane's end.
+/// What a lane takes from its queue.
+pub enum Queued {
+    Purchase(QueuedPurchase),
+    Change(QueuedChange),
+}
+
+/// The lane's end of a purchase.
 pub struct QueuedPurchase {
     pub request: Request,
     /// The buyer.
@@ -40,18 +47,30 @@ pub struct QueuedPurchase {
     pub purchase_id: Id,
     /// When it arrived.
     pub since: Instant,
+    handle: Handle,
+}
+
+/// The lane's end of a wish to change a purchase that was made.
+pub struct QueuedChange {
+    pub asked: PurchaseWish,
+    handle: Handle,
+}
+
+/// The way back to the client.
+struct Handle {
     reply: oneshot::Sender<Reply>,
     claim: Arc<Claim>,
 }
 
-/// The client's end. Dropping it gives the purchase up, if no lane has taken it yet.
+/// The client's end. Dropping it gives up what waits, if no lane has taken it yet.
 pub struct PendingReply {
-    purchase_id: Id,
+    /// The purchase that is made, perhaps; `None` for a change of one.
+    purchase_id: Option<Id>,
     reply: oneshot::Receiver<Reply>,
     claim: Arc<Claim>,
 }
 
-/// Who takes the purchase first: the lane, to make it, or the client, to give it up.
+/// Who takes it first: the lane, to decide it, or the client, to give it up.
 #[derive(Default)]
 struct Claim(AtomicBool);
 
@@ -61,69 +80,107 @@ impl Claim {
     }
 }
 
+impl Handle {
+    fn pair(purchase_id: Option<Id>) -> (Self, PendingReply) {
+        let (sender, receiver) = oneshot::channel();
+        let claim = Arc::new(Claim::default());
+        (Self { reply: sender, claim: claim.clone() }, PendingReply { purchase_id, reply: receiver, claim })
+    }
+}
+
+/// Both ends of a purchase.
 pub fn pair(
     request: Request,
     user: CurrentUser,
     buyer: String,
     network: Option<Network>,
-) -> (QueuedPurchase, PendingReply) {
-    let (sender, receiver) = oneshot::channel();
-    let claim = Arc::new(Claim::default());
+) -> (Queued, PendingReply) {
     let purchase_id = Id::new();
-    (
-        QueuedPurchase {
-            request,
-            user,
-            buyer,
-            network,
-            purchase_id,
-            since: Instant::now(),
-            reply: sender,
-            claim: claim.clone(),
-        },
-        PendingReply { purchase_id, reply: receiver, claim },
-    )
+    let (handle, pending) = Handle::pair(Some(purchase_id));
+    let since = Instant::now();
+    let queued = QueuedPurchase { request, user, buyer, network, purchase_id, since, handle };
+    (Queued::Purchase(queued), pending)
+}
+
+/// Both ends of a change.
+pub fn pair_change(asked: PurchaseWish) -> (Queued, PendingReply) {
+    let (handle, pending) = Handle::pair(None);
+    (Queued::Change(QueuedChange { asked, handle }), pending)
+}
+
+impl Queued {
+    /// Takes it from its client. False when the client has given up: then nothing may be done.
+    pub fn take(&self) -> bool {
+        self.handle().claim.take()
+    }
+
+    /// Whether something has to be read before it can be settled.
+    pub fn reads_first(&self) -> bool {
+        match self {
+            Self::Purchase(purchase) => purchase.request.key.is_some(),
+            Self::Change(_) => true,
+        }
+    }
+
+    /// Answers with an error.
+    pub fn refuse(self, error: Error, batch_id: Id) {
+        match self {
+            Self::Purchase(purchase) => purchase.reply(Err(error), Some(batch_id)),
+            Self::Change(change) => change.reply(Err(error), Some(batch_id)),
+        }
+    }
+
+    fn handle(&self) -> &Handle {
+        match self {
+            Self::Purchase(purchase) => &purchase.handle,
+            Self::Change(change) => &change.handle,
+        }
+    }
 }
 
 impl QueuedPurchase {
     /// Whether the client has hung up.
     pub fn is_gone(&self) -> bool {
-        self.reply.is_closed()
-    }
-
-    /// Takes the purchase from its client. False when the client has given up: then nothing may be bought.
-    pub fn take(&self) -> bool {
-        self.claim.take()
+        self.handle.reply.is_closed()
     }
 
     /// Answers the client. A client that has hung up since finds the purchase in its own list.
     pub fn reply(self, result: Result<Receipt>, batch_id: Option<Id>) {
-        drop(self.reply.send(Reply { result, batch_id }));
+        drop(self.handle.reply.send(Reply { result, batch_id }));
+    }
+}
+
+impl QueuedChange {
+    /// Answers the client.
+    pub fn reply(self, result: Result<Receipt>, batch_id: Option<Id>) {
+        drop(self.handle.reply.send(Reply { result, batch_id }));
     }
 }
 
 impl PendingReply {
-    /// Waits for the reply. At `deadline` the purchase is given up, unless a lane has taken it: then the lane replies
+    /// Waits for the reply. At `deadline` the request is given up, unless a lane has taken it: then the lane replies
     /// within the time of a batch.
     ///
     /// # Errors
-    /// The lane's; `overloaded` when no lane took the purchase in time.
+    /// The lane's; `overloaded` when no lane took the request in time.
     pub async fn reply(mut self, deadline: Instant) -> Reply {
         let undecided = |error| Reply { result: Err(error), batch_id: None };
         let reply = match timeout_at(deadline, &mut self.reply).await {
             Ok(reply) => reply,
             Err(_) if self.claim.take() => {
-                return undecided(Error::Overloaded {
-                    detail: "The purchase waited too long; nothing was bought.",
-                });
+                let detail = match self.purchase_id {
+                    Some(_) => "The purchase waited too long; nothing was bought.",
+                    None => "The change waited too long; nothing was changed.",
+                };
+                return undecided(Error::Overloaded { detail });
             }
             Err(_) => (&mut self.reply).await,
         };
         match reply {
             Ok(reply) => reply,
-            // The lane panicked: before it took this purchase, or after, perhaps in the middle of a commit.
+            // The lane panicked: before it took this request, or after, perhaps in the middle of a commit.
             Err(_) if self.claim.take() => undecided(Error::Internal),
-            Err(_) => undecided(Error::OutcomeUnknown { purchase_id: Some(self.purchase_id) }),
+            Err(_) => undecided(Error::OutcomeUnknown { purchase_id: self.purchase_id }),
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use mongodb::bson::{DateTime, doc};
+use mongodb::options::Hint;
 
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
@@ -18,6 +19,7 @@ use crate::model::timestamp::Timestamp;
 use crate::purchases::buyers::Buyers;
 use crate::purchases::sale_state::{SaleReading, SaleState};
 use crate::purchases::settle::{Refusal, Sale, Window};
+use crate::store::schema::changed_purchases;
 use crate::store::{Store, collect};
 
 /// No transaction stays open for longer, in milliseconds: MongoDB ends each after a minute
@@ -41,6 +43,8 @@ pub struct SaleView {
     pub buyers: Buyers,
     /// `buyers` have all purchases up to this sequence number, and some of the later ones.
     followed: i64,
+    /// `buyers` have what was changed of earlier purchases up to this version of the product.
+    followed_changes: i64,
     /// The version on which a barrier was passed after the sale's end: no purchase can be committed on it any more.
     closed_version: Option<i64>,
 }
@@ -50,7 +54,8 @@ impl SaleView {
         let SaleReading { state, now } = reading;
         let buyers = if state.purchase_count == 0 { Buyers::all_of_none() } else { Buyers::unknown() };
         let followed = state.purchase_count;
-        Self { product_id, state, now, buyers, followed, closed_version: None }
+        let followed_changes = state.purchases_changed_version.unwrap_or(0);
+        Self { product_id, state, now, buyers, followed, followed_changes, closed_version: None }
     }
 
     /// Updates the view to a newer reading. What others sold meanwhile is only followed if it is little.
@@ -74,7 +79,36 @@ impl SaleView {
             let purchases = self.read_from(store, self.followed + 1).await?;
             self.record(purchases);
         }
+        self.follow_changes(store, limits).await?;
         Ok(self)
+    }
+
+    /// Reads what others changed of earlier purchases, up to the view's version or later; or forgets the buyers, if that
+    /// is too much. Unlike what others sold it is always followed: no index refuses what rests on too little of it.
+    async fn follow_changes(&mut self, store: &Store, limits: &PurchasesLimits) -> Result<()> {
+        let Some(last) = self.state.purchases_changed_version.filter(|last| *last > self.followed_changes)
+        else {
+            return Ok(());
+        };
+        let changed_since =
+            doc! { "productId": self.product_id, "changedInVersion": { "$gt": self.followed_changes } };
+        let limit = i64::try_from(limits.catch_up_purchases_max + 1).unwrap_or(i64::MAX);
+        let find = store.purchases.find(changed_since).hint(Hint::Keys(changed_purchases())).limit(limit);
+        let changed: Vec<Purchase> = store.read_sale(|session| collect(find, session)).await?;
+        if changed.iter().all(|purchase| purchase.changed_in_version < Some(last)) {
+            let product_id = self.product_id;
+            tracing::error!(
+                "product {product_id}: the purchases that changed in version {last} were not read"
+            );
+            // For example, a new primary does not have yet what the previous one had.
+            return Err(Error::DatabaseUnavailable);
+        }
+        match changed.len() > limits.catch_up_purchases_max {
+            true => self.forget(),
+            false => changed.iter().for_each(|purchase| self.buyers.record_change(purchase)),
+        }
+        self.followed_changes = last;
+        Ok(())
     }
 
     /// Whether others sold what was not followed: then there may be more purchases than are recorded.
@@ -114,6 +148,7 @@ impl SaleView {
     pub fn forget(&mut self) {
         self.buyers = Buyers::unknown();
         self.followed = self.state.purchase_count;
+        self.followed_changes = self.state.purchases_changed_version.unwrap_or(0);
     }
 
     /// The purchases from sequence number `first` on, up to the view's version.
@@ -177,6 +212,14 @@ impl SaleView {
         purchases
     }
 
+    /// Records what this lane has changed of earlier purchases, in the version that the view is to get.
+    pub fn record_changes(&mut self, changed: &[Purchase]) {
+        for purchase in changed {
+            self.buyers.record_change(purchase);
+            self.followed_changes = self.followed_changes.max(purchase.changed_in_version.unwrap_or(0));
+        }
+    }
+
     pub fn sale(&self) -> Sale {
         // A purchase is never dated before an earlier one, so a clock that was set back does not open the sale again. Nor does
         // a change by a clock that was ahead begin the sale early.
@@ -191,6 +234,7 @@ impl SaleView {
             paused: self.state.paused,
             registered_before: self.state.registered_before,
             price: Price::from(&self.state.price),
+            has_payment_window: self.state.payment_window_seconds.is_some(),
             stock: self.state.stock,
             purchase_limit: self.state.purchase_limit,
             purchase_count: self.state.purchase_count,
@@ -229,6 +273,7 @@ impl SaleView {
                 detail: "The sale began or changed while this request waited; nothing was bought.",
             },
             Refusal::LimitReached { limit, purchased } => Error::PurchaseLimitReached { limit, purchased },
+            Refusal::TooManyLapses { lapses } => Error::TooManyLapses { lapses },
             Refusal::InsufficientStock { remaining } => Error::InsufficientStock { remaining },
         }
     }

@@ -9,10 +9,10 @@ use crate::model::purchase::Purchase;
 
 /// A request of a made-up sale: which user (0..5), how many units, which key (0..4), what it expects and how old its
 /// account is.
-type Wish = (u8, i64, Option<u8>, Terms);
+pub(super) type Wish = (u8, i64, Option<u8>, Terms);
 
 /// The expected price, and the moment of the registration.
-type Terms = (Option<i64>, Option<i64>);
+pub(super) type Terms = (Option<i64>, Option<i64>);
 
 /// Any price will do, and the account is of the first moment.
 const ANY: Terms = (None, Some(0));
@@ -24,11 +24,11 @@ fn price(amount: i64) -> Price {
     Price::from(&Money { amount, currency: "EUR".into() })
 }
 
-fn user(number: u8) -> Id {
+pub(super) fn user(number: u8) -> Id {
     Id::from_bytes([number; 12])
 }
 
-fn request((number, quantity, key, (expected, registered)): Wish) -> Request {
+pub(super) fn request((number, quantity, key, (expected, registered)): Wish) -> Request {
     Request {
         user: user(number),
         quantity,
@@ -79,6 +79,7 @@ fn name(outcome: &Outcome) -> &'static str {
         Outcome::Refused(Refusal::NotStarted | Refusal::Ended) => "closed",
         Outcome::Refused(Refusal::AccountTooNew) => "too new",
         Outcome::Refused(Refusal::PriceChanged) => "price",
+        Outcome::Refused(Refusal::TooManyLapses { .. }) => "lapses",
         Outcome::Refused(Refusal::SoldOut) => "sold out",
         Outcome::Refused(Refusal::Reopened) => "reopened",
         Outcome::Refused(Refusal::LimitReached { .. }) => "limit",
@@ -86,27 +87,27 @@ fn name(outcome: &Outcome) -> &'static str {
     }
 }
 
+/// A purchase that needs no payment, as the lane makes it for a request.
+pub(super) fn new_purchase(request: &Request, sequence: i64, first_unit: i64) -> Purchase {
+    let price = Money { amount: PRICE, currency: "EUR".into() };
+    Purchase {
+        id: user(u8::try_from(sequence).unwrap()),
+        quantity: request.quantity,
+        first_unit,
+        idempotency_key: request.key.as_deref().map(str::to_owned),
+        ..Purchase::new(user(99), request.user, sequence, price, DateTime::from_millis(0))
+    }
+}
+
 /// Does what the lane does with a settlement: records its purchases and counts on.
 fn apply(sale: &mut Sale, buyers: &mut Buyers, requests: &[Request], settlement: &Settlement) {
     for (request, outcome) in requests.iter().zip(&settlement.outcomes) {
         if let Outcome::Bought { sequence, first_unit } = outcome {
-            buyers.record(&Purchase {
-                id: user(u8::try_from(*sequence).unwrap()),
-                product_id: user(99),
-                user_id: request.user,
-                buyer: "Ada L.".into(),
-                quantity: request.quantity,
-                unit_price: Money { amount: PRICE, currency: "EUR".into() },
-                sequence: *sequence,
-                first_unit: *first_unit,
-                purchased_at: DateTime::from_millis(0),
-                network: None,
-                idempotency_key: request.key.as_deref().map(str::to_owned),
-            });
+            buyers.record(&new_purchase(request, *sequence, *first_unit));
             sale.purchase_count = *sequence;
         }
     }
-    sale.stock -= settlement.units;
+    sale.stock += settlement.figures.stock;
 }
 
 /// Settles the wishes in batches of `batch` and returns all outcomes.
@@ -115,7 +116,7 @@ fn run(mut sale: Sale, batch: usize, wishes: &[Wish]) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for wishes in wishes.chunks(batch) {
         let requests: Vec<_> = wishes.iter().copied().map(request).collect();
-        let settlement = settle(&sale, &buyers, &requests);
+        let settlement = settle(&sale, &buyers, &requests, &[]);
         apply(&mut sale, &mut buyers, &requests, &settlement);
         outcomes.extend(settlement.outcomes);
     }
@@ -145,7 +146,7 @@ fn sale() -> impl Strategy<Value = Sale> {
 }
 
 /// A sale that is open for everybody, of which nothing is sold yet.
-fn empty(stock: i64, purchase_limit: i64) -> Sale {
+pub(super) fn empty(stock: i64, purchase_limit: i64) -> Sale {
     let no_time = DateTime::MIN;
     Sale {
         window: Window::Open,
@@ -154,6 +155,7 @@ fn empty(stock: i64, purchase_limit: i64) -> Sale {
         paused: false,
         registered_before: None,
         price: price(PRICE),
+        has_payment_window: false,
         stock,
         purchase_limit,
         purchase_count: 0,
@@ -201,7 +203,7 @@ proptest! {
         let (mut all, mut some) = (Buyers::all_of_none(), Buyers::unknown());
         for (wish, noted) in wishes.iter().zip(noted) {
             let requests = [request(*wish)];
-            let settlement = settle(&sale, &all, &requests);
+            let settlement = settle(&sale, &all, &requests, &[]);
             if noted {
                 apply(&mut sale.clone(), &mut some, &requests, &settlement);
             }
@@ -209,13 +211,13 @@ proptest! {
         }
         sale.stock = stock;
         let requests: Vec<_> = batch.iter().copied().map(request).collect();
-        let [right, tried] = [&all, &some].map(|buyers| settle(&sale, buyers, &requests).outcomes);
+        let [right, tried] = [&all, &some].map(|buyers| settle(&sale, buyers, &requests, &[]).outcomes);
         // Only the first wrong outcome matters: nothing after it is committed.
         let wrong = right.iter().zip(&tried).zip(&requests).find(|((right, tried), _)| right != tried);
         if let Some(((_, tried), request)) = wrong {
             let key_is_used = request.key.as_ref().is_some_and(|key| all.purchase_with_key(request.user, key).is_some());
             let is_noticed = match tried {
-                Outcome::Bought { first_unit, .. } => key_is_used || *first_unit <= all.units(request.user),
+                Outcome::Bought { first_unit, .. } => key_is_used || *first_unit <= all.last_unit(request.user),
                 Outcome::Refused(refusal) => key_is_used || refusal.depends_on_history(),
                 _ => false,
             };
@@ -225,7 +227,7 @@ proptest! {
 }
 
 fn check(sale: Sale, request: Request, expected: Outcome) {
-    let settlement = settle(&sale, &Buyers::all_of_none(), &[request]);
+    let settlement = settle(&sale, &Buyers::all_of_none(), &[request], &[]);
     assert_eq!(settlement.outcomes, [expected]);
 }
 
@@ -272,7 +274,7 @@ fn outcome_of(arrived: i64, key: Option<u8>) -> &'static str {
     let at = DateTime::from_millis;
     let sale = Sale { start: at(100), reopened_at: at(200), ..open() };
     let request = Request { arrived_at: at(arrived), ..request((1, 1, key, ANY)) };
-    name(&settle(&sale, &Buyers::all_of_none(), &[request]).outcomes[0])
+    name(&settle(&sale, &Buyers::all_of_none(), &[request], &[]).outcomes[0])
 }
 
 #[test]
@@ -307,12 +309,12 @@ fn a_replay_costs_what_was_paid_not_what_it_costs_now() {
     let mut buyers = Buyers::all_of_none();
     let bought = request((1, 1, Some(1), (Some(PRICE), Some(0))));
     let mut sale = open();
-    let settlement = settle(&sale, &buyers, std::slice::from_ref(&bought));
+    let settlement = settle(&sale, &buyers, std::slice::from_ref(&bought), &[]);
     apply(&mut sale, &mut buyers, std::slice::from_ref(&bought), &settlement);
     let dearer = Sale { price: price(PRICE + 50), ..sale };
     let names = |expected| {
         let again = request((1, 1, Some(1), (expected, Some(0))));
-        name(&settle(&dearer, &buyers, &[again]).outcomes[0])
+        name(&settle(&dearer, &buyers, &[again], &[]).outcomes[0])
     };
     assert_eq!(names(Some(PRICE)), "replayed");
     assert_eq!(names(None), "replayed");

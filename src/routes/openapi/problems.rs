@@ -16,6 +16,7 @@ use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, Response, Respo
 use crate::error::{Code, Error, Problem};
 use crate::model::id::Id;
 use crate::model::money::Money;
+use crate::model::purchase::PurchaseStatus;
 use crate::model::timestamp::Timestamp;
 
 /// Holds a handler's codes until they become responses.
@@ -144,6 +145,12 @@ fn example_of(code: Code) -> Error {
         Code::InsufficientStock => Error::InsufficientStock { remaining: 1 },
         Code::PurchaseLimitReached => Error::PurchaseLimitReached { limit: 2, purchased: 1 },
         Code::PriceChanged => Error::PriceChanged { price: Money { amount: 2499, currency: "USD".into() } },
+        Code::TooManyLapses => Error::TooManyLapses { lapses: 3 },
+        Code::PurchaseNotPending => Error::PurchaseNotPending { status: PurchaseStatus::Confirmed },
+        Code::PaymentUnfillable => Error::PaymentUnfillable { status: PurchaseStatus::Expired },
+        Code::AmountMismatch => {
+            Error::AmountMismatch { total: Money { amount: 1999, currency: "USD".into() } }
+        }
         Code::ProductHasSales => Error::ProductHasSales,
         Code::IdempotencyKeyReused => Error::IdempotencyKeyReused,
         Code::VersionConflict => Error::VersionConflict,

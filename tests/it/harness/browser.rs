@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::shop::Actor;
+use super::actor::Actor;
 use super::webdriver::{WebDriver, missing_programs};
 
 /// Generous, because the machine may be busy; a test that passes does not wait this long.

@@ -1,6 +1,8 @@
 //! The actors of the tests.
 
+mod actor;
 mod answer;
+mod books;
 mod browser;
 mod document;
 mod mongo;
@@ -11,6 +13,7 @@ mod watch;
 mod webdriver;
 mod wire;
 
+pub use actor::Actor;
 pub use answer::{Answer, metric, until_ready};
 pub use browser::{Browser, ENTER, TAB, no_browser};
 pub use document::document;
@@ -20,7 +23,7 @@ pub use mongo::{
 };
 pub use raw::RawConnection;
 pub use schema::{asyncapi, check_answer, check_message};
-pub use shop::{ADMIN, Actor, PASSWORD, SECRET, Shop, bounded, foreign_token, patient, token, token_under};
+pub use shop::{ADMIN, PASSWORD, SECRET, Shop, bounded, foreign_token, patient, token, token_under};
 pub use watch::{Event, EventStream, Socket, UPGRADE, Watcher, soon};
 pub use wire::Wire;
 

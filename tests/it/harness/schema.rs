@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use super::document;
 
 /// The events, each with the OpenAPI schema of its data.
-const EVENTS: [(&str, &str); 4] = [
+const EVENTS: [(&str, &str); 5] = [
     ("product", "Product"),
     ("stock", "StockEvent"),
     ("purchase", "LeaderboardItem"),
+    ("released", "ReleasedEvent"),
     ("stale", "StaleEvent"),
 ];
 

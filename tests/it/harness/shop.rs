@@ -9,12 +9,11 @@ use flash_sale::model::user::{Role, User};
 use flash_sale::server::Server;
 use flash_sale::store::Store;
 use mongodb::bson::DateTime;
-use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::actor::Actor;
 use super::answer::Answer;
 use super::mongo::{OWN_DATABASE, database_uri, drop_database, with_database};
-use super::watch::soon;
 
 /// The JWT secret of all shops.
 pub const SECRET: &str = "kZ3v9Qm1xY7pL0tR5wB8nC2dF6gH4jS1";
@@ -29,16 +28,6 @@ pub const ADMIN: (&str, &str) = ("grace@shop.example", "a rear admiral's passwor
 pub struct Shop {
     pub servers: Vec<Server>,
     uri: String,
-    client: reqwest::Client,
-}
-
-/// A person who talks to one of the shop's servers.
-#[derive(Clone)]
-pub struct Actor {
-    pub id: Id,
-    base: String,
-    token: Option<String>,
-    forwarded_for: Option<String>,
     client: reqwest::Client,
 }
 
@@ -184,6 +173,11 @@ impl Shop {
         Actor { client, ..self.visitor() }
     }
 
+    /// The shop's payment service.
+    pub fn payment_service(&self) -> Actor {
+        self.person("Payments", Role::Payments)
+    }
+
     pub fn admin(&self) -> Actor {
         self.person("Grace Hopper", Role::Admin)
     }
@@ -261,40 +255,6 @@ impl Shop {
             }
         }
     }
-
-    /// Checks in the database what must always hold for a product: nothing oversold, a sequence without gaps, times
-    /// that follow it, no buyer over `limit`. Returns the units sold.
-    pub async fn check_invariants(&self, product: &str, limit: i64) -> i64 {
-        use futures_util::TryStreamExt;
-        use mongodb::bson::{Document, doc};
-        let database = self.database().await;
-        let id: Id = product.parse().unwrap();
-        let stored =
-            database.collection::<Document>("products").find_one(doc! { "_id": id }).await.unwrap().unwrap();
-        let purchases = database.collection::<Document>("purchases");
-        let purchases = purchases.find(doc! { "productId": id }).sort(doc! { "sequence": 1 }).await.unwrap();
-        let purchases: Vec<Document> = purchases.try_collect().await.unwrap();
-        let sequences: Vec<_> =
-            purchases.iter().map(|purchase| purchase.get_i64("sequence").unwrap()).collect();
-        assert_eq!(sequences, (1..=i64::try_from(purchases.len()).unwrap()).collect::<Vec<_>>());
-        let times: Vec<_> =
-            purchases.iter().map(|purchase| *purchase.get_datetime("purchasedAt").unwrap()).collect();
-        assert!(times.is_sorted(), "purchasedAt goes back");
-        let mut by_user: HashMap<Id, i64> = HashMap::new();
-        for purchase in &purchases {
-            let units = by_user.entry(purchase.get_object_id("userId").unwrap()).or_default();
-            assert_eq!(purchase.get_i64("firstUnit").unwrap(), *units + 1);
-            *units += purchase.get_i64("quantity").unwrap();
-        }
-        assert!(by_user.values().all(|units| *units <= limit), "somebody has more than {limit}");
-        let sold: i64 = by_user.values().sum();
-        let field = |name: &str| stored.get_i64(name).unwrap();
-        assert_eq!(sold, field("sold"));
-        assert!(field("stock") >= 0);
-        assert_eq!(field("stock") + field("sold"), field("totalStock"));
-        assert_eq!(field("purchaseCount"), i64::try_from(purchases.len()).unwrap());
-        sold
-    }
 }
 
 /// Limits for a slow machine: refusals for lack of speed are not the subject of the test.
@@ -341,101 +301,4 @@ pub fn foreign_token(id: Id, more: Value) -> String {
     let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
     jsonwebtoken::encode(&header, &claims, &key).unwrap()
-}
-
-impl Actor {
-    /// A person who talks to a server outside any shop.
-    pub fn of(base: &str, id: Id, token: Option<String>) -> Self {
-        Self { id, base: base.to_owned(), token, forwarded_for: None, client: reqwest::Client::new() }
-    }
-
-    /// The same person with another token.
-    pub fn with_token(&self, token: &str) -> Self {
-        Self { token: Some(token.to_owned()), ..self.clone() }
-    }
-
-    /// The same person as a proxy forwards them: this is the value of `X-Forwarded-For`.
-    pub fn behind_proxy(&self, forwarded_for: &str) -> Self {
-        Self { forwarded_for: Some(forwarded_for.to_owned()), ..self.clone() }
-    }
-
-    /// The address of this actor's server, as `host:port`.
-    pub fn host(&self) -> &str {
-        self.base.trim_start_matches("http://")
-    }
-
-    pub fn token(&self) -> &str {
-        self.token.as_deref().unwrap()
-    }
-
-    pub async fn get(&self, path: &str) -> Answer {
-        self.send(Method::GET, path, None, &[]).await
-    }
-
-    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        self.send(Method::GET, path, None, headers).await
-    }
-
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send(Method::POST, path, Some(body.to_string()), &[]).await
-    }
-
-    pub async fn patch(&self, path: &str, if_match: &str, body: &Value) -> Answer {
-        self.send(Method::PATCH, path, Some(body.to_string()), &[("If-Match", if_match)]).await
-    }
-
-    pub async fn delete(&self, path: &str) -> Answer {
-        self.send(Method::DELETE, path, None, &[]).await
-    }
-
-    pub async fn purchase(&self, product: &str) -> Answer {
-        self.post("/products/purchase", &json!({ "productId": product })).await
-    }
-
-    pub async fn purchase_many(&self, product: &str, quantity: i64) -> Answer {
-        self.post("/products/purchase", &json!({ "productId": product, "quantity": quantity })).await
-    }
-
-    /// A purchase that expects this price in US cents.
-    pub async fn purchase_at(&self, product: &str, amount: i64, headers: &[(&str, &str)]) -> Answer {
-        let price = json!({ "amount": amount, "currency": "USD" });
-        let body = json!({ "productId": product, "expectedPrice": price }).to_string();
-        self.send(Method::POST, "/products/purchase", Some(body), headers).await
-    }
-
-    pub async fn purchase_with_key(&self, product: &str, quantity: i64, key: &str) -> Answer {
-        let body = json!({ "productId": product, "quantity": quantity }).to_string();
-        self.send(Method::POST, "/products/purchase", Some(body), &[("Idempotency-Key", key)]).await
-    }
-
-    /// Sends any request. The body counts as JSON unless `headers` say otherwise.
-    pub async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<String>,
-        headers: &[(&str, &str)],
-    ) -> Answer {
-        let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
-        if let Some(client) = &self.forwarded_for {
-            request = request.header("X-Forwarded-For", client);
-        }
-        if let Some(body) = body {
-            if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-                request = request.header("Content-Type", "application/json");
-            }
-            request = request.body(body);
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let answer = async {
-            let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
-            Answer::read(&method, path, response).await
-        };
-        soon(&format!("an answer to {method} {path}"), answer).await
-    }
 }

@@ -13,9 +13,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use super::actor::Actor;
 use super::raw::narrow;
 use super::schema::{check_event, check_message};
-use super::shop::Actor;
 
 /// Generous, for any machine; a test that passes does not wait this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
