@@ -107,8 +107,9 @@ async fn events(
 
 /// The id that the client sent. One that is no id of an event counts as none, because an EventSource cannot take it back.
 fn last_event_id(headers: &HeaderMap) -> Option<i64> {
-    let id = headers.get(LAST_EVENT_ID)?.to_str().ok()?.parse().ok()?;
-    (id >= 0).then_some(id)
+    let id = headers.get(LAST_EVENT_ID)?.to_str().ok()?;
+    // No sign: `-0` would be read as 0.
+    id.bytes().all(|byte| byte.is_ascii_digit()).then(|| id.parse().ok())?
 }
 
 struct Watcher {
@@ -175,8 +176,14 @@ mod tests {
         #[test]
         fn the_last_event_id_is_read_or_ignored(bytes in header_bytes()) {
             if let Some(id) = read(&bytes) {
-                prop_assert!(id >= 0 && bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b'+'));
+                prop_assert!(id >= 0 && bytes.iter().all(u8::is_ascii_digit));
             }
+        }
+
+        #[test]
+        fn an_id_with_a_sign_is_ignored(sign in "[+-]", id in 0..=i64::MAX) {
+            prop_assert_eq!(read(format!("{sign}{id}").as_bytes()), None);
+            prop_assert_eq!(read(format!("{sign}0").as_bytes()), None);
         }
 
         #[test]
