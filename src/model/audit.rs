@@ -56,6 +56,8 @@ pub enum Action {
     PurchaseRefunded,
     /// It was paid for when nothing was left for it: the money has to go back.
     PaymentUnfillable,
+    /// The money of such a payment has gone back.
+    PaymentReturned,
 }
 
 /// The document in `audit`. It is written in the transaction of the change that it tells, and never changed.

@@ -21,6 +21,8 @@ pub struct PurchaseFilter {
     pub product: Option<Id>,
     /// Those that are this now.
     pub status: Option<PurchaseStatus>,
+    /// Those whose money has to go back, or all others.
+    pub refund_due: Option<bool>,
 }
 
 /// Reads the name of a status.
@@ -49,6 +51,11 @@ impl PurchaseFilter {
                 query.insert("status", doc! { "$in": [status.name(), null] });
             }
             Some(status) => drop(query.insert("status", status.name())),
+        }
+        match self.refund_due {
+            None => {}
+            Some(true) => drop(query.insert("refundDue", true)),
+            Some(false) => drop(query.insert("refundDue", doc! { "$ne": true })),
         }
         query
     }

@@ -158,7 +158,8 @@ async fn cancel_purchase(
 /// Give the money of a purchase back
 ///
 /// The buyer's limit is free again. With `restock` the units are for sale again, without they stay sold. The money itself
-/// is the payment service's. Asking again makes no difference.
+/// is the payment service's. Of an expired or canceled purchase whose payment came too late it tells that the money has gone
+/// back: `refundDue` is false from then on, and nothing else changes. Asking again makes no difference.
 #[utoipa::path(
     post, path = "/purchases/{id}/refund", tag = "purchases", operation_id = "refundPurchase",
     params(
@@ -166,7 +167,7 @@ async fn cancel_purchase(
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "Adds nothing: asking again makes no difference"),
     ),
     request_body = RefundPurchaseRequest,
-    responses((status = OK, description = "The purchase, refunded", body = PurchaseView)),
+    responses((status = OK, description = "The purchase, `refunded`, or with no refund due any more", body = PurchaseView)),
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
         "forbidden", "purchase_not_found", "purchase_not_pending", "overloaded", "database_unavailable", "outcome_unknown",

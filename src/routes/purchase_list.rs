@@ -14,7 +14,7 @@ use super::state::AppState;
 use crate::accounts::current_user::CurrentUser;
 use crate::error::Result;
 use crate::http::negotiation::prefers;
-use crate::http::page::{Page, Query, id};
+use crate::http::page::{Page, Query, id, truth};
 use crate::http::uncached;
 use crate::model::purchase::PurchaseStatus;
 use crate::purchases::history::{Order, PurchaseCursor};
@@ -37,6 +37,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     params(
         ("productId" = Option<String>, Query, description = "Only purchases of this product", example = "65f1c0ffee65f1c0ffee65f1"),
         ("status" = inline(Option<PurchaseStatus>), Query, description = "Only purchases that are this now", example = "confirmed"),
+        ("refundDue" = Option<bool>, Query, description = "`true`: only purchases whose money has to go back", example = true),
         ("userId" = Option<String>, Query, description = "Only purchases of this user; for those who see everybody's", example = "65f1c0ffee65f1c0ffee65f2"),
         ("order" = inline(Option<ListOrder>), Query, description = "`asc`: oldest first", example = "asc"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
@@ -57,6 +58,7 @@ async fn list_purchases(
     let filter = PurchaseFilter {
         product: query.parameter("productId", id),
         status: query.parameter("status", status_named),
+        refund_due: query.parameter("refundDue", truth),
         user: match user.role.is_staff() {
             true => query.parameter("userId", id),
             false => Some(user.id),

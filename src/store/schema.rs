@@ -184,6 +184,7 @@ fn purchases_indexes() -> Vec<IndexModel> {
         .partial_filter_expression(doc! { "idempotencyKey": { "$exists": true } })
         .build();
     let pending = IndexOptions::builder().partial_filter_expression(doc! { "status": "pending" }).build();
+    let refund_due = IndexOptions::builder().partial_filter_expression(doc! { "refundDue": true }).build();
     let changed = IndexOptions::builder()
         .partial_filter_expression(doc! { "changedInVersion": { "$exists": true } })
         .build();
@@ -201,6 +202,11 @@ fn purchases_indexes() -> Vec<IndexModel> {
         IndexModel::builder().keys(doc! { "expiresAt": 1 }).options(pending).build(),
         // What a lane catches up on: the purchases that have changed since. Holds only those.
         IndexModel::builder().keys(changed_purchases()).options(changed).build(),
+        // Whose money has to go back, in the order of a list. Holds only those.
+        IndexModel::builder()
+            .keys(doc! { "refundDue": 1, "purchasedAt": 1, "productId": 1, "sequence": 1 })
+            .options(refund_due)
+            .build(),
         // The leaderboard of all products.
         index(doc! { "purchasedAt": 1, "productId": 1, "sequence": 1 }),
     ]

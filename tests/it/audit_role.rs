@@ -5,7 +5,9 @@ use mongodb::bson::{Document, doc, serialize_to_document};
 use mongodb::error::ErrorKind;
 use serde_json::{Value, json};
 
+use crate::expiry::until_held;
 use crate::harness::{OWN_DATABASE as DATABASE, Shop, hosts_of, own_mongo, sneaker_with};
+use crate::payments::{held, id_of};
 
 /// MongoDB's error code for a command that the user may not run.
 const UNAUTHORIZED: i32 = 13;
@@ -50,6 +52,14 @@ async fn with_the_documented_role_the_server_works_and_the_log_stays() {
     shop.account("ada@shop.example").await;
     admin.get(&format!("{path}/report")).await.expect(200);
     assert_eq!(shop.leaderboard(&id).await.len(), 2);
+    let paid = shop.sell(&held(json!({"stock": 2}))).await;
+    let [late, given_back] = [shop.buyer(), shop.buyer()];
+    let late = id_of(&late.purchase(&paid).await.expect(201).json);
+    let given_back = id_of(&given_back.purchase(&paid).await.expect(201).json);
+    admin.confirm(&given_back, "pi_1").await.expect(200);
+    admin.refund(&given_back, &json!({})).await.expect(200);
+    shop.let_expire(&[late]).await;
+    until_held(&shop, &paid, 0).await;
     let log = admin.get(&format!("/audit?target={id}")).await.expect(200).json;
     assert_eq!(log["items"].as_array().unwrap().len(), 3);
 

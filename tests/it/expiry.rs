@@ -9,7 +9,7 @@ use crate::harness::{Shop, patient, soon};
 use crate::payments::{held, id_of};
 
 /// Waits until this many units are held, and returns how long that took.
-async fn until_held(shop: &Shop, id: &str, units: i64) -> Duration {
+pub async fn until_held(shop: &Shop, id: &str, units: i64) -> Duration {
     let began = Instant::now();
     let expiring = async {
         while shop.product(id).await["held"] != units {

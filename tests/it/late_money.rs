@@ -56,9 +56,27 @@ async fn money_for_which_nothing_is_left_is_noted() {
         // It stays so, though there is room again: the money may have gone back.
         shop.admin().cancel(&next).await.expect(200);
         payments.confirm(&purchase, "pi_1").await.problem(409, "payment_unfillable");
+        assert_eq!(due(&shop, &id).await, [purchase.clone()]);
+        // It is no refund of a purchase: nothing comes back, so nothing is given back a second time.
+        let before = shop.product(&id).await;
+        for _ in 0..2 {
+            let returned = shop.admin().refund(&purchase, &json!({})).await.expect(200).json;
+            assert_eq!((&returned["status"], &returned["refundDue"]), (&json!("canceled"), &json!(false)));
+            assert_eq!(returned["paymentReference"], "pi_1");
+        }
+        assert_eq!(shop.product(&id).await["stock"], before["stock"]);
+        assert!(due(&shop, &id).await.is_empty());
+        payments.confirm(&purchase, "pi_1").await.problem(409, "payment_unfillable");
         shop.check_invariants(&id, 2).await;
     }
     shop.close().await;
+}
+
+/// The purchases of a product whose money has to go back.
+async fn due(shop: &Shop, product: &str) -> Vec<String> {
+    let path = format!("/purchases?productId={product}&refundDue=true");
+    let page = shop.admin().get(&path).await.expect(200).json;
+    page["items"].as_array().unwrap().iter().map(id_of).collect()
 }
 
 /// A payment provider that tells late, twice, out of order, of wrong amounts, and at both servers at once, while buyers

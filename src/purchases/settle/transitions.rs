@@ -140,6 +140,11 @@ impl Settling<'_> {
             }
             (Wish::Refund { restock }, PurchaseStatus::Confirmed) => self.refund(&purchase, *restock),
             (Wish::Refund { .. }, PurchaseStatus::Refunded) => TransitionOutcome::Stands(purchase),
+            (Wish::Refund { .. }, PurchaseStatus::Expired | PurchaseStatus::Canceled)
+                if purchase.payment_reference.is_some() =>
+            {
+                self.return_payment(&purchase)
+            }
             (Wish::Cancel { .. } | Wish::Expire | Wish::Refund { .. }, _) => not_pending,
         }
     }
@@ -201,6 +206,15 @@ impl Settling<'_> {
         self.release(purchase);
         let refunded = Purchase { status: PurchaseStatus::Refunded, ..purchase.as_ref().clone() };
         self.note(purchase, refunded, false)
+    }
+
+    /// The money of a payment that came too late has gone back. The purchase stays what it is, and its reference is kept, so
+    /// that the same payment is never taken for a new one.
+    fn return_payment(&mut self, purchase: &Arc<Purchase>) -> TransitionOutcome {
+        if !purchase.refund_due {
+            return TransitionOutcome::Stands(purchase.clone());
+        }
+        self.note(purchase, Purchase { refund_due: false, ..purchase.as_ref().clone() }, false)
     }
 
     /// The limit of its buyer is free again.

@@ -12,7 +12,7 @@ use crate::accounts::access::Access;
 use crate::error::{Error, Result};
 use crate::model::audit::{Action, AuditEntry};
 use crate::model::id::Id;
-use crate::model::purchase::Purchase;
+use crate::model::purchase::{Purchase, PurchaseStatus};
 use crate::purchases::commit::change::PurchaseChange;
 use crate::purchases::history;
 use crate::purchases::lane::queued::{QueuedChange, Receipt};
@@ -141,17 +141,18 @@ fn error_of(refusal: &TransitionRefusal) -> Error {
 
 /// The entry of one step. It is dated at the commit.
 fn entry(step: &Changed, change: &QueuedChange) -> AuditEntry {
-    let action = match (&change.asked.wish, step.is_unfillable) {
-        (Wish::Confirm { .. }, true) => Action::PaymentUnfillable,
-        (Wish::Confirm { .. }, false) => Action::PurchaseConfirmed,
-        (Wish::Cancel { .. }, _) => Action::PurchaseCanceled,
-        (Wish::Expire, _) => Action::PurchaseExpired,
-        (Wish::Refund { .. }, _) => Action::PurchaseRefunded,
-    };
     let mut after = figures(&step.after);
-    if let Wish::Refund { restock } = change.asked.wish {
-        after.insert("restock", restock);
-    }
+    let action = match change.asked.wish {
+        Wish::Confirm { .. } if step.is_unfillable => Action::PaymentUnfillable,
+        Wish::Confirm { .. } => Action::PurchaseConfirmed,
+        Wish::Cancel { .. } => Action::PurchaseCanceled,
+        Wish::Expire => Action::PurchaseExpired,
+        Wish::Refund { restock } if step.after.status == PurchaseStatus::Refunded => {
+            after.insert("restock", restock);
+            Action::PurchaseRefunded
+        }
+        Wish::Refund { .. } => Action::PaymentReturned,
+    };
     if let Some(reason) = &change.asked.reason {
         after.insert("reason", reason);
     }

@@ -115,6 +115,9 @@ impl Model {
                 entry.status = Refunded;
                 "changed"
             }
+            (Wish::Refund { .. }, Expired | Canceled) if entry.reference.is_some() => {
+                if std::mem::take(&mut entry.refund_due) { "changed" } else { "stands" }
+            }
             (Wish::Cancel { .. }, Canceled) | (Wish::Refund { .. }, Refunded) => "stands",
             _ => "not pending",
         };
