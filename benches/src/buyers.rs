@@ -33,6 +33,11 @@ pub fn run(arguments: &Arguments) -> Outcome {
     Ok(())
 }
 
+/// The token of a payment service.
+pub fn payments_token(secret: &str) -> Outcome<String> {
+    token(&signer(secret), Id::new(), Role::Payments, "Bench Payments")
+}
+
 pub fn signer(secret: &str) -> Tokens {
     Tokens::new(&Secret::new(secret), &AccountsLimits::default())
 }

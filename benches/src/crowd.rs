@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use flash_sale::model::timestamp::Timestamp;
 use flash_sale::rehearse::load::{Event, Load, Ready};
 use flash_sale::rehearse::progress::{self, Progress};
 use serde::Serialize;
@@ -64,6 +65,7 @@ struct Prepared {
 struct Running {
     phase: Phase,
     opened: usize,
+    started_at: Timestamp,
     pool: Option<usize>,
     loads: Vec<JoinHandle<Vec<Event>>>,
 }
@@ -99,6 +101,7 @@ impl Prepared {
         let opened = self.loads.iter().map(Ready::connections).sum();
         let expected = self.pool.unwrap_or_else(|| self.phase.offered().unwrap_or_default());
         let display = tokio::spawn(progress::show(self.progress, expected, self.stop.clone()));
+        let started_at = Timestamp::now_here();
         let loads = self.loads.into_iter().map(|load| tokio::spawn(load.run())).collect();
         let all_sent = futures_util::future::join_all(self.ends.iter().map(CancellationToken::cancelled));
         tokio::select! {
@@ -107,7 +110,7 @@ impl Prepared {
         }
         self.stop.cancel();
         display.await?;
-        Ok(Running { phase: self.phase, opened, pool: self.pool, loads })
+        Ok(Running { phase: self.phase, opened, started_at, pool: self.pool, loads })
     }
 }
 
@@ -117,6 +120,6 @@ impl Running {
         for load in self.loads {
             events.extend(load.await?);
         }
-        Ok(Report::new(&self.phase, self.opened, self.pool, &events, goodput_ms))
+        Ok(Report::new(&self.phase, (self.opened, self.started_at), self.pool, &events, goodput_ms))
     }
 }

@@ -1,9 +1,10 @@
-//! `logins`: a storm of logins, the most expensive requests that anybody may send.
+//! `logins`: a storm of logins, and of registrations if wanted, the most expensive requests that anybody may send.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use flash_sale::model::id::Id;
+use flash_sale::model::timestamp::Timestamp;
 use flash_sale::rehearse::load::Load;
 use flash_sale::rehearse::progress::Progress;
 use flash_sale::rehearse::wire::Connection;
@@ -35,6 +36,9 @@ pub struct Arguments {
     /// How many accounts are registered beforehand
     #[arg(long, default_value_t = 10)]
     accounts: usize,
+    /// Register a new account with each login: twice as many requests
+    #[arg(long)]
+    registrations: bool,
 }
 
 /// Registers accounts, then logs in at a constant rate.
@@ -52,8 +56,9 @@ pub async fn run(arguments: Arguments) -> Outcome {
             return Err(format!("an account was not registered: status {}", answer.status).into());
         }
     }
-    let phase =
-        Phase { rate: Some(arguments.rate), seconds: arguments.duration, connections: arguments.connections };
+    let each = if arguments.registrations { 2 } else { 1 };
+    let rate = arguments.rate * f64::from(each);
+    let phase = Phase { rate: Some(rate), seconds: arguments.duration, connections: arguments.connections };
     let count = phase.offered().unwrap_or_default();
     let login = |number: usize| {
         // A wrong password for an unknown address costs as much, and since each address is used once, no limit on
@@ -65,24 +70,35 @@ pub async fn run(arguments: Arguments) -> Outcome {
         let body = format!(r#"{{"email":"{}","password":"{password}"}}"#, address(account));
         target.request("POST", "/auth/login", "", &body)
     };
+    let registration = |number: usize| {
+        let body = format!(
+            r#"{{"name":"Bench Mark","email":"new-{number}@{run}.example","password":"{PASSWORD}"}}"#
+        );
+        target.request("POST", "/auth/register", "", &body)
+    };
+    let request = |number: usize| match (arguments.registrations, number % 2) {
+        (true, 1) => registration(number),
+        (true, _) => login(number / 2),
+        (false, _) => login(number),
+    };
     let stop = CancellationToken::new();
     let load = Load {
         address: target.address,
         connections: phase.connections,
         rate: phase.rate,
-        requests: Arc::new((0..count).map(login).collect()),
+        requests: Arc::new((0..count).map(request).collect()),
         repeats: false,
         progress: Arc::new(Progress::default()),
         stop: stop.clone(),
     };
     let ready = load.open().await;
-    let opened = ready.connections();
+    let (opened, started_at) = (ready.connections(), Timestamp::now_here());
     let running = tokio::spawn(ready.run());
     tokio::select! {
         () = tokio::time::sleep(Duration::from_secs_f64(phase.seconds)) => stop.cancel(),
         () = stop.cancelled() => {}
     }
-    let report = Report::new(&phase, opened, Some(count), &running.await?, GOODPUT_MS);
+    let report = Report::new(&phase, (opened, started_at), Some(count), &running.await?, GOODPUT_MS);
     println!("{:#}", serde_json::to_value(report)?);
     Ok(())
 }

@@ -26,6 +26,8 @@ mod bare_driver;
 mod mongod;
 mod opcounters;
 
+mod payments;
+
 mod history;
 
 mod feed;
@@ -73,6 +75,12 @@ enum Command {
     Arrival(arrival::Arguments),
     /// Logs in, with right and wrong passwords, at a constant rate
     Logins(logins::Arguments),
+    /// Confirms every purchase of a product that is held
+    Confirms(payments::confirms::Arguments),
+    /// A sale in which most let go what they hold, until every unit is paid for
+    GoingRound(payments::going_round::Arguments),
+    /// Prints how late the purchases of a product expired
+    Released(payments::released::Arguments),
     /// Fills a database with stored purchases
     History(history::Arguments),
     /// Opens connections and holds them
@@ -115,6 +123,9 @@ async fn run(command: Command) -> Outcome {
         Command::Crowd(arguments) => crowd::run(arguments).await,
         Command::Arrival(arguments) => arrival::run(arguments).await,
         Command::Logins(arguments) => logins::run(arguments).await,
+        Command::Confirms(arguments) => payments::confirms::run(arguments).await,
+        Command::GoingRound(arguments) => payments::going_round::run(arguments).await,
+        Command::Released(arguments) => payments::released::run(arguments).await,
         Command::History(arguments) => history::run(arguments).await,
         Command::IdleConnections(arguments) => idle_connections::run(arguments).await,
         Command::Watchers(arguments) => feed::watchers::run(arguments).await,

@@ -84,13 +84,14 @@ class Lab:
         shutil.rmtree(directory, ignore_errors=True)
 
     @contextmanager
-    def flash_sale(self, mongod, database=None, settings=()):
-        """The product in its usual configuration, over an external MongoDB, with some other settings."""
+    def flash_sale(self, mongod, database=None, settings=(), program=None):
+        """The product in its usual configuration, over an external MongoDB, with some other settings; or an earlier build
+        of it."""
         database = database or self.name("shop")
         own = {"PORT": "0", "MONGO_URI": mongod.uri(database), "JWT_SECRET": self.secret, "RUST_LOG": "warn",
                # The whole crowd comes from one address, and its few accounts press as fast as they can.
                "WATCHERS_PER_ADDRESS_MAX": "1000000", "PURCHASES_PER_ACCOUNT": "1000000/1"}
-        with Process(self.name("flash-sale"), [self.product_program], self.scratch, {**own, **dict(settings)},
+        with Process(self.name("flash-sale"), [program or self.product_program], self.scratch, {**own, **dict(settings)},
                      self.server_cores) as process:
             url = process.wait_for_line(lambda line: READY in line and line.split(READY)[1].split()[0])
             yield Server(process, url)

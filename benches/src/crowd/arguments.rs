@@ -9,6 +9,9 @@ use super::phase::Phase;
 use crate::target::Target;
 use crate::{CONNECTIONS, DURATION_SECONDS, Outcome, RATE_PER_SECOND};
 
+/// As many as 198.18.0.0/15 has addresses, which is set aside for benchmarks.
+const NETWORKS_MAX: i64 = 1 << 17;
+
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// The address of a server; several servers share the crowd evenly
@@ -41,6 +44,9 @@ pub struct Arguments {
     /// Send an Idempotency-Key with each buyer's requests
     #[arg(long)]
     pub keys: bool,
+    /// Spread the buyers over so many networks, as a proxy would tell them; 0 tells of none
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=NETWORKS_MAX))]
+    pub networks: u32,
     /// Let each buyer send once; otherwise the first comes again after the last
     #[arg(long)]
     pub once: bool,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use flash_sale::model::timestamp::Timestamp;
 use flash_sale::rehearse::load::Event;
 use flash_sale::rehearse::wire::Kind;
 use serde::Serialize;
@@ -15,6 +16,8 @@ use crate::figures::Latencies;
 pub struct Report {
     /// Connections that the server accepted.
     pub connections: usize,
+    /// When it began, in milliseconds since 1970 by this machine's clock.
+    pub started_at_ms: i64,
     /// Requests that are due per second; `None` in a closed loop.
     pub rate: Option<f64>,
     /// The time that the rates refer to.
@@ -64,10 +67,10 @@ pub struct Second {
 }
 
 impl Report {
-    /// `pool` is the number of available requests, if each is sent at most once.
+    /// `connections` were open when it began. `pool` is the number of available requests, if each is sent at most once.
     pub fn new(
         phase: &Phase,
-        connections: usize,
+        (connections, started_at): (usize, Timestamp),
         pool: Option<usize>,
         events: &[Event],
         goodput_ms: u64,
@@ -84,6 +87,7 @@ impl Report {
         let good = events.iter().filter(|event| is_good(event, in_time)).count();
         Self {
             connections,
+            started_at_ms: started_at.milliseconds(),
             rate: phase.rate,
             seconds,
             offered,

@@ -1,8 +1,13 @@
 //! The requests, prepared as bytes before the clock starts, so that sending costs next to nothing.
 
+use std::net::Ipv4Addr;
+
 use super::arguments::Arguments;
 use super::phase::Phase;
 use crate::{Outcome, buyers};
+
+/// The first of the networks.
+const NETWORKS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 
 /// The requests to one server, in order.
 pub type Requests = Vec<Box<[u8]>>;
@@ -43,6 +48,10 @@ fn share(arguments: &Arguments, bodies: &[String], tokens: &[String]) -> Vec<Req
         let body = &bodies[token.map_or(0, |(number, _)| number % bodies.len())];
         if let Some((number, token)) = token {
             headers.push_str(&format!("Authorization: Bearer {token}\r\n"));
+            if let Some(network) = (number as u32).checked_rem(arguments.networks) {
+                let address = Ipv4Addr::from_bits(NETWORKS.to_bits() + network);
+                headers.push_str(&format!("X-Forwarded-For: {address}\r\n"));
+            }
             if arguments.keys {
                 headers.push_str(&format!("Idempotency-Key: bench-{number}\r\n"));
             }

@@ -3,7 +3,7 @@
 use flash_sale::model::id::Id;
 use flash_sale::model::money::Money;
 use flash_sale::model::product::Product;
-use flash_sale::model::purchase::{Purchase, PurchaseStatus};
+use flash_sale::model::purchase::Purchase;
 use mongodb::bson::{DateTime, RawDocumentBuf, rawdoc};
 
 /// The price of every product.
@@ -50,7 +50,6 @@ pub fn raw(purchase: &Purchase) -> RawDocumentBuf {
         "sequence": purchase.sequence,
         "firstUnit": purchase.first_unit,
         "purchasedAt": purchase.purchased_at,
-        "status": purchase.status.name(),
     }
 }
 

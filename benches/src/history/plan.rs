@@ -6,7 +6,7 @@
 
 use flash_sale::model::id::Id;
 use flash_sale::model::product::Product;
-use flash_sale::model::purchase::{Purchase, PurchaseStatus};
+use flash_sale::model::purchase::Purchase;
 use mongodb::bson::{DateTime, RawDocumentBuf};
 
 use super::documents;

@@ -1,5 +1,5 @@
 //! `redis-counter`: the usual design for a fast sale. The stock is a number in Redis; one Lua script checks and
-//! decrements it and appends the order to a stream, from which another program would later store it in a database.
+//! decrements it and appends the order to a stream, from which a consumer later stores it in a database, if it is given one.
 //!
 //! With `appendfsync everysec` a crash loses up to a second of sales: it promises less than the product does.
 
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::{FromRef, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use flash_sale::error::Error;
 use flash_sale::model::id::Id;
@@ -18,6 +18,10 @@ use redis::{AsyncCommands, AsyncConnectionConfig, Script};
 
 use super::{Buyer, Common, PurchaseRequest, Refusal, Sale, Verifier, bought, complain, serve};
 use crate::Outcome;
+
+mod consumer;
+
+use consumer::{Consumer, Stored};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -31,6 +35,9 @@ pub struct Arguments {
     /// How many connections to Redis; each carries any number of requests at once
     #[arg(long, default_value_t = 1)]
     redis_connections: usize,
+    /// The database that a consumer brings the orders into; without one they stay in Redis
+    #[arg(long)]
+    mongo_uri: Option<String>,
 }
 
 struct Server {
@@ -49,7 +56,7 @@ impl FromRef<Arc<Server>> for Verifier {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let Arguments { common, sale, redis_port, redis_connections } = arguments;
+    let Arguments { common, sale, redis_port, redis_connections, mongo_uri } = arguments;
     let client = redis::Client::open(format!("redis://127.0.0.1:{redis_port}/"))?;
     // The clients limit the wait, not this timeout: under load an answer may take longer than the default half
     // second.
@@ -65,6 +72,12 @@ pub async fn run(arguments: Arguments) -> Outcome {
     let connection = &mut connections[0];
     let _: () = connection.del(&keys).await?;
     let _: () = connection.hset_multiple(&keys[0], &fields).await?;
+    let stored = Arc::new(Stored::default());
+    if let Some(mongo_uri) = mongo_uri {
+        let redis = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let consumer = Consumer::new(&mongo_uri, redis, &keys[2], sale.product, stored.clone()).await?;
+        tokio::spawn(consumer.run());
+    }
     let server = Server {
         verifier: common.verifier(),
         script: Script::new(include_str!("sale.lua")),
@@ -74,7 +87,14 @@ pub async fn run(arguments: Arguments) -> Outcome {
         keys,
     };
     let router = Router::new().route("/products/purchase", post(purchase)).with_state(Arc::new(server));
+    let router = router.route("/stored", get(async move || told(&stored)));
     serve(common.port, router).await
+}
+
+/// How many orders are in MongoDB.
+fn told(stored: &Stored) -> Json<serde_json::Value> {
+    let (count, last_at_ms) = stored.now();
+    Json(serde_json::json!({ "count": count, "lastAtMs": last_at_ms }))
 }
 
 async fn purchase(

@@ -1,9 +1,10 @@
 """The scenarios, by name, in the order in which they run."""
 
-from . import audience, faults, fraud, history, overload, reads, refusals, selling
+from . import audience, earlier, faults, fraud, history, overload, payments, reads, refusals, selling
 
 ALL = {
     "hot-product": selling.hot_product,
+    "stored-orders": selling.stored_orders,
     "long-sale": selling.long_sale,
     "transactions": selling.transactions,
     "lone-client": selling.lone_client,
@@ -19,7 +20,13 @@ ALL = {
     "overload-many-products": overload.many_products,
     "overload-one-core": overload.one_core,
     "logins": overload.logins,
+    "registrations": overload.registrations,
+    "payment-window": payments.payment_window,
+    "confirms": payments.confirms,
+    "going-round": payments.going_round,
+    "expiry": payments.expiry,
     "fraud": fraud.fraud,
     "history": history.history,
     "faults": faults.faults,
+    "earlier": earlier.earlier,
 }

@@ -173,7 +173,17 @@ def fill(result, capacity, share, found, recovery):
 
 def logins(lab):
     """A storm of logins beside a sale at half of its capacity."""
-    result = Result("logins", f"A sale at half capacity while {LOGINS_PER_SECOND} logins/s come in")
+    return beside_a_storm(lab, Result("logins", f"A sale at half capacity while {LOGINS_PER_SECOND} logins/s come in"))
+
+
+def registrations(lab):
+    """The same while as many accounts are registered besides, from one address that has no bound."""
+    result = Result("registrations", f"A sale at half capacity while {LOGINS_PER_SECOND} logins/s and {LOGINS_PER_SECOND} "
+                                     "registrations/s come in")
+    return beside_a_storm(lab, result, "--registrations")
+
+
+def beside_a_storm(lab, result, *arguments):
     seconds = lab.seconds(8, 2)
     calm, stormy, storms = [], [], []
     with lab.mongod() as mongod, lab.flash_sale(mongod) as server:
@@ -182,15 +192,15 @@ def logins(lab):
         for repeat in lab.repeats(result):
             calm.append(sale.crowd(connections=CALM_CONNECTIONS, rate=rate, duration=seconds)[0])
             # The storm outlasts the buyers, whose figures count.
-            process = lab.start("logins", "--url", server.url, "--rate", LOGINS_PER_SECOND, "--duration", seconds + 4)
+            process = lab.start("logins", "--url", server.url, "--rate", LOGINS_PER_SECOND, "--duration", seconds + 4, *arguments)
             with process:
                 stormy.append(sale.crowd(connections=CALM_CONNECTIONS, rate=rate, duration=seconds)[0])
                 storms.append(json.loads(process.rest_of_output()))
     for figure, name, target in (("p50Ms", "p50", None), ("p99Ms", "p99", "<= 1.2")):
         result.rows.append(Row(f"purchase {name}", "ms", [latency(phase, "bought", figure) for phase in stormy],
-                               [latency(phase, "bought", figure) for phase in calm], "without logins", target))
+                               [latency(phase, "bought", figure) for phase in calm], "without them", target))
     answered = statistics.median(storm["answersPerSecond"] for storm in storms)
     kinds = ", ".join(f"{answer['count']} {answer['kind']}" for answer in storms[-1]["answers"])
-    result.notes = [f"{number(rate)} purchases/s were due; {number(answered)} logins/s were answered: {kinds}"]
+    result.notes = [f"{number(rate)} purchases/s were due; {number(answered)} of them were answered each second: {kinds}"]
     result.raw = [{"calm": calm, "stormy": stormy, "logins": storms}]
     return result

@@ -3,9 +3,10 @@
 import json
 import statistics
 import subprocess
+import time
 
 from ..lab import latency, per_second
-from ..processes import cpu_seconds
+from ..processes import Failed, cpu_seconds
 from ..results import Curve, Line, Result, Row, number
 from .overload import Sale
 
@@ -13,6 +14,8 @@ CONNECTIONS = 1000
 RIVAL_PRODUCT = "65f1c0ffee65f1c0ffee65f1"
 STOCK = 100_000_000
 MONGODB_HISTORY_SECONDS = 300
+# How long a consumer has to catch up after the crowd.
+CONSUMER_SECONDS_MAX = 120
 # Purchases in one transaction: as many products as the committer puts into one.
 BATCH_PURCHASES = 500
 
@@ -73,6 +76,51 @@ def hot_product(lab):
         cost_note("flash-sale", our_costs), cost_note("Redis counter", rival_costs),
     ]
     return result
+
+
+def stored_orders(lab):
+    """The same counter with a consumer that brings its orders into MongoDB, until the last one is there."""
+    buyers = lab.seconds(200_000, 20_000)
+    result = Result("stored-orders", f"{buyers:,} orders until the last is in MongoDB, {CONNECTIONS} connections, beside a Redis "
+                                     "counter and a consumer")
+    ours, rival, answers = [], [], []
+    with lab.mongod() as mongod, lab.redis() as (redis_port, _):
+        for repeat in lab.repeats(result):
+            with lab.rival("redis-counter", "--redis-port", redis_port, "--product", RIVAL_PRODUCT, "--stock", STOCK,
+                           "--mongo-uri", mongod.uri(lab.name("rival"))) as server:
+                phase = lab.buying(server, RIVAL_PRODUCT, 120, CONNECTIONS, tokens=buyers)
+                answers.append(per_second(phase))
+                rival.append(until_stored(lab, server, phase))
+            with lab.flash_sale(mongod) as server:
+                product = lab.put_on_sale(server, STOCK)
+                ours.append(lab.buying(server, product, 120, CONNECTIONS, tokens=buyers))
+    result.raw = [{"ours": ours, "rival": rival}]
+    # A purchase is in the database before it is answered, so the last answer ends it.
+    result.rows = [Row("orders, from the first request until the last order is in the database", "/s",
+                       [per_second(phase) for phase in ours], [told["perSecond"] for told in rival],
+                       "Redis counter and consumer", ">= 1.2")]
+    result.notes = [
+        f"The consumer takes up to 1,000 orders at a time and inserts them with `w: majority`, into a collection with two indexes. "
+        f"The counter answers {number(statistics.median(answers))} purchases/s meanwhile; the last order is in MongoDB "
+        f"{number(statistics.median(told['behindSeconds'] for told in rival))} s after the last answer.",
+        "The counter still promises less: what is answered may be lost until it is in MongoDB.",
+    ]
+    return result
+
+
+def until_stored(lab, server, phase):
+    """How fast the orders of a crowd came into MongoDB, the crowd's own time included."""
+    bought = sum(answer["count"] for answer in phase["answers"] if answer["kind"] == "bought")
+    deadline = time.monotonic() + CONSUMER_SECONDS_MAX
+    while True:
+        stored = json.loads(lab.request(server, "GET", "/stored")[2])
+        if stored["count"] == bought:
+            break
+        if time.monotonic() > deadline:
+            raise Failed(f"the consumer has stored {stored['count']} of {bought} orders")
+        time.sleep(0.1)
+    seconds = (stored["lastAtMs"] - phase["startedAtMs"]) / 1000
+    return {"perSecond": bought / seconds, "behindSeconds": seconds - phase["seconds"], "phase": phase}
 
 
 def long_sale(lab):
