@@ -10,7 +10,15 @@ def marks(name):
     return f"<!-- benches/run: {name} -->\n", f"<!-- end of {name} -->\n"
 
 
-def fill(document, output, result):
+def source(run):
+    """Where the figures are from, as one more note."""
+    machine, repeats = run["machine"], run["repeats"]
+    times = {1: "once", 2: "twice"}.get(repeats, f"{repeats} times")
+    return (f"- Measured {times} on {machine['at'][:10]}, at commit {machine['commit'][:7]}, on {machine['cores']} cores of an "
+            f"{machine['processor']}.\n")
+
+
+def fill(document, output, result, run):
     """Replaces the table of this scenario, if the document has a place for it, and the charts that it shows."""
     text = document.read_text()
     begin, end = marks(result.name)
@@ -18,7 +26,7 @@ def fill(document, output, result):
         head, rest = text.split(begin)
         if end not in rest:
             raise Failed(f"{document} has no {end.strip()}")
-        document.write_text(f"{head}{begin}\n{markdown(result)}\n{end}{rest.split(end)[1]}")
+        document.write_text(f"{head}{begin}\n{markdown(result)}{source(run)}\n{end}{rest.split(end)[1]}")
     charts = document.parent / document.stem.lower()
     for name in [result.name, *(chart.name for chart in result.curves)]:
         if f"{charts.name}/{name}.svg" in text and (output / f"{name}.svg").exists():

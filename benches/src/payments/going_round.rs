@@ -26,7 +26,7 @@ const BUYERS_PER_PAYMENT: usize = 10;
 /// So many of them give it up at once; the others let it expire.
 const CANCELING: usize = 6;
 /// The pause of somebody who is told to come again, or that everything is held.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(100);
 /// How often the payment windows of those who let it expire are ended.
 const LAPSE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the server's memory is read.

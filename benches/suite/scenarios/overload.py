@@ -200,7 +200,8 @@ def beside_a_storm(lab, result, *arguments):
         result.rows.append(Row(f"purchase {name}", "ms", [latency(phase, "bought", figure) for phase in stormy],
                                [latency(phase, "bought", figure) for phase in calm], "without them", target))
     answered = statistics.median(storm["answersPerSecond"] for storm in storms)
-    kinds = ", ".join(f"{answer['count']} {answer['kind']}" for answer in storms[-1]["answers"])
+    # The crowd takes every 201 for a purchase.
+    kinds = ", ".join(f"{answer['count']} {answer['kind'].replace('bought', 'registered')}" for answer in storms[-1]["answers"])
     result.notes = [f"{number(rate)} purchases/s were due; {number(answered)} of them were answered each second: {kinds}"]
     result.raw = [{"calm": calm, "stormy": stormy, "logins": storms}]
     return result

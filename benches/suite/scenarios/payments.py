@@ -9,7 +9,7 @@ from ..lab import latency, per_second
 from ..processes import Failed, cpu_seconds
 from ..results import Curve, Line, Result, Row, number
 from .overload import Sale
-from .selling import CONNECTIONS, STOCK, cost_note, costs
+from .selling import CONNECTIONS, STOCK, cost_note
 
 # Long enough that nothing expires meanwhile.
 WINDOW_SECONDS = 86_400
@@ -18,6 +18,9 @@ SHORT_WINDOW_SECONDS = 60
 RELEASE_SECONDS_MAX = 30
 # The seconds before the first one expires in which the other product's rate counts as that without.
 CALM_SECONDS = 10
+HELD_SHARE_MIN = 0.8
+# Before the end they are more than there are units left.
+GOING_ROUND_BUYERS = 1_000
 
 
 def payment_window(lab):
@@ -32,12 +35,9 @@ def payment_window(lab):
                 with lab.flash_sale(mongod) as server:
                     product = lab.put_on_sale(server, STOCK, **window)
                     lab.buying(server, product, 0.5, CONNECTIONS, tokens=2_000)
-                    before = {"flash-sale": server.process.cpu_seconds(), "mongod": cpu_seconds(mongod.pid)}
-                    phase = lab.buying(server, product, seconds, CONNECTIONS)
-                    used = {"flash-sale": server.process.cpu_seconds() - before["flash-sale"],
-                            "mongod": cpu_seconds(mongod.pid) - before["mongod"]}
-                    phases.append(phase)
-                    all_costs.append(costs(phase, **used))
+                    spent = Spent(server, mongod)
+                    phases.append(lab.buying(server, product, seconds, CONNECTIONS))
+                    all_costs.append(spent.per(count_of(phases[-1], "bought")))
     result.raw = [{"ours": ours, "without": rival}]
     result.rows = [
         Row("purchases", "/s", [per_second(phase) for phase in ours], [per_second(phase) for phase in rival],
@@ -47,6 +47,25 @@ def payment_window(lab):
     ]
     result.notes = [cost_note("with a window", our_costs), cost_note("without", rival_costs)]
     return result
+
+
+class Spent:
+    """The processor time that both processes have spent since."""
+
+    def __init__(self, server, mongod):
+        self.pids = {"flash-sale": server.pid, "mongod": mongod.pid}
+        self.before = self.now()
+
+    def now(self):
+        return {name: cpu_seconds(pid) for name, pid in self.pids.items()}
+
+    def per(self, count):
+        """In microseconds for each of so many."""
+        return {name: (seconds - self.before[name]) / count * 1e6 for name, seconds in self.now().items()}
+
+
+def count_of(phase, kind):
+    return sum(answer["count"] for answer in phase["answers"] if answer["kind"] == kind)
 
 
 def in_turn(repeat, *variants):
@@ -76,7 +95,7 @@ def expiry(lab):
         f"The window is {SHORT_WINDOW_SECONDS} s, the shortest that the API takes, and nothing is moved: they are due as fast as they were "
         f"bought. One crowd of {CONNECTIONS} buys the other product all the time; \"before\" are the {CALM_SECONDS} s before the first was "
         "due.",
-    ] + [f"bought, and so due, within {number(one['dueSeconds'])} s; released within {number(one['releaseSeconds'])} s; the server's "
+    ] + [f"{one['released']['count']:,.0f} were bought, and so due, within {number(one['dueSeconds'])} s; released within {number(one['releaseSeconds'])} s; the server's "
          f"memory {number(one['rssBefore'])} MB before, at most {number(one['rssMax'])} MB" for one in found]
     return result
 
@@ -89,8 +108,9 @@ def let_expire(lab, mongod, holds):
         rss_before = rss(server.pid)
         product = lab.put_on_sale(server, holds, paymentWindowSeconds=SHORT_WINDOW_SECONDS)
         held = lab.buying(server, product, 120, CONNECTIONS, tokens=holds)
-        count = sum(answer["count"] for answer in held["answers"] if answer["kind"] == "bought")
-        if count != holds:
+        count = count_of(held, "bought")
+        # On a busy machine some are refused as overload.
+        if count < HELD_SHARE_MIN * holds:
             raise Failed(f"{count} of {holds} were held")
         due = held["startedAtMs"] / 1000 + SHORT_WINDOW_SECONDS
         # Two seconds more for the crowd to get ready, and for the rate to settle.
@@ -108,8 +128,8 @@ def let_expire(lab, mongod, holds):
             sold = json.loads(process.rest_of_output())["phases"][0]
         released = lab.bench("released", "--mongo-uri", mongod.uri(database), "--product", product)
         broken = verify(lab, mongod, database)
-    if released["count"] != holds or broken:
-        raise Failed(f"{released['count']} of {holds} have expired; {broken}")
+    if released["count"] != count or broken:
+        raise Failed(f"{released['count']} of {count} have expired; {broken}")
     return {**rates_beside(sold, released), "released": released, "sold": sold, "held": held, "rssBefore": rss_before,
             "rssMax": rss_max, "dueSeconds": (released["dueUntilMs"] - released["dueFromMs"]) / 1000,
             "releaseSeconds": (released["untilMs"] - released["fromMs"]) / 1000}
@@ -142,7 +162,7 @@ def confirms(lab):
     holds = lab.seconds(30_000, 3_000)
     result = Result("confirms", f"A payment service confirms {holds:,} purchases of one product")
     connections = (16, 256)
-    found = {count: [] for count in connections}
+    found, all_costs = ({count: [] for count in connections} for _ in range(2))
     with lab.mongod() as mongod:
         for repeat in lab.repeats(result):
             for count in connections:
@@ -150,9 +170,11 @@ def confirms(lab):
                 with lab.flash_sale(mongod, database) as server:
                     product = lab.put_on_sale(server, holds, paymentWindowSeconds=WINDOW_SECONDS)
                     lab.buying(server, product, 60, CONNECTIONS, tokens=holds)
+                    spent = Spent(server, mongod)
                     report = lab.bench("confirms", "--url", server.url, "--secret", lab.secret, "--mongo-uri", mongod.uri(database),
                                        "--product", product, "--connections", count)
-                    if report["goodPerSecond"] == 0 or verify(lab, mongod, database):
+                    all_costs[count].append(spent.per(holds))
+                    if per_second(report, "200") == 0 or verify(lab, mongod, database):
                         raise Failed(f"not confirmed: {report['answers']}")
                     found[count].append(report)
     result.raw = [{str(count): reports for count, reports in found.items()}]
@@ -161,21 +183,25 @@ def confirms(lab):
                         Row(f"{count} at a time: p99", "ms", [latency(report, "200", "p99Ms") for report in reports])]
     result.notes = ["Each is a change of the product's figures and of the purchase, and an entry of the audit log, in one transaction; "
                     "the payment service's account is looked up for each. Read back from the database: everything adds up."]
+    result.notes += [cost_note(f"{count} at a time", costs, "confirm") for count, costs in all_costs.items()]
     return result
 
 
 def going_round(lab):
     """Nine of ten let go what they hold, so that each unit goes round until somebody pays."""
-    units = lab.seconds(10_000, 300)
+    units = lab.seconds(5_000, 300)
     result = Result("going-round", f"{units:,} units, of which nine of ten holders let go, until all are paid for")
-    reports = []
+    reports, all_costs = [], []
     with lab.mongod() as mongod:
         for repeat in lab.repeats(result):
             database = lab.name("shop")
             with lab.flash_sale(mongod, database) as server:
                 product = lab.put_on_sale(server, units, paymentWindowSeconds=WINDOW_SECONDS)
+                spent = Spent(server, mongod)
                 report = lab.bench("going-round", "--url", server.url, "--secret", lab.secret, "--mongo-uri", mongod.uri(database),
-                                   "--product", product, "--units", units, "--pid", server.pid)
+                                   "--product", product, "--units", units, "--pid", server.pid,
+                                   "--connections", GOING_ROUND_BUYERS)
+                all_costs.append(spent.per(report["done"]["held"]["count"]))
                 left = json.loads(lab.request(server, "GET", f"/products/{product}")[2])
                 broken = verify(lab, mongod, database)
                 if broken or left["stock"] != 0 or left["sold"] != units:
@@ -195,12 +221,12 @@ def going_round(lab):
             [second for _, second in halves], [first for first, _ in halves], "the first half", "<= 1.25"),
     ]
     result.notes = [
-        "Of ten holders one pays, six give it back at once, three let it expire. Their windows are ended in the database, ten times a "
-        "second, as the shortest that the API takes is 60 s, and some units expire dozens of times before they are paid for.",
+        f"{GOING_ROUND_BUYERS:,} buyers at a time, each of them once. Of ten holders one pays, six give it back at once, three let it expire. Their windows are ended in the "
+        "database, ten times a second, as the shortest that the API takes is 60 s, and some units expire dozens of times before they are paid for.",
         "Rates are those until nine of ten purchases were made; after that the few units that are left wait for their turn to expire. Read "
         "back from the database: everything adds up, every unit is paid for by one buyer.",
     ] + [", ".join(f"{done['count']} {name}" for name, done in report["done"].items()) + f", {report['letExpire']} let expire"
-         for report in reports]
+         for report in reports] + [cost_note("all in all", all_costs)]
     last = reports[-1]
     result.curves = [Curve("going-round", f"{result.title}: the server's memory", "s", "MB", [
         Line("RSS", [(seen["second"], seen["rssKib"] * 1024 / 1e6) for seen in last["memory"]])])]

@@ -35,9 +35,9 @@ def sell(lab, server, product, connections, seconds, processes):
     return phase, costs(phase, **used)
 
 
-def cost_note(name, all_costs):
+def cost_note(name, all_costs, unit="purchase"):
     middle = {process: statistics.median(cost[process] for cost in all_costs) for process in all_costs[0]}
-    return f"{name}: " + ", ".join(f"{number(cost)} µs of processor per purchase in {process}"
+    return f"{name}: " + ", ".join(f"{number(cost)} µs of processor per {unit} in {process}"
                                    for process, cost in middle.items())
 
 
