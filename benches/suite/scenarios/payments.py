@@ -18,6 +18,8 @@ SHORT_WINDOW_SECONDS = 60
 RELEASE_SECONDS_MAX = 30
 # The seconds before the first one expires in which the other product's rate counts as that without.
 CALM_SECONDS = 10
+# Few enough that even a busy machine refuses nobody.
+HOLDING_CONNECTIONS = 256
 HELD_SHARE_MIN = 0.8
 # Before the end they are more than there are units left.
 GOING_ROUND_BUYERS = 1_000
@@ -107,7 +109,7 @@ def let_expire(lab, mongod, holds):
         other.crowd(connections=CONNECTIONS, duration=1)
         rss_before = rss(server.pid)
         product = lab.put_on_sale(server, holds, paymentWindowSeconds=SHORT_WINDOW_SECONDS)
-        held = lab.buying(server, product, 120, CONNECTIONS, tokens=holds)
+        held = lab.buying(server, product, 120, HOLDING_CONNECTIONS, tokens=holds)
         count = count_of(held, "bought")
         # On a busy machine some are refused as overload.
         if count < HELD_SHARE_MIN * holds:
