@@ -19,6 +19,7 @@ use crate::accounts::current_user::CurrentUser;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::http::page::{Page, PageRequest};
+use crate::metrics::Metrics;
 use crate::model::audit::Actor;
 use crate::model::id::Id;
 use crate::model::money::Price;
@@ -204,8 +205,8 @@ impl Purchases {
     }
 
     /// The task that lets purchases expire.
-    pub fn expiry(&self, limits: &PurchasesLimits) -> ExpiryTask {
-        ExpiryTask::new(self.store.clone(), self.lanes.clone(), self.heartbeat.clone(), limits)
+    pub fn expiry(&self, limits: &PurchasesLimits, metrics: Arc<Metrics>) -> ExpiryTask {
+        ExpiryTask::new(self.store.clone(), self.lanes.clone(), self.heartbeat.clone(), metrics, limits)
     }
 
     async fn read(&self, id: Id, user: &CurrentUser) -> Result<Purchase> {
