@@ -23,6 +23,7 @@ mod errors;
 mod expiry;
 mod failover;
 mod faults;
+mod hidden_names;
 mod idempotency;
 mod identity;
 mod late_money;

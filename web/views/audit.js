@@ -39,7 +39,7 @@ const FIELDS = {
   name: 'Name', description: 'Description', imageUrl: 'Picture', price: 'Price', originalPrice: 'Usual price', stock: 'Stock',
   totalStock: 'Total stock', sold: 'Sold', held: 'Held', purchaseLimit: 'Limit per person', paymentWindowSeconds: 'Seconds to pay',
   registeredBefore: 'Accounts made before', paused: 'Paused', saleStartTime: 'Opens', saleEndTime: 'Ends', role: 'Role',
-  disabled: 'Disabled', email: 'E-mail', status: 'Status', quantity: 'Quantity', paymentReference: 'Payment', refundDue: 'Refund due',
+  disabled: 'Disabled', hideName: 'Name hidden', email: 'E-mail', status: 'Status', quantity: 'Quantity', paymentReference: 'Payment', refundDue: 'Refund due',
 };
 
 export function audit(page) {
