@@ -17,31 +17,13 @@ use super::request::{
 };
 use crate::error::{Error, Result};
 use crate::http::conditional::IfMatch;
-use crate::model::audit::{Action, Actor, AuditEntry, Replay};
+use crate::model::audit::{Action, Asked, AuditEntry, Replay, RequestKey};
 use crate::model::id::Id;
 use crate::model::product::Product;
 use crate::model::timestamp::Timestamp;
 use crate::store::heartbeat::Heartbeat;
 use crate::store::transaction::Abort;
 use crate::store::{Store, failure};
-
-/// Who asks for a change, and the key under which the same request may come again.
-#[derive(Debug, Clone, Default)]
-pub struct Asked {
-    /// Who, and from where.
-    pub actor: Actor,
-    /// `None` for a request without a key.
-    pub key: Option<RequestKey>,
-}
-
-/// A client's idempotency key.
-#[derive(Debug, Clone)]
-pub struct RequestKey {
-    /// The key itself.
-    pub key: String,
-    /// The digest of what is asked for. The same key with another digest is refused.
-    pub request: String,
-}
 
 /// The answer to a change.
 pub struct Answer {

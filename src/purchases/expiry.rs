@@ -19,7 +19,7 @@ use super::settle::transitions::Wish;
 use crate::config::PurchasesLimits;
 use crate::error::Result;
 use crate::metrics::Metrics;
-use crate::model::audit::Actor;
+use crate::model::audit::Asked;
 use crate::model::id::Id;
 use crate::model::purchase::PurchaseStatus;
 use crate::store::heartbeat::Heartbeat;
@@ -121,7 +121,7 @@ impl ExpiryTask {
             purchase_id: due.id,
             wish: Wish::Expire,
             user: None,
-            actor: Actor::default(),
+            by: Asked::default(),
             reason: None,
         };
         self.lanes.change_unbounded(due.product_id, change).await.is_ok()

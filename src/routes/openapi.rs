@@ -151,7 +151,7 @@ fn with_events(document: &utoipa::openapi::OpenApi) -> Result<Value> {
     for path in document["paths"].as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
         if let Some(schema) = path.pointer_mut("/get/responses/200/content/text~1event-stream/schema") {
             schema["contentMediaType"] = "text/event-stream".into();
-            schema["contentSchema"] = json!({ "description": "The data of one event", "oneOf": events });
+            schema["contentSchema"] = json!({ "description": "The data of one event", "anyOf": events });
         }
     }
     Ok(document)
