@@ -8,6 +8,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, Parameter};
+use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr, Schema};
@@ -127,6 +128,7 @@ pub fn router(mut document: utoipa::openapi::OpenApi) -> Router<AppState> {
         // An empty list says that no token is needed. Without one it could have been forgotten.
         operation.security.get_or_insert_default();
         operation.parameters.iter_mut().flatten().for_each(describe_parameter);
+        operation.request_body.iter_mut().for_each(describe_body);
     }
     close_requests(&mut document);
     describe_members(&mut document);
@@ -190,6 +192,17 @@ fn describe_members(document: &mut utoipa::openapi::OpenApi) {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+/// A body can be missing, but never null.
+fn describe_body(body: &mut RequestBody) {
+    for content in body.content.values_mut() {
+        if let Some(RefOr::T(Schema::OneOf(either))) = &mut content.schema
+            && let Some(schema) = either.items.iter().find(|item| matches!(item, RefOr::Ref(_)))
+        {
+            content.schema = Some(schema.clone());
         }
     }
 }
