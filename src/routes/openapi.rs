@@ -197,9 +197,11 @@ fn describe_members(document: &mut utoipa::openapi::OpenApi) {
 }
 
 /// A body can be missing, but never null.
-fn describe_body(body: &mut RequestBody) {
+fn describe_body(body: &mut RefOr<RequestBody>) {
+    let RefOr::T(body) = body else { return };
     for content in body.content.values_mut() {
-        if let Some(RefOr::T(Schema::OneOf(either))) = &mut content.schema
+        if let RefOr::T(content) = content
+            && let Some(RefOr::T(Schema::OneOf(either))) = &content.schema
             && let Some(schema) = either.items.iter().find(|item| matches!(item, RefOr::Ref(_)))
         {
             content.schema = Some(schema.clone());
