@@ -27,6 +27,12 @@ const ACTIONS = {
   product_changed: 'changed a sale',
   product_restocked: 'restocked a sale',
   product_deleted: 'deleted a sale',
+  purchase_confirmed: 'told that a purchase is paid for',
+  purchase_canceled: 'canceled a purchase',
+  purchase_expired: 'let a purchase expire',
+  purchase_refunded: 'refunded a purchase',
+  payment_unfillable: 'told of a payment for which nothing was left',
+  payment_returned: 'gave such a payment back',
 };
 
 const FIELDS = {
