@@ -53,6 +53,8 @@ mod storefront_access;
 mod storefront_browser;
 mod storefront_buyer;
 mod storefront_looks;
+mod storefront_payments;
+mod storefront_payments_looks;
 mod transactions;
 mod truth;
 mod users;

@@ -209,12 +209,7 @@ async fn axe_finds_nothing_in_light_or_dark() {
     if no_browser() {
         return;
     }
-    let Some(path) = std::env::var_os(AXE_CORE) else {
-        assert!(std::env::var_os("CI").is_none(), "{AXE_CORE} is not set");
-        eprintln!("left out: the accessibility of the storefront, without {AXE_CORE}");
-        return;
-    };
-    let axe = std::fs::read_to_string(path).unwrap();
+    let Some(axe) = axe_core() else { return };
     let (shop, id) = busy_shop().await;
     let (window, purchase) = window(&shop, &id).await;
     window.run(&axe, json!([])).await;
@@ -246,7 +241,18 @@ async fn axe_finds_nothing_in_light_or_dark() {
     shop.close().await;
 }
 
-async fn is_accessible(window: &Browser, name: &str) {
+/// The script of axe-core; `None`, with a message, if there is none. In CI that is a failure.
+pub fn axe_core() -> Option<String> {
+    let Some(path) = std::env::var_os(AXE_CORE) else {
+        assert!(std::env::var_os("CI").is_none(), "{AXE_CORE} is not set");
+        eprintln!("left out: the accessibility of the storefront, without {AXE_CORE}");
+        return None;
+    };
+    Some(std::fs::read_to_string(path).unwrap())
+}
+
+/// axe-core, which runs in this window, finds nothing.
+pub async fn is_accessible(window: &Browser, name: &str) {
     window.screenshot(name).await;
     let script = "
         const { violations, passes } = await axe.run();

@@ -4,6 +4,7 @@ import { inWords } from '../api.js';
 import * as clock from '../clock.js';
 import { h, setAttribute } from '../dom.js';
 import { count, dateTime, money, number } from '../format.js';
+import { heldInWords } from './stock.js';
 
 /// The place where the outcome stands. `say(kind, content, holds)`: `holds(product)` says how long it is true.
 export function outcomeBox() {
@@ -36,6 +37,9 @@ export function whyNot(product, status) {
     return ['The sale is about to start: press again when it opens.', still];
   }
   if (status === 'ended') return [`The sale ended on ${dateTime(product.saleEndTime)}.`, still];
+  if (product.held > 0) {
+    return [`Nothing is left, but ${heldInWords(product.held)}. What is not paid for in time comes back, and you can buy it here.`, still];
+  }
   return ['Sold out. If more comes in, you can buy here again.', still];
 }
 

@@ -172,8 +172,8 @@ function row(first, rates, signal) {
     setText(name, product.name);
     stock.update(product, status);
     end.hidden = status !== 'live' && status !== 'sold_out';
-    remove.hidden = product.sold > 0;
-    buyers.hidden = product.sold === 0;
+    remove.hidden = product.sold + product.held > 0;
+    buyers.hidden = !remove.hidden;
     // An ended sale has no rate.
     const running = status === 'live' || status === 'sold_out';
     setAttribute(rateBox, 'data-idle', running ? null : '');

@@ -9,11 +9,13 @@ import * as live from '../live.js';
 import * as session from '../session.js';
 import * as store from '../store.js';
 import { buyBar } from '../parts/buy.js';
+import { windowInWords } from '../parts/paying.js';
 import { statusPill } from '../parts/labels.js';
 import { leaderboard } from '../parts/leaderboard.js';
 import { picture } from '../parts/picture.js';
 import { shareButtons } from '../parts/share.js';
 import { failure, notice, skeleton } from '../parts/states.js';
+import { heldInWords } from '../parts/stock.js';
 
 // A screen reader hears the stock at most this often.
 const STOCK_SAID_EVERY_MS = 20_000;
@@ -92,6 +94,8 @@ function productDetails(first, board, page, signal) {
   const buy = buyBar(() => current, signal);
   const description = h('p', { class: 'product-text', dir: 'auto' });
   const limit = h('dd', {});
+  const time = h('dd', {});
+  const timeRow = h('div', {}, h('dt', {}, 'Time to pay'), time);
   const opens = h('dd', {});
   const ends = h('dd', {});
   const manage = h('p', { class: 'product-manage' }, h('a', { class: 'button button-small', href: `/admin/sales/${first.id}` }, 'Manage this sale'));
@@ -101,7 +105,7 @@ function productDetails(first, board, page, signal) {
       h('div', { class: 'product-head' }, pill.element, name),
       buy.element,
       h('div', { class: 'product-info' }, description, h('dl', { class: 'facts' },
-        h('div', {}, h('dt', {}, 'Limit per person'), limit),
+        h('div', {}, h('dt', {}, 'Limit per person'), limit), timeRow,
         h('div', {}, h('dt', {}, 'Opens'), opens),
         h('div', {}, h('dt', {}, 'Ends'), ends),
         h('div', {}, h('dt', {}, 'Your time zone'), h('dd', {}, timeZone()))),
@@ -118,7 +122,7 @@ function productDetails(first, board, page, signal) {
     saidStatus = status;
     if (before === null || before === status) return;
     if (status === 'live') announce(`${current.name} ${before === 'upcoming' ? 'is open now' : 'is available again'}: ${number(current.stock)} left.`);
-    if (status === 'sold_out') announce(`${current.name} is sold out.`);
+    if (status === 'sold_out') announce(`${current.name} is sold out${current.held > 0 ? `, but ${heldInWords(current.held)}` : ''}.`);
     if (status === 'ended') announce(`The sale of ${current.name} has ended.`);
   }
 
@@ -140,6 +144,8 @@ function productDetails(first, board, page, signal) {
     setText(description, current.description ?? '');
     description.hidden = !current.description;
     setText(limit, count(current.purchaseLimit, 'unit'));
+    timeRow.hidden = !current.paymentWindowSeconds;
+    setText(time, windowInWords(current.paymentWindowSeconds ?? 0));
     setText(opens, dateTime(current.saleStartTime));
     setText(ends, dateTime(current.saleEndTime));
     manage.hidden = !session.isAdmin();
