@@ -29,7 +29,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// The addresses of the storefront that are the same for everybody; the page's script shows the view. None is one of the
 /// API. The address of a sale is `/sales/{id}`.
-pub const VIEWS: [&str; 8] = [
+pub const VIEWS: [&str; 9] = [
     "/",
     "/my/purchases",
     "/my/purchases/{id}",
@@ -38,6 +38,7 @@ pub const VIEWS: [&str; 8] = [
     "/admin/audit",
     "/admin/new",
     "/admin/sales/{id}",
+    "/admin/sales/{id}/control",
 ];
 
 /// The pages and files of this shop's storefront.

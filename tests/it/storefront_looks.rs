@@ -88,6 +88,7 @@ fn views(id: &str, purchase: &str) -> Vec<(&'static str, String, &'static str, &
         ("admin", "/admin".into(), ".keep", "Aurora"),
         ("admin-new", "/admin/new".into(), "main button", "Create the sale"),
         ("admin-edit", format!("/admin/sales/{id}"), "main h1", "Aurora"),
+        ("control", format!("/admin/sales/{id}/control"), "table", "Networks with the most buyers"),
         ("receipt", format!("/my/purchases/{purchase}"), ".receipt", "42"),
         ("users", "/admin/users".into(), ".row", ADMIN.0),
         ("audit", "/admin/audit".into(), ".entry", "logged in"),

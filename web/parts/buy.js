@@ -16,6 +16,7 @@ import { outcomeBox, whyNot } from './outcome.js';
 import { stockBar } from './stock.js';
 
 const LABELS = { upcoming: 'Not open yet', sold_out: 'Sold out', ended: 'Sale ended' };
+const PAUSED = 'The shop has paused the sale, so nobody can buy. It goes on here as soon as the shop lets it.';
 // In the last hour the button itself counts down, because visitors look there.
 const COUNT_DOWN_MS = 3_600_000;
 // After a press that must not be repeated in a hurry, the button waits until nobody has pressed for this long.
@@ -129,6 +130,7 @@ export function buyBar(product, signal) {
       if (purchaseLimit === 1) return '';
       return `You have ${number(has())} of the ${number(purchaseLimit)} that one person may have.`;
     }
+    if (product().paused && (status === 'live' || status === 'upcoming')) return PAUSED;
     if (status !== 'upcoming') return '';
     if (user && registeredBefore && Date.parse(user.createdAt) >= Date.parse(registeredBefore)) {
       return `You cannot buy this: it is for accounts made before ${dateTime(registeredBefore)}.`;
@@ -161,7 +163,7 @@ export function buyBar(product, signal) {
     if (orders.unsure) return orders.buy();
     if (isDone()) return;
     if (product().paused && status !== 'ended') {
-      return outcome.say('refused', 'The shop has paused the sale. It goes on here as soon as the shop lets it.', ({ paused }) => paused);
+      return outcome.say('refused', PAUSED, ({ paused }) => paused);
     }
     if (status === 'upcoming' && !session.user()) {
       await ensureLogin('Log in or register now, and at the opening one press buys.');

@@ -94,7 +94,9 @@ function productDetails(first, board, page, signal) {
   const limit = h('dd', {});
   const opens = h('dd', {});
   const ends = h('dd', {});
-  const manage = h('p', { class: 'product-manage' }, h('a', { class: 'button button-small', href: `/admin/sales/${first.id}` }, 'Manage this sale'));
+  const manage = h('p', { class: 'product-tools' },
+    h('a', { class: 'button button-small', href: `/admin/sales/${first.id}/control` }, 'Control room'),
+    h('a', { class: 'button button-small', href: `/admin/sales/${first.id}` }, 'Edit this sale'));
   const element = h('article', { class: 'product', 'data-product-id': first.id },
     h('div', { class: 'product-picture' }, image.element),
     h('div', { class: 'product-main' },
@@ -111,11 +113,14 @@ function productDetails(first, board, page, signal) {
   const sayStock = throttled(STOCK_SAID_EVERY_MS, signal);
   let saidStock = first.stock;
   let saidStatus = null;
+  let saidPaused = first.paused;
 
   /// What a change of the status means is said at once.
   function sayStatus(status) {
-    const before = saidStatus;
+    const [before, wasPaused] = [saidStatus, saidPaused];
     saidStatus = status;
+    saidPaused = current.paused;
+    if (before !== null && status !== 'ended' && wasPaused !== saidPaused) announce(`The sale of ${current.name} ${saidPaused ? 'is paused' : 'goes on'}.`);
     if (before === null || before === status) return;
     if (status === 'live') announce(`${current.name} ${before === 'upcoming' ? 'is open now' : 'is available again'}: ${number(current.stock)} left.`);
     if (status === 'sold_out') announce(`${current.name} is sold out.`);
@@ -133,7 +138,7 @@ function productDetails(first, board, page, signal) {
     setAttribute(element, 'data-status', status);
     page.setTitle(current.name);
     image.update(current);
-    pill.update(status);
+    pill.update(status, current.paused);
     setText(name, current.name);
     buy.update();
     sayStatus(status);
