@@ -53,6 +53,7 @@ mod storefront_access;
 mod storefront_browser;
 mod storefront_buyer;
 mod storefront_control;
+mod storefront_late;
 mod storefront_looks;
 mod transactions;
 mod truth;

@@ -108,7 +108,7 @@ function row(first, rates, signal) {
   let product = first;
   const { id } = first;
   const pill = statusPill();
-  const name = h('a', { href: `/sales/${id}` });
+  const name = h('a', { href: `/sales/${id}`, dir: 'auto' });
   const stock = stockBar(`Stock of ${first.name}`);
   const timer = countdown(() => product, signal);
   const spark = sparkline();

@@ -60,7 +60,7 @@ export function product(page) {
     shown = true;
     const focused = document.activeElement?.tagName === 'H1';
     board = leaderboard(id, { newest: clock.statusOf(first) === 'live', sold: first.sold }, alive);
-    const details = productDetails(first, board.element, page, alive);
+    const details = productDetails(first, board, page, alive);
     root.replaceChildren(back, details.element);
     if (focused) root.querySelector('h1').focus({ preventScroll: true });
     store.watch(id, (newer) => (newer ? details.update(newer) : gone()), alive);
@@ -89,7 +89,7 @@ function productDetails(first, board, page, signal) {
   const image = picture({ eager: true });
   const pill = statusPill();
   const name = h('h1', { class: 'product-name', tabindex: '-1', dir: 'auto' });
-  const buy = buyBar(() => current, signal);
+  const buy = buyBar(() => current, board.last, signal);
   const description = h('p', { class: 'product-text', dir: 'auto' });
   const limit = h('dd', {});
   const opens = h('dd', {});
@@ -108,7 +108,7 @@ function productDetails(first, board, page, signal) {
         h('div', {}, h('dt', {}, 'Ends'), ends),
         h('div', {}, h('dt', {}, 'Your time zone'), h('dd', {}, timeZone()))),
       shareButtons(() => current, signal), manage)),
-    board);
+    board.element);
 
   const sayStock = throttled(STOCK_SAID_EVERY_MS, signal);
   let saidStock = first.stock;
