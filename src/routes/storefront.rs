@@ -1,5 +1,5 @@
 //! The storefront: one page at each of its addresses, and its files under `/assets`. They are compiled into the program
-//! as they are in `web/`; there is no build step.
+//! as they are in `web/`; there is no build step. The modules that everybody needs are served as one (`bundle`).
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use crate::http::file::Caching;
 use crate::http::path::PathId;
 
 mod assets;
+mod bundle;
 mod page;
 mod theme;
 

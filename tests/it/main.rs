@@ -55,6 +55,7 @@ mod storefront_buyer;
 mod storefront_control;
 mod storefront_late;
 mod storefront_looks;
+mod storefront_weight;
 mod transactions;
 mod truth;
 mod users;
