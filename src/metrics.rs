@@ -280,6 +280,14 @@ impl Metrics {
         self.purchases.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
+    /// Requested purchases by outcome: those that have happened, or usually do.
+    pub fn purchases_by_outcome(&self) -> Vec<(&'static str, u64)> {
+        let outcomes = ["bought", "replayed"].into_iter().chain(Code::ALL.iter().map(|code| code.name()));
+        let counted = outcomes
+            .filter_map(|outcome| Some((outcome, self.purchases.get(&OutcomeLabel { outcome })?.get())));
+        counted.collect()
+    }
+
     /// Counts a login by its outcome.
     pub fn count_login(&self, outcome: &'static str) {
         self.logins.get_or_create(&OutcomeLabel { outcome }).inc();

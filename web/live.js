@@ -95,8 +95,9 @@ export function onReleased(fn, signal) {
 }
 
 /// Calls `fn(state)` now and on each change: `connecting`, `live`, `polling` (refreshes every few seconds), `old`.
-export function onState(fn) {
+export function onState(fn, signal) {
   stateListeners.add(fn);
+  signal?.addEventListener('abort', () => stateListeners.delete(fn), { once: true });
   fn(state);
 }
 

@@ -164,7 +164,7 @@ fn close_requests(document: &mut utoipa::openapi::OpenApi) {
     let components = document.components.get_or_insert_default();
     for (name, schema) in &mut components.schemas {
         if let RefOr::T(Schema::Object(object)) = schema
-            && (name.ends_with("Request") || name == "Price")
+            && (name.ends_with("Request") || ["Price", "PaidMoney"].contains(&name.as_str()))
         {
             object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
         }

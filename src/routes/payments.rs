@@ -21,7 +21,7 @@ use crate::http::path::PathId;
 use crate::http::uncached;
 use crate::model::audit::{Actor, Asked};
 use crate::model::id::Id;
-use crate::model::money::{Money, Price};
+use crate::model::money::Price;
 use crate::products::request::money_up_to;
 use crate::purchases::settle::transitions::{Paid, Wish};
 use crate::purchases::view::PurchaseView;
@@ -57,8 +57,19 @@ pub struct ConfirmPurchaseRequest {
 #[serde(untagged)]
 #[expect(dead_code, reason = "it only describes the member `amount`")]
 enum AmountPaid {
-    MinorUnits(i64),
-    Money(Money),
+    MinorUnits(#[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)] i64),
+    Money(PaidMoney),
+}
+
+/// What was paid, with its currency.
+#[derive(Serialize, utoipa::ToSchema)]
+struct PaidMoney {
+    /// In the currency's minor unit (cents).
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64, example = 1999)]
+    amount: i64,
+    /// The ISO 4217 code.
+    #[schema(example = "USD", pattern = "^[A-Z]{3}$")]
+    currency: String,
 }
 
 impl FromFields for ConfirmPurchaseRequest {

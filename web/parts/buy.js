@@ -4,7 +4,7 @@
 import { check } from '../access.js';
 import * as clock from '../clock.js';
 import { h, setAttribute, setText, whenOver } from '../dom.js';
-import { count, dateTime, money, number } from '../format.js';
+import { brief, count, dateTime, money, number } from '../format.js';
 import * as own from '../own.js';
 import * as session from '../session.js';
 import { ensureLogin } from './account.js';
@@ -17,6 +17,9 @@ import { heldLine, settledInWords, windowInWords } from './paying.js';
 import { stockBar } from './stock.js';
 
 const LABELS = { upcoming: 'Not open yet', sold_out: 'Sold out', ended: 'Sale ended' };
+const PAUSED = 'The shop has paused the sale, so nobody can buy. It goes on here as soon as the shop lets it.';
+// The page knows the server's clock only about as well.
+const LATE_MS_MIN = 100;
 // In the last hour the button itself counts down, because visitors look there.
 const COUNT_DOWN_MS = 3_600_000;
 // After a press that must not be repeated in a hurry, the button waits until nobody has pressed for this long.
@@ -25,12 +28,16 @@ const REST_MS = 1_000;
 const CHECK_MS_BEFORE = 30_000;
 const CHECK_SPREAD_MS = 270_000;
 
-/// The bar for `product()`; call `update()` after the product has changed.
-export function buyBar(product, signal) {
+/// The bar for `product()`; call `update()` after the product has changed. `lastSale()` is the newest purchase, or null if it
+/// is not known.
+export function buyBar(product, lastSale, signal) {
   let status = 'upcoming';
   // Whoever has bought buys one more only after saying so.
   let more = false;
   let resting = false;
+  // When the press was made that came too late.
+  let tooLateAt = null;
+  let pressedAt = null;
   let restTimer;
 
   const timer = countdown(product, signal);
@@ -141,6 +148,9 @@ export function buyBar(product, signal) {
       if (purchaseLimit === 1) return '';
       return `You have ${number(has())} of the ${number(purchaseLimit)} that one person may have.`;
     }
+    if (product().paused && (status === 'live' || status === 'upcoming')) return PAUSED;
+    // What is held may come back: then nothing is gone yet.
+    if (status === 'sold_out') return product().held > 0 ? '' : goneText();
     if (status !== 'upcoming') return '';
     if (user && registeredBefore && Date.parse(user.createdAt) >= Date.parse(registeredBefore)) {
       return `You cannot buy this: it is for accounts made before ${dateTime(registeredBefore)}.`;
@@ -161,6 +171,15 @@ export function buyBar(product, signal) {
     return isDone() || status === 'sold_out' ? '' : `After the press you have ${windowInWords(paymentWindowSeconds)} to pay.`;
   }
 
+  /// How fast it went, and how close it was, by the database's clock: that of the purchases, and the one that the page follows.
+  function goneText() {
+    const last = Date.parse(lastSale()?.purchasedAt ?? NaN);
+    if (Number.isNaN(last)) return '';
+    const late = tooLateAt === null || !clock.isSynced() ? 0 : tooLateAt - last;
+    const gone = `Gone ${brief(last - Date.parse(product().saleStartTime))} after the opening`;
+    return late < LATE_MS_MIN ? `${gone}.` : `${gone}; you were ${brief(late)} too late.`;
+  }
+
   function changed() {
     if (signal.aborted) return;
     if (!orders.busy && button.isConnected && document.activeElement === document.body) button.focus();
@@ -170,6 +189,7 @@ export function buyBar(product, signal) {
   /// A new price has to be read before it is accepted: whoever presses in a hurry meant the old one.
   function refused(code) {
     if (code === 'price_changed') rest();
+    if (code === 'sold_out') tooLateAt = pressedAt;
   }
 
   function rest() {
@@ -184,7 +204,7 @@ export function buyBar(product, signal) {
     if (orders.unsure) return orders.buy();
     if (isDone()) return;
     if (product().paused && status !== 'ended') {
-      return outcome.say('refused', 'The shop has paused the sale. It goes on here as soon as the shop lets it.', ({ paused }) => paused);
+      return outcome.say('refused', PAUSED, ({ paused }) => paused);
     }
     if (status === 'upcoming' && !session.user()) {
       await ensureLogin('Log in or register now, and at the opening one press buys.');
@@ -194,6 +214,7 @@ export function buyBar(product, signal) {
     if (!quantity.element.hidden && !quantity.control.reportValidity()) return;
     const units = chosen();
     quantity.control.value = 1;
+    pressedAt = clock.now();
     await orders.buy(units);
   }
 

@@ -12,6 +12,17 @@ import * as store from '../store.js';
 import { ensureLogin } from './account.js';
 import { refusal } from './outcome.js';
 
+/// What a refusal tells of the product, by its code. Without it the page might take back at once what it says of the refusal.
+const TOLD = {
+  sold_out: () => ({ stock: 0 }),
+  insufficient_stock: ({ remaining }) => ({ stock: remaining }),
+  purchase_limit_reached: ({ limit }) => ({ purchaseLimit: limit }),
+  price_changed: ({ price }) => ({ price }),
+  sale_paused: () => ({ paused: true }),
+  sale_not_started: ({ saleStartTime }) => ({ saleStartTime }),
+  sale_ended: ({ saleEndTime }) => ({ saleEndTime }),
+};
+
 /// `product()` is the newest version; `outcome` is where to say it; `changed()` is called when `busy` or `unsure`
 /// changes; `refused(code)` after a refusal. `showsHeld`: what has to be paid for stands beside the outcome.
 export function buyer(product, { outcome, changed, refused = () => {}, showsHeld = false }) {
@@ -95,7 +106,8 @@ export function buyer(product, { outcome, changed, refused = () => {}, showsHeld
   function learn(productId, { code, body }) {
     if (code === 'too_many_lapses') own.correctLapses(productId, body.lapses);
     if (code === 'purchase_limit_reached') own.correct(productId, body.purchased);
-    if (code === 'price_changed') store.putPrice(productId, body.price);
+    const told = TOLD[code]?.(body);
+    if (told) store.putTold(productId, told);
     get(`/products/${productId}`).then(({ data }) => store.put(data), () => {});
   }
 

@@ -72,7 +72,7 @@ export function card(first, signal) {
     setAttribute(article, 'data-status', status);
     setText(link, product.name);
     image.update(product);
-    pill.update(status);
+    pill.update(status, product.paused);
     price.update(product);
     setText(text, product.description ?? '');
     stock.update(product, status);

@@ -209,7 +209,9 @@ export function leaderboard(productId, { newest, sold }, signal) {
   }, signal);
   draw();
   load();
-  return { element, refresh };
+  /// The newest purchase, or null if it is not known.
+  const last = () => (loaded && tailKnown ? tail[0] ?? null : null);
+  return { element, refresh, last };
 }
 
 function markOwn(row) {

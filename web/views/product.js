@@ -62,7 +62,7 @@ export function product(page) {
     shown = true;
     const focused = document.activeElement?.tagName === 'H1';
     board = leaderboard(id, { newest: clock.statusOf(first) === 'live', sold: first.sold }, alive);
-    const details = productDetails(first, board.element, page, alive);
+    const details = productDetails(first, board, page, alive);
     root.replaceChildren(back, details.element);
     if (focused) root.querySelector('h1').focus({ preventScroll: true });
     store.watch(id, (newer) => (newer ? details.update(newer) : gone()), alive);
@@ -91,14 +91,16 @@ function productDetails(first, board, page, signal) {
   const image = picture({ eager: true });
   const pill = statusPill();
   const name = h('h1', { class: 'product-name', tabindex: '-1', dir: 'auto' });
-  const buy = buyBar(() => current, signal);
+  const buy = buyBar(() => current, board.last, signal);
   const description = h('p', { class: 'product-text', dir: 'auto' });
   const limit = h('dd', {});
   const time = h('dd', {});
   const timeRow = h('div', {}, h('dt', {}, 'Time to pay'), time);
   const opens = h('dd', {});
   const ends = h('dd', {});
-  const manage = h('p', { class: 'product-manage' }, h('a', { class: 'button button-small', href: `/admin/sales/${first.id}` }, 'Manage this sale'));
+  const manage = h('p', { class: 'product-tools' },
+    h('a', { class: 'button button-small', href: `/admin/sales/${first.id}/control` }, 'Control room'),
+    h('a', { class: 'button button-small', href: `/admin/sales/${first.id}` }, 'Edit this sale'));
   const element = h('article', { class: 'product', 'data-product-id': first.id },
     h('div', { class: 'product-picture' }, image.element),
     h('div', { class: 'product-main' },
@@ -110,16 +112,19 @@ function productDetails(first, board, page, signal) {
         h('div', {}, h('dt', {}, 'Ends'), ends),
         h('div', {}, h('dt', {}, 'Your time zone'), h('dd', {}, timeZone()))),
       shareButtons(() => current, signal), manage)),
-    board);
+    board.element);
 
   const sayStock = throttled(STOCK_SAID_EVERY_MS, signal);
   let saidStock = first.stock;
   let saidStatus = null;
+  let saidPaused = first.paused;
 
   /// What a change of the status means is said at once.
   function sayStatus(status) {
-    const before = saidStatus;
+    const [before, wasPaused] = [saidStatus, saidPaused];
     saidStatus = status;
+    saidPaused = current.paused;
+    if (before !== null && status !== 'ended' && wasPaused !== saidPaused) announce(`The sale of ${current.name} ${saidPaused ? 'is paused' : 'goes on'}.`);
     if (before === null || before === status) return;
     if (status === 'live') announce(`${current.name} ${before === 'upcoming' ? 'is open now' : 'is available again'}: ${number(current.stock)} left.`);
     if (status === 'sold_out') announce(`${current.name} is sold out${current.held > 0 ? `, but ${heldInWords(current.held)}` : ''}.`);
@@ -137,7 +142,7 @@ function productDetails(first, board, page, signal) {
     setAttribute(element, 'data-status', status);
     page.setTitle(current.name);
     image.update(current);
-    pill.update(status);
+    pill.update(status, current.paused);
     setText(name, current.name);
     buy.update();
     sayStatus(status);

@@ -4,16 +4,17 @@ import { Problem, inWords, request } from '../api.js';
 import { announce } from '../announce.js';
 import * as clock from '../clock.js';
 import { h, setText } from '../dom.js';
-import { amountToText, currencyDigits, textToAmount, timeZone } from '../format.js';
+import { amountToText, currencyDigits, textToAmount } from '../format.js';
 import * as live from '../live.js';
 import { go } from '../router.js';
 import * as store from '../store.js';
+import { restock } from '../parts/actions.js';
 import { admitAdmin, asAdmin, instantInWords } from '../parts/admin.js';
 import { field, showErrors } from '../parts/fields.js';
+import { instantField } from '../parts/instant.js';
 import { windowInWords } from '../parts/paying.js';
 import { salePurchases } from '../parts/purchases.js';
 import { failure, skeleton } from '../parts/states.js';
-import { restock } from './admin.js';
 
 const CURRENCIES = ['USD', 'EUR', 'GBP', 'CHF', 'JPY', 'CAD', 'AUD', 'SEK', 'NOK', 'DKK', 'PLN', 'BRL', 'INR', 'NGN', 'KWD'];
 // The version of a selling product changes with every batch of purchases, so several tries are normal.
@@ -88,34 +89,6 @@ function saleFields(product) {
     instantField('saleEndTime', 'Ends', end),
   ];
   return fields.filter(Boolean);
-}
-
-/// A moment in the visitor's time zone, shown in UTC too: a sale is for people in all zones.
-function instantField(name, label, value) {
-  const shown = h('p', { class: 'field-instant' });
-  // With a step of a second, touching the field would lose its milliseconds.
-  const step = value.endsWith('.000Z') ? 1 : 0.001;
-  const one = field({
-    name, label, extra: shown, attributes: { type: 'datetime-local', required: true, step, value: toLocal(value) },
-  });
-  const read = (control) => {
-    const date = new Date(control.value);
-    return Number.isNaN(date.getTime()) ? null : date.toISOString();
-  };
-  const show = () => {
-    const instant = read(one.control);
-    setText(shown, instant ? `${timeZone(instant)}. In UTC: ${instant.replace('.000Z', 'Z')}` : timeZone());
-  };
-  one.control.addEventListener('input', show);
-  show();
-  return { ...one, read };
-}
-
-/// The format of `datetime-local`: the visitor's wall clock, without a zone.
-function toLocal(instant) {
-  const date = new Date(instant);
-  const local = new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString();
-  return local.replace('Z', '').replace(/\.000$/, '');
 }
 
 function saleForm(product, etag) {
