@@ -57,9 +57,14 @@ pub struct ConfirmPurchaseRequest {
 #[serde(untagged)]
 #[expect(dead_code, reason = "it only describes the member `amount`")]
 enum AmountPaid {
-    MinorUnits(#[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)] i64),
+    MinorUnits(MinorUnits),
     Money(PaidMoney),
 }
+
+/// What was paid, in the minor unit (cents) of the purchase's currency.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64, example = 1999)]
+struct MinorUnits(i64);
 
 /// What was paid, with its currency.
 #[derive(Serialize, utoipa::ToSchema)]
