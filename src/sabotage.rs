@@ -18,6 +18,10 @@ pub enum Mistake {
     ReadWithoutWaitingForTerm,
     /// A request is settled again after its client has hung up.
     SettleForClientThatIsGone,
+    /// A lane does not learn what other servers have made of earlier purchases.
+    FollowNoChanges,
+    /// A purchase is changed as it was when it was first read, whatever has become of it since.
+    ChangeAsFirstRead,
 }
 
 impl Mistake {
@@ -40,6 +44,8 @@ impl Mistake {
             Self::OwnClockForWindow => "own_clock_for_window",
             Self::ReadWithoutWaitingForTerm => "read_without_waiting_for_term",
             Self::SettleForClientThatIsGone => "settle_for_client_that_is_gone",
+            Self::FollowNoChanges => "follow_no_changes",
+            Self::ChangeAsFirstRead => "change_as_first_read",
         };
         *MADE == name
     }
