@@ -23,6 +23,7 @@ mod buyers;
 mod findings;
 mod history;
 mod product;
+mod steps;
 
 /// The exit code when something does not add up.
 const WRONG: u8 = 1;
