@@ -20,8 +20,8 @@ pub enum Mistake {
     SettleForClientThatIsGone,
     /// A lane does not learn what other servers have made of earlier purchases.
     FollowNoChanges,
-    /// A purchase is changed as it was when it was first read, whatever has become of it since.
-    ChangeAsFirstRead,
+    /// The units of a purchase come back each time that it is canceled.
+    GiveBackTwice,
 }
 
 impl Mistake {
@@ -45,7 +45,7 @@ impl Mistake {
             Self::ReadWithoutWaitingForTerm => "read_without_waiting_for_term",
             Self::SettleForClientThatIsGone => "settle_for_client_that_is_gone",
             Self::FollowNoChanges => "follow_no_changes",
-            Self::ChangeAsFirstRead => "change_as_first_read",
+            Self::GiveBackTwice => "give_back_twice",
         };
         *MADE == name
     }

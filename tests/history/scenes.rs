@@ -39,7 +39,7 @@ enum Act {
     OldPrimary,
     ClockSetBack,
     ChangesElsewhere,
-    Overtaken,
+    GivenBackAgain,
 }
 
 const fn scene(name: &'static str, act: Act) -> Scene {
@@ -73,7 +73,7 @@ pub const ALL: [Scene; 12] = [
     scene("old-primary", Act::OldPrimary),
     scene("clock-set-back", Act::ClockSetBack),
     about("changes-elsewhere", Act::ChangesElsewhere, "follow_no_changes", &["LimitExceeded"]),
-    about("overtaken", Act::Overtaken, "change_as_first_read", &["ChangedTwice"]),
+    about("given-back-again", Act::GivenBackAgain, "give_back_twice", &["HeldIsNotPending"]),
 ];
 
 /// What a scene is played on: two servers, A and B, over a database of its own, with one product.
@@ -117,7 +117,7 @@ impl Scene {
             Act::OldPrimary => stage.old_primary().await,
             Act::ClockSetBack => stage.clock_set_back().await,
             Act::ChangesElsewhere => stage.changes_elsewhere().await,
-            Act::Overtaken => stage.overtaken().await,
+            Act::GivenBackAgain => stage.given_back_again().await,
         }
         stage.end().await
     }
@@ -136,7 +136,7 @@ impl Scene {
         ProductPlan {
             stock,
             has_crowd: matches!(self.act, Act::CrowdInNewTerm),
-            payment_window_seconds: matches!(self.act, Act::ChangesElsewhere | Act::Overtaken)
+            payment_window_seconds: matches!(self.act, Act::ChangesElsewhere | Act::GivenBackAgain)
                 .then_some(3_600),
             terms: vec![terms],
         }

@@ -8,7 +8,6 @@ use mongodb::error::Error as DatabaseError;
 use super::change::PurchaseChange;
 use crate::model::id::Id;
 use crate::model::purchase::{Purchase, PurchaseStatus};
-use crate::sabotage::Mistake;
 use crate::store::{Store, schema};
 
 /// A purchase is not as it was read. Its product's version is the lock, so the read was an old one: of a new primary that
@@ -33,12 +32,8 @@ pub async fn write(
         alike.entry(key).or_insert_with(|| (set, Vec::new())).1.push(after.id);
     }
     let updates = alike.into_iter().map(|((status, _), (set, ids))| {
-        let mut as_read = doc! { "_id": { "$in": ids }, "status": stored(status) };
-        if Mistake::ChangeAsFirstRead.is_made() {
-            as_read.remove("status");
-        }
         doc! {
-            "q": as_read,
+            "q": { "_id": { "$in": ids }, "status": stored(status) },
             "u": { "$set": set },
             "multi": true,
             "hint": { "_id": 1 },

@@ -148,19 +148,7 @@ impl Bought<'_> {
 
 /// What is still in doubt is asked for once more, until it is settled: nothing is broken any more.
 pub async fn settle_doubts(actor: &Actor) {
-    let history = actor.shop.write();
-    let mut last: indexmap::IndexMap<_, &Step> = indexmap::IndexMap::new();
-    for step in &history.steps {
-        last.insert((step.purchase, step.ask), step);
-    }
-    let in_doubt: Vec<Step> = last.into_values().filter(|step| !step.is_settled()).copied().collect();
-    let bought = |step: &Step| {
-        let told = |one: &crate::record::Try| one.told.filter(|told| told.id == step.purchase);
-        history.tries.iter().find_map(told)
-    };
-    let in_doubt: Vec<_> = in_doubt.iter().filter_map(|step| Some((*step, bought(step)?))).collect();
-    drop(history);
-    for (step, purchase) in in_doubt {
+    for (step, purchase) in in_doubt(actor) {
         let server = usize::from(step.exchange.server);
         let mut connection = Connection::to(actor.shop.ports[server]);
         crate::cluster::soon("an end of a doubt", async {
@@ -175,4 +163,19 @@ pub async fn settle_doubts(actor: &Actor) {
         })
         .await;
     }
+}
+
+/// The last request for each thing that has no final answer, and the purchase.
+fn in_doubt(actor: &Actor) -> Vec<(Step, Purchase)> {
+    let history = actor.shop.write();
+    let mut last: indexmap::IndexMap<_, &Step> = indexmap::IndexMap::new();
+    for step in &history.steps {
+        last.insert((step.purchase, step.ask), step);
+    }
+    let in_doubt: Vec<Step> = last.into_values().filter(|step| !step.is_settled()).copied().collect();
+    let bought = |step: &Step| {
+        let told = |one: &crate::record::Try| one.told.filter(|told| told.id == step.purchase);
+        history.tries.iter().find_map(told)
+    };
+    in_doubt.iter().filter_map(|step| Some((*step, bought(step)?))).collect()
 }

@@ -51,7 +51,7 @@ impl Stage<'_> {
     }
 
     /// What one server says comes so much later to every member.
-    pub(super) fn slow_down(&self, server: usize, milliseconds: u64) {
+    fn slow_down(&self, server: usize, milliseconds: u64) {
         for way in &self.cluster.ways[server] {
             way.set(Flow::Slow(milliseconds), Flow::Open);
         }

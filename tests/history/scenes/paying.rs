@@ -1,17 +1,8 @@
 //! Scenes with what has to be paid for.
 
-use std::time::Duration;
-
-use super::{A, B, Stage, pause};
+use super::{A, B, Stage};
 use crate::client::{Connection, PATIENT};
 use crate::record::{Ask, Purchase, Step};
-
-/// So many are paid for at one server and canceled at the other.
-const OVERTAKEN: usize = 10;
-/// As many milliseconds later comes what A says to the database; and so long after each other the cancels are sent, so that
-/// some come between what A reads and what it writes.
-const SLOW_MS: u64 = 300;
-const APART_MS: u64 = 120;
 
 impl Stage<'_> {
     async fn ask(&self, bought: (u32, Purchase), ask: Ask, server: usize) -> Step {
@@ -37,19 +28,21 @@ impl Stage<'_> {
         self.buy(bought.0, None, B, PATIENT).await;
     }
 
-    /// While A takes payments for purchases over a slow way, they are canceled at B, one after the other.
-    pub async fn overtaken(&self) {
-        // Others hold units too, so that the product's figures alone do not show that these are given back.
-        let mut bought = futures_util::future::join_all((0..2 * OVERTAKEN).map(|_| self.hold(A))).await;
-        bought.truncate(OVERTAKEN);
-        self.slow_down(A, SLOW_MS);
-        let paid = bought.iter().map(|bought| self.ask(*bought, self.payment(), A));
-        let canceled = bought.iter().zip(0..).map(|(bought, place)| async move {
-            pause(APART_MS * place).await;
-            self.ask(*bought, Ask::Cancel { by_buyer: false }, B).await;
-        });
-        tokio::join!(futures_util::future::join_all(paid), futures_util::future::join_all(canceled));
-        // As long as a batch may take: what A has begun goes on, over the slow way.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    /// What is given up, or refunded, is so at every server, as often as it is asked for; and its units come back once.
+    pub async fn given_back_again(&self) {
+        // The others hold and have units, too, so that the product's figures alone do not show that some came back twice.
+        let (_, paid) = (self.hold(A).await, self.hold(B).await);
+        self.ask(paid, self.payment(), A).await;
+        for first in [A, B] {
+            let (canceled, refunded) = (self.hold(A).await, self.hold(B).await);
+            self.ask(refunded, self.payment(), B).await;
+            for server in [first, A, B] {
+                self.ask(canceled, Ask::Cancel { by_buyer: true }, server).await;
+                self.ask(refunded, Ask::Refund { restock: true }, server).await;
+            }
+            // All at once.
+            let again = [A, B].map(|server| self.ask(canceled, Ask::Cancel { by_buyer: false }, server));
+            futures_util::future::join_all(again).await;
+        }
     }
 }

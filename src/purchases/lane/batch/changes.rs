@@ -18,7 +18,6 @@ use crate::purchases::history;
 use crate::purchases::lane::queued::{QueuedChange, Receipt};
 use crate::purchases::settle::Settlement;
 use crate::purchases::settle::transitions::{Changed, TransitionOutcome, TransitionRefusal, Wish};
-use crate::sabotage::Mistake;
 use crate::store::Store;
 
 impl Batch {
@@ -63,7 +62,7 @@ impl Batch {
 
     /// To be called when the product is read again: the purchases may have changed with it.
     pub fn forget_transitions(&mut self) {
-        self.are_transitions_read &= Mistake::ChangeAsFirstRead.is_made();
+        self.are_transitions_read = false;
     }
 
     /// The users of whom has to be known what they have.
