@@ -271,10 +271,6 @@ fn it_expires_when_it_should() {
     names("ExpiredAtWrongTime", |story| story.0.stored.entries.last_mut().unwrap().at = expires_at(5) - 1);
     let (due, late) = (expires_at(6), crate::run::EXPIRY_LATE_MS_MAX);
     names("ExpiredAtWrongTime", |story| story.0.stored.peace = Some((START, due + late + 1)));
-    names("ExpiredAtWrongTime", |story| {
-        story.0.stored.peace = Some((START, START));
-        story.0.stored.entries.last_mut().unwrap().at = expires_at(5) + late + 1;
-    });
     // What became due while things were broken may be late.
     let mut story = Story::clean();
     story.0.stored.peace = Some((due + 1_000, due + late));

@@ -33,7 +33,7 @@ pub enum Violation {
     MoneyUnclear { id: ObjectId, unfillable: usize, returned: usize },
     /// A purchase does not expire a payment window after it was made.
     WrongExpiry { id: ObjectId, expires_at: Option<i64> },
-    /// It expired too early, or later than promised; without a moment, never.
+    /// It expired too early; or, without a moment, not at all although it should have.
     ExpiredAtWrongTime { id: ObjectId, expires_at: i64, at: Option<i64> },
     /// What is on record of a payment is not what was answered.
     MoneyNotAsTold { id: ObjectId, payment: u32, code: Option<Code>, status: Status },
