@@ -218,13 +218,14 @@ impl Task {
     }
 
     async fn delete(&self, session: &mut ClientSession, id: Id, if_match: &IfMatch) -> Outcome<()> {
-        let mut unsold = doc! { "_id": id, "sold": 0 };
+        // What is held, or was given back, counts too: its purchases stay, and money may still come for them.
+        let mut unsold = doc! { "_id": id, "sold": 0, "purchaseCount": 0 };
         unsold.extend(named_version(if_match));
         let deleted = self.store.products.find_one_and_delete(unsold).session(&mut *session).await?;
         let Some(product) = deleted else {
             let product = self.find(session, id).await?;
-            return Err(match product.sold {
-                0 => Error::VersionConflict.into(),
+            return Err(match (product.sold, product.purchase_count) {
+                (0, 0) => Error::VersionConflict.into(),
                 _ => Error::ProductHasSales.into(),
             });
         };

@@ -46,6 +46,7 @@ mod purchases;
 mod queries;
 mod records;
 mod rehearsal;
+mod rehearsal_payments;
 mod rivals;
 mod sale_rules;
 mod server_figures;

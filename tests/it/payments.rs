@@ -254,3 +254,18 @@ async fn a_change_is_repeated_by_its_key() {
     shop.check_invariants(&id, 2).await;
     shop.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_stays_once_it_was_held() {
+    let shop = Shop::open().await;
+    let id = shop.sell(&held(json!({"stock": 2}))).await;
+    let (ada, admin, path) = (shop.buyer(), shop.admin(), format!("/products/{id}"));
+    let purchase = id_of(&ada.purchase(&id).await.expect(201).json);
+    admin.delete(&path).await.problem(409, "product_has_sales");
+    // Nor once it was given back: money may come late.
+    ada.cancel(&purchase).await.expect(200);
+    admin.delete(&path).await.problem(409, "product_has_sales");
+    shop.payment_service().confirm(&purchase, "pi_1").await.expect(200);
+    shop.check_invariants(&id, 2).await;
+    shop.close().await;
+}
