@@ -5,6 +5,7 @@ pub(crate) mod administration;
 pub mod current_user;
 pub(crate) mod fair_queue;
 pub(crate) mod filter;
+mod hidden_names;
 mod hs256;
 pub(crate) mod known_tokens;
 mod login_failures;

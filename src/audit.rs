@@ -155,7 +155,7 @@ pub async fn list(
     let audit = store.audit.clone_with_type::<RawDocumentBuf>();
     let find = audit
         .find(filter.query(page.after.as_ref()))
-        .projection(doc! { "replay": 0 })
+        .projection(doc! { "replay": 0, "changeKey": 0 })
         .sort(doc! { "at": -1, "_id": -1 })
         .limit(page.query_limit())
         // The page in one batch: a second round trip might reach another primary.

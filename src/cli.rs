@@ -51,7 +51,7 @@ Exit codes:
   1    a promise was broken
   2    wrong usage or settings
   3    the rehearsal could not be held (no server at this address, other settings than the server's, no database), or
-       its products could not be removed or its result could not be written
+       what it made could not be removed or its result could not be written
   130  interrupted";
 
 const VERIFY_AFTER_HELP: &str = "\
@@ -91,7 +91,8 @@ pub enum Command {
     },
     /// Read the books and say what does not add up.
     ///
-    /// Compares every product with its purchases and with the audit log: units, sequence numbers, times, limits. It only reads,
+    /// Compares every product with its purchases and with the audit log: units, sequence numbers, times, limits, and each step of
+    /// a purchase that was paid for, canceled, expired or refunded. It only reads,
     /// also while the sale goes on: at one snapshot, or at several where MongoDB does not keep the first one long enough (it
     /// ends a transaction after a minute). Each finding is one line.
     ///

@@ -17,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use self::database::DatabaseMetrics;
 use self::http::{HttpMetrics, RouteTemplate};
 pub use self::limits_hit::Limit;
+use self::payments::PaymentMetrics;
 use self::process::ProcessMetrics;
 pub use self::text_format::TextFormat;
 use crate::error::{Code, Error, Result};
@@ -24,11 +25,12 @@ use crate::error::{Code, Error, Result};
 pub mod database;
 pub mod http;
 mod limits_hit;
+pub mod payments;
 mod process;
 mod text_format;
 
 /// What buyers are usually answered besides `bought` and `replayed`. Other codes appear with their first purchase.
-const PURCHASE_REFUSALS: [Code; 20] = [
+const PURCHASE_REFUSALS: [Code; 21] = [
     Code::MalformedJson,
     Code::UnsupportedMediaType,
     Code::PayloadTooLarge,
@@ -42,6 +44,7 @@ const PURCHASE_REFUSALS: [Code; 20] = [
     Code::SoldOut,
     Code::InsufficientStock,
     Code::PurchaseLimitReached,
+    Code::TooManyLapses,
     Code::PriceChanged,
     Code::IdempotencyKeyReused,
     Code::RateLimited,
@@ -60,7 +63,7 @@ const LOGIN_REFUSALS: [Code; 6] = [
     Code::Internal,
 ];
 const RETRY_REASONS: [&str; 4] = ["stale", "conflict", "duplicate", "unavailable"];
-const EVENTS: [&str; 4] = ["product", "stock", "purchase", "stale"];
+const EVENTS: [&str; 5] = ["product", "stock", "purchase", "released", "stale"];
 
 /// The commit that the program was built from, if the build has said so.
 const COMMIT: &str = match option_env!("FLASH_SALE_COMMIT") {
@@ -81,6 +84,8 @@ pub struct Metrics {
     purchases: Family<OutcomeLabel, Counter>,
     /// Units that were bought.
     pub units_sold: Counter,
+    /// What became of purchases.
+    pub payments: PaymentMetrics,
     /// By outcome: `logged_in`, or a problem's code.
     logins: Family<OutcomeLabel, Counter>,
     /// Passwords that wait to be hashed.
@@ -159,6 +164,7 @@ impl Metrics {
             connections_max: Gauge::default(),
             purchases: Family::default(),
             units_sold: Counter::default(),
+            payments: PaymentMetrics::default(),
             logins: Family::default(),
             password_hashes_waiting: Gauge::default(),
             password_hash_seconds: Histogram::new(exponential_buckets(0.005, 2.0, 9)),
@@ -213,6 +219,7 @@ impl Metrics {
         let what = "Client connections that may be open at once";
         registry.register("connections_max", what, self.connections_max.clone());
         self.register_selling(registry);
+        self.payments.register(registry);
         registry.register("logins", "Logins, by outcome", self.logins.clone());
         let what = "Passwords that wait to be hashed";
         registry.register("password_hashes_waiting", what, self.password_hashes_waiting.clone());
@@ -271,6 +278,14 @@ impl Metrics {
     /// Counts a purchase by its outcome.
     pub fn count_purchase(&self, outcome: &'static str) {
         self.purchases.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Requested purchases by outcome: those that have happened, or usually do.
+    pub fn purchases_by_outcome(&self) -> Vec<(&'static str, u64)> {
+        let outcomes = ["bought", "replayed"].into_iter().chain(Code::ALL.iter().map(|code| code.name()));
+        let counted = outcomes
+            .filter_map(|outcome| Some((outcome, self.purchases.get(&OutcomeLabel { outcome })?.get())));
+        counted.collect()
     }
 
     /// Counts a login by its outcome.

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -22,6 +23,7 @@ use crowd::Crowd;
 use load::Load;
 use origin::Origin;
 use own_server::OwnServer;
+use payments::Till;
 use progress::{Progress, tell};
 use report::{Course, Report};
 use stage::Stage;
@@ -30,8 +32,11 @@ mod arguments;
 mod origin;
 
 mod crowd;
+mod expiry;
 pub mod load;
 mod own_server;
+mod payment_books;
+mod payments;
 mod probe;
 mod stage;
 pub mod wire;
@@ -48,6 +53,9 @@ const BROKEN: u8 = 1;
 const REFUSED: u8 = 2;
 /// The exit code when the rehearsal could not be held, or its products could not be removed or its result written.
 const NOT_HELD: u8 = 3;
+
+/// With a payment window of at most this, in seconds, the rehearsal waits until what nobody has paid for has expired.
+const AWAITED_WINDOW_SECONDS_MAX: i64 = 60;
 
 /// Why there is no result, as one sentence for the person who started the rehearsal.
 #[derive(Debug, thiserror::Error)]
@@ -203,9 +211,14 @@ async fn perform(
     let gathering = async { Ok(Crowd::gather(arguments, stage).await) };
     let crowd = until(interrupted, gathering).await?;
     let sold = sell(stage, &crowd, arguments, interrupted).await?;
+    if arguments.window.is_some_and(|window| window <= AWAITED_WINDOW_SECONDS_MAX) {
+        tell("what nobody has paid for expires");
+        let expiring = async { expiry::wait(stage).await };
+        interrupted.run_until_cancelled(expiring).await.transpose()?;
+    }
     tell("the outcome is read back");
     let buyers_came = crowd.buyers_among(sold.events.len());
-    let reading = verdict::read(stage, arguments, &sold.events);
+    let reading = verdict::read(stage, arguments, &sold);
     // An interruption of the crowd still yields a verdict on what it has done. An interruption from here on yields
     // none.
     let verdict = match interrupted.is_cancelled() {
@@ -247,7 +260,9 @@ async fn sell(
     }
     tell("the crowd buys");
     let display = tokio::spawn(progress::show(progress, crowd.requests.len(), stop.clone()));
-    let run = tokio::spawn(ready.run());
+    let (bought, comes) = mpsc::unbounded_channel();
+    let till = arguments.window.map(|_| Till::open(arguments, stage, crowd, comes, interrupted));
+    let run = tokio::spawn(ready.run_telling(till.is_some().then_some(bought)));
     tokio::select! {
         () = tokio::time::sleep(Duration::from_secs(arguments.duration)) => {}
         () = interrupted.cancelled() => {}
@@ -257,5 +272,11 @@ async fn sell(
     let events = run.await.map_err(|error| RehearsalError::not_held("the crowd failed", error))?;
     let after = stage.usage();
     display.await.map_err(|error| RehearsalError::not_held("the display failed", error))?;
-    Ok(Course { events, connections_open, cost: usage::difference(before, after), ..Course::default() })
+    let cost = usage::difference(before, after);
+    // The crowd has ended, and with it the channel.
+    let payments = match till {
+        Some(till) => Some(till.close().await),
+        None => None,
+    };
+    Ok(Course { events, connections_open, cost, payments, ..Course::default() })
 }

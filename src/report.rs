@@ -13,6 +13,7 @@ use crate::config::RecordsLimits;
 use crate::error::{Error, Result};
 use crate::metrics::Limit;
 use crate::model::id::Id;
+use crate::model::money::Money;
 use crate::model::product::Product;
 use crate::model::purchase::PurchaseStatus;
 use crate::model::timestamp::Timestamp;
@@ -137,7 +138,9 @@ impl Reports {
             "_id": {
                 "point": { "$floor": { "$divide": [since, width_ms] } },
                 "status": { "$ifNull": ["$status", PurchaseStatus::Confirmed.name()] },
+                "currency": "$unitPrice.currency",
             },
+            "amount": { "$sum": { "$multiply": ["$unitPrice.amount", "$quantity"] } },
             "purchases": { "$sum": 1_i64 },
             "units": { "$sum": "$quantity" },
         };
@@ -153,7 +156,7 @@ impl Reports {
         let stages = vec![
             doc! { "$match": { "productId": product.id } },
             doc! { "$group": group },
-            doc! { "$sort": { "_id.point": 1, "_id.status": 1 } },
+            doc! { "$sort": { "_id.point": 1, "_id.status": 1, "_id.currency": 1 } },
         ];
         report.seconds_per_point = width_seconds;
         let mut early = EARLY_MS.map(|within_ms| UnitsView { within_ms, ..UnitsView::default() });
@@ -166,12 +169,24 @@ impl Reports {
             }
             let Ok(key) = group.get_document("_id") else { return };
             let status = key.get_str("status").unwrap_or(PurchaseStatus::Confirmed.name());
+            let total = Money {
+                // A sum that is too large for a whole number comes as a double.
+                amount: group
+                    .get_i64("amount")
+                    .or(group.get_f64("amount").map(|sum| sum as i64))
+                    .unwrap_or_default(),
+                currency: key.get_str("currency").unwrap_or_default().to_owned(),
+            };
             match report.outcomes.iter_mut().find(|outcome| outcome.status == status) {
                 Some(outcome) => {
                     outcome.purchases += purchases;
                     outcome.units += units;
+                    outcome.add(total);
                 }
-                None => report.outcomes.push(OutcomeView { status: status.to_owned(), purchases, units }),
+                None => {
+                    let totals = vec![total];
+                    report.outcomes.push(OutcomeView { status: status.to_owned(), purchases, units, totals });
+                }
             }
             // A whole number, but MongoDB divides to a double.
             let point = key.get_f64("point").unwrap_or_default() as i64;

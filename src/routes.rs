@@ -41,6 +41,7 @@ pub(crate) mod products;
 pub(crate) mod purchase_list;
 pub(crate) mod purchases;
 pub(crate) mod report;
+pub(crate) mod server_figures;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod storefront;
@@ -141,6 +142,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(leaderboard::router())
         .merge(events::router())
         .merge(status::router())
+        .merge(server_figures::router())
         .merge(metrics::router())
 }
 

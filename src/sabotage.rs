@@ -18,6 +18,10 @@ pub enum Mistake {
     ReadWithoutWaitingForTerm,
     /// A request is settled again after its client has hung up.
     SettleForClientThatIsGone,
+    /// A lane does not learn what other servers have made of earlier purchases.
+    FollowNoChanges,
+    /// The units of a purchase come back each time that it is canceled.
+    GiveBackTwice,
 }
 
 impl Mistake {
@@ -40,6 +44,8 @@ impl Mistake {
             Self::OwnClockForWindow => "own_clock_for_window",
             Self::ReadWithoutWaitingForTerm => "read_without_waiting_for_term",
             Self::SettleForClientThatIsGone => "settle_for_client_that_is_gone",
+            Self::FollowNoChanges => "follow_no_changes",
+            Self::GiveBackTwice => "give_back_twice",
         };
         *MADE == name
     }

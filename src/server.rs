@@ -148,7 +148,10 @@ impl Server {
         let network_removal = spawn(network_removal.run(background_shutdown.clone()), &ended);
         let heartbeat = spawn(heartbeat_task.run(background_shutdown.clone()), &ended);
         let access = spawn(access_task.run(background_shutdown.clone()), &ended);
-        let expiry = spawn(app.purchases.expiry(&limits.purchases).run(expiry_shutdown.clone()), &ended);
+        let expiry = spawn(
+            app.purchases.expiry(&limits.purchases, app.metrics.clone()).run(expiry_shutdown.clone()),
+            &ended,
+        );
         app.feed.opened(Duration::from_millis(FEED_OPENING_MS_MAX)).await;
         let makes_one_up = config.makes_up_admin && matches!(config.database, Database::Embedded { .. });
         let (first_admin, admin_email) =

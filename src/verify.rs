@@ -5,7 +5,8 @@
 //! judged at a single one. The snapshot is that of a transaction that only reads, which MongoDB ends after a minute: older
 //! history (`atClusterTime`) it need not keep, and a shop that follows docs/ON-CALL.md keeps none.
 //!
-//! Memory does not grow with the purchases: they come in the order of an index, and only neighbours are compared.
+//! Memory does not grow with the purchases: they come in the order of an index, only neighbours are compared with each other, and
+//! some hundred at a time with the audit log.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -23,6 +24,7 @@ mod buyers;
 mod findings;
 mod history;
 mod product;
+mod steps;
 
 /// The exit code when something does not add up.
 const WRONG: u8 = 1;

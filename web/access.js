@@ -59,6 +59,13 @@ export async function logOutEverywhere() {
   announce('Logged out everywhere.');
 }
 
+/// Hides the own name from the public, or shows it again. Throws what `request` throws.
+export async function hideName(hide) {
+  const { data } = await request('PATCH', '/auth/me', { body: { hideName: hide } });
+  session.begin(data);
+  announce(hide ? 'Your name is hidden.' : 'Your name is shown again.');
+}
+
 /// A sentence for a failure to log out everywhere.
 export function whyNotEverywhere(error) {
   return `You may still be logged in elsewhere. ${inWords(error)}`;

@@ -1,6 +1,7 @@
 // Talks to the server: JSON in and out, and two kinds of failure. A `Problem` is an answer of the server (RFC 9457),
 // with a `code` to decide by. `Unreachable` means no answer, so what the server did is unknown.
 
+import { money } from './format.js';
 import * as session from './session.js';
 
 /// An error answer of the server.
@@ -126,6 +127,8 @@ function parse(text) {
   }
 }
 
+const STANDS = { pending: 'not paid for yet', confirmed: 'confirmed', expired: 'expired', canceled: 'canceled', refunded: 'refunded' };
+
 /// A failure as a sentence for the visitor.
 export function inWords(error) {
   if (error instanceof Unreachable) {
@@ -143,6 +146,11 @@ export function inWords(error) {
     case 'last_admin': return 'This is the last admin who can log in. Make somebody else an admin first.';
     case 'token_expired': return 'Your login has expired. Log in again.';
     case 'unauthenticated': return 'Log in to go on.';
+    case 'purchase_not_found': return 'There is no such purchase.';
+    case 'purchase_not_pending': return `That is not possible any more: this purchase is ${STANDS[error.body.purchaseStatus] ?? 'not pending'}.`;
+    case 'payment_unfillable':
+      return 'The payment came too late: the units are gone, or the limit is used up. The money has to go back.';
+    case 'amount_mismatch': return `Not paid: this purchase costs ${money(error.body.total)}.`;
     case 'product_not_found': return 'This sale does not exist, or was removed.';
     default: return error.message;
   }

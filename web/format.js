@@ -112,6 +112,11 @@ export function countdownParts(milliseconds) {
   };
 }
 
+/// A short duration to a tenth of a second, a longer one in words.
+export function brief(milliseconds) {
+  return milliseconds < 60_000 ? `${number(Math.round(milliseconds / 100) / 10)} s` : inWords(milliseconds);
+}
+
 /// A rough duration in words, for screen readers.
 export function inWords(milliseconds) {
   const { days, hours, minutes, seconds } = countdownParts(milliseconds);

@@ -41,6 +41,7 @@ let tellingAgain;
 const sequences = new Map();
 
 const purchaseListeners = new Set();
+const releaseListeners = new Set();
 const stateListeners = new Set();
 let view = null;
 let refreshTimer;
@@ -87,9 +88,16 @@ export function onPurchase(fn, signal) {
   signal.addEventListener('abort', () => purchaseListeners.delete(fn), { once: true });
 }
 
+/// Calls `fn({productId, sequence, status})` when a purchase of such a product is given back.
+export function onReleased(fn, signal) {
+  releaseListeners.add(fn);
+  signal?.addEventListener('abort', () => releaseListeners.delete(fn), { once: true });
+}
+
 /// Calls `fn(state)` now and on each change: `connecting`, `live`, `polling` (refreshes every few seconds), `old`.
-export function onState(fn) {
+export function onState(fn, signal) {
   stateListeners.add(fn);
+  signal?.addEventListener('abort', () => stateListeners.delete(fn), { once: true });
   fn(state);
 }
 
@@ -196,6 +204,8 @@ function receive(text) {
     if (data.sequence <= (sequences.get(data.productId) ?? 0)) return;
     sequences.set(data.productId, data.sequence);
     for (const fn of purchaseListeners) fn(data);
+  } else if (event === 'released') {
+    for (const fn of [...releaseListeners]) fn(data);
   } else if (event === 'stale') {
     setStale(true);
   } else if (event === 'error') {

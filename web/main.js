@@ -37,6 +37,7 @@ const routes = [
   ['/admin/users', later(() => import('./views/users.js'), 'users')],
   ['/admin/audit', later(() => import('./views/audit.js'), 'audit')],
   ['/admin/new', later(() => import('./views/sale.js'), 'sale')],
+  [`/admin/sales/${ID}/control`, later(() => import('./views/control.js'), 'control')],
   [`/admin/sales/${ID}`, later(() => import('./views/sale.js'), 'sale')],
 ];
 router.start(routes.map(([path, view]) => [new RegExp(`^${path}$`, 'i'), view]));

@@ -22,6 +22,16 @@ export function isAdmin() {
   return session?.user.role === 'admin';
 }
 
+/// Whether the public sees no name: the token carries the one that it sees.
+export function hidesName() {
+  try {
+    const claims = session.token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
+    return JSON.parse(atob(claims)).name === 'Anonymous';
+  } catch {
+    return false;
+  }
+}
+
 /// Stores the answer to a login.
 export function begin({ token, user, expiresAt }) {
   session = { token, user, expiresAt };

@@ -13,7 +13,7 @@ export function find(id) {
 /// Stores a whole product. Ignores a version older than the known one: answers can overtake each other.
 export function put(product) {
   const known = products.get(product.id);
-  if (known && known.version >= product.version) return known;
+  if (known && (known.version > product.version || (known.version === product.version && !known.isGuess))) return known;
   products.set(product.id, product);
   mark(product.id);
   return product;
@@ -27,11 +27,12 @@ export function putStock({ productId, stock, held = 0, sold, version }) {
   mark(productId);
 }
 
-/// Stores the price that a refusal named; the rest of that version is not known yet.
-export function putPrice(productId, price) {
+/// Stores what a refusal told of a product. Of which version that is, is not known, so a whole product of the known version
+/// replaces it.
+export function putTold(productId, told) {
   const known = products.get(productId);
   if (!known) return;
-  products.set(productId, { ...known, price });
+  products.set(productId, { ...known, ...told, isGuess: true });
   mark(productId);
 }
 

@@ -74,7 +74,7 @@ def before_call(context, case, kwargs):
         return
     body = case.body
     # Each has to be a currency that exists, which three letters seldom are.
-    for member in ("price", "originalPrice", "expectedPrice"):
+    for member in ("price", "originalPrice", "expectedPrice", "amount"):
         if isinstance(body.get(member), dict) and "currency" in body[member]:
             body[member]["currency"] = "USD"
     # A sale ends after it starts.

@@ -38,7 +38,7 @@ const CLOCK_SLACK_MS: i64 = 60 * 60 * 1000;
 const LOAD_TRIES_MAX: usize = 5;
 
 /// The answer to a token that was ended.
-const ENDED: Error = Error::Unauthenticated {
+pub(super) const ENDED: Error = Error::Unauthenticated {
     detail: "This token was ended by a logout or a new password. Log in again.",
     has_token: true,
 };

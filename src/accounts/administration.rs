@@ -19,6 +19,7 @@ use crate::store::{BATCH_ITEMS, collect};
 pub struct UserChange {
     pub role: Option<Role>,
     pub disabled: Option<bool>,
+    pub hide_name: Option<bool>,
 }
 
 /// No account has the id.
@@ -43,7 +44,8 @@ impl Accounts {
         Ok(page.filter_map(|document| parse(&document)))
     }
 
-    /// Changes the role of an account, disables or enables it. `actor` must be an admin.
+    /// Changes the role of an account, disables or enables it, hides its name or shows it again. The last ends all its tokens,
+    /// because they carry the name. `actor` must be an admin.
     ///
     /// # Errors
     /// `not_found`; `last_admin`; `forbidden` if the actor is no admin any more; those of `Store::transact`.
@@ -67,7 +69,8 @@ impl Accounts {
                     let before = before.ok_or(NO_USER)?;
                     let (role, disabled) =
                         (change.role.unwrap_or(before.role), change.disabled.unwrap_or(before.disabled));
-                    if (role, disabled) == (before.role, before.disabled) {
+                    let hide_name = change.hide_name.unwrap_or(before.hide_name);
+                    if (role, disabled, hide_name) == (before.role, before.disabled, before.hide_name) {
                         return Ok(before);
                     }
                     if before.is_active_admin() && (role != Role::Admin || disabled) {
@@ -81,10 +84,14 @@ impl Accounts {
                             return Err(Error::LastAdmin.into());
                         }
                     }
-                    let update = doc! {
-                        "$set": { "role": role.name(), "disabled": disabled },
-                        "$currentDate": { "accessChangedAt": { "$type": "timestamp" } },
+                    let mut update = match hide_name == before.hide_name {
+                        true => doc! { "$currentDate": { "accessChangedAt": { "$type": "timestamp" } } },
+                        false => ending_tokens(),
                     };
+                    update.insert(
+                        "$set",
+                        doc! { "role": role.name(), "disabled": disabled, "hideName": hide_name },
+                    );
                     let updated =
                         users.find_one_and_update(doc! { "_id": id }, update).session(&mut *session);
                     let after = updated.return_document(ReturnDocument::After).await?.ok_or(NO_USER)?;
@@ -95,6 +102,9 @@ impl Accounts {
             })
             .await?;
         self.access.note_account(&changed);
+        if change.hide_name == Some(true) {
+            self.hide_in_purchases(changed.id).await?;
+        }
         Ok(changed)
     }
 
@@ -191,5 +201,5 @@ fn active_admins() -> Document {
 
 /// What the audit log keeps of an account.
 fn access(user: &User) -> Document {
-    doc! { "role": user.role.name(), "disabled": user.disabled }
+    doc! { "role": user.role.name(), "disabled": user.disabled, "hideName": user.hide_name }
 }

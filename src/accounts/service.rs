@@ -366,7 +366,7 @@ pub(super) fn ending_tokens() -> Document {
 }
 
 /// The condition that an account has this token generation. Accounts of earlier versions have none, which means 0.
-fn generation(generation: i64) -> Document {
+pub(super) fn generation(generation: i64) -> Document {
     match generation {
         0 => doc! { "$in": [0_i64, Bson::Null] },
         generation => doc! { "$eq": generation },

@@ -137,7 +137,7 @@ impl Tokens {
         let now = Timestamp::now_here().milliseconds().div_euclid(1000);
         let claims = Claims {
             sub: user.id.to_hex(),
-            name: user.name.clone(),
+            name: user.public_name().to_owned(),
             role: user.role,
             iss: ISSUER.into(),
             aud: ISSUER.into(),

@@ -55,6 +55,8 @@ pub struct AccountView {
     pub created_at: Timestamp,
     /// Whether nobody can log in, and no token of the account counts.
     pub disabled: bool,
+    /// Whether the public sees `Anonymous` in place of the name.
+    pub hide_name: bool,
     /// The last login; null if there was none.
     #[schema(required)]
     pub last_login_at: Option<Timestamp>,
@@ -64,6 +66,15 @@ impl From<&User> for AccountView {
     fn from(user: &User) -> Self {
         let UserView { id, name, email, role, created_at } = user.into();
         let last_login_at = user.last_login_at.map(Into::into);
-        Self { id, name, email, role, created_at, disabled: user.disabled, last_login_at }
+        Self {
+            id,
+            name,
+            email,
+            role,
+            created_at,
+            disabled: user.disabled,
+            hide_name: user.hide_name,
+            last_login_at,
+        }
     }
 }

@@ -40,6 +40,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("SHOP_COLOR", None, "the colour of buttons and links; it is made readable"),
     setting("SHOP_LINKS", None, "links in the footer: Imprint=https://shop.example/imprint, Privacy=..."),
     setting(
+        "DEMO_PAYMENTS",
+        Some("off"),
+        "on shows admins a button that marks a purchase as paid, to try payments without a provider",
+    ),
+    setting(
         "KEEP_ALIVE_SECONDS",
         Some("65"),
         "how long an idle connection stays open: longer than the load balancer keeps one",

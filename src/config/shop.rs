@@ -1,4 +1,5 @@
-//! How the storefront of this shop looks: its name, its logo, its colour and the links in its footer.
+//! How the storefront of this shop looks: its name, its logo, its colour, the links in its footer, and what it shows for a
+//! demonstration.
 
 use std::str::FromStr;
 
@@ -20,6 +21,9 @@ pub struct Shop {
     pub color: Option<Color>,
     /// `SHOP_LINKS`: texts and addresses, in their order.
     pub links: Vec<(String, String)>,
+    /// `DEMO_PAYMENTS`: whether admins see a button that marks a purchase as paid. It gives them no right: they may confirm
+    /// purchases anyway.
+    pub demo_payments: bool,
 }
 
 /// A colour: the red, green and blue of sRGB.
@@ -52,7 +56,18 @@ impl Reader<'_> {
             ));
         }
         let color = self.parsed("SHOP_COLOR", "a colour like `#b93006`");
-        Shop { name, logo_url, color, links: self.shop_links() }
+        Shop { name, logo_url, color, links: self.shop_links(), demo_payments: self.demo_payments() }
+    }
+
+    fn demo_payments(&mut self) -> bool {
+        match self.text("DEMO_PAYMENTS") {
+            None | Some("off") => false,
+            Some("on") => true,
+            Some(other) => {
+                self.problem(format!("DEMO_PAYMENTS is `{other}`, but it has to be `on` or `off`"));
+                false
+            }
+        }
     }
 
     fn shop_links(&mut self) -> Vec<(String, String)> {

@@ -311,6 +311,7 @@ fn a_shop_has_a_name_a_logo_a_color_and_links() {
     let shop = shop.unwrap().shop;
     assert_eq!(shop.name.as_deref(), Some("Small Runs"));
     assert_eq!(shop.color, Some(Color([0x10, 0x40, 0xC0])));
+    assert!(!shop.demo_payments && read(&[("DEMO_PAYMENTS", "on")]).unwrap().shop.demo_payments);
     let links: Vec<_> = shop.links.iter().map(|(text, address)| (text.as_str(), address.as_str())).collect();
     assert_eq!(
         links,
@@ -324,6 +325,7 @@ fn a_shop_has_a_name_a_logo_a_color_and_links() {
         ("SHOP_LINKS", "Imprint"),
         ("SHOP_LINKS", "Imprint=javascript:alert(1)"),
         ("SHOP_LINKS", "=https://shop.example"),
+        ("DEMO_PAYMENTS", "yes"),
     ] {
         let problem = read(&[wrong]).unwrap_err().to_string();
         assert!(problem.contains(wrong.0), "{wrong:?}: {problem}");

@@ -4,7 +4,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::Body as HttpBody;
-use axum::extract::{FromRef, FromRequest, Request};
+use axum::body::HttpBody as _;
+use axum::extract::{FromRef, FromRequest, OptionalFromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_immediate;
@@ -56,6 +57,21 @@ where
             return Err(Error::MalformedJson { detail: "The body is empty.".into() });
         }
         parse(&bytes).map(Self)
+    }
+}
+
+/// `None` for a request without a body, where all members may be missing.
+impl<T: FromFields, S: Send + Sync> OptionalFromRequest<S> for Body<T>
+where
+    HttpLimits: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>> {
+        if !request.headers().contains_key(header::CONTENT_TYPE) && request.body().is_end_stream() {
+            return Ok(None);
+        }
+        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
     }
 }
 

@@ -32,6 +32,8 @@ const STATUSES: [&str; 29] = [
 const FAULTS: [&str; 2] = ["500", "503"];
 /// The histograms are apart by the first digit of the status: thousands of quick refusals must not hide slow purchases.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// The place of `2xx` among them.
+const GOOD: usize = 1;
 /// The upper bounds of the buckets, in microseconds.
 const BOUNDS_US: [u64; 13] = [
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
@@ -122,6 +124,12 @@ impl HttpMetrics {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         let time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         counts.classes[class].observe(time_us);
+    }
+
+    /// How long the answers of the class 2xx took: the buckets with their upper bounds in seconds, the last of which is
+    /// infinite.
+    pub fn good_answers(&self, endpoint: Endpoint) -> Vec<(f64, u64)> {
+        self.counts(endpoint).classes[GOOD].read().2
     }
 
     /// Counts an answer that is a problem.

@@ -18,6 +18,24 @@ pub struct Actor {
     pub address: Option<IpAddr>,
 }
 
+/// Who asks for a change, and the key under which the same request may come again.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Who, and from where.
+    pub actor: Actor,
+    /// `None` for a request without a key.
+    pub key: Option<RequestKey>,
+}
+
+/// A client's idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestKey {
+    /// The key itself.
+    pub key: String,
+    /// The digest of what is asked for, and of whom. The same key with another digest is refused.
+    pub request: String,
+}
+
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -86,6 +104,10 @@ pub struct AuditEntry {
     /// For a request that was sent with an idempotency key; nobody is shown it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,
+    /// The key with which a purchase was changed; nobody is shown it. No index makes it unique: a key that is used twice at
+    /// once must not stop the batch of others, and such a change is made once without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_key: Option<RequestKey>,
 }
 
 /// What is needed to answer a request again that is repeated with its idempotency key.
@@ -120,6 +142,7 @@ impl AuditEntry {
             request_id: actor.request_id.clone(),
             address: actor.address.map(|address| address.to_canonical().to_string()),
             replay: None,
+            change_key: None,
         }
     }
 

@@ -106,8 +106,11 @@ impl NameRules {
     }
 
     /// What the public sees of a name: the first name and an initial; of a single word only its initial. `ANONYMOUS` if
-    /// the name breaks the rules.
+    /// the name breaks the rules, or is just that: the tokens of those who hide their names say so.
     pub fn public(&self, name: &str) -> String {
+        if name == ANONYMOUS {
+            return ANONYMOUS.into();
+        }
         let Ok(name) = self.check(name) else { return ANONYMOUS.into() };
         let letter = |word: &str| word.chars().find(|character| character.is_alphanumeric());
         let mut words = name.split(' ').filter_map(|word| Some((word, letter(word)?)));

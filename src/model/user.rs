@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::email;
 use super::id::Id;
+use super::text::ANONYMOUS;
 
 /// What a user may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -68,6 +69,9 @@ pub struct User {
     /// Nobody can log in, and no token of the account counts.
     #[serde(default)]
     pub disabled: bool,
+    /// Nobody but admins sees the name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hide_name: bool,
     /// How often all tokens of the account were ended. Our own tokens carry the number that they were made with.
     #[serde(default)]
     pub token_generation: i64,
@@ -83,6 +87,11 @@ pub struct User {
 }
 
 impl User {
+    /// The name for those who are not admins.
+    pub fn public_name(&self) -> &str {
+        if self.hide_name { ANONYMOUS } else { &self.name }
+    }
+
     /// Whether this is an admin who can log in.
     pub fn is_active_admin(&self) -> bool {
         self.role == Role::Admin && !self.disabled
@@ -99,6 +108,7 @@ impl User {
             role,
             created_at,
             disabled: false,
+            hide_name: false,
             token_generation: 0,
             tokens_valid_from: None,
             last_login_at: None,

@@ -17,31 +17,13 @@ use super::request::{
 };
 use crate::error::{Error, Result};
 use crate::http::conditional::IfMatch;
-use crate::model::audit::{Action, Actor, AuditEntry, Replay};
+use crate::model::audit::{Action, Asked, AuditEntry, Replay, RequestKey};
 use crate::model::id::Id;
 use crate::model::product::Product;
 use crate::model::timestamp::Timestamp;
 use crate::store::heartbeat::Heartbeat;
 use crate::store::transaction::Abort;
 use crate::store::{Store, failure};
-
-/// Who asks for a change, and the key under which the same request may come again.
-#[derive(Debug, Clone, Default)]
-pub struct Asked {
-    /// Who, and from where.
-    pub actor: Actor,
-    /// `None` for a request without a key.
-    pub key: Option<RequestKey>,
-}
-
-/// A client's idempotency key.
-#[derive(Debug, Clone)]
-pub struct RequestKey {
-    /// The key itself.
-    pub key: String,
-    /// The digest of what is asked for. The same key with another digest is refused.
-    pub request: String,
-}
 
 /// The answer to a change.
 pub struct Answer {
@@ -236,13 +218,14 @@ impl Task {
     }
 
     async fn delete(&self, session: &mut ClientSession, id: Id, if_match: &IfMatch) -> Outcome<()> {
-        let mut unsold = doc! { "_id": id, "sold": 0 };
+        // What is held, or was given back, counts too: its purchases stay, and money may still come for them.
+        let mut unsold = doc! { "_id": id, "sold": 0, "purchaseCount": 0 };
         unsold.extend(named_version(if_match));
         let deleted = self.store.products.find_one_and_delete(unsold).session(&mut *session).await?;
         let Some(product) = deleted else {
             let product = self.find(session, id).await?;
-            return Err(match product.sold {
-                0 => Error::VersionConflict.into(),
+            return Err(match (product.sold, product.purchase_count) {
+                (0, 0) => Error::VersionConflict.into(),
                 _ => Error::ProductHasSales.into(),
             });
         };

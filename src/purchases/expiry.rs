@@ -18,7 +18,8 @@ use super::lanes::{Lanes, PurchaseWish};
 use super::settle::transitions::Wish;
 use crate::config::PurchasesLimits;
 use crate::error::Result;
-use crate::model::audit::Actor;
+use crate::metrics::Metrics;
+use crate::model::audit::Asked;
 use crate::model::id::Id;
 use crate::model::purchase::PurchaseStatus;
 use crate::store::heartbeat::Heartbeat;
@@ -31,6 +32,7 @@ pub struct ExpiryTask {
     store: Store,
     lanes: Arc<Lanes>,
     heartbeat: Heartbeat,
+    metrics: Arc<Metrics>,
     interval: Duration,
     expiries_max: usize,
     lease_ms: i64,
@@ -43,14 +45,22 @@ struct Due {
     #[serde(rename = "_id")]
     id: Id,
     product_id: Id,
+    expires_at: DateTime,
 }
 
 impl ExpiryTask {
-    pub fn new(store: Store, lanes: Arc<Lanes>, heartbeat: Heartbeat, limits: &PurchasesLimits) -> Self {
+    pub fn new(
+        store: Store,
+        lanes: Arc<Lanes>,
+        heartbeat: Heartbeat,
+        metrics: Arc<Metrics>,
+        limits: &PurchasesLimits,
+    ) -> Self {
         Self {
             store,
             lanes,
             heartbeat,
+            metrics,
             interval: Duration::from_millis(limits.expiry_interval_ms),
             expiries_max: limits.expiries_max,
             lease_ms: i64::try_from(limits.expiry_lease_ms).unwrap_or(i64::MAX),
@@ -98,8 +108,11 @@ impl ExpiryTask {
         let purchases = self.store.purchases.clone_with_type::<Due>();
         let find = purchases.find(pending);
         let find = find.hint(Hint::Keys(doc! { "expiresAt": 1 })).sort(doc! { "expiresAt": 1 }).limit(limit);
-        let find = find.projection(doc! { "productId": 1 }).max_time(self.store.read_max());
-        self.store.read_sale(|session| collect(find, session)).await
+        let find = find.projection(doc! { "productId": 1, "expiresAt": 1 }).max_time(self.store.read_max());
+        let due: Vec<Due> = self.store.read_sale(|session| collect(find, session)).await?;
+        let since = |due: &Due| now.saturating_duration_since(due.expires_at).as_secs_f64();
+        self.metrics.payments.expiry_lag.set(due.first().map_or(0.0, since));
+        Ok(due)
     }
 
     /// Whether it has expired. If it was paid for at the last moment, or the lane is too busy, that is known the next time.
@@ -108,7 +121,7 @@ impl ExpiryTask {
             purchase_id: due.id,
             wish: Wish::Expire,
             user: None,
-            actor: Actor::default(),
+            by: Asked::default(),
             reason: None,
         };
         self.lanes.change_unbounded(due.product_id, change).await.is_ok()

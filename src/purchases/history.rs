@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
 use crate::http::page::PageRequest;
+use crate::model::audit::RequestKey;
 use crate::model::id::Id;
 use crate::model::purchase::{Purchase, PurchaseStatus};
 use crate::products::view::Yours;
@@ -117,6 +118,18 @@ pub async fn product_of_key(store: &Store, user: Id, key: &str) -> Result<Option
         .read(|mut session| async move { store.purchases.find_one(query).session(&mut session).await })
         .await?;
     Ok(purchase.map(|purchase| purchase.product_id))
+}
+
+/// The key with which the user has changed a purchase before.
+///
+/// # Errors
+/// Those of [`Store::read`].
+pub async fn change_of_key(store: &Store, user: Id, key: &str) -> Result<Option<RequestKey>> {
+    let query = doc! { "actor": user, "changeKey.key": key };
+    let entry = store
+        .read(|mut session| async move { store.audit.find_one(query).session(&mut session).await })
+        .await?;
+    Ok(entry.and_then(|entry| entry.change_key))
 }
 
 /// The sort of a list of purchases, and the condition for what comes after a position. The order by sequence is the order by

@@ -24,7 +24,7 @@ use crate::accounts::registrations::Registrations;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::metrics::{Limit, Metrics};
-use crate::model::audit::Actor;
+use crate::model::audit::Asked;
 use crate::model::id::Id;
 use crate::model::network::Network;
 use crate::products::catalogue::Catalogue;
@@ -42,8 +42,8 @@ pub struct PurchaseWish {
     pub wish: Wish,
     /// Whose access has to last until it is decided; `None` for the server itself.
     pub user: Option<CurrentUser>,
-    /// Who asks for it, for the audit log.
-    pub actor: Actor,
+    /// Who asks for it, and under which key, for the audit log.
+    pub by: Asked,
     /// Why, in their words.
     pub reason: Option<String>,
 }

@@ -19,7 +19,8 @@ use crate::accounts::current_user::CurrentUser;
 use crate::config::PurchasesLimits;
 use crate::error::{Error, Result};
 use crate::http::page::{Page, PageRequest};
-use crate::model::audit::Actor;
+use crate::metrics::Metrics;
+use crate::model::audit::Asked;
 use crate::model::id::Id;
 use crate::model::money::Price;
 use crate::model::name::NameRules;
@@ -177,7 +178,8 @@ impl Purchases {
         Ok(PurchaseView::of(&purchase, names.remove(&purchase.product_id).unwrap_or_default()))
     }
 
-    /// Changes a purchase that `user` may see: it is paid for, given up, or refunded. Asking again makes no difference.
+    /// Changes a purchase that `user` may see: it is paid for, given up, or refunded. Asking again makes no difference; with
+    /// the key of an earlier change the purchase is as it is now, and `true` says so.
     ///
     /// # Errors
     /// The errors that the contract lists for the three routes that change a purchase.
@@ -186,9 +188,9 @@ impl Purchases {
         id: Id,
         user: &CurrentUser,
         wish: Wish,
-        actor: Actor,
+        by: Asked,
         reason: Option<String>,
-    ) -> Result<PurchaseView> {
+    ) -> Result<(PurchaseView, bool)> {
         self.heartbeat.check()?;
         let purchase = self.read(id, user).await?;
         let is_own = purchase.user_id == user.id;
@@ -197,15 +199,23 @@ impl Purchases {
             Wish::Cancel { .. } => Wish::Cancel { by_buyer: is_own },
             wish => wish,
         };
-        let change = PurchaseWish { purchase_id: id, wish, user: Some(user.clone()), actor, reason };
+        if let Some(key) = &by.key
+            && let Some(earlier) = history::change_of_key(&self.store, user.id, &key.key).await?
+        {
+            return match earlier.request == key.request {
+                true => Ok((self.view(&purchase).await, true)),
+                false => Err(Error::IdempotencyKeyReused),
+            };
+        }
+        let change = PurchaseWish { purchase_id: id, wish, user: Some(user.clone()), by, reason };
         let receipt = self.lanes.change(purchase.product_id, change).await;
         let receipt = receipt.map_err(|error| self.cause_of(error))?;
-        Ok(self.view(&receipt.purchase).await)
+        Ok((self.view(&receipt.purchase).await, false))
     }
 
     /// The task that lets purchases expire.
-    pub fn expiry(&self, limits: &PurchasesLimits) -> ExpiryTask {
-        ExpiryTask::new(self.store.clone(), self.lanes.clone(), self.heartbeat.clone(), limits)
+    pub fn expiry(&self, limits: &PurchasesLimits, metrics: Arc<Metrics>) -> ExpiryTask {
+        ExpiryTask::new(self.store.clone(), self.lanes.clone(), self.heartbeat.clone(), metrics, limits)
     }
 
     async fn read(&self, id: Id, user: &CurrentUser) -> Result<Purchase> {

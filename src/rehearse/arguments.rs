@@ -15,6 +15,9 @@ const STOCK_MAX: u32 = 1_000_000_000;
 /// Half of the day for which the products are on sale.
 const DURATION_SECONDS_MAX: u64 = 12 * 60 * 60;
 
+/// The longest payment window that a product may have.
+const WINDOW_SECONDS_MAX: i64 = 86_400;
+
 /// The options of `rehearse`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
@@ -44,6 +47,15 @@ pub struct Arguments {
     /// How long the crowd buys at most, in seconds
     #[arg(long, default_value_t = 60, value_parser = within(1..=DURATION_SECONDS_MAX), allow_negative_numbers = true)]
     pub duration: u64,
+    /// Purchases have to be paid for within this many seconds, or their units are for sale again (the products'
+    /// paymentWindowSeconds; a shop's own have at least 60). While the crowd buys, a payment service pays for a share of
+    /// the purchases, and of the others half are canceled by their buyers and half let go. With 60 or less, the rehearsal
+    /// waits at the end until these have expired; with more, they are still held when the books are checked
+    #[arg(long, value_name = "SECONDS", value_parser = within(1..=WINDOW_SECONDS_MAX), allow_negative_numbers = true)]
+    pub window: Option<i64>,
+    /// The share of purchases, 0 to 1, that is paid for; needs --window
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = within(0.0..=1.0), allow_negative_numbers = true, requires = "window")]
+    pub pay_share: f64,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,

@@ -7,15 +7,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
 use super::wire::{Answer, Connection, Kind};
+use crate::model::id::Id;
 
 /// How long to wait for an answer; our server answers long before.
-const ANSWER_SECONDS_MAX: u64 = 30;
+pub(super) const ANSWER_SECONDS_MAX: u64 = 30;
 /// Connections that open at the same time: fewer than a listener's backlog, because the kernel delays further ones for
 /// seconds.
 const OPENING_MAX: usize = 100;
@@ -37,6 +39,15 @@ pub struct Event {
     pub kind: Kind,
     /// The HTTP status of the answer; 0 if there was none.
     pub status: u16,
+}
+
+/// A purchase that a buyer was told of.
+#[derive(Debug, Clone, Copy)]
+pub struct Bought {
+    /// The index of the request that bought it.
+    pub request: usize,
+    /// Its id.
+    pub purchase: Id,
 }
 
 /// What to send, and how.
@@ -85,12 +96,17 @@ impl Ready {
 
     /// Sends until all requests are sent or `stop` is cancelled, waits for the outstanding answers, and cancels `stop`.
     pub async fn run(self) -> Vec<Event> {
+        self.run_telling(None).await
+    }
+
+    /// The same, and tells of each purchase as soon as it is answered.
+    pub async fn run_telling(self, bought: Option<mpsc::UnboundedSender<Bought>>) -> Vec<Event> {
         let load = Arc::new(self.load);
         let next = Arc::new(AtomicUsize::new(0));
         let start = Instant::now();
         let mut connections = JoinSet::new();
         for connection in self.connections {
-            connections.spawn(load.clone().serve(connection, next.clone(), start));
+            connections.spawn(load.clone().serve(connection, next.clone(), start, bought.clone()));
         }
         let mut events = Vec::with_capacity(load.requests.len());
         while let Some(finished) = connections.join_next().await {
@@ -108,6 +124,7 @@ impl Load {
         mut connection: Option<Connection>,
         next: Arc<AtomicUsize>,
         start: Instant,
+        bought: Option<mpsc::UnboundedSender<Bought>>,
     ) -> Vec<Event> {
         let mut events = Vec::new();
         while !self.stop.is_cancelled() {
@@ -134,6 +151,12 @@ impl Load {
             let event = Event { at: intended - start, latency: intended.elapsed(), waited, kind, status };
             self.progress.record(&event);
             events.push(event);
+            if let (Kind::Bought, Some(bought), Some(open)) = (kind, &bought, &connection)
+                && let Some(purchase) = purchase_in(open.received())
+            {
+                // If nobody listens any more, nobody pays any more.
+                bought.send(Bought { request: index, purchase }).unwrap_or_default();
+            }
         }
         events
     }
@@ -156,6 +179,13 @@ async fn open(address: SocketAddr) -> io::Result<Connection> {
     let request = format!("GET /health/live HTTP/1.1\r\nHost: {address}\r\n\r\n");
     connection.exchange(request.as_bytes()).await?;
     Ok(connection)
+}
+
+/// The id of the purchase in an answer.
+fn purchase_in(received: &[u8]) -> Option<Id> {
+    const BEFORE: &[u8] = b"\"id\":\"";
+    let start = received.windows(BEFORE.len()).position(|window| window == BEFORE)? + BEFORE.len();
+    std::str::from_utf8(received.get(start..start + 24)?).ok()?.parse().ok()
 }
 
 async fn exchange(connection: &mut Option<Connection>, request: &[u8]) -> Answer {

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::arguments::Arguments;
 use super::load::Event;
+use super::payments::{Payments, Told};
 use super::usage::{Cost, Pair};
-use super::verdict::Verdict;
+use super::verdict::{Standing, Verdict};
 use super::wire::Kind;
 
 #[derive(Debug, Serialize)]
@@ -31,9 +32,28 @@ pub struct Report {
     purchases_per_second: f64,
     refusals_per_second: f64,
     answers: Vec<Latencies>,
+    /// `None` if nothing had to be paid for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payments: Option<PaymentsReport>,
     cost: Pair<Cost>,
     /// `None` if the rehearsal was interrupted before the outcome was read back.
     verdict: Option<Verdict>,
+}
+
+/// What became of the purchases while the crowd bought.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PaymentsReport {
+    window_seconds: i64,
+    pay_share: f64,
+    /// Neither paid for nor canceled.
+    let_go: u64,
+    /// Payments for which nothing was left.
+    unfillable: u64,
+    /// Nobody knows what became of these payments and cancels.
+    unknown: u64,
+    /// Payments and cancels, from the first request to the last answer.
+    answers: Vec<Latencies>,
 }
 
 /// What happened during a rehearsal. The default is one in which nothing happened.
@@ -46,6 +66,8 @@ pub struct Course {
     /// Buyers who sent a request.
     pub buyers_came: usize,
     pub cost: Pair<Cost>,
+    /// `None` if nothing had to be paid for.
+    pub payments: Option<Payments>,
     /// `None` if the outcome was not read back.
     pub verdict: Option<Verdict>,
     pub interrupted: bool,
@@ -65,9 +87,13 @@ struct Latencies {
 }
 
 impl Latencies {
-    fn of(kind: Kind, events: &[Event]) -> Option<Self> {
-        let mut sorted: Vec<_> =
-            events.iter().filter(|event| event.kind == kind).map(|event| event.latency).collect();
+    fn of_kind(kind: Kind, events: &[Event]) -> Option<Self> {
+        let of_kind = events.iter().filter(|event| event.kind == kind);
+        Self::of(kind.name(), of_kind.map(|event| event.latency).collect())
+    }
+
+    fn of(kind: &'static str, latencies: Vec<Duration>) -> Option<Self> {
+        let mut sorted = latencies;
         sorted.sort_unstable();
         let max = sorted.last()?.as_secs_f64() * 1000.0;
         // The smallest latency that at least this share of the answers did not exceed.
@@ -76,7 +102,7 @@ impl Latencies {
             sorted[index.clamp(1, sorted.len()) - 1].as_secs_f64() * 1000.0
         };
         Some(Self {
-            kind: kind.name(),
+            kind,
             count: sorted.len(),
             p50: at(0.5),
             p90: at(0.9),
@@ -87,9 +113,26 @@ impl Latencies {
     }
 }
 
+impl PaymentsReport {
+    fn of(arguments: &Arguments, payments: &Payments) -> Self {
+        let latencies = |name, of_payments| {
+            let answers = payments.answers.values().filter(|answer| answer.is_payment == of_payments);
+            Latencies::of(name, answers.map(|answer| answer.latency).collect())
+        };
+        Self {
+            window_seconds: arguments.window.unwrap_or_default(),
+            pay_share: arguments.pay_share,
+            let_go: payments.let_go,
+            unfillable: payments.count(Told::Unfillable),
+            unknown: payments.count(Told::Unknown),
+            answers: latencies("payment", true).into_iter().chain(latencies("cancel", false)).collect(),
+        }
+    }
+}
+
 impl Report {
     pub fn new(arguments: &Arguments, course: &Course) -> Self {
-        let Course { events, connections_open, buyers_came, cost, verdict, interrupted } = course;
+        let Course { events, connections_open, buyers_came, cost, payments, verdict, interrupted } = course;
         let end = events.iter().map(|event| event.at + event.latency).max().unwrap_or(Duration::ZERO);
         let seconds = end.as_secs_f64().max(1e-9);
         let count =
@@ -105,7 +148,8 @@ impl Report {
             seconds,
             purchases_per_second: count(|kind| kind == Kind::Bought) / seconds,
             refusals_per_second: count(|kind| kind != Kind::Bought && kind.is_definite()) / seconds,
-            answers: Kind::ALL.iter().filter_map(|kind| Latencies::of(*kind, events)).collect(),
+            answers: Kind::ALL.iter().filter_map(|kind| Latencies::of_kind(*kind, events)).collect(),
+            payments: payments.as_ref().map(|payments| PaymentsReport::of(arguments, payments)),
             cost: *cost,
             verdict: verdict.clone(),
         }
@@ -136,15 +180,25 @@ impl Report {
         if !self.answers.is_empty() {
             self.write_figures(text)?;
         }
-        match self.verdict.as_ref().map(|verdict| (verdict.purchases, verdict.broken.as_slice())) {
-            None => write!(text, "The outcome was not read back"),
-            Some((purchases, [])) => write!(
-                text,
-                "{purchases} purchases read back: not oversold, nobody over the limit, no gap in the sequence, times \
-                 in order, every answer true"
-            ),
-            Some((_, broken)) => write!(text, "BROKEN PROMISES:\n  - {}", broken.join("\n  - ")),
+        let Some(Verdict { purchases, standing, broken }) = &self.verdict else {
+            return write!(text, "The outcome was not read back");
+        };
+        if !broken.is_empty() {
+            return write!(text, "BROKEN PROMISES:\n  - {}", broken.join("\n  - "));
         }
+        write!(
+            text,
+            "{purchases} purchases read back: not oversold, nobody over the limit, no gap in the sequence, times in \
+             order, every answer true"
+        )?;
+        let Some(Standing { confirmed, canceled, expired, pending, refund_due }) = standing else {
+            return Ok(());
+        };
+        write!(
+            text,
+            ";\n{confirmed} confirmed, {canceled} canceled, {expired} expired, {pending} held and not yet due, {refund_due} \
+             with a refund due: stock, held and sold add up, every payment is on record once"
+        )
     }
 
     fn write_figures(&self, text: &mut String) -> std::fmt::Result {
@@ -161,7 +215,8 @@ impl Report {
         )?;
         let names = ["p50", "p90", "p99", "p99.9", "max"].map(|name| format!("{name:>10}")).concat();
         writeln!(text, "{:<16}{:>9}{names}  (ms)", "answer", "count")?;
-        for row in &self.answers {
+        let payments = self.payments.iter().flat_map(|payments| &payments.answers);
+        for row in self.answers.iter().chain(payments) {
             let figures =
                 [row.p50, row.p90, row.p99, row.p999, row.max].map(|value| format!("{value:>10.2}")).concat();
             writeln!(text, "{:<16}{:>9}{figures}", row.kind, row.count)?;

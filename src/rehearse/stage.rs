@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use mongodb::Client;
 use mongodb::bson::{DateTime, Document, doc};
 use tokio::net::TcpStream;
@@ -21,12 +22,14 @@ use crate::model::id::Id;
 use crate::model::money::Money;
 use crate::model::product::Product;
 use crate::store::hang_up;
-use crate::store::schema::{PRODUCTS, PURCHASES};
+use crate::store::schema::{AUDIT, PRODUCTS, PURCHASES};
 
 /// How long a connection to the server may take to open.
 const REACH_SECONDS_MAX: u64 = 5;
 /// How long the database may take to be found.
 const DATABASE_SECONDS_MAX: u64 = 5;
+/// Purchases whose entries in the audit log are removed by one command.
+const REMOVED_AT_ONCE: usize = 1_000;
 /// The name of all products of rehearsals, by which those of a killed one can be recognised.
 pub const NAME: &str = "Rehearsal (is removed afterwards)";
 
@@ -36,6 +39,8 @@ pub struct Stage {
     tokens: Tokens,
     database: mongodb::Database,
     products: Vec<Id>,
+    /// Purchases may change, which the audit log tells.
+    has_changes: bool,
     processes: Processes,
 }
 
@@ -53,6 +58,7 @@ impl Stage {
             tokens: Tokens::new(&secret, &config.limits.accounts),
             database: database(&uri).await?,
             products: Vec::new(),
+            has_changes: false,
             processes: processes(address, &config.database, server),
         })
     }
@@ -90,10 +96,14 @@ impl Stage {
     pub async fn put_on_sale(&mut self, arguments: &Arguments) -> Result<(), RehearsalError> {
         let now = DateTime::now();
         let stock = i64::from(arguments.stock);
+        self.has_changes = arguments.window.is_some();
         let day = 24 * 60 * 60 * 1000;
         let moment = |days: i64| DateTime::from_millis(now.timestamp_millis() + days * day);
         let price = Money { amount: 100, currency: "USD".into() };
-        let product = || Product::new(NAME.into(), price.clone(), stock, (moment(-1), moment(1)), now);
+        let product = || Product {
+            payment_window_seconds: arguments.window,
+            ..Product::new(NAME.into(), price.clone(), stock, (moment(-1), moment(1)), now)
+        };
         let documents: Vec<_> = (0..arguments.products).map(|_| product()).collect();
         self.products = documents.iter().map(|product| product.id).collect();
         let inserted = self.database.collection::<Product>(PRODUCTS).insert_many(documents).await;
@@ -111,7 +121,7 @@ impl Stage {
         hang_up(self.database.client()).await;
         removed.map_err(|error| {
             RehearsalError::not_held(
-                &format!("the products named `{NAME}` and their purchases are still there"),
+                &format!("products named `{NAME}`, their purchases or entries about them in the audit log are still there"),
                 error,
             )
         })
@@ -122,7 +132,20 @@ impl Stage {
         let products = self.database.collection::<Document>(PRODUCTS);
         products.delete_many(doc! { "_id": { "$in": &self.products } }).await?;
         let purchases = self.database.collection::<Document>(PURCHASES);
-        purchases.delete_many(doc! { "productId": { "$in": &self.products } }).await?;
+        let all = doc! { "productId": { "$in": &self.products } };
+        if self.has_changes {
+            // What became of them is in the audit log.
+            let changed =
+                doc! { "productId": { "$in": &self.products }, "changedInVersion": { "$exists": true } };
+            let mut ids =
+                purchases.find(changed).projection(doc! { "_id": 1 }).await?.try_chunks(REMOVED_AT_ONCE);
+            let audit = self.database.collection::<Document>(AUDIT);
+            while let Some(some) = ids.try_next().await.map_err(|error| error.1)? {
+                let ids: Vec<_> = some.iter().filter_map(|purchase| purchase.get("_id")).collect();
+                audit.delete_many(doc! { "target": { "$in": ids } }).await?;
+            }
+        }
+        purchases.delete_many(all).await?;
         Ok(())
     }
 }

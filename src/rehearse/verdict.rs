@@ -4,15 +4,19 @@ use std::collections::HashSet;
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, doc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::RehearsalError;
 use super::arguments::Arguments;
+use super::expiry;
 use super::load::Event;
+use super::payment_books::{PaymentBooks, Row};
+use super::report::Course;
 use super::stage::Stage;
 use super::wire::Kind;
 use crate::model::id::Id;
 use crate::model::product::Product;
+use crate::model::purchase::PurchaseStatus;
 use crate::store::schema::{PRODUCTS, PURCHASES};
 
 /// How many times a product and its purchases are read until the product does not change meanwhile. The crowd is
@@ -24,32 +28,48 @@ const READS_MAX: usize = 5;
 pub struct Verdict {
     /// Purchases in the database.
     pub purchases: u64,
+    /// Where they stand, if they have to be paid for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
     /// The broken promises, one sentence each.
     pub broken: Vec<String>,
 }
 
-/// The fields of a purchase that the promises concern.
-#[derive(Deserialize)]
+/// How many purchases have which status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Row {
-    user_id: Id,
-    sequence: i64,
-    quantity: i64,
-    purchased_at: DateTime,
+pub struct Standing {
+    pub confirmed: u64,
+    pub canceled: u64,
+    pub expired: u64,
+    /// Held, and not yet due.
+    pub pending: u64,
+    /// Money that came too late and has to go back.
+    pub refund_due: u64,
 }
 
 /// Reads back all products and purchases of the rehearsal, and judges them.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn read(stage: &Stage, arguments: &Arguments, events: &[Event]) -> Result<Verdict, RehearsalError> {
+pub async fn read(stage: &Stage, arguments: &Arguments, course: &Course) -> Result<Verdict, RehearsalError> {
     let mut verdict = Verdict::default();
+    // Before the purchases are read: what is due by now has to have expired in what is read.
+    let mut books = match &course.payments {
+        Some(payments) => Some(PaymentBooks::new(payments, expiry::now(stage).await?)),
+        None => None,
+    };
     for product in stage.products() {
-        read_product(stage, *product, &mut verdict)
+        read_product(stage, *product, &mut books, &mut verdict)
             .await
             .map_err(|error| RehearsalError::not_held("the outcome cannot be read back", error))?;
     }
-    verdict.judge_answers(arguments, events);
+    if let Some(books) = books {
+        let (standing, broken) = books.close();
+        verdict.standing = Some(standing);
+        verdict.broken.extend(broken);
+    }
+    verdict.judge_answers(arguments, &course.events);
     Ok(verdict)
 }
 
@@ -57,22 +77,31 @@ pub async fn read(stage: &Stage, arguments: &Arguments, events: &[Event]) -> Res
 #[derive(Default)]
 struct Found {
     count: i64,
-    units: i64,
+    /// Units that are paid for, or need no payment.
+    sold: i64,
+    /// Units that wait for their payment.
+    held: i64,
     /// Purchases whose number is not the next one.
     gaps: i64,
-    /// Purchases by a buyer who already has one.
+    /// Purchases that stand, by a buyer who already has one.
     repeated: i64,
     /// Purchases with an earlier time than the one before.
     back: i64,
 }
 
-async fn read_product(stage: &Stage, id: Id, verdict: &mut Verdict) -> Result<(), mongodb::error::Error> {
+async fn read_product(
+    stage: &Stage,
+    id: Id,
+    books: &mut Option<PaymentBooks<'_>>,
+    verdict: &mut Verdict,
+) -> Result<(), mongodb::error::Error> {
     let products = stage.database().collection::<Product>(PRODUCTS);
     let product = || async { products.find_one(doc! { "_id": id }).await };
     let mut before = product().await?;
     // A commit in doubt may take effect while the purchases are read: then the product and its purchases do not match.
     for _ in 0..READS_MAX {
-        let found = read_purchases(stage, id).await?;
+        let mut books_of_this = books.as_ref().map(PaymentBooks::of_one_product);
+        let found = read_purchases(stage, id, &mut books_of_this).await?;
         let after = product().await?;
         let Some(product) = &after else {
             verdict.broken.push(format!("product {id} is gone"));
@@ -80,6 +109,7 @@ async fn read_product(stage: &Stage, id: Id, verdict: &mut Verdict) -> Result<()
         };
         if before.is_some_and(|before| before.version == product.version) {
             verdict.judge_product(product, &found);
+            books.iter_mut().zip(books_of_this).for_each(|(books, one)| books.add(one));
             return Ok(());
         }
         before = after;
@@ -88,16 +118,27 @@ async fn read_product(stage: &Stage, id: Id, verdict: &mut Verdict) -> Result<()
     Ok(())
 }
 
-async fn read_purchases(stage: &Stage, product: Id) -> Result<Found, mongodb::error::Error> {
+async fn read_purchases(
+    stage: &Stage,
+    product: Id,
+    books: &mut Option<PaymentBooks<'_>>,
+) -> Result<Found, mongodb::error::Error> {
     let purchases = stage.database().collection::<Document>(PURCHASES).clone_with_type::<Row>();
     let mut rows = purchases.find(doc! { "productId": product }).sort(doc! { "sequence": 1 }).await?;
     let mut users = HashSet::new();
     let (mut found, mut last) = (Found::default(), DateTime::MIN);
     while let Some(row) = rows.try_next().await? {
         found.count += 1;
-        found.units += row.quantity;
+        match row.status {
+            PurchaseStatus::Pending => found.held += row.quantity,
+            PurchaseStatus::Confirmed => found.sold += row.quantity,
+            PurchaseStatus::Expired | PurchaseStatus::Canceled | PurchaseStatus::Refunded => {}
+        }
         found.gaps += i64::from(row.sequence != found.count);
-        found.repeated += i64::from(!users.insert(row.user_id));
+        found.repeated += i64::from(!row.status.is_released() && !users.insert(row.user_id));
+        if let Some(books) = books {
+            books.take(&row);
+        }
         found.back += i64::from(row.purchased_at < last);
         last = row.purchased_at;
     }
@@ -112,14 +153,19 @@ impl Verdict {
     }
 
     fn judge_product(&mut self, product: &Product, found: &Found) {
-        let Found { count, units, gaps, repeated, back } = *found;
+        let Found { count, sold, held, gaps, repeated, back } = *found;
         self.purchases += u64::try_from(count).unwrap_or_default();
-        let total = product.total_stock;
+        let (total, units) = (product.total_stock, sold + held);
         self.expect(units <= total, || format!("oversold: {units} of {total} units"));
-        self.expect(product.sold == units, || {
-            format!("the product counts {} units as sold, its purchases {units}", product.sold)
+        self.expect(product.sold == sold, || {
+            format!("the product counts {} units as sold, its purchases {sold}", product.sold)
         });
-        self.expect(product.stock + product.sold == total, || "stock and sold do not add up".into());
+        self.expect(product.held == held, || {
+            format!("the product counts {} units as held, its purchases {held}", product.held)
+        });
+        self.expect(product.stock + product.held + product.sold == total, || {
+            "stock, held and sold do not add up".into()
+        });
         self.expect(gaps == 0, || format!("{gaps} purchases are out of sequence"));
         self.expect(repeated == 0, || format!("{repeated} purchases exceed their buyer's limit"));
         self.expect(back == 0, || format!("{back} purchases are earlier than the one before"));
@@ -176,7 +222,7 @@ mod tests {
             status: 0,
         };
         let events: Vec<_> = answers.iter().map(event).collect();
-        let mut verdict = Verdict { purchases, broken: Vec::new() };
+        let mut verdict = Verdict { purchases, ..Verdict::default() };
         verdict.judge_answers(&arguments, &events);
         assert_eq!(verdict.broken.len(), broken, "{:?}", verdict.broken);
     }

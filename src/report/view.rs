@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
+use crate::model::money::Money;
 use crate::model::timestamp::Timestamp;
 
 /// What was sold when, and to whom. The figures are read one after another, so while the sale goes on they need not agree.
 ///
-/// What was refused is not in it: refusals are not stored. `/metrics` counts them for each server since its start
-/// (`flash_sale_purchases_total`), over all products.
+/// What was refused is not in it: refusals are not stored. `/server` and `/metrics` count them for each server since its
+/// start, over all products.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Report)]
@@ -80,6 +81,18 @@ pub struct OutcomeView {
     /// Their units.
     #[schema(minimum = 0, example = 100)]
     pub units: i64,
+    /// What they cost together, in each currency that they were bought in.
+    pub totals: Vec<Money>,
+}
+
+impl OutcomeView {
+    /// Adds what some of the purchases cost.
+    pub(super) fn add(&mut self, sum: Money) {
+        match self.totals.iter_mut().find(|total| total.currency == sum.currency) {
+            Some(total) => total.amount = total.amount.saturating_add(sum.amount),
+            None => self.totals.push(sum),
+        }
+    }
 }
 
 /// What was bought in one stretch of time.

@@ -15,7 +15,7 @@ use crate::config::{Registration, Secret};
 use crate::error::{Error, Result};
 use crate::http::body::{Body, FromFields};
 use crate::http::client::Client;
-use crate::http::fields::{Fields, Rule, email_address, new_email_address, text_that, verbatim};
+use crate::http::fields::{Fields, Rule, boolean, email_address, new_email_address, text_that, verbatim};
 use crate::http::page::{Query, truth};
 use crate::http::{Uncached, uncached};
 use crate::metrics::Limit;
@@ -29,7 +29,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(register))
         .routes(routes!(login))
-        .routes(routes!(me))
+        .routes(routes!(me, change_me))
         .routes(routes!(logout))
         .routes(routes!(change_password))
 }
@@ -220,6 +220,42 @@ async fn me(State(app): State<AppState>, user: CurrentUser) -> Result<Uncached<U
     let account = app.accounts.find(user.id).await?;
     let account = account.ok_or(Error::NO_ACCOUNT)?;
     Ok(uncached(UserView::from(&account)))
+}
+
+/// What to change of the own account.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct ChangeOwnAccountRequest {
+    /// `true` shows the public `Anonymous` in place of the name, in earlier purchases as well.
+    #[schema(example = true)]
+    hide_name: bool,
+}
+
+impl FromFields for ChangeOwnAccountRequest {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        Some(Self { hide_name: fields.required("hideName", boolean)? })
+    }
+}
+
+/// Hide the own name, or show it again
+///
+/// The claim `name` of a token is what the public sees: `Anonymous` if the name is hidden. So all earlier tokens of the account
+/// end with a change. The answer has a new one.
+#[utoipa::path(
+    patch, path = "/auth/me", tag = "auth", operation_id = "changeMe",
+    request_body = ChangeOwnAccountRequest,
+    responses((status = OK, description = "The account and a new token for it", body = Session)),
+    security(("bearer" = [])),
+    extensions(("x-problem-codes" = json!(["not_found", "outcome_unknown"]))),
+)]
+async fn change_me(
+    State(app): State<AppState>,
+    user: CurrentUser,
+    actor: Actor,
+    Body(request): Body<ChangeOwnAccountRequest>,
+) -> Result<Uncached<Session>> {
+    let account = app.accounts.hide_own_name(&user, request.hide_name, actor).await?;
+    session(&app, &account)
 }
 
 /// Log out

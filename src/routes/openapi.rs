@@ -8,6 +8,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, Parameter};
+use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr, Schema};
@@ -127,6 +128,7 @@ pub fn router(mut document: utoipa::openapi::OpenApi) -> Router<AppState> {
         // An empty list says that no token is needed. Without one it could have been forgotten.
         operation.security.get_or_insert_default();
         operation.parameters.iter_mut().flatten().for_each(describe_parameter);
+        operation.request_body.iter_mut().for_each(describe_body);
     }
     close_requests(&mut document);
     describe_members(&mut document);
@@ -151,7 +153,7 @@ fn with_events(document: &utoipa::openapi::OpenApi) -> Result<Value> {
     for path in document["paths"].as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
         if let Some(schema) = path.pointer_mut("/get/responses/200/content/text~1event-stream/schema") {
             schema["contentMediaType"] = "text/event-stream".into();
-            schema["contentSchema"] = json!({ "description": "The data of one event", "oneOf": events });
+            schema["contentSchema"] = json!({ "description": "The data of one event", "anyOf": events });
         }
     }
     Ok(document)
@@ -162,7 +164,7 @@ fn close_requests(document: &mut utoipa::openapi::OpenApi) {
     let components = document.components.get_or_insert_default();
     for (name, schema) in &mut components.schemas {
         if let RefOr::T(Schema::Object(object)) = schema
-            && (name.ends_with("Request") || name == "Price")
+            && (name.ends_with("Request") || ["Price", "PaidMoney"].contains(&name.as_str()))
         {
             object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
         }
@@ -190,6 +192,19 @@ fn describe_members(document: &mut utoipa::openapi::OpenApi) {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+/// A body can be missing, but never null.
+fn describe_body(body: &mut RefOr<RequestBody>) {
+    let RefOr::T(body) = body else { return };
+    for content in body.content.values_mut() {
+        if let RefOr::T(content) = content
+            && let Some(RefOr::T(Schema::OneOf(either))) = &content.schema
+            && let Some(schema) = either.items.iter().find(|item| matches!(item, RefOr::Ref(_)))
+        {
+            content.schema = Some(schema.clone());
         }
     }
 }

@@ -3,22 +3,25 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Admin, Staff};
-use super::purchases::IdempotencyKey;
-use super::state::AppState;
+use super::purchases::{IDEMPOTENT_REPLAYED, IdempotencyKey};
+use super::state::{App, AppState};
 use crate::accounts::current_user::CurrentUser;
 use crate::error::{Error, Result};
-use crate::http::body::{Body, FromFields};
+use crate::http::body::{Body, Digested, FromFields, parse_fields};
 use crate::http::fields::{Fields, boolean, integer, line};
 use crate::http::path::PathId;
-use crate::http::{Uncached, uncached};
-use crate::model::audit::Actor;
-use crate::model::money::{Money, Price};
+use crate::http::uncached;
+use crate::model::audit::{Actor, Asked};
+use crate::model::id::Id;
+use crate::model::money::Price;
 use crate::products::request::money_up_to;
 use crate::purchases::settle::transitions::{Paid, Wish};
 use crate::purchases::view::PurchaseView;
@@ -54,8 +57,24 @@ pub struct ConfirmPurchaseRequest {
 #[serde(untagged)]
 #[expect(dead_code, reason = "it only describes the member `amount`")]
 enum AmountPaid {
-    MinorUnits(i64),
-    Money(Money),
+    MinorUnits(MinorUnits),
+    Money(PaidMoney),
+}
+
+/// What was paid, in the minor unit (cents) of the purchase's currency.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64, example = 1999)]
+struct MinorUnits(i64);
+
+/// What was paid, with its currency.
+#[derive(Serialize, utoipa::ToSchema)]
+struct PaidMoney {
+    /// In the currency's minor unit (cents).
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64, example = 1999)]
+    amount: i64,
+    /// The ISO 4217 code.
+    #[schema(example = "USD", pattern = "^[A-Z]{3}$")]
+    currency: String,
 }
 
 impl FromFields for ConfirmPurchaseRequest {
@@ -94,20 +113,20 @@ impl FromFields for RefundPurchaseRequest {
 /// Tell that a purchase is paid for
 ///
 /// For the shop's payment service, as often as it likes: the same `paymentReference` again answers 200 with the same
-/// purchase, so no idempotency key is needed; one is taken and adds nothing. Money that comes too late buys the units
+/// purchase, so no idempotency key is needed. Money that comes too late buys the units
 /// again if stock and limit allow it, whatever the sale's window says. If not, the reference is kept, `refundDue` is
 /// true, and the answer is `payment_unfillable`, for good: give the money back.
 #[utoipa::path(
     post, path = "/purchases/{id}/confirm", tag = "purchases", operation_id = "confirmPurchase",
     params(
         ("id" = String, Path, description = "The purchase's id", example = "65f1c0ffee65f1c0ffee65f3"),
-        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "Adds nothing: asking again makes no difference"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters. With the key of an earlier change of yours you get that purchase as it is now, if the request is the same"),
     ),
     request_body = ConfirmPurchaseRequest,
     responses((status = OK, description = "The purchase, confirmed", body = PurchaseView)),
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
-        "forbidden", "purchase_not_found", "purchase_not_pending", "payment_unfillable", "amount_mismatch", "overloaded",
+        "forbidden", "purchase_not_found", "idempotency_key_reused", "purchase_not_pending", "payment_unfillable", "amount_mismatch", "overloaded",
         "database_unavailable", "outcome_unknown",
     ]))),
 )]
@@ -117,13 +136,14 @@ async fn confirm_purchase(
     actor: Actor,
     id: PathId,
     key: Result<IdempotencyKey>,
-    body: Result<Body<ConfirmPurchaseRequest>>,
-) -> Result<Uncached<PurchaseView>> {
-    let (_, Body(request)) = Error::both(key, body)?;
-    let wish = Wish::Confirm { reference: request.payment_reference, paid: request.amount };
-    Ok(uncached(
-        app.purchases.change(id.or(Error::PurchaseNotFound)?, &user, wish, actor.of(user.id), None).await?,
-    ))
+    body: Result<Body<Digested<ConfirmPurchaseRequest>>>,
+) -> Result<Response> {
+    let (key, Body(Digested { body, digest })) = Error::both(key, body)?;
+    let wish = Wish::Confirm { reference: body.payment_reference, paid: body.amount };
+    let id = id.or(Error::PurchaseNotFound)?;
+    let request = format!("POST /purchases/{id}/confirm {digest}");
+    let by = Asked { actor: actor.of(user.id), key: key.of_request(&request) };
+    change(&app, id, &user, wish, by, None).await
 }
 
 /// Give up a purchase that is not paid for
@@ -134,12 +154,12 @@ async fn confirm_purchase(
     post, path = "/purchases/{id}/cancel", tag = "purchases", operation_id = "cancelPurchase",
     params(
         ("id" = String, Path, description = "The purchase's id", example = "65f1c0ffee65f1c0ffee65f3"),
-        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "Adds nothing: asking again makes no difference"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters. With the key of an earlier change of yours you get that purchase as it is now, if the request is the same"),
     ),
     responses((status = OK, description = "The purchase, canceled", body = PurchaseView)),
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
-        "forbidden", "purchase_not_found", "purchase_not_pending", "overloaded", "database_unavailable", "outcome_unknown",
+        "forbidden", "purchase_not_found", "idempotency_key_reused", "purchase_not_pending", "overloaded", "database_unavailable", "outcome_unknown",
     ]))),
 )]
 async fn cancel_purchase(
@@ -147,12 +167,12 @@ async fn cancel_purchase(
     user: CurrentUser,
     actor: Actor,
     id: PathId,
-    _key: IdempotencyKey,
-) -> Result<Uncached<PurchaseView>> {
-    let wish = Wish::Cancel { by_buyer: true };
-    Ok(uncached(
-        app.purchases.change(id.or(Error::PurchaseNotFound)?, &user, wish, actor.of(user.id), None).await?,
-    ))
+    key: IdempotencyKey,
+) -> Result<Response> {
+    let id = id.or(Error::PurchaseNotFound)?;
+    let request = format!("POST /purchases/{id}/cancel");
+    let by = Asked { actor: actor.of(user.id), key: key.of_request(&request) };
+    change(&app, id, &user, Wish::Cancel { by_buyer: true }, by, None).await
 }
 
 /// Give the money of a purchase back
@@ -164,13 +184,13 @@ async fn cancel_purchase(
     post, path = "/purchases/{id}/refund", tag = "purchases", operation_id = "refundPurchase",
     params(
         ("id" = String, Path, description = "The purchase's id", example = "65f1c0ffee65f1c0ffee65f3"),
-        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "Adds nothing: asking again makes no difference"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "1 to 255 visible ASCII characters. With the key of an earlier change of yours you get that purchase as it is now, if the request is the same"),
     ),
-    request_body = RefundPurchaseRequest,
+    request_body = Option<RefundPurchaseRequest>,
     responses((status = OK, description = "The purchase, `refunded`, or with no refund due any more", body = PurchaseView)),
     security(("bearer" = [])),
     extensions(("x-problem-codes" = json!([
-        "forbidden", "purchase_not_found", "purchase_not_pending", "overloaded", "database_unavailable", "outcome_unknown",
+        "forbidden", "purchase_not_found", "idempotency_key_reused", "purchase_not_pending", "overloaded", "database_unavailable", "outcome_unknown",
     ]))),
 )]
 async fn refund_purchase(
@@ -180,13 +200,28 @@ async fn refund_purchase(
     actor: Actor,
     id: PathId,
     key: Result<IdempotencyKey>,
-    body: Result<Body<RefundPurchaseRequest>>,
-) -> Result<Uncached<PurchaseView>> {
-    let (_, Body(request)) = Error::both(key, body)?;
-    let wish = Wish::Refund { restock: request.restock };
-    Ok(uncached(
-        app.purchases
-            .change(id.or(Error::PurchaseNotFound)?, &user, wish, actor.of(user.id), request.reason)
-            .await?,
-    ))
+    body: Result<Option<Body<Digested<RefundPurchaseRequest>>>>,
+) -> Result<Response> {
+    let (key, body) = Error::both(key, body)?;
+    let Digested { body, digest } = match body {
+        Some(Body(body)) => body,
+        None => parse_fields(b"{}")?,
+    };
+    let id = id.or(Error::PurchaseNotFound)?;
+    let request = format!("POST /purchases/{id}/refund {digest}");
+    let by = Asked { actor: actor.of(user.id), key: key.of_request(&request) };
+    change(&app, id, &user, Wish::Refund { restock: body.restock }, by, body.reason).await
+}
+
+async fn change(
+    app: &App,
+    id: Id,
+    user: &CurrentUser,
+    wish: Wish,
+    by: Asked,
+    reason: Option<String>,
+) -> Result<Response> {
+    let (purchase, replayed) = app.purchases.change(id, user, wish, by, reason).await?;
+    let replayed = replayed.then(|| [(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))]);
+    Ok((replayed, uncached(purchase)).into_response())
 }

@@ -18,9 +18,9 @@ use crate::http::page::{Page, Query};
 use crate::http::path::PathId;
 use crate::http::request_context::RequestContext;
 use crate::http::uncached;
-use crate::model::audit::Actor;
+use crate::model::audit::{Actor, Asked};
 use crate::model::id::Id;
-use crate::products::changes::{Answer, Asked, RequestKey};
+use crate::products::changes::Answer;
 use crate::products::filter::{self, ProductCursor, ProductFilter};
 use crate::products::pages;
 use crate::products::request::{ChangeProductRequest, CreateProductRequest, RestockRequest};
@@ -237,9 +237,8 @@ async fn restock_product(
 }
 
 /// A change that may come again under the same key; `request` tells it from every other request.
-fn asked(admin: Admin, actor: Actor, IdempotencyKey(key): IdempotencyKey, request: &str) -> Asked {
-    let key = key.map(|key| RequestKey { key: (*key).to_owned(), request: request.to_owned() });
-    Asked { actor: actor.of(admin.id), key }
+fn asked(admin: Admin, actor: Actor, key: IdempotencyKey, request: &str) -> Asked {
+    Asked { actor: actor.of(admin.id), key: key.of_request(request) }
 }
 
 /// Answers with the whole product after a change.

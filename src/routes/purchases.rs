@@ -24,6 +24,7 @@ use crate::http::client::Client;
 use crate::http::fields::{Fields, id, integer};
 use crate::http::path::PathId;
 use crate::http::{Uncached, uncached};
+use crate::model::audit::RequestKey;
 use crate::model::id::Id;
 use crate::model::money::Money;
 use crate::model::network::Network;
@@ -220,7 +221,7 @@ impl FromRequestParts<AppState> for HasRoom {
 }
 
 /// The header `Idempotency-Key`, if there is one; refuses a malformed one with `validation_failed`.
-pub(super) struct IdempotencyKey(pub(super) Option<Arc<str>>);
+pub(super) struct IdempotencyKey(Option<Arc<str>>);
 
 impl FromRequestParts<AppState> for IdempotencyKey {
     type Rejection = Error;
@@ -231,6 +232,11 @@ impl FromRequestParts<AppState> for IdempotencyKey {
 }
 
 impl IdempotencyKey {
+    /// The key of a change; `request` tells what is asked for from every other request.
+    pub(super) fn of_request(self, request: &str) -> Option<RequestKey> {
+        self.0.map(|key| RequestKey { key: (*key).to_owned(), request: request.to_owned() })
+    }
+
     fn of(headers: &HeaderMap) -> Result<Self> {
         let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
         let Some(value) = values.next() else { return Ok(Self(None)) };

@@ -1,5 +1,5 @@
 //! The storefront: one page at each of its addresses, and its files under `/assets`. They are compiled into the program
-//! as they are in `web/`; there is no build step.
+//! as they are in `web/`; there is no build step. The modules that everybody needs are served as one (`bundle`).
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use crate::http::file::Caching;
 use crate::http::path::PathId;
 
 mod assets;
+mod bundle;
 mod page;
 mod theme;
 
@@ -29,7 +30,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// The addresses of the storefront that are the same for everybody; the page's script shows the view. None is one of the
 /// API. The address of a sale is `/sales/{id}`.
-pub const VIEWS: [&str; 8] = [
+pub const VIEWS: [&str; 9] = [
     "/",
     "/my/purchases",
     "/my/purchases/{id}",
@@ -38,6 +39,7 @@ pub const VIEWS: [&str; 8] = [
     "/admin/audit",
     "/admin/new",
     "/admin/sales/{id}",
+    "/admin/sales/{id}/control",
 ];
 
 /// The pages and files of this shop's storefront.

@@ -24,6 +24,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 /// What to change of an account; what is missing stays as it is.
 #[derive(Debug, utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
 pub struct ChangeUserRequest {
     /// What the user may do.
     #[schema(value_type = Option<Role>, nullable = false)]
@@ -31,13 +32,17 @@ pub struct ChangeUserRequest {
     /// `true` refuses all logins and tokens of the account, `false` allows them again.
     #[schema(value_type = Option<bool>, nullable = false, example = true)]
     disabled: Option<bool>,
+    /// `true` shows the public `Anonymous` in place of the name, in earlier purchases as well.
+    #[schema(value_type = Option<bool>, nullable = false, example = true)]
+    hide_name: Option<bool>,
 }
 
 impl FromFields for ChangeUserRequest {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
         let role = fields.changed("role", |value| role(value.as_str().unwrap_or_default()));
         let disabled = fields.changed("disabled", boolean);
-        Some(Self { role, disabled })
+        let hide_name = fields.changed("hideName", boolean);
+        Some(Self { role, disabled, hide_name })
     }
 }
 
@@ -97,9 +102,9 @@ async fn get_user(State(app): State<AppState>, _admin: Admin, id: PathId) -> Res
     Ok(uncached(AccountView::from(&user)))
 }
 
-/// Change a role, disable or enable an account
+/// Change a role, disable or enable an account, hide a name
 ///
-/// For admins. It counts at once on routes for admins and `payments`, and within two seconds everywhere else. The last admin
+/// For admins. A change of `hideName` ends all tokens of the account, because they carry the name. A change counts at once on routes for admins and `payments`, and within two seconds everywhere else. The last admin
 /// who can log in stays one.
 #[utoipa::path(
     patch, path = "/users/{id}", tag = "users", operation_id = "changeUser",
@@ -116,7 +121,7 @@ async fn change_user(
     id: PathId,
     Body(request): Body<ChangeUserRequest>,
 ) -> Result<Uncached<AccountView>> {
-    let change = UserChange { role: request.role, disabled: request.disabled };
+    let change = UserChange { role: request.role, disabled: request.disabled, hide_name: request.hide_name };
     let user = app.accounts.change(id.or(NO_USER)?, change, actor.of(admin.id)).await?;
     Ok(uncached(AccountView::from(&user)))
 }

@@ -239,12 +239,16 @@ fn audit_indexes() -> Vec<IndexModel> {
         .unique(true)
         .partial_filter_expression(doc! { "replay.key": { "$exists": true } })
         .build();
+    let change_keyed = IndexOptions::builder()
+        .partial_filter_expression(doc! { "changeKey.key": { "$exists": true } })
+        .build();
     vec![
         index(doc! { "at": 1, "_id": 1 }),
         index(doc! { "actor": 1, "at": 1, "_id": 1 }),
         index(doc! { "target": 1, "at": 1, "_id": 1 }),
         index(doc! { "action": 1, "at": 1, "_id": 1 }),
         IndexModel::builder().keys(doc! { "actor": 1, "replay.key": 1 }).options(keyed).build(),
+        IndexModel::builder().keys(doc! { "actor": 1, "changeKey.key": 1 }).options(change_keyed).build(),
     ]
 }
 

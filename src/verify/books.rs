@@ -131,6 +131,21 @@ impl Books {
         self.find(AUDIT, doc! { "target": product }, options).await
     }
 
+    /// The entries in the audit log about these purchases, in no order.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn audit_of_purchases(
+        &mut self,
+        purchases: Vec<Id>,
+    ) -> Result<SessionCursor<RawDocumentBuf>, Error> {
+        let projection = doc! {
+            "_id": 0, "target": 1, "action": 1, "before.status": 1, "after.status": 1, "after.restock": 1,
+        };
+        let options = FindOptions::builder().projection(projection).build();
+        self.find(AUDIT, doc! { "target": { "$in": purchases } }, options).await
+    }
+
     /// A product's purchases in their order: those after one sequence number, up to another one.
     ///
     /// # Errors
@@ -148,7 +163,10 @@ impl Books {
             query.insert("sequence", bounds);
         }
         let options = FindOptions::builder()
-            .projection(doc! { "_id": 0, "sequence": 1, "quantity": 1, "purchasedAt": 1, "status": 1 })
+            .projection(doc! {
+                "sequence": 1, "quantity": 1, "purchasedAt": 1, "status": 1, "expiresAt": 1, "refundDue": 1,
+                "changedInVersion": 1,
+            })
             .sort(doc! { "sequence": 1 })
             .hint(Hint::Keys(purchases_in_order()))
             .build();

@@ -8,6 +8,7 @@ use super::VerifyError;
 use super::books::{Books, is_too_old, number};
 use super::findings::Findings;
 use super::history::History;
+use super::steps::status_of;
 use crate::model::id::Id;
 
 /// The progress is shown after this many purchases.
@@ -96,8 +97,6 @@ struct Units {
     next: i64,
     /// Units that count towards the limit.
     active: i64,
-    /// Some were given back, so their numbers may be missing.
-    has_inactive: bool,
     findings: Findings,
 }
 
@@ -171,15 +170,11 @@ impl Walk {
 
 impl Units {
     fn new(user: Id, product: Id) -> Self {
-        Self { user, product, next: 1, active: 0, has_inactive: false, findings: Findings::default() }
+        Self { user, product, next: 1, active: 0, findings: Findings::default() }
     }
 
     /// Takes the buyer's next purchase in the order of units.
     fn take(&mut self, purchase: &RawDocument) {
-        if matches!(purchase.get_str("status"), Ok("expired" | "canceled" | "refunded")) {
-            self.has_inactive = true;
-            return;
-        }
         let (user, product) = (self.user, self.product);
         let Some((first, quantity)) = number(purchase, "firstUnit").zip(number(purchase, "quantity")) else {
             self.findings.wrong(format!(
@@ -187,11 +182,14 @@ impl Units {
             ));
             return;
         };
-        self.active += quantity;
+        // Units that were given back count no more, and keep their numbers.
+        if !status_of(purchase).unwrap_or_default().is_released() {
+            self.active += quantity;
+        }
         if first < self.next {
             let line = format!("product {product}: buyer {user} has unit {first} twice");
             self.findings.wrong(line);
-        } else if first > self.next && !self.has_inactive {
+        } else if first > self.next {
             let line =
                 format!("product {product}: buyer {user} has unit {first}, but not unit {}", self.next);
             self.findings.wrong(line);

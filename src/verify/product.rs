@@ -7,10 +7,12 @@ use super::books::{Books, is_too_old, number};
 use super::buyers::Limits;
 use super::findings::Findings;
 use super::history::History;
+use super::steps::{Steps, status_of};
 use crate::model::id::Id;
+use crate::model::purchase::PurchaseStatus;
 
-/// The progress is shown after this many purchases.
-const PROGRESS_PURCHASES: u64 = 1_000;
+/// Purchases that are compared with the audit log at once. In memory are no more than these, and what the database sends.
+const CHUNK_PURCHASES: usize = 500;
 
 /// Checks one product, at one snapshot if it can be read in the time of one.
 ///
@@ -82,10 +84,13 @@ struct Sale<'a> {
     count: u64,
     sequence: i64,
     last: DateTime,
-    /// Units that are sold for sure, and those that were refunded: they are sold still, or for sale again.
-    confirmed: i64,
-    refunded: i64,
+    /// Units that are sold: those of confirmed purchases, and those that were refunded and did not come back.
+    sold: i64,
+    /// Units of refunded purchases of which the audit log does not tell whether they came back.
+    unclear: i64,
     pending: i64,
+    /// Purchases whose units their buyers have no more.
+    released: u64,
     outside: u64,
     /// There are purchases that may have become something else since they were read.
     has_changing: bool,
@@ -101,31 +106,45 @@ impl<'a> Sale<'a> {
             count: 0,
             sequence: 0,
             last: DateTime::MIN,
-            confirmed: 0,
-            refunded: 0,
+            sold: 0,
+            unclear: 0,
             pending: 0,
+            released: 0,
             outside: 0,
             has_changing: false,
             until: None,
         }
     }
 
-    /// Reads on to the end.
+    /// Reads on to the end. After an error, all that was taken was compared with the log at the same snapshot.
     async fn read(&mut self, books: &mut Books, found: &mut Findings) -> Result<(), mongodb::error::Error> {
         let after = (self.count > 0).then_some(self.sequence);
         let mut purchases = books.purchases(self.id, (after, self.until)).await?;
-        while let Some(purchase) = books.next(&mut purchases).await? {
-            self.take(&purchase, found);
-            if self.count.is_multiple_of(PROGRESS_PURCHASES) {
-                books.progress.inc(PROGRESS_PURCHASES);
+        let mut chunk = Vec::with_capacity(CHUNK_PURCHASES);
+        loop {
+            let next = books.next(&mut purchases).await?;
+            let is_last = next.is_none();
+            chunk.extend(next);
+            if chunk.len() < CHUNK_PURCHASES && !is_last {
+                continue;
+            }
+            let changed = chunk.iter().filter(|purchase| has_changed(purchase));
+            let changed = changed.filter_map(|purchase| purchase.get_object_id("_id").ok()).collect();
+            let steps = Steps::read(books, changed).await?;
+            for purchase in &chunk {
+                let steps = purchase.get_object_id("_id").ok().and_then(|id| steps.get(&id));
+                self.take(purchase, steps, found);
+            }
+            books.progress.inc(chunk.len() as u64);
+            chunk.clear();
+            if is_last {
+                return Ok(());
             }
         }
-        books.progress.inc(self.count % PROGRESS_PURCHASES);
-        Ok(())
     }
 
     /// Takes the next purchase in the order of the sequence.
-    fn take(&mut self, purchase: &RawDocument, found: &mut Findings) {
+    fn take(&mut self, purchase: &RawDocument, steps: Option<&Steps>, found: &mut Findings) {
         self.count += 1;
         let id = self.id;
         let read = number(purchase, "sequence").zip(number(purchase, "quantity"));
@@ -159,14 +178,56 @@ impl<'a> Sale<'a> {
         }
         self.sequence = sequence;
         self.last = self.last.max(at);
-        let status = purchase.get_str("status");
-        self.has_changing |= status.is_ok();
+        self.has_changing |= purchase.get_str("status").is_ok();
+        // Without a payment window a purchase may have none.
+        let status = status_of(purchase).unwrap_or_default();
+        self.released += u64::from(status.is_released());
         match status {
-            Ok("pending") => self.pending += quantity,
-            Ok("refunded") => self.refunded += quantity,
-            Ok("expired" | "canceled") => {}
-            // Without a payment window a purchase may have none.
-            _ => self.confirmed += quantity,
+            PurchaseStatus::Pending => self.pending += quantity,
+            PurchaseStatus::Confirmed => self.sold += quantity,
+            PurchaseStatus::Refunded => match steps {
+                Some(steps) => self.sold += if steps.is_kept { quantity } else { 0 },
+                None => self.unclear += quantity,
+            },
+            PurchaseStatus::Expired | PurchaseStatus::Canceled => {}
+        }
+        if has_changed(purchase) {
+            self.compare_with_log(purchase, status, steps, found);
+        }
+    }
+
+    /// What became of the purchase is told by the audit log, step by step.
+    fn compare_with_log(
+        &self,
+        purchase: &RawDocument,
+        status: PurchaseStatus,
+        steps: Option<&Steps>,
+        found: &mut Findings,
+    ) {
+        let Self { id, sequence, .. } = self;
+        let which = format!("product {id}: the purchase with sequence {sequence}");
+        let is_due = purchase.get_bool("refundDue").unwrap_or_default();
+        let Some(steps) = steps else {
+            found.wrong(format!("{which} has changed, but the audit log does not tell how"));
+            return;
+        };
+        match steps.last(first_status(purchase)) {
+            None => found.wrong(format!(
+                "{which}: the audit log does not tell one way to what it is, {}",
+                status.name()
+            )),
+            Some(last) if last != status => found.wrong(format!(
+                "{which} is {}, but by the audit log it is {}",
+                status.name(),
+                last.name()
+            )),
+            Some(_) => {}
+        }
+        if steps.is_refund_due() != is_due {
+            let (says, logged) = if is_due { ("a", "no") } else { ("no", "a") };
+            found.wrong(format!(
+                "{which} has {says} refund due, but by the audit log it has {logged} refund due"
+            ));
         }
     }
 
@@ -203,11 +264,18 @@ impl<'a> Sale<'a> {
                 self.pending
             ));
         }
-        let sold_max = self.confirmed + self.refunded;
-        if !(self.confirmed..=sold_max).contains(&sold) {
-            let units = match self.refunded {
-                0 => self.confirmed.to_string(),
-                _ => format!("{} to {sold_max}", self.confirmed),
+        let released = figure("releasedCount").unwrap_or(0);
+        if u64::try_from(released) != Ok(self.released) {
+            found.wrong(format!(
+                "product {id}: it counts {released} purchases that were given back, but there are {}",
+                self.released
+            ));
+        }
+        let sold_max = self.sold + self.unclear;
+        if !(self.sold..=sold_max).contains(&sold) {
+            let units = match self.unclear {
+                0 => self.sold.to_string(),
+                _ => format!("{} to {sold_max}", self.sold),
             };
             found.wrong(format!("product {id}: sold is {sold}, but its purchases have {units} units"));
         }
@@ -220,5 +288,19 @@ impl<'a> Sale<'a> {
             )),
             Some(_) => {}
         }
+    }
+}
+
+/// Whether it is not as it was made.
+fn has_changed(purchase: &RawDocument) -> bool {
+    let is_changed = purchase.get("changedInVersion").is_ok_and(|version| version.is_some());
+    is_changed || status_of(purchase).unwrap_or_default() != first_status(purchase)
+}
+
+/// The status that it was made with.
+fn first_status(purchase: &RawDocument) -> PurchaseStatus {
+    match purchase.get_datetime("expiresAt") {
+        Ok(_) => PurchaseStatus::Pending,
+        Err(_) => PurchaseStatus::Confirmed,
     }
 }

@@ -12,6 +12,8 @@ mod run;
 mod scenes;
 mod settings;
 mod shop;
+mod stored;
+mod till;
 
 use cluster::Cluster;
 use settings::Settings;

@@ -6,6 +6,10 @@ use std::time::Instant;
 
 use mongodb::bson::oid::ObjectId;
 
+pub use paying::{Ask, Entry, Noted, Standing, Status, Step};
+
+mod paying;
+
 /// A moment of the run, in microseconds since its begin, on the one clock of this process.
 pub type Micros = u64;
 
@@ -23,6 +27,7 @@ pub fn now() -> Micros {
 pub struct History {
     pub products: Vec<ProductPlan>,
     pub tries: Vec<Try>,
+    pub steps: Vec<Step>,
     pub reads: Vec<Read>,
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
@@ -38,6 +43,8 @@ pub struct ProductPlan {
     pub stock: i64,
     /// Asked for more than four times a second, so that memory may answer.
     pub has_crowd: bool,
+    /// Purchases have to be paid for within so many seconds.
+    pub payment_window_seconds: Option<i64>,
     /// Each is written down before it is sent, and known by its price, which none shares with another.
     pub terms: Vec<Terms>,
 }
@@ -53,7 +60,7 @@ pub struct Terms {
 }
 
 /// How a request and its answer went.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exchange {
     pub server: u8,
     pub sent: Micros,
@@ -105,6 +112,10 @@ pub enum Code {
     Unavailable,
     Unknown,
     RateLimited,
+    TooManyLapses,
+    NotPending,
+    Unfillable,
+    AmountMismatch,
     /// Any other one; none of the run's requests should get it.
     Strange,
 }
@@ -126,6 +137,10 @@ impl Code {
             "database_unavailable" => Self::Unavailable,
             "outcome_unknown" => Self::Unknown,
             "rate_limited" => Self::RateLimited,
+            "too_many_lapses" => Self::TooManyLapses,
+            "purchase_not_pending" => Self::NotPending,
+            "payment_unfillable" => Self::Unfillable,
+            "amount_mismatch" => Self::AmountMismatch,
             _ => Self::Strange,
         }
     }
@@ -139,6 +154,7 @@ impl Code {
                 | Self::LimitReached
                 | Self::SaleEnded
                 | Self::SaleNotStarted
+                | Self::TooManyLapses
         )
     }
 }
@@ -215,7 +231,7 @@ pub enum About {
     /// A purchase of which the reader was told before it asked.
     Purchase {
         wanted: ObjectId,
-        found: Option<Purchase>,
+        found: Option<Standing>,
     },
     /// Sequences of a leaderboard's first page.
     Leaderboard {
@@ -291,6 +307,12 @@ pub struct Stored {
     /// By number.
     pub products: Vec<Figures>,
     pub purchases: Vec<StoredPurchase>,
+    /// What the audit log tells of purchases.
+    pub entries: Vec<Entry>,
+    /// What it tells of units that were added: the product, when by the database's clock, how many.
+    pub restocks: Vec<(u8, i64, i64)>,
+    /// By the database's clock: since when nothing is broken any more, and when the servers ended.
+    pub peace: Option<(i64, i64)>,
 }
 
 /// A purchase in the database.
@@ -300,4 +322,8 @@ pub struct StoredPurchase {
     pub product: u8,
     pub key: Option<u32>,
     pub purchase: Purchase,
+    pub status: Status,
+    pub payment: Option<u32>,
+    pub refund_due: bool,
+    pub expires_at: Option<i64>,
 }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::{doc, oid::ObjectId};
+use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::actors::watchers::Watcher;
-use crate::actors::{Actor, CHANGING, HOT, LIMITED, SCARCE, admin, buyers, plans, readers};
+use crate::actors::{
+    Actor, CHANGING, HELD_SECONDS, HOT, LIMITED, SCARCE, admin, buyers, payers, plans, readers,
+};
 use crate::checker::{self, Report, Violation};
 use crate::cluster::{Cluster, soon};
 use crate::faults::{Breakable, Breaker, Plan};
@@ -21,6 +23,10 @@ use crate::shop::Shop;
 
 const SERVERS: usize = 3;
 const BUYERS: u64 = 24;
+/// Those of what has to be paid for.
+const PAYERS: u64 = 12;
+/// How late a purchase may expire by the database's clock, while nothing is broken.
+pub const EXPIRY_LATE_MS_MAX: i64 = 5_000;
 /// How long each of them rests between two wishes.
 const REST_MS: u64 = 120;
 /// How long at the end everybody sells in peace: whoever was in doubt finds out.
@@ -71,6 +77,9 @@ async fn play(settings: &Settings, cluster: &Arc<Cluster>, shop: &Arc<Shop>) {
     for buyer in 0..BUYERS {
         people.spawn(buyers::buy_on_and_on(actor(100 + buyer), REST_MS));
     }
+    for payer in 0..PAYERS {
+        people.spawn(payers::hold_on_and_on(actor(200 + payer)));
+    }
     people.spawn(admin::restock_on_and_on(actor(2)));
     people.spawn(admin::change_on_and_on(actor(3)));
     people.spawn(readers::ask_now_and_then(actor(4)));
@@ -100,12 +109,15 @@ async fn play(settings: &Settings, cluster: &Arc<Cluster>, shop: &Arc<Shop>) {
     let plan = Plan::new(settings.seed, &settings.faults, breakable);
     break_things(settings, cluster, actor(7), plan).await;
     cluster.heal().await;
+    let peace = clock(cluster).await;
     tokio::time::sleep(PEACE).await;
     over.send_replace(true);
     soon("the end of all buyers", async {
         while people.join_next().await.is_some_and(|ended| ended.is_ok()) {}
     })
     .await;
+    payers::settle_doubts(&actor(8)).await;
+    let_expire(cluster, shop, peace).await;
     end(cluster, shop, |last| _ = ends.send_replace(last), &mut watchers).await;
 }
 
@@ -140,6 +152,35 @@ async fn break_things(settings: &Settings, cluster: &Arc<Cluster>, actor: Actor,
     }
 }
 
+/// Waits until all that is held now is decided, or should be: who pays has gone home. What was bought while a clock ran ahead
+/// is due when the others get there, and is not waited for.
+async fn let_expire(cluster: &Cluster, shop: &Shop, peace: i64) {
+    let purchases = cluster.database().await.collection::<Document>("purchases");
+    let begin = clock(cluster).await;
+    let due = begin + HELD_SECONDS * 1_000;
+    let held = doc! { "status": "pending", "expiresAt": { "$lte": DateTime::from_millis(due) } };
+    let mut now = begin;
+    while now <= due + EXPIRY_LATE_MS_MAX && purchases.count_documents(held.clone()).await.unwrap_or(1) > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        now = clock(cluster).await;
+    }
+    shop.write().stored.peace = Some((peace, now));
+}
+
+/// The database's clock.
+async fn clock(cluster: &Cluster) -> i64 {
+    let look = async {
+        loop {
+            let primary = cluster.primary().await;
+            let hello = cluster.members[primary].run(doc! { "hello": 1 }).await;
+            if let Some(now) = hello.ok().and_then(|hello| hello.get_datetime("localTime").ok().copied()) {
+                return now.timestamp_millis();
+            }
+        }
+    };
+    soon("the time", look).await
+}
+
 /// The watchers get what they have missed, the servers end, and the database is read.
 async fn end(
     cluster: &Cluster,
@@ -151,8 +192,9 @@ async fn end(
     shop.read_stored(&database).await;
     let mut last = [Some(0); 5];
     for stored in &shop.write().stored.purchases {
-        let newest = &mut last[usize::from(stored.product)];
-        *newest = (*newest).max(Some(stored.purchase.sequence));
+        if let Some(newest) = last.get_mut(usize::from(stored.product)) {
+            *newest = (*newest).max(Some(stored.purchase.sequence));
+        }
     }
     tell_watchers(last);
     let all = async { while watchers.join_next().await.is_some() {} };

@@ -2,6 +2,7 @@
 //! promise; with the mistake built in that a scene is about, the checker has to name what is broken.
 
 mod acts;
+mod paying;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,8 @@ enum Act {
     CrowdInNewTerm,
     OldPrimary,
     ClockSetBack,
+    ChangesElsewhere,
+    GivenBackAgain,
 }
 
 const fn scene(name: &'static str, act: Act) -> Scene {
@@ -53,7 +56,7 @@ const fn about(
 }
 
 /// All of them.
-pub const ALL: [Scene; 10] = [
+pub const ALL: [Scene; 12] = [
     about("client-gone", Act::ClientGone, "settle_for_client_that_is_gone", &["KeyedRefusalThenBought"]),
     about("killed-at-commit", Act::KilledAtCommit, "answer_before_commit", &["LostPurchase"]),
     about("rivals", Act::Rivals, "no_version_check", &["SequenceWrong"]),
@@ -69,6 +72,8 @@ pub const ALL: [Scene; 10] = [
     scene("crowd-in-new-term", Act::CrowdInNewTerm),
     scene("old-primary", Act::OldPrimary),
     scene("clock-set-back", Act::ClockSetBack),
+    about("changes-elsewhere", Act::ChangesElsewhere, "follow_no_changes", &["LimitExceeded"]),
+    about("given-back-again", Act::GivenBackAgain, "give_back_twice", &["HeldIsNotPending"]),
 ];
 
 /// What a scene is played on: two servers, A and B, over a database of its own, with one product.
@@ -111,6 +116,8 @@ impl Scene {
             Act::CrowdInNewTerm => stage.new_term(true).await,
             Act::OldPrimary => stage.old_primary().await,
             Act::ClockSetBack => stage.clock_set_back().await,
+            Act::ChangesElsewhere => stage.changes_elsewhere().await,
+            Act::GivenBackAgain => stage.given_back_again().await,
         }
         stage.end().await
     }
@@ -118,6 +125,7 @@ impl Scene {
     fn plan(&self) -> ProductPlan {
         let (stock, limit, lasts) = match self.act {
             Act::ClientGone => (2, 1, 3_600_000),
+            Act::ChangesElsewhere => (10, 1, 3_600_000),
             Act::Repetition => (10, 1, 3_600_000),
             Act::EndOfSale => (10, 5, acts::SALE_MS),
             Act::ClockSetBack => (1_000, 5, acts::SALE_ENDED_BY_CLOCK_MS),
@@ -125,7 +133,13 @@ impl Scene {
         };
         let now = mongodb::bson::DateTime::now().timestamp_millis();
         let terms = Terms { price: 100, limit, start: now - 3_600_000, end: now + lasts };
-        ProductPlan { stock, has_crowd: matches!(self.act, Act::CrowdInNewTerm), terms: vec![terms] }
+        ProductPlan {
+            stock,
+            has_crowd: matches!(self.act, Act::CrowdInNewTerm),
+            payment_window_seconds: matches!(self.act, Act::ChangesElsewhere | Act::GivenBackAgain)
+                .then_some(3_600),
+            terms: vec![terms],
+        }
     }
 }
 

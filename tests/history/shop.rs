@@ -1,11 +1,8 @@
 //! The shop of a run: its products, what is written down of it, and how to read an answer of the API.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use futures_util::TryStreamExt;
-use mongodb::Database;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
@@ -15,8 +12,11 @@ use time::format_description::well_known::Rfc3339;
 use crate::client::{Connection, PATIENT, Post, exchange, token};
 use crate::cluster::{Cluster, soon};
 use crate::record::{
-    Change, Figures, History, Micros, ProductPlan, Purchase, Stored, StoredPurchase, Terms, Try, What, now,
+    Change, Figures, History, Micros, ProductPlan, Purchase, Standing, Status, Terms, Try, What, now,
 };
+
+/// The shortest payment window that the API takes.
+const WINDOW_SECONDS_MIN: i64 = 60;
 
 /// The shop, which everybody shares.
 pub struct Shop {
@@ -26,7 +26,10 @@ pub struct Shop {
     /// The servers' ports.
     pub ports: Vec<u16>,
     pub admin: String,
+    /// The token of the payment service.
+    pub payments: String,
     users: AtomicU32,
+    payment_count: AtomicU32,
 }
 
 /// One wish to buy.
@@ -43,13 +46,22 @@ impl Shop {
     /// Opens it at the servers of the cluster, with these products.
     pub async fn open(cluster: &Cluster, plans: Vec<ProductPlan>) -> Self {
         let ports = cluster.servers.iter().map(|server| server.port).collect();
-        let admin = token("65f1c0ffee65f1c0ffee65f1", "Grace Hopper", "admin");
-        let mut shop =
-            Self { history: Mutex::default(), products: Vec::new(), ports, admin, users: AtomicU32::new(1) };
+        let mut shop = Self {
+            history: Mutex::default(),
+            products: Vec::new(),
+            ports,
+            admin: token("65f1c0ffee65f1c0ffee65f1", "Grace Hopper", "admin"),
+            payments: token("65f1c0ffee65f1c0ffee65f2", "Payment service", "payments"),
+            users: AtomicU32::new(1),
+            payment_count: AtomicU32::new(0),
+        };
         for plan in plans {
-            let body = new_product(&plan);
+            let (body, window) = (new_product(&plan), plan.payment_window_seconds);
             shop.write().products.push(plan);
             let id = shop.create(body).await;
+            if let Some(seconds) = window.filter(|seconds| *seconds < WINDOW_SECONDS_MIN) {
+                shop.shorten_window(cluster, &id, seconds).await;
+            }
             shop.products.push(id);
         }
         shop
@@ -73,6 +85,34 @@ impl Shop {
         soon("a product", create).await
     }
 
+    /// Gives the product a payment window that is shorter than the API allows: in a run of half a minute nothing would expire
+    /// otherwise. This is the only thing that is ever changed behind the servers' back, once, before the first purchase and
+    /// with a new version, like any change of a product. What follows is the servers' own doing: they date `expiresAt` by the
+    /// product's document. (To move `expiresAt` itself while they sell would bring about what cannot happen.)
+    async fn shorten_window(&self, cluster: &Cluster, id: &str, seconds: i64) {
+        let products = cluster.database().await.collection::<Document>("products");
+        let shorter = doc! { "$set": { "paymentWindowSeconds": seconds }, "$inc": { "version": 1_i64 } };
+        let id: ObjectId = id.parse().expect("an id");
+        soon("a shorter window", async {
+            while products.update_one(doc! { "_id": id }, shorter.clone()).await.is_err() {}
+        })
+        .await;
+        for port in &self.ports {
+            let mut connection = Connection::to(*port);
+            let path = format!("/products/{}", id.to_hex());
+            soon("a server that knows the shorter window", async {
+                while connection
+                    .get(&path, None, PATIENT)
+                    .await
+                    .is_ok_and(|answer| answer.json["paymentWindowSeconds"] != seconds)
+                {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+            })
+            .await;
+        }
+    }
+
     /// What is written down so far.
     pub fn write(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
@@ -86,6 +126,11 @@ impl Shop {
     /// Somebody who was never here.
     pub fn new_user(&self) -> u32 {
         self.users.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A payment that nobody has made before.
+    pub fn new_payment(&self) -> u32 {
+        self.payment_count.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The number of a product's id.
@@ -204,64 +249,6 @@ impl Shop {
             total: number("totalStock")?,
         })
     }
-
-    /// Reads what the database holds. The servers have ended.
-    pub async fn read_stored(&self, database: &Database) {
-        let numbers: HashMap<ObjectId, u8> = self
-            .products
-            .iter()
-            .zip(0..)
-            .filter_map(|(id, number)| Some((id.parse().ok()?, number)))
-            .collect();
-        let mut stored = Stored::default();
-        let products: Vec<Document> = all(database, "products").await;
-        for document in &products {
-            let number = |name: &str| document.get_i64(name).unwrap_or(0);
-            let Some(product) = document.get_object_id("_id").ok().and_then(|id| numbers.get(&id)) else {
-                continue;
-            };
-            let (version, stock, sold) = (number("version"), number("stock"), number("sold"));
-            let (held, total) = (number("held"), number("totalStock"));
-            stored.products.push(Figures { product: *product, version, stock, held, sold, total });
-        }
-        stored.products.sort_by_key(|figures| figures.product);
-        let purchases: Vec<Document> = all(database, "purchases").await;
-        stored.purchases =
-            purchases.iter().filter_map(|document| stored_purchase(document, &numbers)).collect();
-        assert_eq!(stored.purchases.len(), purchases.len(), "a purchase that is none of this run");
-        self.write().stored = stored;
-    }
-}
-
-async fn all(database: &Database, collection: &str) -> Vec<Document> {
-    let read = async {
-        loop {
-            let found = database.collection::<Document>(collection).find(doc! {}).await;
-            if let Ok(cursor) = found
-                && let Ok(documents) = cursor.try_collect().await
-            {
-                return documents;
-            }
-        }
-    };
-    soon("the end state", read).await
-}
-
-fn stored_purchase(document: &Document, numbers: &HashMap<ObjectId, u8>) -> Option<StoredPurchase> {
-    let price = document.get_document("unitPrice").ok()?.get_i64("amount").ok()?;
-    let key = document.get_str("idempotencyKey").ok().and_then(|key| key.strip_prefix("key-")?.parse().ok());
-    Some(StoredPurchase {
-        user: user_number(document.get_object_id("userId").ok()?),
-        product: *numbers.get(&document.get_object_id("productId").ok()?)?,
-        key,
-        purchase: Purchase {
-            id: document.get_object_id("_id").ok()?,
-            sequence: document.get_i64("sequence").ok()?,
-            quantity: document.get_i64("quantity").ok()?,
-            price,
-            purchased_at: document.get_datetime("purchasedAt").ok()?.timestamp_millis(),
-        },
-    })
 }
 
 /// A purchase as the API shows it.
@@ -273,6 +260,27 @@ pub fn purchase(json: &Value) -> Option<Purchase> {
         price: json["unitPrice"]["amount"].as_i64()?,
         purchased_at: milliseconds(&json["purchasedAt"])?,
     })
+}
+
+/// A purchase and where it stands, as the API shows it.
+pub fn standing(json: &Value) -> Option<Standing> {
+    Some(Standing {
+        purchase: purchase(json)?,
+        status: Status::named(json["status"].as_str()?)?,
+        payment: json["paymentReference"].as_str().and_then(payment),
+        refund_due: json["refundDue"].as_bool()?,
+        expires_at: milliseconds(&json["expiresAt"]),
+    })
+}
+
+/// The reference of a payment.
+pub fn reference(payment: u32) -> String {
+    format!("pi_{payment}")
+}
+
+/// The number of a payment.
+pub fn payment(reference: &str) -> Option<u32> {
+    reference.strip_prefix("pi_")?.parse().ok()
 }
 
 /// A moment of the API in milliseconds since 1970.
@@ -293,14 +301,13 @@ pub fn user_id(user: u32) -> ObjectId {
     ObjectId::from_bytes(bytes)
 }
 
-fn user_number(id: ObjectId) -> u32 {
-    id.bytes().last_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
-}
-
 fn new_product(plan: &ProductPlan) -> Value {
     let mut body = terms_body(plan.terms[0]);
     body["name"] = "Limited sneaker".into();
     body["stock"] = plan.stock.into();
+    if let Some(seconds) = plan.payment_window_seconds {
+        body["paymentWindowSeconds"] = seconds.max(WINDOW_SECONDS_MIN).into();
+    }
     body
 }
 

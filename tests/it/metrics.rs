@@ -6,9 +6,11 @@ use flash_sale::config::Quota;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::expiry::until_held;
 use crate::harness::{
     Actor, NO_ID, RawConnection, Shop, bounded, document, metric, patient, sneaker, sneaker_with,
 };
+use crate::payments::{held, id_of};
 
 /// The metrics as text, and their media type. `accept` is the header; by itself the client takes everything.
 async fn metrics(actor: &Actor, accept: &str) -> (String, String) {
@@ -63,6 +65,36 @@ async fn every_purchase_is_counted_by_its_outcome() {
     assert_eq!(value(&text, "flash_sale_http_problems_total{code=\"sold_out\"}"), 3.0);
     assert!(value(&text, "flash_sale_heartbeat_age_seconds") < 60.0);
     assert!(!text.contains(&ada.id.to_hex()) && !text.contains("press-17"), "{text}");
+    shop.close().await;
+}
+
+/// What becomes of purchases that have to be paid for.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_of_a_purchase_is_counted() {
+    let shop = Shop::open_with(patient()).await;
+    let id = shop.sell(&held(json!({"stock": 2}))).await;
+    let [ada, eve] = [shop.buyer(), shop.buyer()];
+    let (admin, payments) = (shop.admin(), shop.payment_service());
+    let late = id_of(&ada.purchase_many(&id, 2).await.expect(201).json);
+    shop.let_expire(std::slice::from_ref(&late)).await;
+    until_held(&shop, &id, 0).await;
+    let next = id_of(&eve.purchase_many(&id, 2).await.expect(201).json);
+    payments.confirm(&late, "pi_1").await.problem(409, "payment_unfillable");
+    for _ in 0..2 {
+        payments.confirm(&next, "pi_2").await.expect(200);
+        admin.refund(&next, &json!({})).await.expect(200);
+        admin.refund(&late, &json!({})).await.expect(200);
+    }
+    let canceled = id_of(&eve.purchase(&id).await.expect(201).json);
+    eve.cancel(&canceled).await.expect(200);
+    let (text, _) = metrics(&ada, "*/*").await;
+    for change in ["expired", "unfillable", "confirmed", "refunded", "returned", "canceled"] {
+        let sample = format!("flash_sale_purchase_changes_total{{change=\"{change}\"}}");
+        assert_eq!(value(&text, &sample), 1.0, "{change}");
+    }
+    assert_eq!(value(&text, "flash_sale_units_held_total"), 5.0);
+    assert_eq!(value(&text, "flash_sale_units_released_total"), 5.0);
+    assert!(value(&text, "flash_sale_expiry_lag_seconds") >= 0.0);
     shop.close().await;
 }
 
@@ -376,6 +408,9 @@ async fn known_series_exist_before_their_first_event() {
     begins("flash_sale_http_requests_total{route=\"/products/purchase\",method=\"POST\",status=\"201\"}");
     begins("flash_sale_http_requests_total{route=\"/products/{id}\",method=\"GET\",status=\"500\"}");
     begins("flash_sale_commits_in_doubt_total");
+    for change in ["confirmed", "canceled", "expired", "refunded", "unfillable", "returned"] {
+        begins(&format!("flash_sale_purchase_changes_total{{change=\"{change}\"}}"));
+    }
     shop.close().await;
 }
 

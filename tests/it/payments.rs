@@ -2,6 +2,7 @@
 
 use flash_sale::model::timestamp::Timestamp;
 use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{NO_ID, Shop, patient, sneaker_with};
@@ -201,5 +202,70 @@ async fn a_purchase_has_one_end_whoever_asks() {
     // While it went on, everything stayed for sale or sold.
     let [stock, held, sold] = figures(&shop, &id).await;
     assert_eq!(stock + held + sold, 60);
+    shop.close().await;
+}
+
+/// A repeated request is answered by its key, whatever has become of the purchase since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_repeated_by_its_key() {
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
+    let id = shop.sell(&held(json!({}))).await;
+    let (ada, payments, admin) = (shop.buyer(), shop.payment_service(), shop.admin());
+    let purchase = id_of(&ada.purchase(&id).await.expect(201).json);
+    let other = id_of(&ada.purchase(&id).await.expect(201).json);
+    let cancel = |server, purchase: &str| {
+        let (ada, path) = (shop.at(&ada, server), format!("/purchases/{purchase}/cancel"));
+        async move { ada.send(Method::POST, &path, None, &[("Idempotency-Key", "press-1")]).await }
+    };
+    let canceled = cancel(0, &purchase).await.expect(200);
+    assert_eq!(
+        (canceled.header("idempotent-replayed"), &canceled.json["status"]),
+        (None, &json!("canceled"))
+    );
+    // Paid for all the same, late.
+    payments.confirm(&purchase, "pi_1").await.expect(200);
+    for server in [0, 1] {
+        let again = cancel(server, &purchase).await.expect(200);
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        assert_eq!(again.json["status"], "confirmed");
+        cancel(server, &other).await.problem(422, "idempotency_key_reused");
+    }
+    ada.cancel(&purchase).await.problem(409, "purchase_not_pending");
+    // Another's key is another key, and a refusal is not stored.
+    let refund = |body: &str| {
+        let (admin, path, body) = (admin.clone(), format!("/purchases/{purchase}/refund"), body.to_owned());
+        async move { admin.send(Method::POST, &path, Some(body), &[("Idempotency-Key", "press-1")]).await }
+    };
+    refund("{\"restock\": 1}").await.invalid(&["restock"]);
+    refund("{\"restock\": false}").await.expect(200);
+    assert_eq!(
+        refund("{ \"restock\": false }").await.expect(200).header("idempotent-replayed"),
+        Some("true")
+    );
+    refund("{}").await.problem(422, "idempotency_key_reused");
+    // Nobody is shown a key.
+    let log = admin.get(&format!("/audit?target={purchase}")).await.expect(200);
+    assert!(!log.text.contains("press-1") && !log.text.contains("changeKey"), "{}", log.text);
+    // All members of a refund may be missing, and so may the body.
+    payments.confirm(&other, "pi_2").await.expect(200);
+    let path = format!("/purchases/{other}/refund");
+    assert_eq!(admin.send(Method::POST, &path, None, &[]).await.expect(200).json["status"], "refunded");
+    shop.check_invariants(&id, 2).await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_stays_once_it_was_held() {
+    let shop = Shop::open().await;
+    let id = shop.sell(&held(json!({"stock": 2}))).await;
+    let (ada, admin, path) = (shop.buyer(), shop.admin(), format!("/products/{id}"));
+    let purchase = id_of(&ada.purchase(&id).await.expect(201).json);
+    admin.delete(&path).await.problem(409, "product_has_sales");
+    // Nor once it was given back: money may come late.
+    ada.cancel(&purchase).await.expect(200);
+    admin.delete(&path).await.problem(409, "product_has_sales");
+    shop.payment_service().confirm(&purchase, "pi_1").await.expect(200);
+    shop.check_invariants(&id, 2).await;
     shop.close().await;
 }

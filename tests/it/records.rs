@@ -302,7 +302,8 @@ async fn the_report_of_a_sale_tells_when_and_to_whom() {
     let restless = visitor.with_token(&customers[0]);
     restless.purchase(&id).await.expect(201);
     let purchases = shop.database().await.collection::<Document>("purchases");
-    // The moments: 50 ms, 0.5 s, 1.5 s and 100 s after the start; one is refunded, one has lost its network.
+    // The moments: 50 ms, 0.5 s, 1.5 s and 100 s after the start; one is refunded, one has lost its network, one was bought at
+    // another price.
     let start = 1_735_689_600_000_i64;
     for (sequence, after_ms) in [(1, 50), (2, 500), (3, 1_500), (4, 1_500), (5, 100_000), (6, 100_000)] {
         let at = doc! { "$set": { "purchasedAt": DateTime::from_millis(start + after_ms) } };
@@ -310,6 +311,8 @@ async fn the_report_of_a_sale_tells_when_and_to_whom() {
     }
     purchases.update_one(doc! { "sequence": 5 }, doc! { "$set": { "status": "refunded" } }).await.unwrap();
     purchases.update_one(doc! { "sequence": 4 }, doc! { "$unset": { "network": "" } }).await.unwrap();
+    let cheap = doc! { "$set": { "unitPrice": { "amount": 10_i64, "currency": "CHF" } } };
+    purchases.update_one(doc! { "sequence": 2 }, cheap).await.unwrap();
     let before = admin.get(&path).await.expect(200).json;
     assert_eq!(before["timeToSellOutMs"], Value::Null);
     restless.get(&path).await.problem(403, "forbidden");
@@ -319,10 +322,12 @@ async fn the_report_of_a_sale_tells_when_and_to_whom() {
 
     let report = admin.get(&path).await.expect(200).json;
     assert_eq!(report["timeToSellOutMs"], 100_000);
+    let money = |amount: i64, currency: &str| json!({"amount": amount, "currency": currency});
     assert_eq!(
         report["outcomes"],
         json!([
-            {"status": "confirmed", "purchases": 6, "units": 6}, {"status": "refunded", "purchases": 1, "units": 1},
+            {"status": "confirmed", "purchases": 6, "units": 6, "totals": [money(10, "CHF"), money(49_500, "USD")]},
+            {"status": "refunded", "purchases": 1, "units": 1, "totals": [money(9_900, "USD")]},
         ])
     );
     // A hundred seconds in at most eleven points.

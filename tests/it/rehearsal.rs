@@ -14,21 +14,21 @@ use crate::harness::{Shop, own_mongo, process_directory, signal, soon};
 use crate::process::{mongod_of, program, runs};
 
 /// A running rehearsal. It is killed when this is dropped.
-struct Rehearsal {
+pub struct Rehearsal {
     child: Child,
     lines: BufReader<ChildStderr>,
     said: String,
 }
 
-struct Ended {
-    code: Option<i32>,
+pub struct Ended {
+    pub code: Option<i32>,
     /// The result; null if there is none.
-    report: Value,
-    said: String,
+    pub report: Value,
+    pub said: String,
 }
 
 impl Rehearsal {
-    fn start(mut program: Command) -> Self {
+    pub fn start(mut program: Command) -> Self {
         let mut child = program.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap());
         Self { child, lines, said: String::new() }
@@ -39,7 +39,7 @@ impl Rehearsal {
     }
 
     /// Reads standard error until it contains these words.
-    fn wait_for(&mut self, words: &str) {
+    pub fn wait_for(&mut self, words: &str) {
         while !self.said.contains(words) {
             assert_ne!(
                 self.lines.read_line(&mut self.said).unwrap(),
@@ -54,7 +54,7 @@ impl Rehearsal {
         kill_process(self.id(), Signal::TERM).unwrap();
     }
 
-    fn end(mut self) -> Ended {
+    pub fn end(mut self) -> Ended {
         self.lines.read_to_string(&mut self.said).unwrap();
         let mut report = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut report).unwrap();
@@ -79,17 +79,17 @@ fn alone(name: &str, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
 }
 
 /// A rehearsal against the shop's server, with these settings.
-fn at(shop: &Shop, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
+pub fn at(shop: &Shop, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
     let mut program = program(&process_directory("rehearsal-at-a-shop"), settings);
     program.args(["rehearse", "--json", "--url", &address(shop)]).args(arguments);
     program
 }
 
-fn address(shop: &Shop) -> String {
+pub fn address(shop: &Shop) -> String {
     format!("http://{}", shop.servers[0].address())
 }
 
-async fn nothing_is_left(shop: &Shop) {
+pub async fn nothing_is_left(shop: &Shop) {
     let database = shop.database().await;
     for name in ["products", "purchases"] {
         let left = database.collection::<Document>(name).count_documents(doc! {}).await.unwrap();
@@ -357,6 +357,10 @@ fn a_rehearsal_that_makes_no_sense_is_refused() {
         ("--rate", "-5", "0.1 to"),
         ("--repeat-share", "2", "0 to 1"),
         ("--duration", "0", "1 to"),
+        ("--window", "0", "1 to 86400"),
+        ("--window", "86401", "1 to 86400"),
+        ("--pay-share", "1.1", "0 to 1"),
+        ("--pay-share", "0.5", "--window"),
         ("--url", "https://shop.example", "plain HTTP: give the address behind the proxy"),
         ("--url", "http://shop.example/api", "without a path"),
         ("--url", "http://ada:secret@shop.example", "user or a password"),

@@ -13,12 +13,12 @@ use serde_json::json;
 use crate::harness::{Actor, Shop, sneaker_with};
 
 /// Requests a file as a browser does.
-async fn fetch(visitor: &Actor, path: &str) -> reqwest::Response {
+pub async fn fetch(visitor: &Actor, path: &str) -> reqwest::Response {
     reqwest::get(format!("http://{}{path}", visitor.host())).await.unwrap()
 }
 
 /// The files of `web/`, by their relative paths.
-fn files() -> BTreeSet<String> {
+pub fn files() -> BTreeSet<String> {
     fn walk(directory: &Path, root: &Path, found: &mut BTreeSet<String>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -35,19 +35,19 @@ fn files() -> BTreeSet<String> {
 }
 
 /// The path under which a file is served by this build of the server.
-fn path_of(file: &str, build: &str) -> String {
+pub fn path_of(file: &str, build: &str) -> String {
     if file == "index.html" { "/".to_owned() } else { format!("/assets/{build}/{file}") }
 }
 
 /// The part of the addresses that changes with the files, from the page.
-async fn build(visitor: &Actor) -> String {
+pub async fn build(visitor: &Actor) -> String {
     let page = fetch(visitor, "/").await.text().await.unwrap();
     let (_, rest) = page.split_once("src=\"/assets/").expect("the page's script");
     rest.split_once("/main.js").expect("the page's script").0.to_owned()
 }
 
 /// Requests a file, compressed, and unpacks it with `gzip`. Returns the bytes on the wire, too.
-async fn fetch_compressed(visitor: &Actor, path: &str) -> (reqwest::Response, Vec<u8>, Vec<u8>) {
+pub async fn fetch_compressed(visitor: &Actor, path: &str) -> (reqwest::Response, Vec<u8>, Vec<u8>) {
     let request = reqwest::Client::new().get(format!("http://{}{path}", visitor.host()));
     let mut response = request.header("Accept-Encoding", "gzip, deflate, br").send().await.unwrap();
     let mut packed = Vec::new();
@@ -64,16 +64,46 @@ async fn fetch_compressed(visitor: &Actor, path: &str) -> (reqwest::Response, Ve
     (response, packed, gzip.wait_with_output().unwrap().stdout)
 }
 
-fn text_of(file: &str) -> String {
+/// The modules that the page's script brings with it: what it imports, and what that imports.
+fn bundled() -> BTreeSet<String> {
+    let mut found = BTreeSet::from(["main.js".to_owned()]);
+    let mut open = vec!["main.js".to_owned()];
+    while let Some(file) = open.pop() {
+        let text: String =
+            text_of(&file).lines().filter(|line| !line.contains("import(")).collect::<Vec<_>>().join("\n");
+        for reference in references(&file, &text) {
+            let name = reference.strip_prefix("/assets/").unwrap().to_owned();
+            if found.insert(name.clone()) {
+                open.push(name);
+            }
+        }
+    }
+    found
+}
+
+/// The files that a browser can ask for.
+pub fn served() -> BTreeSet<String> {
+    let bundled = bundled();
+    files().into_iter().filter(|file| file == "main.js" || !bundled.contains(file)).collect()
+}
+
+/// The code of a module without what depends on where it is served.
+fn code_of(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| !line.trim().starts_with("//") && !line.starts_with("import "));
+    lines.map(|line| line.strip_prefix("export ").unwrap_or(line).to_owned()).collect()
+}
+
+/// The source of a file.
+pub fn text_of(file: &str) -> String {
     fs::read_to_string(format!("{}/web/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_file_is_served_as_it_is() {
+async fn every_file_is_served_as_it_is_or_in_the_bundle() {
     let shop = Shop::open().await;
     let visitor = shop.visitor();
     let build = build(&visitor).await;
-    for file in files() {
+    for file in served() {
         let path = path_of(&file, &build);
         let response = fetch(&visitor, &path).await;
         assert_eq!(response.status(), 200, "{path}");
@@ -108,42 +138,24 @@ async fn every_file_is_served_as_it_is() {
         assert!(!policy.contains("unsafe"), "{path}: {policy}");
         let expected = match file.rsplit('.').next().unwrap() {
             "html" => text_of(&file).replace("\"/assets/", &format!("\"/assets/{build}/")),
-            // Comments are for those who read the source.
             "js" => {
-                text_of(&file).split_inclusive('\n').filter(|line| !line.trim().starts_with("//")).collect()
+                let text = response.text().await.unwrap();
+                // Comments are for those who read the source.
+                assert!(!text.lines().any(|line| line.trim().starts_with("//")), "{path}");
+                if file == "main.js" {
+                    for part in bundled() {
+                        let code = code_of(&text_of(&part)).join("\n");
+                        assert!(text.contains(&code), "{path} has no {part}");
+                    }
+                } else {
+                    assert_eq!(code_of(&text), code_of(&text_of(&file)), "{path}");
+                }
+                continue;
             }
             _ => text_of(&file),
         };
         assert_eq!(response.text().await.unwrap(), expected, "{path}");
     }
-    shop.close().await;
-}
-
-/// What a first visit loads before anything can be bought, as a browser asks for it.
-const FIRST_VISIT_BYTES_MAX: usize = 60_000;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_first_visit_is_small_and_a_second_asks_for_almost_nothing() {
-    let shop = Shop::open().await;
-    let visitor = shop.visitor();
-    let build = build(&visitor).await;
-    let page = text_of("index.html");
-    let mut bytes = 0;
-    for file in files() {
-        let path = path_of(&file, &build);
-        let (response, packed, unpacked) = fetch_compressed(&visitor, &path).await;
-        assert_eq!(response.headers()["content-encoding"], "gzip", "{path}");
-        let plain = fetch(&visitor, &path).await;
-        assert_ne!(plain.headers()["etag"], response.headers()["etag"], "{path}: two forms, two tags");
-        assert_eq!(plain.bytes().await.unwrap(), unpacked, "{path}");
-        if file == "index.html" || page.contains(&format!("\"/assets/{file}\"")) {
-            bytes += packed.len();
-        }
-    }
-    assert!(bytes < FIRST_VISIT_BYTES_MAX, "{bytes} bytes");
-    // A page that another version of the server made asks for addresses of that version: it may not keep what it gets.
-    let foreign = visitor.get("/assets/0123456789abcdef/main.js").await.expect(200);
-    assert_eq!(foreign.header("cache-control"), Some("no-cache"));
     shop.close().await;
 }
 
@@ -237,7 +249,7 @@ async fn a_browser_keeps_what_has_not_changed() {
     let visitor = shop.visitor();
     let mut tags = BTreeSet::new();
     let build = build(&visitor).await;
-    for file in files() {
+    for file in served() {
         let path = path_of(&file, &build);
         let whole = visitor.get(&path).await.expect(200);
         let tag = whole.etag();
@@ -280,7 +292,7 @@ async fn a_path_without_a_file_is_a_problem() {
 }
 
 /// The files that a file refers to, as served paths: `src` and `href` of the page, imports of a module.
-fn references(file: &str, text: &str) -> Vec<String> {
+pub fn references(file: &str, text: &str) -> Vec<String> {
     let quoted = |start: &str, quote: char| {
         let parts = text.split(start).skip(1);
         parts.filter_map(move |part| part.split(quote).next()).map(str::to_owned).collect::<Vec<_>>()

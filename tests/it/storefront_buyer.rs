@@ -5,10 +5,11 @@ use serde_json::json;
 
 use crate::harness::{ADMIN, Actor, Browser, Shop, no_browser, patient, sneaker_with};
 
-const REFUSED: &str = "status of 409";
+/// A browser's message about a purchase that was refused.
+pub const REFUSED: &str = "status of 409";
 
 /// A network that lets no WebSocket through.
-const NO_SOCKET: &str = "
+pub const NO_SOCKET: &str = "
     window.WebSocket = class {
       constructor() { setTimeout(() => this.onclose?.({ reason: '' })); }
       send() {}
@@ -23,19 +24,21 @@ const WRONG_CLOCK: &str = "
     window.fetch = (path, ...rest) => (String(path).endsWith('/time') ? new Promise(() => {}) : real(path, ...rest));";
 
 /// A window at a shop, with `script` run before the page's own.
-async fn window_with(visitor: &Actor, script: &str) -> Browser {
+pub async fn window_with(visitor: &Actor, script: &str) -> Browser {
     let window = Browser::open(visitor).await;
     window.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
     window.visit("/").await;
     window
 }
 
-async fn now(shop: &Shop) -> i64 {
+/// The time by the shop's clock, in milliseconds since 1970.
+pub async fn now(shop: &Shop) -> i64 {
     let answer = shop.visitor().get("/time").await.expect(200);
     Timestamp::parse(answer.json["now"].as_str().unwrap()).unwrap().milliseconds()
 }
 
-async fn enter(window: &Browser) {
+/// Registers an account.
+pub async fn enter(window: &Browser) {
     window.press("#account button", "Register").await;
     window.fill("Name", "Ada Lovelace").await;
     window.fill("E-mail", "ada@example.com").await;

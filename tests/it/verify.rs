@@ -6,8 +6,9 @@ use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 
 use crate::harness::{
-    FailingMongo, SECRET, Shop, own_mongo, patient, process_directory, sneaker, sneaker_with,
+    Actor, FailingMongo, SECRET, Shop, own_mongo, patient, process_directory, sneaker, sneaker_with, soon,
 };
+use crate::payments::{held, id_of};
 use crate::process::{Running, program};
 
 /// Runs it on this shop's database; returns its exit code and what it prints.
@@ -238,4 +239,116 @@ async fn books_that_outlast_a_snapshot_are_read_at_several() {
         assert_eq!((code, printed.contains("20000 purchases, 20000 times")), (0, true), "{lost}: {printed}");
     }
     shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_became_of_purchases_is_compared_with_the_audit_log() {
+    let mongo = own_mongo("verify-payments").await;
+    let shop = Shop::open_at_with(mongo.uri().reveal(), patient()).await;
+    let (admin, payments) = (shop.admin(), shop.payment_service());
+    // On each product: number 1 is refunded and its unit kept; 2 is canceled, and its money came too late; 3 has expired;
+    // 4 is paid for; the buyer of 3 has 5, too, which is pending. Two units are left.
+    let sell = async || {
+        let id = shop.sell(&held(json!({"stock": 4, "purchaseLimit": 1}))).await;
+        let mut purchases = Vec::new();
+        let mut buy = async |buyer: &Actor| {
+            let bought = buyer.purchase(&id).await.expect(201).json;
+            purchases.push(id_of(&bought));
+            id_of(&bought)
+        };
+        let [ada, bob, eve] = [shop.buyer(), shop.buyer(), shop.buyer()];
+        let kept = buy(&ada).await;
+        payments.confirm(&kept, "pi_1").await.expect(200);
+        admin.refund(&kept, &json!({"restock": false})).await.expect(200);
+        let late = buy(&bob).await;
+        bob.cancel(&late).await.expect(200);
+        let expired = buy(&eve).await;
+        shop.let_expire(std::slice::from_ref(&expired)).await;
+        let gone = async {
+            while eve.get(&format!("/purchases/{expired}")).await.expect(200).json["status"] != "expired" {}
+        };
+        soon("an expiry", gone).await;
+        payments.confirm(&buy(&shop.buyer()).await, "pi_4").await.expect(200);
+        buy(&eve).await;
+        // Nothing is left for the late money.
+        let last = shop.buyer().purchase(&id).await.expect(201).json;
+        payments.confirm(&late, "pi_2").await.problem(409, "payment_unfillable");
+        admin.cancel(&id_of(&last)).await.expect(200);
+        (id, purchases)
+    };
+    let purchase = |sequence: i64, update: Document| ("purchases", doc! { "sequence": sequence }, update);
+    let product = |update: Document| ("products", doc! {}, doc! { "$inc": update });
+    let entry = |action: &str, update: Document| ("audit", doc! { "action": action }, update);
+    type Edit = (&'static str, Document, Document);
+    let cases: Vec<(Edit, &[&str])> = vec![
+        (
+            entry("purchase_expired", doc! { "$set": { "target": Id::new() } }),
+            &["sequence 3 has changed, but the audit log does not tell how"],
+        ),
+        (
+            purchase(3, doc! { "$set": { "status": "canceled" } }),
+            &["sequence 3 is canceled, but by the audit log it is expired"],
+        ),
+        (
+            entry("purchase_refunded", doc! { "$set": { "before.status": "expired" } }),
+            &["sequence 1: the audit log does not tell one way to what it is, refunded"],
+        ),
+        // As if the unit that was kept had come back.
+        (product(doc! { "sold": -1_i64, "stock": 1_i64 }), &["sold is 1, but its purchases have 2 units"]),
+        (
+            entry("purchase_refunded", doc! { "$set": { "after.restock": true } }),
+            &["sold is 2, but its purchases have 1 units"],
+        ),
+        (
+            purchase(2, doc! { "$unset": { "refundDue": "" } }),
+            &["sequence 2 has no refund due, but by the audit log it has a refund due"],
+        ),
+        (
+            purchase(4, doc! { "$set": { "refundDue": true } }),
+            &["sequence 4 has a refund due, but by the audit log it has no refund due"],
+        ),
+        (
+            product(doc! { "releasedCount": -1_i64 }),
+            &["it counts 3 purchases that were given back, but there are 4"],
+        ),
+        // The buyer would have two of one.
+        (
+            purchase(3, doc! { "$set": { "status": "pending" } }),
+            &[
+                "has 2 units, and the limit was never above 1",
+                "held is 1, but its pending purchases have 2 units",
+            ],
+        ),
+        (purchase(5, doc! { "$set": { "firstUnit": 3_i64 } }), &["has unit 3, but not unit 2"]),
+        (
+            purchase(5, doc! { "$set": { "status": "confirmed" } }),
+            &["sequence 5 has changed, but the audit log"],
+        ),
+    ];
+    let mut sold = Vec::new();
+    for _ in &cases {
+        sold.push(sell().await);
+    }
+    is_fine(&shop).await;
+    for (((collection, mut query, update), _), (id, purchases)) in cases.clone().into_iter().zip(&sold) {
+        match collection {
+            "products" => _ = query.insert("_id", id.parse::<Id>().unwrap()),
+            "purchases" => _ = query.insert("productId", id.parse::<Id>().unwrap()),
+            _ => {
+                let ids: Vec<Id> = purchases.iter().map(|id| id.parse().unwrap()).collect();
+                query.insert("target", doc! { "$in": ids });
+            }
+        }
+        edit(&shop, collection, query, update).await;
+    }
+    let (code, printed) = verify(&shop, &[]).await;
+    assert_eq!(code, 1, "{printed}");
+    for ((_, lines), (id, _)) in cases.iter().zip(&sold) {
+        for line in *lines {
+            let is_there = printed.lines().any(|found| found.contains(line) && found.contains(id));
+            assert!(is_there, "{id}: no `{line}` in\n{printed}");
+        }
+    }
+    shop.close().await;
+    mongo.stop().await;
 }

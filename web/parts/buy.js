@@ -4,7 +4,7 @@
 import { check } from '../access.js';
 import * as clock from '../clock.js';
 import { h, setAttribute, setText, whenOver } from '../dom.js';
-import { dateTime, money, number } from '../format.js';
+import { brief, count, dateTime, money, number } from '../format.js';
 import * as own from '../own.js';
 import * as session from '../session.js';
 import { ensureLogin } from './account.js';
@@ -13,9 +13,13 @@ import { asDigits, countdown } from './countdown.js';
 import { field } from './fields.js';
 import { priceTag } from './labels.js';
 import { outcomeBox, whyNot } from './outcome.js';
+import { heldLine, settledInWords, windowInWords } from './paying.js';
 import { stockBar } from './stock.js';
 
 const LABELS = { upcoming: 'Not open yet', sold_out: 'Sold out', ended: 'Sale ended' };
+const PAUSED = 'The shop has paused the sale, so nobody can buy. It goes on here as soon as the shop lets it.';
+// The page knows the server's clock only about as well.
+const LATE_MS_MIN = 100;
 // In the last hour the button itself counts down, because visitors look there.
 const COUNT_DOWN_MS = 3_600_000;
 // After a press that must not be repeated in a hurry, the button waits until nobody has pressed for this long.
@@ -24,12 +28,16 @@ const REST_MS = 1_000;
 const CHECK_MS_BEFORE = 30_000;
 const CHECK_SPREAD_MS = 270_000;
 
-/// The bar for `product()`; call `update()` after the product has changed.
-export function buyBar(product, signal) {
+/// The bar for `product()`; call `update()` after the product has changed. `lastSale()` is the newest purchase, or null if it
+/// is not known.
+export function buyBar(product, lastSale, signal) {
   let status = 'upcoming';
   // Whoever has bought buys one more only after saying so.
   let more = false;
   let resting = false;
+  // When the press was made that came too late.
+  let tooLateAt = null;
+  let pressedAt = null;
   let restTimer;
 
   const timer = countdown(product, signal);
@@ -38,6 +46,7 @@ export function buyBar(product, signal) {
   const sum = h('span', { class: 'bar-sum' });
   price.element.append(sum);
   const note = h('p', { class: 'bar-note' });
+  const held = heldLine(() => mine()?.unpaid ?? [], signal);
   const outcome = outcomeBox();
   const label = h('span', {});
   const button = h('button', { type: 'button', class: 'button button-primary button-buy', onclick: press }, label);
@@ -51,14 +60,19 @@ export function buyBar(product, signal) {
     h('div', { class: 'bar-in' },
       h('div', { class: 'bar-facts' }, price.element, timer.element, stock.element),
       outcome.element,
+      held.element,
       h('div', { class: 'buy-row' }, quantity.element, button, again),
       note));
-  const orders = buyer(product, { outcome, changed, refused });
+  const orders = buyer(product, { outcome, changed, refused, showsHeld: true });
 
   const mine = () => own.of(product().id);
   const has = () => mine()?.purchased ?? 0;
-  const mayHave = () => Math.max(0, product().purchaseLimit - has());
+  const mayHave = () => own.remaining(product());
+  // Not the limit is in the way, but what was let go before.
+  const isBarred = () => mayHave() === 0 && has() < product().purchaseLimit;
   const isDone = () => has() > 0 && !more;
+  // Nothing of it is paid for.
+  const isHeld = () => mine()?.unpaid.length > 0 && mine().unpaid.length === mine().numbers.size;
   const isLive = () => status === 'live' && !product().paused;
 
   function chosen() {
@@ -73,18 +87,19 @@ export function buyBar(product, signal) {
     quantity.element.hidden = max === 1 || isDone() || status === 'sold_out' || status === 'ended';
     setAttribute(quantity.control, 'max', max);
     const isActive = !orders.busy && !resting
-      && (orders.unsure || (!isDone() && (isLive() || (status === 'upcoming' && !session.user()))));
+      && (orders.unsure || (!isDone() && !isBarred() && (isLive() || (status === 'upcoming' && !session.user()))));
     // Not `disabled`: that would take the focus from a visitor who waits on the button for the opening.
     setAttribute(button, 'aria-disabled', isActive ? null : 'true');
     setAttribute(button, 'aria-busy', orders.busy ? 'true' : null);
-    setAttribute(button, 'data-status', isDone() ? 'bought' : status);
+    setAttribute(button, 'data-status', isDone() ? (isHeld() ? 'held' : 'bought') : status);
     setText(label, labelText());
     again.hidden = !(isDone() && isLive() && mayHave() > 0 && !orders.busy && !orders.unsure);
     price.update(product());
     setText(sum, sumText());
-    setText(note, noteText());
+    setText(note, [noteText(), payText()].filter(Boolean).join(' '));
     note.hidden = note.textContent === '';
     outcome.update(product());
+    held.update();
     stock.update(product(), status);
     timer.update();
   }
@@ -93,6 +108,7 @@ export function buyBar(product, signal) {
     if (orders.busy) return 'One moment…';
     if (orders.unsure) return 'Check again';
     if (isDone()) return haveText();
+    if (isBarred() && status !== 'ended') return 'Not for you any more';
     if (product().paused && (status === 'live' || status === 'upcoming')) return 'Paused by the shop';
     if (status === 'upcoming') {
       if (!session.user()) return 'Get ready';
@@ -107,6 +123,9 @@ export function buyBar(product, signal) {
   function haveText() {
     const numbers = [...(mine()?.numbers ?? [])].sort((a, b) => a - b).map(number);
     const units = has();
+    if (isHeld()) {
+      return numbers.length === 1 ? `Held for you: number ${numbers[0]}` : `${number(units)} are held for you`;
+    }
     if (numbers.length === 0) return units === 1 ? 'You have it' : `You have ${number(units)}`;
     if (numbers.length === 1) return units === 1 ? `You have it: number ${numbers[0]}` : `You have ${number(units)}: number ${numbers[0]}`;
     const shown = numbers.length > 3 ? ['…', ...numbers.slice(-3)] : numbers;
@@ -129,6 +148,9 @@ export function buyBar(product, signal) {
       if (purchaseLimit === 1) return '';
       return `You have ${number(has())} of the ${number(purchaseLimit)} that one person may have.`;
     }
+    if (product().paused && (status === 'live' || status === 'upcoming')) return PAUSED;
+    // What is held may come back: then nothing is gone yet.
+    if (status === 'sold_out') return product().held > 0 ? '' : goneText();
     if (status !== 'upcoming') return '';
     if (user && registeredBefore && Date.parse(user.createdAt) >= Date.parse(registeredBefore)) {
       return `You cannot buy this: it is for accounts made before ${dateTime(registeredBefore)}.`;
@@ -136,6 +158,26 @@ export function buyBar(product, signal) {
     if (!user) return 'Log in before the opening: then one press buys.';
     const costs = product().price.amount === 0 ? 'for free' : `for ${total(chosen())}`;
     return `You are ready: ${number(chosen())} ${costs}, logged in as ${user.name}. At the opening, one press buys.`;
+  }
+
+  /// How long one has to pay after the press; or how often the visitor has not paid, and what comes of it.
+  function payText() {
+    const { paymentWindowSeconds } = product();
+    if (!paymentWindowSeconds || status === 'ended') return '';
+    const lapses = mine()?.lapses ?? 0;
+    const what = `${count(lapses, 'purchase')} of yours ended without a payment`;
+    if (isBarred()) return `${what}, so you cannot buy more of this.`;
+    if (lapses > 0) return `${what}. After ${own.LAPSES_MAX} you cannot buy this any more.`;
+    return isDone() || status === 'sold_out' ? '' : `After the press you have ${windowInWords(paymentWindowSeconds)} to pay.`;
+  }
+
+  /// How fast it went, and how close it was, by the database's clock: that of the purchases, and the one that the page follows.
+  function goneText() {
+    const last = Date.parse(lastSale()?.purchasedAt ?? NaN);
+    if (Number.isNaN(last)) return '';
+    const late = tooLateAt === null || !clock.isSynced() ? 0 : tooLateAt - last;
+    const gone = `Gone ${brief(last - Date.parse(product().saleStartTime))} after the opening`;
+    return late < LATE_MS_MIN ? `${gone}.` : `${gone}; you were ${brief(late)} too late.`;
   }
 
   function changed() {
@@ -147,6 +189,7 @@ export function buyBar(product, signal) {
   /// A new price has to be read before it is accepted: whoever presses in a hurry meant the old one.
   function refused(code) {
     if (code === 'price_changed') rest();
+    if (code === 'sold_out') tooLateAt = pressedAt;
   }
 
   function rest() {
@@ -161,7 +204,7 @@ export function buyBar(product, signal) {
     if (orders.unsure) return orders.buy();
     if (isDone()) return;
     if (product().paused && status !== 'ended') {
-      return outcome.say('refused', 'The shop has paused the sale. It goes on here as soon as the shop lets it.', ({ paused }) => paused);
+      return outcome.say('refused', PAUSED, ({ paused }) => paused);
     }
     if (status === 'upcoming' && !session.user()) {
       await ensureLogin('Log in or register now, and at the opening one press buys.');
@@ -171,6 +214,7 @@ export function buyBar(product, signal) {
     if (!quantity.element.hidden && !quantity.control.reportValidity()) return;
     const units = chosen();
     quantity.control.value = 1;
+    pressedAt = clock.now();
     await orders.buy(units);
   }
 
@@ -210,6 +254,9 @@ export function buyBar(product, signal) {
     if (has() > had) more = false;
     had = has();
     update();
+  }, signal);
+  own.onSettled((purchase) => {
+    if (purchase.productId === product().id) outcome.say(purchase.status === 'confirmed' ? 'bought' : 'refused', settledInWords(purchase, true));
   }, signal);
   whenOver(signal, () => clearTimeout(restTimer));
   keepClear(element, signal);

@@ -1,8 +1,10 @@
 // Carries out purchases of one product: logs in on the way, sends until there is an answer, says what came of it.
 
 import { get, inWords } from '../api.js';
+import { announce } from '../announce.js';
 import { h } from '../dom.js';
 import { count, money, number } from '../format.js';
+import { deadline, settledInWords } from './paying.js';
 import * as own from '../own.js';
 import * as purchases from '../purchase.js';
 import * as session from '../session.js';
@@ -10,9 +12,20 @@ import * as store from '../store.js';
 import { ensureLogin } from './account.js';
 import { refusal } from './outcome.js';
 
+/// What a refusal tells of the product, by its code. Without it the page might take back at once what it says of the refusal.
+const TOLD = {
+  sold_out: () => ({ stock: 0 }),
+  insufficient_stock: ({ remaining }) => ({ stock: remaining }),
+  purchase_limit_reached: ({ limit }) => ({ purchaseLimit: limit }),
+  price_changed: ({ price }) => ({ price }),
+  sale_paused: () => ({ paused: true }),
+  sale_not_started: ({ saleStartTime }) => ({ saleStartTime }),
+  sale_ended: ({ saleEndTime }) => ({ saleEndTime }),
+};
+
 /// `product()` is the newest version; `outcome` is where to say it; `changed()` is called when `busy` or `unsure`
-/// changes; `refused(code)` after a refusal.
-export function buyer(product, { outcome, changed, refused = () => {} }) {
+/// changes; `refused(code)` after a refusal. `showsHeld`: what has to be paid for stands beside the outcome.
+export function buyer(product, { outcome, changed, refused = () => {}, showsHeld = false }) {
   // An order that was sent and is not settled; it is sent again instead of buying once more.
   let order = null;
   let busy = false;
@@ -64,17 +77,37 @@ export function buyer(product, { outcome, changed, refused = () => {} }) {
       say('refused', ...refusal(problem, quantity));
       return refused(problem.code);
     }
-    say('bought', [
-      h('b', {}, `Bought: you are number ${number(purchase.sequence)}`),
-      `, ${count(purchase.quantity, 'unit')} for ${money(purchase.total)}. `,
-      h('a', { href: `/my/purchases/${purchase.id}` }, 'Your receipt'),
-    ]);
+    sayBought(purchase);
+  }
+
+  function sayBought({ id, productId, sequence, quantity, total, status = 'confirmed', expiresAt }) {
+    const of = `, ${count(quantity, 'unit')} for ${money(total)}. `;
+    const receipt = (text) => h('a', { href: `/my/purchases/${id}` }, text);
+    if (status === 'confirmed') {
+      return say('bought', [h('b', {}, `Bought: you are number ${number(sequence)}`), of, receipt('Your receipt')]);
+    }
+    // A repeated press may find what has ended long ago.
+    if (status !== 'pending') {
+      return say('refused', [settledInWords({ sequence, status, quantity }), ' ', receipt('Your receipt')]);
+    }
+    const held = `Held for you: you are number ${number(sequence)}`;
+    if (showsHeld) {
+      announce(`${held}${of} Pay by ${deadline({ expiresAt })}.`);
+      return say(null, []);
+    }
+    const isUnpaid = () => own.of(productId)?.unpaid.some((one) => one.id === id) ?? false;
+    return say('held', [
+      h('b', {}, held), of,
+      `It is yours once it is paid for, by ${deadline({ expiresAt })}. `, receipt('Pay, or give it up'),
+    ], isUnpaid);
   }
 
   /// What a refusal tells may be newer than what the page knows, above all while there is no socket.
   function learn(productId, { code, body }) {
+    if (code === 'too_many_lapses') own.correctLapses(productId, body.lapses);
     if (code === 'purchase_limit_reached') own.correct(productId, body.purchased);
-    if (code === 'price_changed') store.putPrice(productId, body.price);
+    const told = TOLD[code]?.(body);
+    if (told) store.putTold(productId, told);
     get(`/products/${productId}`).then(({ data }) => store.put(data), () => {});
   }
 

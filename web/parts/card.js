@@ -11,6 +11,7 @@ import { confirm } from './confirm.js';
 import { countdown } from './countdown.js';
 import { priceTag, statusPill } from './labels.js';
 import { outcomeBox } from './outcome.js';
+import { windowInWords } from './paying.js';
 import { picture } from './picture.js';
 import { stockBar } from './stock.js';
 
@@ -47,7 +48,9 @@ export function card(first, signal) {
     const sure = await confirm({
       title: `Buy “${product.name}”?`, yes: price.amount === 0 ? 'Take 1 for free' : `Buy 1 for ${money(price)}`, danger: false,
       text: [session.user() ? `You are logged in as ${session.user().name}.` : 'You log in or register next.',
-        has() > 0 ? `You have ${number(has())} already.` : '', 'A purchase cannot be taken back here.'].filter(Boolean).join(' '),
+        has() > 0 ? `You have ${number(has())} already.` : '',
+        product.paymentWindowSeconds ? `You then have ${windowInWords(product.paymentWindowSeconds)} to pay.` : 'A purchase cannot be taken back here.',
+      ].filter(Boolean).join(' '),
     });
     // Only at the price that was asked about.
     if (sure && JSON.stringify(price) === JSON.stringify(product.price)) await orders.buy(1);
@@ -69,12 +72,12 @@ export function card(first, signal) {
     setAttribute(article, 'data-status', status);
     setText(link, product.name);
     image.update(product);
-    pill.update(status);
+    pill.update(status, product.paused);
     price.update(product);
     setText(text, product.description ?? '');
     stock.update(product, status);
     setText(label, labelText());
-    const mayBuy = status === 'live' && has() < product.purchaseLimit;
+    const mayBuy = status === 'live' && own.remaining(product) > 0;
     button.hidden = !mayBuy && !orders.busy && !orders.unsure;
     setAttribute(button, 'aria-disabled', orders.busy || (product.paused && !orders.unsure) ? 'true' : null);
     ready.hidden = status !== 'upcoming';

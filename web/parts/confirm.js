@@ -3,10 +3,10 @@
 import { h, uniqueId } from '../dom.js';
 
 /// Resolves to whether the answer was yes.
-export async function confirm({ title, text, yes, danger = true }) {
+export async function confirm({ title, text, yes, no = 'Cancel', danger = true }) {
   const answer = await ask(title, text, [
     // First, so that it has the focus: a hasty Enter changes nothing.
-    h('button', { class: 'button', value: '' }, 'Cancel'),
+    h('button', { class: 'button', value: '' }, no),
     h('button', { class: `button ${danger ? 'button-danger' : 'button-primary'}`, value: 'yes' }, yes),
   ]);
   return answer === 'yes';

@@ -2,7 +2,7 @@
 
 import * as clock from '../clock.js';
 import { h, setAttribute, setText } from '../dom.js';
-import { countdownParts, dateTime, inWords } from '../format.js';
+import { countdownParts, dateTime, inWords, number } from '../format.js';
 
 const SOON_MS = 60_000;
 
@@ -51,7 +51,7 @@ export function countdown(product, signal) {
 export function asDigits(milliseconds) {
   const { days, hours, minutes, seconds } = countdownParts(milliseconds);
   // From 100 days on, seconds do not matter.
-  if (days >= 100) return `${days} days`;
+  if (days >= 100) return `${number(days)} days`;
   const two = (value) => String(value).padStart(2, '0');
   return `${days > 0 ? `${days} d ` : ''}${two(hours)}:${two(minutes)}:${two(seconds)}`;
 }

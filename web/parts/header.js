@@ -1,6 +1,7 @@
 // The frame of every view: the navigation, the account menu, and how fresh the figures are.
 
-import { logOut, logOutEverywhere, whyNotEverywhere } from '../access.js';
+import { hideName, logOut, logOutEverywhere, whyNotEverywhere } from '../access.js';
+import { inWords, loginIsOver } from '../api.js';
 import { h, setAttribute, setText, unseen } from '../dom.js';
 import * as live from '../live.js';
 import * as router from '../router.js';
@@ -72,6 +73,7 @@ function accountMenu(user) {
     link('/my/purchases', session.isAdmin() ? 'Purchases' : 'My purchases'),
     session.isAdmin() ? [link('/admin', 'Manage sales'), link('/admin/users', 'Users'), link('/admin/audit', 'Audit log')] : null,
     act('Change password', changePassword),
+    act(session.hidesName() ? 'Show my name' : 'Hide my name', askHideName),
     h('hr', {}),
     act('Log out', () => { logOut(); router.go('/'); }),
     act('Log out everywhere', askLogOutEverywhere));
@@ -80,6 +82,22 @@ function accountMenu(user) {
   }, h('span', { class: 'avatar', 'aria-hidden': 'true', 'data-letter': [...user.name][0].toUpperCase() }),
   unseen('Account: '), h('span', { class: 'account-name', dir: 'auto' }, user.name));
   return [button, menu];
+}
+
+async function askHideName() {
+  const hide = !session.hidesName();
+  const others = 'Every other browser and program that is logged in with your account has to log in again.';
+  const sure = await confirm({
+    title: hide ? 'Hide your name?' : 'Show your name again?', yes: hide ? 'Hide my name' : 'Show my name', danger: false,
+    text: hide ? `Everybody else sees “Anonymous” as the buyer of what you have bought and will buy. ${others}`
+      : `What you buy from now on has your first name and an initial. Earlier purchases stay anonymous. ${others}`,
+  });
+  if (!sure) return;
+  try {
+    await hideName(hide);
+  } catch (error) {
+    if (!loginIsOver(error)) await tell({ title: 'This did not work', text: inWords(error) });
+  }
 }
 
 async function askLogOutEverywhere() {

@@ -3,17 +3,19 @@
 import { h, setText, unseen } from '../dom.js';
 import { discount, money, saving } from '../format.js';
 
-const STATUS = { upcoming: 'Upcoming', live: 'Live', sold_out: 'Sold out', ended: 'Ended' };
+const STATUS = { upcoming: 'Upcoming', live: 'Live', sold_out: 'Sold out', ended: 'Ended', paused: 'Paused' };
 
 /// The status of a sale, in a word.
 export function statusPill() {
   const element = h('span', { class: 'pill' });
   return {
     element,
-    update(status) {
-      if (element.dataset.status === status) return;
-      element.dataset.status = status;
-      setText(element, STATUS[status]);
+    /// A sale that could be bought now or later, and is paused, is above all paused.
+    update(status, paused = false) {
+      const shown = paused && (status === 'live' || status === 'upcoming') ? 'paused' : status;
+      if (element.dataset.status === shown) return;
+      element.dataset.status = shown;
+      setText(element, STATUS[shown]);
     },
   };
 }

@@ -98,24 +98,40 @@ export function leaderboard(productId, { newest, sold }, signal) {
 
   let waiting = [];
   let drawing;
-  live.onPurchase((item) => {
-    if (item.productId !== productId) return;
-    // More than a tableful between two drawings: the first of them will never be seen.
-    waiting.push(item);
-    if (waiting.length > 2 * ROWS) waiting = waiting.slice(-ROWS);
-    const lastItem = items.at(-1)?.sequence ?? page * ROWS;
-    if (!more && item.sequence === lastItem + 1) {
-      if (items.length < ROWS) items = [...items, item];
-      else more = true;
-    }
+  // The number up to which no purchase was missed.
+  let reached = 0;
+  function drawSoon() {
     drawing ??= setTimeout(() => {
       drawing = undefined;
       take(waiting);
       waiting = [];
       draw();
     }, DRAW_EVERY_MS);
+  }
+
+  live.onPurchase((item) => {
+    if (item.productId !== productId) return;
+    const isNext = item.sequence === Math.max(reached, items.at(-1)?.sequence ?? 0) + 1;
+    if (isNext) reached = item.sequence;
+    // Who comes back after a break is told of purchases that have been given back since.
+    if (!['pending', 'confirmed'].includes(item.status ?? 'confirmed')) return;
+    // More than a tableful between two drawings: the first of them will never be seen.
+    waiting.push(item);
+    if (waiting.length > 2 * ROWS) waiting = waiting.slice(-ROWS);
+    if (!more && isNext) {
+      if (items.length < ROWS) items = [...items, item];
+      else more = true;
+    }
+    drawSoon();
   }, signal);
   whenOver(signal, () => clearTimeout(drawing));
+
+  live.onReleased((released) => {
+    if (released.productId !== productId) return;
+    const without = (list) => list.filter(({ sequence }) => sequence !== released.sequence);
+    [items, tail, waiting] = [without(items), without(tail), without(waiting)];
+    drawSoon();
+  }, signal);
 
   function choose(value) {
     mode = value;
@@ -193,7 +209,9 @@ export function leaderboard(productId, { newest, sold }, signal) {
   }, signal);
   draw();
   load();
-  return { element, refresh };
+  /// The newest purchase, or null if it is not known.
+  const last = () => (loaded && tailKnown ? tail[0] ?? null : null);
+  return { element, refresh, last };
 }
 
 function markOwn(row) {
@@ -202,9 +220,10 @@ function markOwn(row) {
   row.querySelector('.board-buyer').append(h('span', { class: 'board-you' }, ' (you)'));
 }
 
-function makeRow({ sequence, rank, buyer, quantity, purchasedAt }, arrives) {
+/// The number is the one on the receipt; the rank would change with each purchase that is given back.
+function makeRow({ sequence, buyer, quantity, purchasedAt }, arrives) {
   const row = h('tr', { 'data-sequence': sequence, class: arrives ? 'arrives' : null },
-    h('td', { class: 'board-rank' }, number(rank)), h('th', { scope: 'row', class: 'board-buyer' }, h('bdi', {}, buyer)),
+    h('td', { class: 'board-rank' }, number(sequence)), h('th', { scope: 'row', class: 'board-buyer' }, h('bdi', {}, buyer)),
     h('td', { class: 'board-units' }, number(quantity)),
     h('td', { class: 'board-time' }, h('time', { datetime: purchasedAt }, breakable(preciseTime(purchasedAt)))));
   if (arrives) setTimeout(() => row.classList.remove('arrives'), ARRIVAL_MS);

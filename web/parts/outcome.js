@@ -4,6 +4,8 @@ import { inWords } from '../api.js';
 import * as clock from '../clock.js';
 import { h, setAttribute } from '../dom.js';
 import { count, dateTime, money, number } from '../format.js';
+import * as store from '../store.js';
+import { heldInWords } from './stock.js';
 
 /// The place where the outcome stands. `say(kind, content, holds)`: `holds(product)` says how long it is true.
 export function outcomeBox() {
@@ -18,7 +20,8 @@ export function outcomeBox() {
     },
     /// Takes back what is not true any more.
     update(product) {
-      if (!holds || holds(product)) return;
+      // What a refusal has just told is in the store, and not drawn yet.
+      if (!holds || holds(store.find(product.id) ?? product)) return;
       holds = null;
       element.replaceChildren();
       setAttribute(element, 'data-outcome', null);
@@ -36,6 +39,9 @@ export function whyNot(product, status) {
     return ['The sale is about to start: press again when it opens.', still];
   }
   if (status === 'ended') return [`The sale ended on ${dateTime(product.saleEndTime)}.`, still];
+  if (product.held > 0) {
+    return [`Nothing is left, but ${heldInWords(product.held)}. What is not paid for in time comes back, and you can buy it here.`, still];
+  }
   return ['Sold out. If more comes in, you can buy here again.', still];
 }
 
@@ -56,7 +62,7 @@ export function refusal(problem, quantity) {
       ];
     case 'price_changed':
       return [`Nothing was bought: the price is ${money(price)} now. Press again if you want it for that.`, null];
-    case 'sale_paused': return ['Nothing was bought: the shop has paused the sale.', ({ paused }) => paused !== false];
+    case 'sale_paused': return ['Nothing was bought: the shop has paused the sale.', ({ paused }) => paused];
     case 'too_many_lapses':
       return [`Nothing was bought: ${count(lapses, 'purchase')} of yours ended without a payment, so you cannot buy this any more.`, null];
     case 'account_too_new':

@@ -26,14 +26,24 @@ export function stockBar(label = 'Stock') {
       setAttribute(bar, 'aria-valuemax', Math.max(1, totalStock));
       setAttribute(bar, 'aria-valuenow', stock);
       setAttribute(bar, 'aria-valuetext', `${number(stock)} of ${number(totalStock)} left`);
-      setText(left, leftInWords(stock, status));
-      setText(sold, status === 'upcoming' && product.sold === 0 ? '' : `${number(product.sold)} of ${number(totalStock)} sold`);
+      setText(left, leftInWords(product, status));
+      setText(sold, status === 'upcoming' && product.sold + product.held === 0 ? '' : soldInWords(product));
     },
   };
 }
 
-function leftInWords(stock, status) {
+function leftInWords({ stock, held }, status) {
+  if (stock === 0 && held > 0 && status !== 'ended') return `0 left, ${heldInWords(held)}: some may come back`;
   if (status === 'ended') return stock === 0 ? 'Sold out' : `${number(stock)} ${stock === 1 ? 'was' : 'were'} left`;
   if (stock === 0) return 'None left';
   return status === 'upcoming' ? `${number(stock)} available` : `${number(stock)} left`;
+}
+
+/// Units that are bought and not yet paid for: they come back if they are not.
+export function heldInWords(held) {
+  return `${number(held)} ${held === 1 ? 'is' : 'are'} being paid for`;
+}
+
+function soldInWords({ stock, held, sold, totalStock }) {
+  return `${number(sold)} of ${number(totalStock)} sold${stock > 0 && held > 0 ? `, ${heldInWords(held)}` : ''}`;
 }

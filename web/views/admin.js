@@ -3,16 +3,16 @@
 import { get, inWords, pathOf } from '../api.js';
 import { announce } from '../announce.js';
 import * as clock from '../clock.js';
-import { h, setAttribute, setText, uniqueId } from '../dom.js';
-import { count, dateTime, number } from '../format.js';
+import { h, setAttribute, setText } from '../dom.js';
+import { number } from '../format.js';
 import * as live from '../live.js';
 import { watchRates } from '../rates.js';
 import * as store from '../store.js';
+import { endNow, restock } from '../parts/actions.js';
 import { adminHead, admitAdmin, asAdmin } from '../parts/admin.js';
 import { confirm } from '../parts/confirm.js';
 import { countdown } from '../parts/countdown.js';
 import { exportPurchases } from '../parts/export.js';
-import { field, showErrors } from '../parts/fields.js';
 import { statusPill } from '../parts/labels.js';
 import { sparkline } from '../parts/sparkline.js';
 import { failure, notice, skeleton } from '../parts/states.js';
@@ -108,7 +108,7 @@ function row(first, rates, signal) {
   let product = first;
   const { id } = first;
   const pill = statusPill();
-  const name = h('a', { href: `/sales/${id}` });
+  const name = h('a', { href: `/sales/${id}`, dir: 'auto' });
   const stock = stockBar(`Stock of ${first.name}`);
   const timer = countdown(() => product, signal);
   const spark = sparkline();
@@ -118,13 +118,14 @@ function row(first, rates, signal) {
   const act = (label, fn, kind = '') => h('button', {
     type: 'button', class: `button button-small ${kind}`, 'aria-label': `${label}: ${first.name}`, onclick: run(fn),
   }, label);
-  const end = act('End now', endNow);
+  const end = act('End now', () => endNow(product));
   const buyers = act('Purchases as CSV', () => exportPurchases(product));
   const remove = act('Delete', removeIt, 'button-danger-quiet');
   const element = h('li', { class: 'keep', 'data-product-id': id },
     h('div', { class: 'keep-what' }, pill.element, h('h2', { class: 'keep-name' }, name), timer.element),
     stock.element, rateBox,
     h('div', { class: 'keep-actions' },
+      h('a', { class: 'button button-small', href: `/admin/sales/${id}/control`, 'aria-label': `Control room: ${first.name}` }, 'Control room'),
       h('a', { class: 'button button-small', href: `/admin/sales/${id}`, 'aria-label': `Edit: ${first.name}` }, 'Edit'),
       act('Restock', () => restock(product)), buyers,
       h('a', { class: 'button button-small', href: `/admin/audit?target=${id}`, 'aria-label': `Audit log: ${first.name}` }, 'Audit log'),
@@ -142,19 +143,6 @@ function row(first, rates, signal) {
     };
   }
 
-  async function endNow() {
-    const sure = await confirm({
-      title: `End “${product.name}” now?`, text: 'Nobody can buy any more. Purchases already made stay valid.', yes: 'End now',
-    });
-    if (!sure) return;
-    // `*`, whatever the version: the admin ends the sale itself, not a state that was read earlier.
-    const { data } = await asAdmin('PATCH', `/products/${id}`, {
-      body: { saleEndTime: new Date(clock.now()).toISOString() }, headers: { 'If-Match': '*' },
-    });
-    store.put(data);
-    announce(`${data.name} has ended.`);
-  }
-
   async function removeIt() {
     const sure = await confirm({
       title: `Delete “${product.name}”?`, text: 'It disappears from the shop. This cannot be undone.', yes: 'Delete',
@@ -168,12 +156,12 @@ function row(first, rates, signal) {
   function update() {
     const status = clock.statusOf(product);
     setAttribute(element, 'data-status', status);
-    pill.update(status);
+    pill.update(status, product.paused);
     setText(name, product.name);
     stock.update(product, status);
     end.hidden = status !== 'live' && status !== 'sold_out';
-    remove.hidden = product.sold > 0;
-    buyers.hidden = product.sold === 0;
+    remove.hidden = product.sold + product.held > 0;
+    buyers.hidden = !remove.hidden;
     // An ended sale has no rate.
     const running = status === 'live' || status === 'sold_out';
     setAttribute(rateBox, 'data-idle', running ? null : '');
@@ -190,48 +178,4 @@ function row(first, rates, signal) {
     timer.update();
   }, signal);
   return { element };
-}
-
-/// Asks how much to add, and adds it. Resolves when the dialog closes.
-export function restock(product) {
-  const titleId = uniqueId('restock');
-  const quantity = field({
-    name: 'quantity', label: 'Units to add', hint: 'From 1 to 1,000.',
-    attributes: { type: 'number', required: true, min: 1, max: 1000, step: 1, inputmode: 'numeric' },
-  });
-  const problem = h('p', { class: 'form-problem', role: 'alert' });
-  const form = h('form', { class: 'form', onsubmit: submit }, quantity.element, problem,
-    h('div', { class: 'dialog-actions' },
-      h('button', { type: 'button', class: 'button', onclick: () => dialog.close() }, 'Cancel'),
-      h('button', { class: 'button button-primary' }, 'Add')));
-  const dialog = h('dialog', { class: 'dialog', 'aria-labelledby': titleId },
-    h('h2', { class: 'dialog-title', id: titleId }, `Restock “${product.name}”`), form);
-  let sending = false;
-
-  async function submit(event) {
-    event.preventDefault();
-    // A restock is not idempotent: a double press would add twice.
-    if (sending) return;
-    sending = true;
-    setText(problem, '');
-    try {
-      const units = Number(quantity.control.value);
-      const { data } = await asAdmin('POST', `/products/${product.id}/restock`, { body: { quantity: units } });
-      store.put(data);
-      announce(`${count(units, 'unit')} added: ${number(data.stock)} left.`);
-      dialog.close();
-    } catch (error) {
-      const errors = error.body?.errors;
-      setText(problem, errors ? showErrors([quantity], errors) : `${inWords(error)} Look at the stock before you try again.`);
-    } finally {
-      sending = false;
-    }
-  }
-
-  document.body.append(dialog);
-  dialog.showModal();
-  quantity.control.focus();
-  return new Promise((resolve) => {
-    dialog.addEventListener('close', () => { dialog.remove(); resolve(); });
-  });
 }

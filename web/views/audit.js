@@ -27,13 +27,19 @@ const ACTIONS = {
   product_changed: 'changed a sale',
   product_restocked: 'restocked a sale',
   product_deleted: 'deleted a sale',
+  purchase_confirmed: 'told that a purchase is paid for',
+  purchase_canceled: 'canceled a purchase',
+  purchase_expired: 'let a purchase expire',
+  purchase_refunded: 'refunded a purchase',
+  payment_unfillable: 'told of a payment for which nothing was left',
+  payment_returned: 'gave such a payment back',
 };
 
 const FIELDS = {
   name: 'Name', description: 'Description', imageUrl: 'Picture', price: 'Price', originalPrice: 'Usual price', stock: 'Stock',
   totalStock: 'Total stock', sold: 'Sold', held: 'Held', purchaseLimit: 'Limit per person', paymentWindowSeconds: 'Seconds to pay',
   registeredBefore: 'Accounts made before', paused: 'Paused', saleStartTime: 'Opens', saleEndTime: 'Ends', role: 'Role',
-  disabled: 'Disabled', email: 'E-mail', status: 'Status', quantity: 'Quantity', paymentReference: 'Payment', refundDue: 'Refund due',
+  disabled: 'Disabled', hideName: 'Name hidden', email: 'E-mail', status: 'Status', quantity: 'Quantity', paymentReference: 'Payment', refundDue: 'Refund due',
 };
 
 export function audit(page) {

@@ -9,11 +9,13 @@ import * as live from '../live.js';
 import * as session from '../session.js';
 import * as store from '../store.js';
 import { buyBar } from '../parts/buy.js';
+import { windowInWords } from '../parts/paying.js';
 import { statusPill } from '../parts/labels.js';
 import { leaderboard } from '../parts/leaderboard.js';
 import { picture } from '../parts/picture.js';
 import { shareButtons } from '../parts/share.js';
 import { failure, notice, skeleton } from '../parts/states.js';
+import { heldInWords } from '../parts/stock.js';
 
 // A screen reader hears the stock at most this often.
 const STOCK_SAID_EVERY_MS = 20_000;
@@ -60,7 +62,7 @@ export function product(page) {
     shown = true;
     const focused = document.activeElement?.tagName === 'H1';
     board = leaderboard(id, { newest: clock.statusOf(first) === 'live', sold: first.sold }, alive);
-    const details = productDetails(first, board.element, page, alive);
+    const details = productDetails(first, board, page, alive);
     root.replaceChildren(back, details.element);
     if (focused) root.querySelector('h1').focus({ preventScroll: true });
     store.watch(id, (newer) => (newer ? details.update(newer) : gone()), alive);
@@ -89,36 +91,43 @@ function productDetails(first, board, page, signal) {
   const image = picture({ eager: true });
   const pill = statusPill();
   const name = h('h1', { class: 'product-name', tabindex: '-1', dir: 'auto' });
-  const buy = buyBar(() => current, signal);
+  const buy = buyBar(() => current, board.last, signal);
   const description = h('p', { class: 'product-text', dir: 'auto' });
   const limit = h('dd', {});
+  const time = h('dd', {});
+  const timeRow = h('div', {}, h('dt', {}, 'Time to pay'), time);
   const opens = h('dd', {});
   const ends = h('dd', {});
-  const manage = h('p', { class: 'product-manage' }, h('a', { class: 'button button-small', href: `/admin/sales/${first.id}` }, 'Manage this sale'));
+  const manage = h('p', { class: 'product-tools' },
+    h('a', { class: 'button button-small', href: `/admin/sales/${first.id}/control` }, 'Control room'),
+    h('a', { class: 'button button-small', href: `/admin/sales/${first.id}` }, 'Edit this sale'));
   const element = h('article', { class: 'product', 'data-product-id': first.id },
     h('div', { class: 'product-picture' }, image.element),
     h('div', { class: 'product-main' },
       h('div', { class: 'product-head' }, pill.element, name),
       buy.element,
       h('div', { class: 'product-info' }, description, h('dl', { class: 'facts' },
-        h('div', {}, h('dt', {}, 'Limit per person'), limit),
+        h('div', {}, h('dt', {}, 'Limit per person'), limit), timeRow,
         h('div', {}, h('dt', {}, 'Opens'), opens),
         h('div', {}, h('dt', {}, 'Ends'), ends),
         h('div', {}, h('dt', {}, 'Your time zone'), h('dd', {}, timeZone()))),
       shareButtons(() => current, signal), manage)),
-    board);
+    board.element);
 
   const sayStock = throttled(STOCK_SAID_EVERY_MS, signal);
   let saidStock = first.stock;
   let saidStatus = null;
+  let saidPaused = first.paused;
 
   /// What a change of the status means is said at once.
   function sayStatus(status) {
-    const before = saidStatus;
+    const [before, wasPaused] = [saidStatus, saidPaused];
     saidStatus = status;
+    saidPaused = current.paused;
+    if (before !== null && status !== 'ended' && wasPaused !== saidPaused) announce(`The sale of ${current.name} ${saidPaused ? 'is paused' : 'goes on'}.`);
     if (before === null || before === status) return;
     if (status === 'live') announce(`${current.name} ${before === 'upcoming' ? 'is open now' : 'is available again'}: ${number(current.stock)} left.`);
-    if (status === 'sold_out') announce(`${current.name} is sold out.`);
+    if (status === 'sold_out') announce(`${current.name} is sold out${current.held > 0 ? `, but ${heldInWords(current.held)}` : ''}.`);
     if (status === 'ended') announce(`The sale of ${current.name} has ended.`);
   }
 
@@ -133,13 +142,15 @@ function productDetails(first, board, page, signal) {
     setAttribute(element, 'data-status', status);
     page.setTitle(current.name);
     image.update(current);
-    pill.update(status);
+    pill.update(status, current.paused);
     setText(name, current.name);
     buy.update();
     sayStatus(status);
     setText(description, current.description ?? '');
     description.hidden = !current.description;
     setText(limit, count(current.purchaseLimit, 'unit'));
+    timeRow.hidden = !current.paymentWindowSeconds;
+    setText(time, windowInWords(current.paymentWindowSeconds ?? 0));
     setText(opens, dateTime(current.saleStartTime));
     setText(ends, dateTime(current.saleEndTime));
     manage.hidden = !session.isAdmin();

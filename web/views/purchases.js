@@ -1,14 +1,19 @@
 // What the visitor has bought; for an admin, all purchases.
 
 import { get, loginIsOver, pathOf, request } from '../api.js';
-import { h, setAttribute } from '../dom.js';
+import * as clock from '../clock.js';
+import { h, setAttribute, setText } from '../dom.js';
 import { dateTime, money, number, preciseTime } from '../format.js';
+import * as live from '../live.js';
+import * as own from '../own.js';
 import * as session from '../session.js';
 import * as store from '../store.js';
+import * as unpaid from '../unpaid.js';
 import { ensureLogin, openAccount } from '../parts/account.js';
+import { purchaseActions } from '../parts/settling.js';
+import { STATUS_NAMES, timeLeft } from '../parts/paying.js';
 import { picture } from '../parts/picture.js';
 import { failure, notice, skeleton } from '../parts/states.js';
-import { STATUS_NAMES } from './receipt.js';
 
 const PAGE = 20;
 const NAMES_AT_ONCE = 4;
@@ -19,9 +24,16 @@ export function purchases(page) {
   const body = h('div', {});
   const title = h('h1', { tabindex: '-1' });
   root.append(title, body);
+  /// purchase id -> its entry
+  const entries = new Map();
+  // Ends what belongs to the entries of one account.
+  let scope = new AbortController();
 
   function start() {
     title.textContent = session.isAdmin() ? 'All purchases' : 'My purchases';
+    entries.clear();
+    scope.abort();
+    scope = new AbortController();
     if (!session.user()) return body.replaceChildren(loginNotice());
     const list = h('ul', { class: 'purchases' });
     body.replaceChildren(skeleton('rows', 4, 'Loading the purchases'));
@@ -59,8 +71,10 @@ export function purchases(page) {
       }));
       return;
     }
-    const entries = data.items.map((item) => ({ item, ...entry(item) }));
-    list.append(...entries.map(({ element }) => element));
+    const alive = AbortSignal.any([signal, scope.signal]);
+    const fresh = data.items.map((item) => ({ item, ...entry(item, alive) }));
+    fresh.forEach((one) => entries.set(one.item.id, one));
+    list.append(...fresh.map(({ element }) => element));
     const more = h('button', { type: 'button', class: 'button', onclick: () => {
       if (more.getAttribute('aria-disabled')) return;
       setAttribute(more, 'aria-disabled', 'true');
@@ -68,14 +82,14 @@ export function purchases(page) {
     } }, 'Show more');
     body.replaceChildren(list, data.nextCursor ? h('p', { class: 'group-more' }, more) : '');
     // The focus moves to the first new entry.
-    if (cursor) entries[0]?.element.querySelector('a').focus();
-    await fillProducts(entries);
+    if (cursor) fresh[0]?.element.querySelector('a').focus();
+    await fillProducts(fresh);
   }
 
   /// Loads names and pictures of the products, a few at a time.
-  async function fillProducts(entries) {
-    const missing = [...new Set(entries.map(({ item }) => item.productId))].filter((id) => !store.find(id));
-    const fill = () => entries.forEach(({ item, update }) => update(store.find(item.productId)));
+  async function fillProducts(fresh) {
+    const missing = [...new Set(fresh.map(({ item }) => item.productId))].filter((id) => !store.find(id));
+    const fill = () => fresh.forEach(({ item, update }) => update(store.find(item.productId)));
     fill();
     const worker = async () => {
       for (let id = missing.shift(); id !== undefined && !signal.aborted; id = missing.shift()) {
@@ -91,24 +105,62 @@ export function purchases(page) {
   }
 
   session.onChange(start, signal);
+  live.setRefresh(async () => {
+    if (entries.size === 0) return;
+    const { data } = await request('GET', pathOf('/purchases', { limit: PAGE }), { signal });
+    for (const item of data.items) entries.get(item.id)?.become(item);
+  }, signal);
   start();
 }
 
-function entry({ id, productId, productName, userId, quantity, unitPrice, total, sequence, purchasedAt, status = 'confirmed' }) {
+/// The list item of one purchase, until `signal`.
+function entry(first, signal) {
+  const { id, productId, productName, userId, quantity, unitPrice, total, sequence, purchasedAt } = first;
+  let purchase = first;
   const image = picture();
   const link = h('a', { href: `/my/purchases/${id}`, dir: 'auto' }, productName ?? `Product ${productId.slice(-6)}`);
   const units = quantity === 1 ? '' : `${number(quantity)} × ${money(unitPrice)} = `;
+  const status = h('p', { class: 'purchase-status' });
+  const words = h('span', {});
+  const left = h('span', {}, `: pay ${money(total)} `, timeLeft(() => purchase, signal).element);
+  const refund = h('p', { class: 'purchase-status' }, `Refund due: the payment came too late, ${money(total)} goes back.`);
+  status.append(words, left);
+  const actions = purchaseActions(purchase, become);
   const element = h('li', { class: 'purchase', 'data-purchase-id': id, 'data-product-id': productId },
     h('div', { class: 'purchase-picture' }, image.element),
     h('div', { class: 'purchase-what' },
       h('h2', { class: 'purchase-name' }, link),
       h('p', { class: 'purchase-when' }, h('time', { datetime: purchasedAt }, `${dateTime(purchasedAt)} (${preciseTime(purchasedAt)})`)),
-      status === 'confirmed' ? null : h('p', { class: 'purchase-status', 'data-status': status }, STATUS_NAMES[status] ?? status),
-      session.isAdmin() ? h('p', { class: 'purchase-when' }, 'Buyer ', h('code', {}, userId)) : null),
+      status, refund,
+      session.isAdmin() ? h('p', { class: 'purchase-when' }, 'Buyer ', h('code', {}, userId)) : null,
+      actions.element),
     h('p', { class: 'purchase-number' }, h('span', {}, 'Number'), ' ', h('b', {}, number(sequence))),
     h('p', { class: 'purchase-total' }, units ? h('span', {}, units) : null, h('b', {}, money(total))));
+
+  function become(newer) {
+    purchase = newer;
+    draw();
+    actions.update(newer);
+  }
+
+  function draw() {
+    const isPending = purchase.status === 'pending';
+    const isOver = isPending && unpaid.isOver(purchase);
+    setAttribute(status, 'data-status', purchase.status);
+    setText(words, isOver ? 'The time to pay is over: asking the shop' : STATUS_NAMES[purchase.status] ?? purchase.status);
+    left.hidden = !isPending || isOver;
+    status.hidden = purchase.status === 'confirmed';
+    refund.hidden = !purchase.refundDue;
+  }
+
+  draw();
+  if (purchase.status === 'pending') {
+    live.follow(productId, {}, signal);
+    unpaid.watch(purchase, (newer) => { own.settle(newer); become(newer); }, signal);
+    clock.onTick(() => { draw(); actions.update(); }, signal);
+  }
   return {
-    element,
+    element, become,
     update(product) {
       if (!product) return image.update({ id: productId, name: '', imageUrl: null });
       if (!productName) link.textContent = product.name;

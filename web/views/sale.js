@@ -4,13 +4,17 @@ import { Problem, inWords, request } from '../api.js';
 import { announce } from '../announce.js';
 import * as clock from '../clock.js';
 import { h, setText } from '../dom.js';
-import { amountToText, currencyDigits, textToAmount, timeZone } from '../format.js';
+import { amountToText, currencyDigits, textToAmount } from '../format.js';
+import * as live from '../live.js';
 import { go } from '../router.js';
 import * as store from '../store.js';
+import { restock } from '../parts/actions.js';
 import { admitAdmin, asAdmin, instantInWords } from '../parts/admin.js';
 import { field, showErrors } from '../parts/fields.js';
+import { instantField } from '../parts/instant.js';
+import { windowInWords } from '../parts/paying.js';
+import { salePurchases } from '../parts/purchases.js';
 import { failure, skeleton } from '../parts/states.js';
-import { restock } from './admin.js';
 
 const CURRENCIES = ['USD', 'EUR', 'GBP', 'CHF', 'JPY', 'CAD', 'AUD', 'SEK', 'NOK', 'DKK', 'PLN', 'BRL', 'INR', 'NGN', 'KWD'];
 // The version of a selling product changes with every batch of purchases, so several tries are normal.
@@ -34,7 +38,8 @@ export async function sale(page) {
     const { data, etag } = await request('GET', `/products/${id}`, { signal, anonymous: true });
     store.put(data);
     setText(heading, `Edit “${data.name}”`);
-    waiting.replaceWith(saleForm(data, etag));
+    live.follow(id, {}, signal);
+    waiting.replaceWith(saleForm(data, etag), salePurchases(id, signal));
   } catch (error) {
     if (!signal.aborted) waiting.replaceWith(failure(error, page.again));
   }
@@ -77,38 +82,13 @@ function saleFields(product) {
     // The stock of an existing sale grows only by a restock.
     product ? null : make('stock', 'Stock', whole, units(0, 1_000_000_000, 100)),
     make('purchaseLimit', 'Limit per person', whole, units(1, 1000, product?.purchaseLimit ?? 1)),
+    make('paymentWindowSeconds', 'Minutes to pay', (control) => (control.value ? Math.round(Number(control.value) * 60) : null),
+      { type: 'number', min: 1, max: 1440, step: 'any', inputmode: 'decimal', value: product?.paymentWindowSeconds ? product.paymentWindowSeconds / 60 : '' },
+      { hint: 'Units are held for so long, and are for sale again if they are not paid for. Empty: a purchase is final at once.' }),
     instantField('saleStartTime', 'Opens', start),
     instantField('saleEndTime', 'Ends', end),
   ];
   return fields.filter(Boolean);
-}
-
-/// A moment in the visitor's time zone, shown in UTC too: a sale is for people in all zones.
-function instantField(name, label, value) {
-  const shown = h('p', { class: 'field-instant' });
-  // With a step of a second, touching the field would lose its milliseconds.
-  const step = value.endsWith('.000Z') ? 1 : 0.001;
-  const one = field({
-    name, label, extra: shown, attributes: { type: 'datetime-local', required: true, step, value: toLocal(value) },
-  });
-  const read = (control) => {
-    const date = new Date(control.value);
-    return Number.isNaN(date.getTime()) ? null : date.toISOString();
-  };
-  const show = () => {
-    const instant = read(one.control);
-    setText(shown, instant ? `${timeZone(instant)}. In UTC: ${instant.replace('.000Z', 'Z')}` : timeZone());
-  };
-  one.control.addEventListener('input', show);
-  show();
-  return { ...one, read };
-}
-
-/// The format of `datetime-local`: the visitor's wall clock, without a zone.
-function toLocal(instant) {
-  const date = new Date(instant);
-  const local = new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString();
-  return local.replace('Z', '').replace(/\.000$/, '');
 }
 
 function saleForm(product, etag) {
@@ -213,7 +193,7 @@ function saleForm(product, etag) {
   }
 
   function tellConflict(names) {
-    for (const name of names) byName(name).setError(`Somebody else has changed this to ${shown(base[name])} meanwhile.`);
+    for (const name of names) byName(name).setError(`Somebody else has changed this to ${shown(base[name], name)} meanwhile.`);
     byName(names[0]).control.focus();
     setText(problem, 'Nothing was saved, because somebody else has changed the same field. Save again to overwrite it.');
   }
@@ -233,8 +213,9 @@ function same(a, b) {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-function shown(value) {
+function shown(value, name) {
   if (value === null) return 'nothing';
+  if (name === 'paymentWindowSeconds') return windowInWords(value);
   if (typeof value === 'object') return `${amountToText(value.amount, value.currency)} ${value.currency}`;
   return /^\d{4}-\d\d-\d\dT.*Z$/.test(value) ? instantInWords(value) : `“${value}”`;
 }

@@ -83,9 +83,10 @@ function row(first) {
   const problem = h('p', { class: 'form-problem', role: 'alert' });
   const access = h('button', { type: 'button', class: 'button button-small', onclick: () => act(changeAccess) });
   const role = h('button', { type: 'button', class: 'button button-small', onclick: () => act(changeRole) }, 'Change role');
+  const naming = h('button', { type: 'button', class: 'button button-small', onclick: () => act(changeNaming) });
   const element = h('li', { class: 'row', 'data-user-id': user.id },
     h('div', { class: 'row-what' }, h('div', { class: 'row-head' }, name, marks), h('p', { class: 'row-note' }, user.email), when),
-    h('div', { class: 'row-actions' }, role, access,
+    h('div', { class: 'row-actions' }, role, naming, access,
       h('a', { class: 'button button-small', href: `/admin/audit?actor=${user.id}`, 'aria-label': `Audit log: ${user.name}` }, 'Audit log')),
     problem);
   let acting = false;
@@ -95,12 +96,15 @@ function row(first) {
     marks.replaceChildren(
       h('span', { class: 'mark', 'data-role': user.role }, ROLE_NAMES[user.role] ?? user.role),
       user.disabled ? h('span', { class: 'mark', 'data-disabled': true }, 'Disabled') : '',
+      user.hideName ? h('span', { class: 'mark' }, 'Name hidden') : '',
       isSelf() ? h('span', { class: 'mark' }, 'You') : '');
     setText(when, `${user.lastLoginAt ? `Last login ${dateTime(user.lastLoginAt)}` : 'No login yet'} · registered ${dateTime(user.createdAt)}`);
     setText(access, user.disabled ? 'Enable' : 'Disable');
     access.setAttribute('aria-label', `${user.disabled ? 'Enable' : 'Disable'}: ${user.name}`);
     access.classList.toggle('button-danger-quiet', !user.disabled);
     role.setAttribute('aria-label', `Change role: ${user.name}`);
+    setText(naming, user.hideName ? 'Show name' : 'Hide name');
+    naming.setAttribute('aria-label', `${user.hideName ? 'Show name' : 'Hide name'}: ${user.name}`);
   }
 
   const isSelf = () => user.id === session.user()?.id;
@@ -128,6 +132,16 @@ function row(first) {
           + 'and it cannot log in or buy. What it has bought stays valid.',
     });
     if (sure) await save({ disabled: !enable }, `${user.name} is ${enable ? 'enabled' : 'disabled'}.`);
+  }
+
+  async function changeNaming() {
+    const hide = !user.hideName;
+    const sure = await confirm({
+      title: `${hide ? 'Hide' : 'Show'} the name of ${user.name}?`, yes: hide ? 'Hide name' : 'Show name', danger: false,
+      text: `${hide ? 'Everybody but admins sees “Anonymous” instead, in earlier purchases as well.'
+        : 'Later purchases have it again; earlier ones stay anonymous.'} Every login of this account ends.`,
+    });
+    if (sure) await save({ hideName: hide }, `The name of ${user.name} is ${hide ? 'hidden' : 'shown'}.`);
   }
 
   async function changeRole() {

@@ -13,6 +13,7 @@ use crate::purchases::lane::batch::{Batch, KeyCheck};
 use crate::purchases::lane::sale_view::SaleView;
 use crate::purchases::sale_state::SaleState;
 use crate::purchases::settle::Settlement;
+use crate::purchases::settle::transitions::TransitionOutcome;
 use crate::store::failure;
 
 impl Lane {
@@ -37,6 +38,7 @@ impl Lane {
         match self.commits.commit(change, batch.deadline).await {
             CommitOutcome::Committed { state, purchases, changed } => {
                 self.rotation.took(began.elapsed());
+                self.count(&settlement, &purchases);
                 let (known, purchases) = self.learn(view, state, purchases, &changed);
                 let replies = batch.replies(&settlement, known, (&purchases, &changed), &replayed);
                 Ok(Attempt::Settled(replies))
@@ -71,6 +73,16 @@ impl Lane {
                 let doubt = Doubt { purchases: made.chain(changed_ids).collect(), version: next_version };
                 self.registry.in_doubt.add(ids);
                 Ok(Attempt::Unknown(doubt, batch.replies_in_doubt(&settlement, &replayed)))
+            }
+        }
+    }
+
+    fn count(&self, settlement: &Settlement, purchases: &[Purchase]) {
+        let payments = &self.registry.metrics.payments;
+        purchases.iter().for_each(|purchase| payments.count_made(purchase));
+        for outcome in &settlement.transitions {
+            if let TransitionOutcome::Changed(step) = outcome {
+                payments.count_change(&step.before, &step.after);
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::model::timestamp::Timestamp;
 use crate::purchases::buyers::Buyers;
 use crate::purchases::sale_state::{SaleReading, SaleState};
 use crate::purchases::settle::{Refusal, Sale, Window};
+use crate::sabotage::Mistake;
 use crate::store::schema::changed_purchases;
 use crate::store::{Store, collect};
 
@@ -90,6 +91,9 @@ impl SaleView {
         else {
             return Ok(());
         };
+        if Mistake::FollowNoChanges.is_made() {
+            return Ok(());
+        }
         let changed_since =
             doc! { "productId": self.product_id, "changedInVersion": { "$gt": self.followed_changes } };
         let limit = i64::try_from(limits.catch_up_purchases_max + 1).unwrap_or(i64::MAX);

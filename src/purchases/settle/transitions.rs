@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Settling;
 use crate::model::money::{Money, Price};
 use crate::model::purchase::{Purchase, PurchaseStatus};
+use crate::sabotage::Mistake;
 
 /// Who lets this many purchases of a product lapse may not hold it any more.
 pub const LAPSES_MAX: i64 = 3;
@@ -132,6 +133,9 @@ impl Settling<'_> {
             }
             (Wish::Confirm { reference, .. }, _) => self.confirm(&purchase, reference),
             (Wish::Cancel { by_buyer }, PurchaseStatus::Pending) => {
+                self.give_back(&purchase, PurchaseStatus::Canceled, *by_buyer)
+            }
+            (Wish::Cancel { by_buyer }, PurchaseStatus::Canceled) if Mistake::GiveBackTwice.is_made() => {
                 self.give_back(&purchase, PurchaseStatus::Canceled, *by_buyer)
             }
             (Wish::Cancel { .. }, PurchaseStatus::Canceled) => TransitionOutcome::Stands(purchase),

@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use axum::routing::get;
 use sha2::{Digest, Sha256};
 
-use super::POLICY;
+use super::{POLICY, bundle};
 use crate::http::file::{Caching, File};
 use crate::routes::state::AppState;
 
@@ -34,6 +34,7 @@ files! {
     "access.js",
     "announce.js",
     "api.js",
+    "curve.js",
     "session.js",
     "clock.js",
     "store.js",
@@ -41,23 +42,34 @@ files! {
     "own.js",
     "purchase.js",
     "rates.js",
+    "servers.js",
+    "unpaid.js",
     "parts/account.js",
+    "parts/actions.js",
     "parts/admin.js",
     "parts/buy.js",
     "parts/buyer.js",
     "parts/card.js",
+    "parts/chart.js",
     "parts/confirm.js",
     "parts/countdown.js",
     "parts/export.js",
     "parts/fields.js",
     "parts/groups.js",
     "parts/header.js",
+    "parts/health.js",
+    "parts/instant.js",
     "parts/labels.js",
     "parts/leaderboard.js",
     "parts/outcome.js",
     "parts/pages.js",
     "parts/password.js",
+    "parts/paying.js",
     "parts/picture.js",
+    "parts/purchases.js",
+    "parts/refund.js",
+    "parts/report.js",
+    "parts/settling.js",
     "parts/sparkline.js",
     "parts/states.js",
     "parts/share.js",
@@ -65,6 +77,7 @@ files! {
     "views/admin.js",
     "views/audit.js",
     "views/catalogue.js",
+    "views/control.js",
     "views/product.js",
     "views/purchases.js",
     "views/receipt.js",
@@ -72,22 +85,19 @@ files! {
     "views/users.js",
 }
 
-/// Compressed once per process: tests start many servers.
-static ASSETS: LazyLock<Vec<(&str, File)>> = LazyLock::new(|| {
-    FILES
-        .iter()
-        .map(|(name, bytes)| (*name, File::new(name, without_comments(name, bytes), POLICY)))
-        .collect()
+/// Made and compressed once per process: tests start many servers.
+static ASSETS: LazyLock<Vec<(String, Bytes, File)>> = LazyLock::new(|| {
+    let (scripts, others): (Vec<_>, Vec<_>) = FILES.iter().partition(|(name, _)| name.ends_with(".js"));
+    let sources = scripts.iter().filter_map(|(name, bytes)| Some((*name, std::str::from_utf8(bytes).ok()?)));
+    let scripts = bundle::scripts(&sources.collect());
+    let scripts = scripts.into_iter().map(|(name, text)| (name, Bytes::from(text)));
+    let others = others.iter().map(|(name, bytes)| ((*name).to_owned(), Bytes::from_static(bytes)));
+    let file = |(name, bytes): (String, Bytes)| {
+        let file = File::new(&name, bytes.clone(), POLICY);
+        (name, bytes, file)
+    };
+    others.chain(scripts).map(file).collect()
 });
-
-/// A script without the lines that only comment, which are a quarter of what a first visit would load.
-fn without_comments(name: &str, bytes: &'static [u8]) -> Bytes {
-    if !name.ends_with(".js") {
-        return Bytes::from_static(bytes);
-    }
-    let is_code = |line: &&[u8]| !line.trim_ascii_start().starts_with(b"//");
-    bytes.split_inclusive(|byte| *byte == b'\n').filter(is_code).collect::<Vec<_>>().concat().into()
-}
 
 /// The style sheet that a shop's colour replaces.
 const THEME: &str = "theme.css";
@@ -103,7 +113,7 @@ impl Assets {
     /// `theme` is in place of `theme.css`.
     pub fn new(theme: Option<String>) -> Self {
         let mut digest = Sha256::new();
-        for (name, bytes) in FILES {
+        for (name, bytes, _) in ASSETS.iter() {
             digest.update(name);
             digest.update(bytes.len().to_be_bytes());
             digest.update(bytes);
@@ -116,8 +126,8 @@ impl Assets {
     /// `/assets/{build}/...`. While servers of two versions run side by side, the page of one asks the other for its files:
     /// it gets the other's, but may not keep them. So does `/docs`, which names no build.
     pub fn router(self) -> Router<AppState> {
-        ASSETS.iter().fold(Router::new(), |router, (name, file)| {
-            let own = self.theme.as_ref().filter(|_| *name == THEME);
+        ASSETS.iter().fold(Router::new(), |router, (name, _, file)| {
+            let own = self.theme.as_ref().filter(|_| name == THEME);
             let (file, build) = (own.unwrap_or(file).clone(), self.build.clone());
             let serve = async move |Path(asked): Path<String>, headers: HeaderMap| {
                 let caching = if asked == build { Caching::Forever } else { Caching::Revalidate };

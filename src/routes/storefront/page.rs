@@ -23,6 +23,9 @@ const NAME_DEFAULT: &str = "flash sale";
 /// In the template as it is; the scripts read it, because a form that is always refused would be in the way.
 const REGISTRATION_OPEN: &str = "data-registration=\"open\"";
 const REGISTRATION_CLOSED: &str = "data-registration=\"closed\"";
+/// The same for the button that marks a purchase as paid.
+const DEMO_PAYMENTS_OFF: &str = "data-demo-payments=\"off\"";
+const DEMO_PAYMENTS_ON: &str = "data-demo-payments=\"on\"";
 /// What previews show of a text, in characters.
 const DESCRIPTION_CHARACTERS_MAX: usize = 200;
 
@@ -62,6 +65,10 @@ impl Page {
         let text = match registration {
             Registration::Open => text,
             Registration::Closed => text.replacen(REGISTRATION_OPEN, REGISTRATION_CLOSED, 1),
+        };
+        let text = match shop.demo_payments {
+            true => text.replacen(DEMO_PAYMENTS_OFF, DEMO_PAYMENTS_ON, 1),
+            false => text,
         };
         let text = BRAND.replace(&text, |ours| brand(shop, ours));
         let text = LINKS.replace(&text, |ours| shop.links.iter().map(link).collect::<String>() + ours);
@@ -218,6 +225,7 @@ mod tests {
         assert!(
             TEMPLATE.contains(&format!("<title>{NAME_DEFAULT}</title>"))
                 && TEMPLATE.contains(REGISTRATION_OPEN)
+                && TEMPLATE.contains(DEMO_PAYMENTS_OFF)
         );
         assert!(TEMPLATE.contains(&format!("content=\"{NAME_DEFAULT}\"")));
     }
@@ -229,6 +237,7 @@ mod tests {
             logo_url: Some("https://shop.example/logo.svg?a&b".into()),
             color: None,
             links: vec![("Imprint <1>".into(), "https://shop.example/imprint?a=\"b\"".into())],
+            demo_payments: true,
         };
         let page = Page::new(&shop, Registration::Closed, "build").text;
         for expected in [
@@ -237,6 +246,7 @@ mod tests {
             "<a href=\"https://shop.example/imprint?a=&quot;b&quot;\">Imprint &lt;1&gt;</a>",
             "src=\"/assets/build/main.js\"",
             REGISTRATION_CLOSED,
+            DEMO_PAYMENTS_ON,
         ] {
             assert!(page.contains(expected), "{expected}: {page}");
         }

@@ -1,14 +1,14 @@
 //! The admin: puts units on sale, and changes price, limit and window.
 
-use super::{Actor, CHANGING, SCARCE};
+use super::{Actor, CHANGING, HELD, SCARCE};
 use crate::client::{Connection, PATIENT, exchange};
 use crate::record::{About, Code, Read, Terms, now};
 use crate::shop::{milliseconds, number};
 
 /// Restocks what is scarce.
 pub async fn restock_on_and_on(mut actor: Actor) {
-    while actor.rest(150, 900).await {
-        let product = SCARCE[actor.random.below(SCARCE.len())];
+    while actor.rest(120, 700).await {
+        let product = [SCARCE[0], SCARCE[1], HELD][actor.random.below(3)];
         let units = i64::try_from(actor.random.between(1, 4)).unwrap_or(1);
         let server = actor.any_server();
         actor.shop.restock(product, units, server).await;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Actor, CHANGING, HOT, LIMITED, SCARCE};
+use super::{Actor, CHANGING, HELD, HOT, LIMITED, SCARCE};
 use crate::client::{Connection, PATIENT, exchange};
-use crate::record::{About, Code, Read, Reply, Try, now};
-use crate::shop::{Wish, number, purchase, user_id};
+use crate::record::{About, Code, Purchase, Read, Reply, Try, now};
+use crate::shop::{Wish, number, standing, user_id};
 
 /// Tries of one wish, until somebody gives up.
 const TRIES_MAX: u32 = 8;
@@ -20,7 +20,9 @@ pub async fn buy_on_and_on(mut actor: Actor, rest_ms: u64) {
             user = actor.shop.new_user();
         }
         let wish = any_wish(&mut actor, user, &mut next_key);
-        one_wish(&mut actor, wish, &mut connections).await;
+        if let Some(one) = one_wish(&mut actor, wish, &mut connections).await {
+            afterwards(&mut actor, wish, &one, &mut connections).await;
+        }
     }
 }
 
@@ -40,20 +42,19 @@ fn any_wish(actor: &mut Actor, user: u32, next_key: &mut u32) -> Wish {
     Wish { user, product, key, quantity: i64::try_from(quantity).unwrap_or(1), reuses_key: false }
 }
 
-/// Tries until there is an answer; without a key, once: more would be more purchases.
-async fn one_wish(actor: &mut Actor, wish: Wish, connections: &mut [Connection]) {
+/// Tries until there is an answer; without a key, once: more would be more purchases. The try that bought.
+pub async fn one_wish(actor: &mut Actor, wish: Wish, connections: &mut [Connection]) -> Option<Try> {
     let mut server = actor.any_server();
     for _ in 0..TRIES_MAX {
         // Whoever wants what is scarce is nervous: and it is there that a try that was given up may still be bought.
-        let nervous = if SCARCE.contains(&wish.product) { 40 } else { 12 };
+        let nervous = if SCARCE.contains(&wish.product) || wish.product == HELD { 40 } else { 12 };
         let patience = match actor.random.percent(nervous) {
             true => Duration::from_millis(actor.random.between(5, 900)),
             false => PATIENT,
         };
         let one = actor.shop.buy(wish, server, &mut connections[server], patience).await;
         if one.told.is_some() {
-            afterwards(actor, wish, &one, connections).await;
-            return;
+            return Some(one);
         }
         let is_settled = match one.exchange.reply {
             // Who was refused may ask again, as one more try that is judged anew.
@@ -61,10 +62,11 @@ async fn one_wish(actor: &mut Actor, wish: Wish, connections: &mut [Connection])
             _ => false,
         };
         if is_settled || wish.key.is_none() || !actor.rest(20, 400).await {
-            return;
+            return None;
         }
         server = actor.another_server(server);
     }
+    None
 }
 
 /// Some look at another server whether they have it, or ask again, or want something else with the same key.
@@ -72,7 +74,10 @@ async fn afterwards(actor: &mut Actor, wish: Wish, one: &Try, connections: &mut 
     let server = actor.another_server(usize::from(one.exchange.server));
     let connection = &mut connections[server];
     match actor.random.below(100) {
-        0..25 => look(actor, wish, one, server, connection).await,
+        0..25 => {
+            let Some(told) = one.told else { return };
+            look(actor, wish.user, told, server, connection).await;
+        }
         25..35 if wish.key.is_some() => {
             actor.shop.buy(wish, server, connection, PATIENT).await;
         }
@@ -84,14 +89,14 @@ async fn afterwards(actor: &mut Actor, wish: Wish, one: &Try, connections: &mut 
     }
 }
 
-async fn look(actor: &Actor, wish: Wish, one: &Try, server: usize, connection: &mut Connection) {
-    let Some(told) = one.told else { return };
-    let token = crate::client::token(&user_id(wish.user).to_hex(), "Ada Lovelace", "customer");
+/// The buyer reads his purchase.
+pub async fn look(actor: &Actor, user: u32, told: Purchase, server: usize, connection: &mut Connection) {
+    let token = crate::client::token(&user_id(user).to_hex(), "Ada Lovelace", "customer");
     let sent = now();
     let answer = connection.get(&format!("/purchases/{}", told.id), Some(&token), PATIENT).await;
     let exchange = exchange(number(server), sent, &answer);
     let found = answer.ok().filter(|_| exchange.reply.code() == Some(Code::None));
-    let found = found.and_then(|answer| purchase(&answer.json));
+    let found = found.and_then(|answer| standing(&answer.json));
     let about = About::Purchase { wanted: told.id, found };
     actor.shop.write().reads.push(Read { exchange, about });
 }

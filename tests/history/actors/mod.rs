@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod buyers;
+pub mod payers;
 pub mod readers;
 pub mod watchers;
 
@@ -23,16 +24,28 @@ pub const LIMITED: u8 = 3;
 /// Whose price, limit and window change all the time.
 pub const CHANGING: u8 = 4;
 
+/// Which has to be paid for, and is sold out most of the time.
+pub const HELD: u8 = 5;
+/// Within so many seconds.
+pub const HELD_SECONDS: i64 = 3;
+
 /// The products of a run.
 pub fn plans() -> Vec<ProductPlan> {
     let terms = |price, limit| Terms { price, limit, start: 1_700_000_000_000, end: 4_000_000_000_000 };
-    let plan = |stock, limit, has_crowd| ProductPlan { stock, has_crowd, terms: vec![terms(100, limit)] };
+    let plan = |stock, limit, has_crowd| ProductPlan {
+        stock,
+        has_crowd,
+        payment_window_seconds: None,
+        terms: vec![terms(100, limit)],
+    };
+    let held = ProductPlan { payment_window_seconds: Some(HELD_SECONDS), ..plan(10, 3, false) };
     vec![
         plan(100_000_000, 2, true),
         plan(20, 5, false),
         plan(20, 5, false),
         plan(1_000_000, 3, false),
         plan(1_000_000, 2, false),
+        held,
     ]
 }
 

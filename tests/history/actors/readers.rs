@@ -1,6 +1,6 @@
 //! Readers: some who ask now and then, and a crowd.
 
-use super::{Actor, HOT, LIMITED, SCARCE};
+use super::{Actor, HELD, HOT, LIMITED, SCARCE};
 use crate::client::{Connection, PATIENT, exchange};
 use crate::record::{About, Figures, Read, now};
 use crate::shop::number;
@@ -16,7 +16,7 @@ pub async fn ask_now_and_then(mut actor: Actor) {
             0 => read_catalogue(&actor, server, connection).await,
             1 => read_leaderboard(&actor, SCARCE[0], server, connection).await,
             _ => {
-                let product = [SCARCE[0], SCARCE[1], LIMITED][actor.random.below(3)];
+                let product = [SCARCE[0], SCARCE[1], LIMITED, HELD][actor.random.below(4)];
                 read_product(&actor, product, server, connection).await;
             }
         }

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use super::{Report, Violation};
-use crate::record::{About, Code, Exchange, History, Micros, Reply, SECOND, StoredPurchase};
+use crate::record::{
+    About, Ask, Code, Entry, Exchange, History, Micros, Noted, Reply, SECOND, Status, StoredPurchase,
+};
 
 /// The longest that a server may take to say something, even if only that it cannot know.
 const ANSWER_MAX: Micros = 15 * SECOND;
@@ -23,6 +25,24 @@ pub fn check(history: &History, report: &mut Report) {
         };
         exchange(history, route, read.exchange, answers_with(read.exchange.reply, 200, may), report);
     }
+    for step in &history.steps {
+        let (route, may) = match step.ask {
+            Ask::Confirm { is_right: true, .. } => (
+                "POST /purchases/{id}/confirm",
+                &[(409, Code::NotPending), (409, Code::Unfillable), (503, Code::Unknown)][..],
+            ),
+            Ask::Confirm { is_right: false, .. } => {
+                ("POST /purchases/{id}/confirm", &[(422, Code::AmountMismatch), (503, Code::Unknown)][..])
+            }
+            Ask::Cancel { .. } => {
+                ("POST /purchases/{id}/cancel", &[(409, Code::NotPending), (503, Code::Unknown)][..])
+            }
+            Ask::Refund { .. } => {
+                ("POST /purchases/{id}/refund", &[(409, Code::NotPending), (503, Code::Unknown)][..])
+            }
+        };
+        exchange(history, route, step.exchange, answers_with(step.exchange.reply, 200, may), report);
+    }
     for change in &history.changes {
         let may = &[(412, Code::VersionConflict), (503, Code::Unknown)];
         let is_documented = answers_with(change.exchange.reply, 200, may);
@@ -37,6 +57,7 @@ fn purchase_may(reply: Reply) -> bool {
         (409, Code::LimitReached),
         (409, Code::SaleEnded),
         (409, Code::SaleNotStarted),
+        (409, Code::TooManyLapses),
         (422, Code::KeyReused),
         (503, Code::Unknown),
     ];
@@ -97,6 +118,14 @@ pub fn sightings(history: &History, report: &mut Report) {
     // Nobody was told of it, and it was made.
     let is_unheard = |stored: &StoredPurchase| !told.contains(&stored.purchase.id);
     let in_doubt = answered(Code::Unknown) || history.stored.purchases.iter().any(is_unheard);
+    let moved = |from: &[Status], to: Status| {
+        let is_it = |noted: Noted| match noted {
+            Noted::Move { from: left, to: reached, .. } => from.contains(&left) && reached == to,
+            _ => false,
+        };
+        history.stored.entries.iter().any(|entry| is_it(entry.what))
+    };
+    let unfillable = |entry: &Entry| matches!(entry.what, Noted::Unfillable { .. });
     let met = [
         ("a failover", history.sightings.failovers > 0),
         ("an unknown commit", in_doubt),
@@ -105,7 +134,15 @@ pub fn sightings(history: &History, report: &mut Report) {
         ("a sold-out", answered(Code::SoldOut)),
         ("a resync of a watcher", history.sightings.resyncs > 0),
     ];
-    for (what, _) in met.iter().filter(|(_, met)| !met) {
+    let met_of_held = [
+        ("a purchase that expired", moved(&[Status::Pending], Status::Expired)),
+        ("late money that bought again", moved(&[Status::Expired, Status::Canceled], Status::Confirmed)),
+        ("money for which nothing was left", history.stored.entries.iter().any(unfillable)),
+        ("a refund", moved(&[Status::Confirmed], Status::Refunded)),
+    ];
+    let has_held = history.products.iter().any(|plan| plan.payment_window_seconds.is_some());
+    let met_of_held = met_of_held.iter().filter(|_| has_held);
+    for (what, _) in met.iter().chain(met_of_held).filter(|(_, met)| !met) {
         report.add(Violation::NeverSaw { what });
     }
 }

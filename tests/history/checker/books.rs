@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Facts, Report, Violation};
-use crate::record::{Change, Figures, Reply, Terms, Try, What};
+use super::{Facts, Report, Violation, paying};
+use crate::record::{Change, Figures, Reply, Status, Terms, Try, What};
 
 pub fn check(facts: &Facts, report: &mut Report) {
     totals(facts, report);
@@ -33,9 +33,14 @@ fn totals(facts: &Facts, report: &mut Report) {
             let (at_least, at_most) = (planned + sure, planned + all);
             report.add(Violation::TotalStockWrong { product, total: figures.total, at_least, at_most });
         }
-        let purchased = facts.units_up_to(product, i64::MAX);
+        let confirmed = facts.units_that_are(product, Status::Confirmed);
+        let purchased = confirmed + paying::kept_units(facts, product);
         if figures.sold != purchased {
             report.add(Violation::SoldIsNotPurchased { product, sold: figures.sold, purchased });
+        }
+        let pending = facts.units_that_are(product, Status::Pending);
+        if figures.held != pending {
+            report.add(Violation::HeldIsNotPending { product, held: figures.held, pending });
         }
     }
 }
@@ -58,6 +63,10 @@ fn restock(change: &Change, product: u8) -> Option<(i64, bool)> {
 fn oversold(facts: &Facts, report: &mut Report) {
     for product in 0..facts.history.products.len() {
         let number = u8::try_from(product).unwrap_or(u8::MAX);
+        // Of what comes back, `moments` tells more.
+        if facts.is_held(number) {
+            continue;
+        }
         let mut added: Vec<_> = facts
             .history
             .changes
@@ -134,7 +143,7 @@ fn terms(facts: &Facts, report: &mut Report) {
             }
             let units = bought.entry(user).or_default();
             *units += purchase.quantity;
-            if *units > limit {
+            if *units > limit && !facts.is_held(number) {
                 report.add(Violation::LimitExceeded { user, product: number, units: *units, limit });
             }
         }

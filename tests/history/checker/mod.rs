@@ -3,7 +3,9 @@
 mod answers;
 mod books;
 mod keys;
+mod moments;
 mod order;
+mod paying;
 mod reads;
 mod violation;
 mod watching;
@@ -12,11 +14,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use mongodb::bson::oid::ObjectId;
 
-use crate::record::{History, StoredPurchase, Try};
+use crate::record::{History, Status, StoredPurchase, Try};
 
 pub use answers::sightings;
 pub use violation::Violation;
 
+#[cfg(test)]
+mod paying_tests;
 #[cfg(test)]
 mod tests;
 
@@ -66,6 +70,8 @@ pub fn check(history: &History) -> Report {
     books::check(&facts, &mut report);
     keys::check(&facts, &mut report);
     order::check(&facts, &mut report);
+    paying::check(&facts, &mut report);
+    moments::check(&facts, &mut report);
     reads::check(&facts, &mut report);
     watching::check(&facts, &mut report);
     answers::check(history, &mut report);
@@ -107,6 +113,17 @@ impl<'a> Facts<'a> {
             in_order,
             by_key,
         }
+    }
+
+    /// Whether units of this product come back: then the purchases alone do not tell what is taken.
+    fn is_held(&self, product: u8) -> bool {
+        self.history.products[usize::from(product)].payment_window_seconds.is_some()
+    }
+
+    /// The units of the product's purchases with this status.
+    fn units_that_are(&self, product: u8, status: Status) -> i64 {
+        let purchases = self.in_order[usize::from(product)].iter();
+        purchases.filter(|stored| stored.status == status).map(|stored| stored.purchase.quantity).sum()
     }
 
     /// The units of the product's purchases up to this number.

@@ -34,6 +34,29 @@ fn purchase(sequence: i64) -> Purchase {
     Purchase { id, sequence, quantity: 1, price: 100, purchased_at: START + sequence }
 }
 
+fn stored(user: u32, key: Option<u32>, purchase: Purchase) -> StoredPurchase {
+    StoredPurchase {
+        user,
+        product: 0,
+        key,
+        purchase,
+        status: Status::Confirmed,
+        payment: None,
+        refund_due: false,
+        expires_at: None,
+    }
+}
+
+fn standing(sequence: i64) -> Standing {
+    Standing {
+        purchase: purchase(sequence),
+        status: Status::Confirmed,
+        payment: None,
+        refund_due: false,
+        expires_at: None,
+    }
+}
+
 /// A try of user `user` at second `sent`.
 fn one_try(user: u32, key: Option<u32>, sent: u64, reply: Reply) -> Try {
     let exchange = at(sent, reply);
@@ -54,7 +77,12 @@ fn one_try(user: u32, key: Option<u32>, sent: u64, reply: Reply) -> Try {
 fn clean() -> History {
     let terms = Terms { price: 100, limit: 1, start: START, end: START + 1_000 };
     let mut history = History {
-        products: vec![ProductPlan { stock: 3, has_crowd: false, terms: vec![terms] }],
+        products: vec![ProductPlan {
+            stock: 3,
+            has_crowd: false,
+            payment_window_seconds: None,
+            terms: vec![terms],
+        }],
         ..History::default()
     };
     for number in 1..=3_u32 {
@@ -62,7 +90,7 @@ fn clean() -> History {
         let told = purchase(i64::from(number));
         let bought = Try { told: Some(told), ..one_try(number, key, u64::from(number) * 10, OK) };
         history.tries.push(bought);
-        history.stored.purchases.push(StoredPurchase { user: number, product: 0, key, purchase: told });
+        history.stored.purchases.push(stored(number, key, told));
     }
     let again = Try { told: Some(purchase(1)), is_replay: true, ..one_try(1, Some(7), 15, OK) };
     let other =
@@ -75,7 +103,7 @@ fn clean() -> History {
         history.reads.push(read_of(sent, About::Product(Some(figures(stock, sold, 1 + sold)))));
     }
     history.reads.push(read_of(36, About::Leaderboard { product: 0, sequences: vec![1, 2, 3] }));
-    let read = About::Purchase { wanted: purchase(2).id, found: Some(purchase(2)) };
+    let read = About::Purchase { wanted: purchase(2).id, found: Some(standing(2)) };
     history.reads.push(read_of(37, read));
     history.events = vec![event(Told::Connected { after: Some(0) }), told_event(1), told_event(2)];
     history.events.extend([event(Told::Connected { after: Some(2) }), told_event(3)]);
@@ -195,7 +223,7 @@ fn a_refusal_with_a_key_is_final_for_the_tries_before_it_alone() {
             history.tries.push(one_try(3, Some(1), 30, Reply::GaveUp));
             history.tries.push(one_try(3, Some(1), 32, second));
             history.tries.extend(third.map(|reply| one_try(3, Some(1), 34, reply)));
-            let stored = StoredPurchase { user: 3, product: 0, key: Some(1), purchase: purchase(3) };
+            let stored = stored(3, Some(1), purchase(3));
             history.stored.purchases.push(stored);
             history.stored.products[0] = figures(0, 3, 4);
         }

@@ -2,7 +2,7 @@
 
 use mongodb::bson::oid::ObjectId;
 
-use crate::record::{Code, Figures, Micros, Purchase};
+use crate::record::{Code, Entry, Figures, Micros, Purchase, Status, Step};
 
 /// A promise that was broken, and the least that is needed to find it in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,36 @@ pub enum Violation {
     TotalStockWrong { product: u8, total: i64, at_least: i64, at_most: i64 },
     /// The units sold, in the product, are not those of its purchases.
     SoldIsNotPurchased { product: u8, sold: i64, purchased: i64 },
+    /// The units held, in the product, are not those of its pending purchases.
+    HeldIsNotPending { product: u8, held: i64, pending: i64 },
+    /// At some moment more units were held or sold than there were.
+    SoldTwice { product: u8, at: i64, units: i64, stock: i64 },
+    /// Who had let too much lapse bought once more.
+    LapsedTooOften { user: u32, product: u8, sequence: i64, lapses: usize },
+    /// A purchase has left one status twice.
+    ChangedTwice { id: ObjectId, from: Status },
+    /// There is no way from the one status to the other.
+    ForbiddenStep { id: ObjectId, from: Status, to: Status },
+    /// A step is dated before the one that it follows.
+    StepWentBack { id: ObjectId, to: Status },
+    /// A purchase has another status than the steps in the audit log lead to.
+    StandsElsewhere { id: ObjectId, stored: Status, logged: Status, steps: usize },
+    /// Money is due that is not, or the other way round, or it was noted twice.
+    MoneyUnclear { id: ObjectId, unfillable: usize, returned: usize },
+    /// A purchase does not expire a payment window after it was made.
+    WrongExpiry { id: ObjectId, expires_at: Option<i64> },
+    /// It expired too early; or, without a moment, not at all although it should have.
+    ExpiredAtWrongTime { id: ObjectId, expires_at: i64, at: Option<i64> },
+    /// What is on record of a payment is not what was answered.
+    MoneyNotAsTold { id: ObjectId, payment: u32, code: Option<Code>, status: Status },
+    /// Nobody has asked for this step, or all who did were told that it was not made.
+    NobodyAskedFor { entry: Entry },
+    /// An answer contradicts an earlier one.
+    AnswerTakenBack { first: Box<Step>, then: Box<Step> },
+    /// A success shows something else than was asked for.
+    TellsSomethingElse { step: Box<Step> },
+    /// A read shows a purchase as it was before somebody was told that it has changed.
+    StaleStatus { id: ObjectId, server: u8, sent: Micros, status: Status },
     /// A purchase was confirmed and is not in the database.
     LostPurchase { told: Purchase, confirmed: Micros },
     /// A purchase was confirmed and is another one in the database.

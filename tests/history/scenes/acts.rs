@@ -10,7 +10,7 @@ use crate::actors::readers::read_product;
 use crate::client::{Connection, PATIENT, exchange, token};
 use crate::cluster::{Flow, MEMBERS, Way, soon};
 use crate::record::{About, Code, Read, Span, Try, now};
-use crate::shop::{Wish, milliseconds, number, purchase, user_id};
+use crate::shop::{Wish, milliseconds, number, standing, user_id};
 
 /// How long the sale lasts that ends within a scene.
 pub const SALE_MS: i64 = 3_000;
@@ -30,14 +30,14 @@ const UNCONFIRMED_MS: u64 = 3_500;
 const CROWD: usize = 150;
 
 impl Stage<'_> {
-    async fn buy(&self, user: u32, key: Option<u32>, server: usize, patience: Duration) -> Try {
+    pub(super) async fn buy(&self, user: u32, key: Option<u32>, server: usize, patience: Duration) -> Try {
         let wish = Wish { user, product: PRODUCT, key, quantity: 1, reuses_key: false };
         let mut connection = Connection::to(self.shop.ports[server]);
         self.shop.buy(wish, server, &mut connection, patience).await
     }
 
     /// Somebody buys there, and if it is not confirmed somebody else: without it there is no scene.
-    async fn sell(&self, server: usize) -> Try {
+    pub(super) async fn sell(&self, server: usize) -> Try {
         let confirmed = async {
             loop {
                 let one = self.buy(self.shop.new_user(), None, server, PATIENT).await;
@@ -274,7 +274,7 @@ impl Stage<'_> {
             let sent = now();
             let answer = connection.get(&format!("/purchases/{}", told.id), Some(&token), PATIENT).await;
             let exchange = exchange(number(server), sent, &answer);
-            let found = answer.ok().and_then(|answer| purchase(&answer.json));
+            let found = answer.ok().and_then(|answer| standing(&answer.json));
             found_times += u32::from(found.is_some());
             let about = About::Purchase { wanted: told.id, found };
             self.shop.write().reads.push(Read { exchange, about });

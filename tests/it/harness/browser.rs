@@ -173,10 +173,12 @@ impl Browser {
         self.sees("#account", "Account:").await;
     }
 
-    /// Emulates the system's setting for light or dark.
+    /// Emulates the system's setting for `light` or `dark`, or that its user has chosen all colours (`forced`).
     pub async fn prefer(&self, scheme: &str) {
+        let is_forced = scheme == "forced";
         let features = json!([
-            { "name": "prefers-color-scheme", "value": scheme },
+            { "name": "prefers-color-scheme", "value": if is_forced { "dark" } else { scheme } },
+            { "name": "forced-colors", "value": if is_forced { "active" } else { "none" } },
             // Without animations: an element that fades or slides has no fixed look.
             { "name": "prefers-reduced-motion", "value": "reduce" },
         ]);

@@ -95,6 +95,12 @@ impl Shop {
         self.servers.push(server);
     }
 
+    /// The same under limits for a slow machine.
+    pub async fn add_patient_server_where(&mut self, settings: &[(&str, &str)]) {
+        let server = self.start_server(patient(), settings).await;
+        self.servers.push(server);
+    }
+
     /// Starts another server, with these settings, those of its limits included.
     pub async fn add_server_as_set(&mut self, settings: &[(&str, &str)]) {
         let map = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -156,8 +156,11 @@ fn entry(step: &Changed, change: &QueuedChange) -> AuditEntry {
     if let Some(reason) = &change.asked.reason {
         after.insert("reason", reason);
     }
-    AuditEntry::new(&change.asked.actor, action, step.after.id, DateTime::MIN)
-        .with_change(figures(&step.before), after)
+    let by = &change.asked.by;
+    let entry = AuditEntry::new(&by.actor, action, step.after.id, DateTime::MIN);
+    // What is refused is not stored under its key: it is judged anew.
+    let change_key = by.key.clone().filter(|_| !step.is_unfillable);
+    AuditEntry { change_key, ..entry.with_change(figures(&step.before), after) }
 }
 
 /// What may change of a purchase.
