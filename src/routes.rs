@@ -87,8 +87,10 @@ fn quick_routes(
     let purchase = purchases::purchase_service(app.clone());
     let client_limits = app.client_limits.clone();
     let (routes, bare_routes) = routes(app, shop);
-    let bare_routes = Arc::new(bare_routes);
+    // Shared as one, because this service is copied several times for each request.
+    let shared = Arc::new((purchase, client_limits, routes, bare_routes));
     service_fn(move |request: Request| {
+        let (purchase, client_limits, routes, bare_routes) = &*shared;
         let refusal = match request.extensions().get::<OneTooMany>() {
             Some(_) => Some(limits::one_too_many()),
             None => bare_routes.check(&request).err().map(IntoResponse::into_response),
@@ -99,7 +101,7 @@ fn quick_routes(
         let is_purchase = request.method() == Method::POST && request.uri().path() == PURCHASE_PATH;
         match is_purchase {
             true => Either::Left(Either::Right(purchase.clone().call(request))),
-            false => Either::Right(limits::layer(&client_limits, request, routes.clone())),
+            false => Either::Right(limits::layer(client_limits, request, routes.clone())),
         }
     })
 }

@@ -110,7 +110,8 @@ impl Access {
         self.await_recent(Instant::now()).await?;
         match self.judge(&user)? {
             Verdict::Role(role @ Role::Customer) => Ok(CurrentUser { role, ..user }),
-            Verdict::Role(_) | Verdict::Unknown => self.look(user).await,
+            // Boxed, or the request of every customer would carry the room for these statements.
+            Verdict::Role(_) | Verdict::Unknown => Box::pin(self.look(user)).await,
         }
     }
 

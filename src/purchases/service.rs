@@ -155,7 +155,10 @@ impl Purchases {
         let id = purchase.product_id;
         let name = match self.catalogue.cache().find(id).and_then(|entry| entry.name()) {
             Some(name) => Some(name),
-            None => self.catalogue.names(vec![id]).await.ok().and_then(|mut names| names.remove(&id)),
+            // Boxed, or every purchase would carry the room for this question.
+            None => {
+                Box::pin(self.catalogue.names(vec![id])).await.ok().and_then(|mut names| names.remove(&id))
+            }
         };
         PurchaseView::of(purchase, name.unwrap_or_default())
     }

@@ -50,6 +50,7 @@ pub fn purchase_service(
 ) -> impl Service<axum::extract::Request, Response = Response, Error = Infallible, Future: Send>
 + Clone
 + Send
++ Sync
 + 'static {
     purchase.with_state(app)
 }
@@ -167,7 +168,8 @@ async fn buy(
 ) -> Result<Receipt> {
     if let Err(refusal) = share.check() {
         let may_be_replay = match &key {
-            Ok(IdempotencyKey(Some(key))) => is_used(app, user.id, key).await?,
+            // Boxed, or every purchase would carry the room for this question.
+            Ok(IdempotencyKey(Some(key))) => Box::pin(is_used(app, user.id, key)).await?,
             _ => false,
         };
         if !may_be_replay {
