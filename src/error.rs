@@ -230,7 +230,7 @@ impl Error {
             }
             Self::PurchaseNotPending { status } => format!("It is {}.", status.name()).into(),
             Self::PaymentUnfillable { status } => format!(
-                "It is {}, and its units are gone. The payment is noted, and `refundDue` is true: give the money back.",
+                "It is {}, and its units are gone. The payment is noted; give the money back, unless `refundDue` is false: then that was done.",
                 status.name()
             )
             .into(),

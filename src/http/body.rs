@@ -60,7 +60,7 @@ where
     }
 }
 
-/// `None` for a request without a body, where all members may be missing.
+/// `None` for a request without a body, where all members may be missing, whatever the media type says.
 impl<T: FromFields, S: Send + Sync> OptionalFromRequest<S> for Body<T>
 where
     HttpLimits: FromRef<S>,
@@ -68,7 +68,7 @@ where
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &S) -> Result<Option<Self>> {
-        if !request.headers().contains_key(header::CONTENT_TYPE) && request.body().is_end_stream() {
+        if request.body().is_end_stream() {
             return Ok(None);
         }
         <Self as FromRequest<S>>::from_request(request, state).await.map(Some)

@@ -37,6 +37,11 @@ impl Rendered {
         &self.json
     }
 
+    /// The tag of the JSON.
+    pub fn tag(&self) -> &HeaderValue {
+        &self.tag
+    }
+
     /// The size of the JSON, in bytes.
     pub fn bytes(&self) -> usize {
         self.json.len()

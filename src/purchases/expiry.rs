@@ -4,6 +4,7 @@
 //! A lease keeps the servers from doing the same work. Nothing depends on it: the product's version decides, so a purchase
 //! expires once however many servers try. Nobody takes the lease while nothing is due.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use mongodb::options::{Hint, ReturnDocument};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+use super::lane::queued::Receipt;
 use super::lanes::{Lanes, PurchaseWish};
 use super::settle::transitions::Wish;
 use crate::config::PurchasesLimits;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::model::audit::Asked;
 use crate::model::id::Id;
@@ -25,6 +27,8 @@ use crate::model::purchase::PurchaseStatus;
 use crate::store::heartbeat::Heartbeat;
 use crate::store::{Store, collect, failure, schema};
 
+/// Purchases that cannot expire and are passed over in one round; with more, the round ends.
+const STUCK_MAX: usize = 10_000;
 /// The lease's document.
 const LEASE: &str = "expiry";
 
@@ -73,37 +77,58 @@ impl ExpiryTask {
     }
 
     async fn expire_for_ever(&self) {
+        let mut stuck = HashSet::new();
         loop {
-            match self.step().await {
+            match self.step(&mut stuck).await {
                 // There may be more.
-                Ok(expired) if expired == self.expiries_max => {}
-                Ok(_) => tokio::time::sleep(self.interval).await,
+                Ok(decided) if decided == self.expiries_max && stuck.len() <= STUCK_MAX => continue,
+                Ok(_) => {}
                 Err(error) => {
                     tracing::warn!("cannot look for purchases that expire: {}", error.code().title());
-                    tokio::time::sleep(self.interval).await;
                 }
             }
+            if !stuck.is_empty() {
+                let count = stuck.len();
+                tracing::error!(
+                    "{count} purchases that are due cannot expire; `flash-sale verify` says what is wrong"
+                );
+                stuck.clear();
+            }
+            tokio::time::sleep(self.interval).await;
         }
     }
 
-    /// Lets the oldest of those expire that are due. Returns how many did.
-    async fn step(&self) -> Result<usize> {
-        let due = self.due().await?;
+    /// Lets the oldest of those expire that are due, but for those that are `stuck`: no other waits behind them. Returns how
+    /// many are decided, one way or the other.
+    async fn step(&self, stuck: &mut HashSet<Id>) -> Result<usize> {
+        let due = self.due(stuck).await?;
         if due.is_empty() || !self.take_lease().await? {
             return Ok(0);
         }
         let mut expiring: FuturesUnordered<_> = due.into_iter().map(|due| self.expire(due)).collect();
-        let mut expired = 0;
-        while let Some(has_expired) = expiring.next().await {
-            expired += usize::from(has_expired);
+        let mut decided = 0;
+        while let Some((id, result)) = expiring.next().await {
+            match result {
+                Ok(_) => decided += 1,
+                // A script has left a purchase that does not fit its product, or none.
+                Err(Error::PurchaseNotFound | Error::Internal) => {
+                    stuck.insert(id);
+                    decided += 1;
+                }
+                // It was paid for at the last moment, or its lane is too busy: that is known the next time.
+                Err(_) => {}
+            }
         }
-        Ok(expired)
+        Ok(decided)
     }
 
     /// Those that are due by the estimate of the database's clock, which is never ahead of it.
-    async fn due(&self) -> Result<Vec<Due>> {
+    async fn due(&self, stuck: &HashSet<Id>) -> Result<Vec<Due>> {
         let now = DateTime::from(self.heartbeat.database_time());
-        let pending = doc! { "status": PurchaseStatus::Pending.name(), "expiresAt": { "$lte": now } };
+        let mut pending = doc! { "status": PurchaseStatus::Pending.name(), "expiresAt": { "$lte": now } };
+        if !stuck.is_empty() {
+            pending.insert("_id", doc! { "$nin": stuck.iter().copied().collect::<Vec<_>>() });
+        }
         let limit = i64::try_from(self.expiries_max).unwrap_or(i64::MAX);
         let purchases = self.store.purchases.clone_with_type::<Due>();
         let find = purchases.find(pending);
@@ -115,8 +140,7 @@ impl ExpiryTask {
         Ok(due)
     }
 
-    /// Whether it has expired. If it was paid for at the last moment, or the lane is too busy, that is known the next time.
-    async fn expire(&self, due: Due) -> bool {
+    async fn expire(&self, due: Due) -> (Id, Result<Receipt>) {
         let change = PurchaseWish {
             purchase_id: due.id,
             wish: Wish::Expire,
@@ -124,7 +148,7 @@ impl ExpiryTask {
             by: Asked::default(),
             reason: None,
         };
-        self.lanes.change_unbounded(due.product_id, change).await.is_ok()
+        (due.id, self.lanes.change_unbounded(due.product_id, change).await)
     }
 
     /// Takes or keeps the lease, unless another server has it.

@@ -206,7 +206,8 @@ impl Purchases {
             && let Some(earlier) = history::change_of_key(&self.store, user.id, &key.key).await?
         {
             return match earlier.request == key.request {
-                true => Ok((self.view(&purchase).await, true)),
+                // As it is now: it was read before the key was found.
+                true => Ok((self.find(id, user).await?, true)),
                 false => Err(Error::IdempotencyKeyReused),
             };
         }

@@ -45,8 +45,8 @@ enum Include {
 /// second; of several changes in between only the newest is sent. `purchase` (a `LeaderboardItem`), with
 /// `include=purchases`, comes for every purchase, without gaps and in the order of `sequence`; its `rank` is its
 /// `sequence`. `released` (a `ReleasedEvent`), with the purchases, says that one has expired or was canceled or
-/// refunded; it has no id. `stale` (a `StaleEvent`) says that the server has lost touch with the database; from the next `product` on the events are up
-/// to date again.
+/// refunded; it has no id, and may come again for the same purchase. `stale` (a `StaleEvent`) says that the server has lost
+/// touch with the database; from the next `product` on the events are up to date again.
 ///
 /// An event's `id` is the number of the product's purchases up to it. A client that reconnects with it as
 /// `Last-Event-ID`, as browsers do, gets the purchases that it has missed, up to 10,000, and is told again which earlier

@@ -54,6 +54,12 @@ fn bound_of(method: &Method, path: &str) -> Option<Bound> {
         (&Method::POST, "/auth/register") => Some(Bound::Registrations),
         // A password is hashed in both.
         (&Method::POST, "/auth/login" | "/auth/password") => Some(Bound::Logins),
+        // Each gives out a token.
+        (&Method::PATCH, "/auth/me") => Some(Bound::Logins),
+        // A purchase is read for each.
+        (&Method::POST, path) if is_below(path, "/purchases") && path.ends_with("/cancel") => {
+            Some(Bound::Reads)
+        }
         (&Method::GET | &Method::HEAD, path) if READ.iter().any(|part| is_below(path, part)) => {
             Some(Bound::Reads)
         }

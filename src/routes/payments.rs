@@ -110,6 +110,15 @@ impl FromFields for RefundPurchaseRequest {
     }
 }
 
+/// A body that says nothing.
+struct NoMembers;
+
+impl FromFields for NoMembers {
+    fn from_fields(_: &mut Fields) -> Option<Self> {
+        Some(Self)
+    }
+}
+
 /// Tell that a purchase is paid for
 ///
 /// For the shop's payment service, as often as it likes: the same `paymentReference` again answers 200 with the same
@@ -167,8 +176,10 @@ async fn cancel_purchase(
     user: CurrentUser,
     actor: Actor,
     id: PathId,
-    key: IdempotencyKey,
+    key: Result<IdempotencyKey>,
+    body: Result<Option<Body<NoMembers>>>,
 ) -> Result<Response> {
+    let (key, _) = Error::both(key, body)?;
     let id = id.or(Error::PurchaseNotFound)?;
     let request = format!("POST /purchases/{id}/cancel");
     let by = Asked { actor: actor.of(user.id), key: key.of_request(&request) };

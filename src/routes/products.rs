@@ -104,7 +104,7 @@ async fn create_product(
 /// One product
 ///
 /// As it is now: its stock, and the state of its sale. With a token also `yours`, what you have of it and may still buy;
-/// such an answer is for you alone, so it has no ETag.
+/// such an answer is for you alone and always whole, so its ETag is for `If-Match` only.
 #[utoipa::path(
     get, path = "/products/{id}", tag = "products", operation_id = "getProduct",
     params(
@@ -127,12 +127,13 @@ async fn get_product(
     let id = id.or(Error::ProductNotFound)?;
     let Some(user) = user else { return Ok(app.product_pages.product(id).await?.answer(&headers)) };
     let (product, yours) = tokio::try_join!(app.product_pages.product(id), app.purchases.yours(id, user.id))?;
+    let tag = [(header::ETAG, product.tag().clone())];
     let mut product = product.value()?;
     // By the rules that stand beside it.
     let limit = product["purchaseLimit"].as_i64().unwrap_or_default();
     let has_payment_window = !product["paymentWindowSeconds"].is_null();
     product["yours"] = json!(yours.view(limit, has_payment_window));
-    Ok(uncached(product).into_response())
+    Ok((tag, uncached(product)).into_response())
 }
 
 /// Change a product

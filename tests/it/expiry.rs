@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use flash_sale::model::id::Id;
 use futures_util::future::join_all;
+use mongodb::bson::{Document, doc};
 use serde_json::json;
 
 use crate::harness::{Shop, patient, soon};
@@ -42,6 +44,27 @@ async fn what_is_not_paid_for_is_for_sale_again() {
         assert_eq!(shop.at(&shop.visitor(), server).get(&format!("/products/{id}")).await.json["stock"], 1);
     }
     shop.at(&eve, 1).purchase_with_key(&id, 1, "press-1").await.expect(201);
+    shop.check_invariants(&id, 2).await;
+    shop.close().await;
+}
+
+/// What a script has broken stays, and nothing waits behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purchase_that_cannot_expire_stops_no_other() {
+    let shop = Shop::open_with(patient().with(|limits| limits.purchases.expiries_max = 2)).await;
+    let id = shop.sell(&held(json!({"stock": 4}))).await;
+    let gone = shop.sell(&held(json!({"stock": 4}))).await;
+    let (mut stuck, mut due) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        stuck.push(id_of(&shop.buyer().purchase(&gone).await.expect(201).json));
+        due.push(id_of(&shop.buyer().purchase(&id).await.expect(201).json));
+    }
+    let products = shop.database().await.collection::<Document>("products");
+    products.delete_one(doc! { "_id": gone.parse::<Id>().unwrap() }).await.unwrap();
+    // The oldest come first.
+    shop.let_expire(&stuck).await;
+    shop.let_expire(&due).await;
+    until_held(&shop, &id, 0).await;
     shop.check_invariants(&id, 2).await;
     shop.close().await;
 }

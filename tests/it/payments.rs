@@ -250,7 +250,38 @@ async fn a_change_is_repeated_by_its_key() {
     // All members of a refund may be missing, and so may the body.
     payments.confirm(&other, "pi_2").await.expect(200);
     let path = format!("/purchases/{other}/refund");
-    assert_eq!(admin.send(Method::POST, &path, None, &[]).await.expect(200).json["status"], "refunded");
+    let empty = Some(String::new());
+    assert_eq!(admin.send(Method::POST, &path, empty, &[]).await.expect(200).json["status"], "refunded");
+    admin.send(Method::POST, &path, None, &[]).await.expect(200);
+    // A cancel has no members at all.
+    let path = format!("/purchases/{other}/cancel");
+    ada.send(Method::POST, &path, Some("{\"restock\": true}".into()), &[]).await.invalid(&["restock"]);
+    ada.send(Method::POST, &path, Some("{}".into()), &[]).await.problem(409, "purchase_not_pending");
+    shop.check_invariants(&id, 2).await;
+    shop.close().await;
+}
+
+/// The same request many times at once, with one key, on two servers: every answer has the change.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_repetition_tells_of_the_time_before_the_change() {
+    let mut shop = Shop::open_with(patient()).await;
+    shop.add_server_with(patient()).await;
+    let id = shop.sell(&held(json!({"stock": 8}))).await;
+    let payments = shop.payment_service();
+    for number in 0..4 {
+        let purchase = id_of(&shop.buyer().purchase(&id).await.expect(201).json);
+        let (path, key) = (format!("/purchases/{purchase}/confirm"), format!("event-{number}"));
+        let confirm = |server: usize| {
+            let (payments, path, key) = (shop.at(&payments, server % 2), path.clone(), key.clone());
+            async move {
+                let body = Some(json!({"paymentReference": "pi_1"}).to_string());
+                payments.send(Method::POST, &path, body, &[("Idempotency-Key", &key)]).await.expect(200)
+            }
+        };
+        for answer in join_all((0..6).map(confirm)).await {
+            assert_eq!(answer.json["status"], "confirmed");
+        }
+    }
     shop.check_invariants(&id, 2).await;
     shop.close().await;
 }

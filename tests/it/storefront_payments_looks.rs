@@ -10,7 +10,8 @@ use crate::storefront_payments::{ada_at, admin_at, buy, shop_with_demo};
 /// The sentence for each refusal that a page cannot be brought to show at will.
 const WORDS: &str = "
     const script = document.querySelector('script[type=module]').src;
-    const { Problem, inWords } = await import(script.replace('main.js', 'api.js'));
+    const modules = Object.values(await import(script));
+    const { Problem, inWords } = modules.find((module) => module.Problem && module.inWords);
     return arguments[0].map((body) => inWords(new Problem(409, body, new Headers())));";
 
 #[tokio::test(flavor = "multi_thread")]
