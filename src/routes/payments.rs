@@ -105,8 +105,8 @@ pub struct RefundPurchaseRequest {
 impl FromFields for RefundPurchaseRequest {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
         let restock = fields.optional("restock", boolean);
-        let reason = fields.optional("reason", line(1..=REASON_CHARACTERS_MAX));
-        Some(Self { restock: restock.unwrap_or(true), reason })
+        let reason = fields.optional("reason", line(0..=REASON_CHARACTERS_MAX));
+        Some(Self { restock: restock.unwrap_or(true), reason: reason.filter(|reason| !reason.is_empty()) })
     }
 }
 
