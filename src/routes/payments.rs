@@ -98,15 +98,15 @@ pub struct RefundPurchaseRequest {
     #[schema(value_type = Option<bool>, example = true)]
     restock: bool,
     /// Why, for the audit log.
-    #[schema(max_length = 500, example = "Arrived broken")]
+    #[schema(min_length = 1, max_length = 500, example = "Arrived broken")]
     reason: Option<String>,
 }
 
 impl FromFields for RefundPurchaseRequest {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
         let restock = fields.optional("restock", boolean);
-        let reason = fields.optional("reason", line(0..=REASON_CHARACTERS_MAX));
-        Some(Self { restock: restock.unwrap_or(true), reason: reason.filter(|reason| !reason.is_empty()) })
+        let reason = fields.optional("reason", line(1..=REASON_CHARACTERS_MAX));
+        Some(Self { restock: restock.unwrap_or(true), reason })
     }
 }
 
