@@ -10,15 +10,11 @@ use crate::error::{Error, Result};
 use crate::http::client::Client;
 use crate::http::request_context::RequestContext;
 use crate::model::audit::Actor;
-use crate::model::id::Id;
 use crate::model::user::Role;
 
-/// Proves that the request comes from an admin. Refuses others with `forbidden`.
-#[derive(Debug, Clone, Copy)]
-pub struct Admin {
-    /// The admin's user id.
-    pub id: Id,
-}
+/// An admin, as the account says now. Refuses others with `forbidden`.
+#[derive(Debug, Clone)]
+pub struct Admin(pub CurrentUser);
 
 /// The user of a verified token, before it is known whether the token still counts.
 ///
@@ -93,7 +89,7 @@ impl FromRequestParts<AppState> for Admin {
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self> {
         let user = app.access.look(presented(parts, app)?).await?;
         match user.role {
-            Role::Admin => Ok(Self { id: user.id }),
+            Role::Admin => Ok(Self(user)),
             Role::Customer | Role::Payments => Err(Error::FORBIDDEN),
         }
     }

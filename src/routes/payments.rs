@@ -150,8 +150,7 @@ async fn confirm_purchase(
     let (key, Body(Digested { body, digest })) = Error::both(key, body)?;
     let wish = Wish::Confirm { reference: body.payment_reference, paid: body.amount };
     let id = id.or(Error::PurchaseNotFound)?;
-    let request = format!("POST /purchases/{id}/confirm {digest}");
-    let by = Asked { actor: actor.of(user.id), key: key.of_request(&request) };
+    let by = key.asked(actor.of(user.id), &format!("POST /purchases/{id}/confirm {digest}"));
     change(&app, id, &user, wish, by, None).await
 }
 
@@ -181,8 +180,7 @@ async fn cancel_purchase(
 ) -> Result<Response> {
     let (key, _) = Error::both(key, body)?;
     let id = id.or(Error::PurchaseNotFound)?;
-    let request = format!("POST /purchases/{id}/cancel");
-    let by = Asked { actor: actor.of(user.id), key: key.of_request(&request) };
+    let by = key.asked(actor.of(user.id), &format!("POST /purchases/{id}/cancel"));
     change(&app, id, &user, Wish::Cancel { by_buyer: true }, by, None).await
 }
 
@@ -206,8 +204,7 @@ async fn cancel_purchase(
 )]
 async fn refund_purchase(
     State(app): State<AppState>,
-    _admin: Admin,
-    user: CurrentUser,
+    Admin(user): Admin,
     actor: Actor,
     id: PathId,
     key: Result<IdempotencyKey>,
@@ -219,8 +216,7 @@ async fn refund_purchase(
         None => parse_fields(b"{}")?,
     };
     let id = id.or(Error::PurchaseNotFound)?;
-    let request = format!("POST /purchases/{id}/refund {digest}");
-    let by = Asked { actor: actor.of(user.id), key: key.of_request(&request) };
+    let by = key.asked(actor.of(user.id), &format!("POST /purchases/{id}/refund {digest}"));
     change(&app, id, &user, Wish::Refund { restock: body.restock }, by, body.reason).await
 }
 

@@ -85,17 +85,17 @@ async fn list_products(
 )]
 async fn create_product(
     State(app): State<AppState>,
-    admin: Admin,
+    Admin(admin): Admin,
     actor: Actor,
     key: Result<IdempotencyKey>,
     body: Result<Body<Digested<CreateProductRequest>>>,
 ) -> Result<Response> {
     let (key, Body(Digested { body, digest })) = Error::both(key, body)?;
-    let asked = asked(admin, actor, key, &format!("POST /products {digest}"));
+    let asked = key.asked(actor.of(admin.id), &format!("POST /products {digest}"));
     let answer = app.catalogue.create(body, asked).await?;
     let id = answer.product.id;
     let location = HeaderValue::from_str(&format!("/products/{}", id.to_hex()));
-    log_change(admin, "created", &answer);
+    log_change(admin.id, "created", &answer);
     let mut response = whole(StatusCode::CREATED, &answer)?;
     response.headers_mut().insert(header::LOCATION, location.map_err(|_| Error::Internal)?);
     Ok(response)
@@ -156,7 +156,7 @@ async fn get_product(
 )]
 async fn change_product(
     State(app): State<AppState>,
-    admin: Admin,
+    Admin(admin): Admin,
     actor: Actor,
     id: PathId,
     headers: HeaderMap,
@@ -165,7 +165,7 @@ async fn change_product(
     let id = id.or(Error::ProductNotFound)?;
     let asked = Asked { actor: actor.of(admin.id), key: None };
     let answer = app.catalogue.change(id, if_match(&headers), request, asked).await?;
-    log_change(admin, "changed", &answer);
+    log_change(admin.id, "changed", &answer);
     whole(StatusCode::OK, &answer)
 }
 
@@ -187,7 +187,7 @@ async fn change_product(
 )]
 async fn delete_product(
     State(app): State<AppState>,
-    admin: Admin,
+    Admin(admin): Admin,
     actor: Actor,
     id: PathId,
     headers: HeaderMap,
@@ -195,7 +195,7 @@ async fn delete_product(
     let id = id.or(Error::ProductNotFound)?;
     let asked = Asked { actor: actor.of(admin.id), key: None };
     app.catalogue.delete(id, if_match(&headers), asked).await?;
-    log(admin, "deleted", id);
+    log(admin.id, "deleted", id);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -222,7 +222,7 @@ async fn delete_product(
 )]
 async fn restock_product(
     State(app): State<AppState>,
-    admin: Admin,
+    Admin(admin): Admin,
     actor: Actor,
     id: PathId,
     headers: HeaderMap,
@@ -231,15 +231,10 @@ async fn restock_product(
 ) -> Result<Response> {
     let id = id.or(Error::ProductNotFound)?;
     let (key, Body(Digested { body, digest })) = Error::both(key, body)?;
-    let asked = asked(admin, actor, key, &format!("POST /products/{id}/restock {digest}"));
+    let asked = key.asked(actor.of(admin.id), &format!("POST /products/{id}/restock {digest}"));
     let answer = app.catalogue.restock(id, if_match(&headers), body.quantity, asked).await?;
-    log_change(admin, "restocked", &answer);
+    log_change(admin.id, "restocked", &answer);
     whole(StatusCode::OK, &answer)
-}
-
-/// A change that may come again under the same key; `request` tells it from every other request.
-fn asked(admin: Admin, actor: Actor, key: IdempotencyKey, request: &str) -> Asked {
-    Asked { actor: actor.of(admin.id), key: key.of_request(request) }
 }
 
 /// Answers with the whole product after a change.
@@ -252,16 +247,16 @@ fn whole(status: StatusCode, answer: &Answer) -> Result<Response> {
     Ok(response)
 }
 
-fn log_change(admin: Admin, done: &'static str, answer: &Answer) {
+fn log_change(admin: Id, done: &'static str, answer: &Answer) {
     if !answer.replayed {
         log(admin, done, answer.product.id);
     }
 }
 
-fn log(admin: Admin, done: &'static str, product: Id) {
+fn log(admin: Id, done: &'static str, product: Id) {
     let request = RequestContext::current();
     let request_id = request.as_ref().map_or("", RequestContext::id);
-    let (user_id, product_id) = (admin.id.to_hex(), product.to_hex());
+    let (user_id, product_id) = (admin.to_hex(), product.to_hex());
     tracing::info!(
         request_id,
         user_id,

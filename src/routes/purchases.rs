@@ -24,7 +24,7 @@ use crate::http::client::Client;
 use crate::http::fields::{Fields, id, integer};
 use crate::http::path::PathId;
 use crate::http::{Uncached, uncached};
-use crate::model::audit::RequestKey;
+use crate::model::audit::{Actor, Asked, RequestKey};
 use crate::model::id::Id;
 use crate::model::money::Money;
 use crate::model::network::Network;
@@ -234,9 +234,10 @@ impl FromRequestParts<AppState> for IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// The key of a change; `request` tells what is asked for from every other request.
-    pub(super) fn of_request(self, request: &str) -> Option<RequestKey> {
-        self.0.map(|key| RequestKey { key: (*key).to_owned(), request: request.to_owned() })
+    /// A change that may come again under this key; `request` tells what is asked for from every other request.
+    pub(super) fn asked(self, actor: Actor, request: &str) -> Asked {
+        let key = self.0.map(|key| RequestKey { key: (*key).to_owned(), request: request.to_owned() });
+        Asked { actor, key }
     }
 
     fn of(headers: &HeaderMap) -> Result<Self> {

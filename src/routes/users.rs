@@ -116,7 +116,7 @@ async fn get_user(State(app): State<AppState>, _admin: Admin, id: PathId) -> Res
 )]
 async fn change_user(
     State(app): State<AppState>,
-    admin: Admin,
+    Admin(admin): Admin,
     actor: Actor,
     id: PathId,
     Body(request): Body<ChangeUserRequest>,

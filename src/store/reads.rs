@@ -97,10 +97,7 @@ impl Store {
         read: impl Future<Output = mongodb::error::Result<T>>,
     ) -> Result<T> {
         let _permit = self.permit(&self.sale_reads).await?;
-        match tokio::time::timeout(self.read_max, read).await {
-            Ok(result) => result.map_err(|error| failure::of_read(&error)),
-            Err(_) => Err(failure::too_slow("a read")),
-        }
+        in_time(self.read_max, read).await
     }
 
     pub(super) async fn read_confirmed<T, F>(
@@ -150,11 +147,14 @@ impl Store {
     where
         F: Future<Output = mongodb::error::Result<T>>,
     {
-        let read = async { read(point.session(&self.client).await?).await };
-        match tokio::time::timeout(time, read).await {
-            Ok(result) => result.map_err(|error| failure::of_read(&error)),
-            Err(_) => Err(failure::too_slow("a read")),
-        }
+        in_time(time, async { read(point.session(&self.client).await?).await }).await
+    }
+}
+
+async fn in_time<T>(time: Duration, read: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
+    match tokio::time::timeout(time, read).await {
+        Ok(result) => result.map_err(|error| failure::of_read(&error)),
+        Err(_) => Err(failure::too_slow("a read")),
     }
 }
 
