@@ -41,7 +41,7 @@ async fn run() -> ExitCode {
         Err(error) => return fail(1, &error),
     };
     match command.unwrap_or(Command::Serve { end_with: None }) {
-        Command::Serve { end_with } => match serve::run(config, &mut end, end_with).await {
+        Command::Serve { end_with } => match Box::pin(serve::run(config, &mut end, end_with)).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(reason) => fail(1, &reason),
         },

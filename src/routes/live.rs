@@ -232,7 +232,8 @@ impl Socket {
             return Err(Error::invalid("subscribe", message));
         }
         let purchases = request.wants_purchases.then_some(request.after);
-        let subscription = self.app.rooms.watch(id, purchases).await?;
+        // Boxed: it may read the product, and what that takes would stay a part of every socket.
+        let subscription = Box::pin(self.app.rooms.watch(id, purchases)).await?;
         self.subscriptions.push(subscription);
         Ok(())
     }

@@ -147,7 +147,8 @@ impl Store {
     where
         F: Future<Output = mongodb::error::Result<T>>,
     {
-        in_time(time, async { read(point.session(&self.client).await?).await }).await
+        // Boxed, because a session is large, and so would be every future around this one.
+        in_time(time, Box::pin(async { read(point.session(&self.client).await?).await })).await
     }
 }
 

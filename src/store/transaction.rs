@@ -72,7 +72,7 @@ impl Store {
             + 'static,
     {
         let store = self.clone();
-        self.write(async move { store.run(work).await }).await
+        self.write(Box::pin(async move { store.run(work).await })).await
     }
 
     async fn run<T, W>(&self, work: W) -> Result<T>

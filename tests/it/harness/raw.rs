@@ -56,7 +56,7 @@ impl RawConnection {
     /// Reads until the text contains `end`.
     pub async fn read_until(&mut self, end: &str) -> String {
         let mut bytes = Vec::new();
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = vec![0; 64 * 1024];
         while !String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(buffer.len() * 2)..]).contains(end) {
             match self.0.read(&mut buffer).await {
                 Ok(count @ 1..) => bytes.extend_from_slice(&buffer[..count]),

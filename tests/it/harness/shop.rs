@@ -141,7 +141,7 @@ impl Shop {
         let settings: HashMap<_, _> =
             settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let config = Config { limits, ..Config::from_settings(&settings).unwrap() };
-        Server::start(config).await.unwrap_or_else(|error| panic!("{error}"))
+        Box::pin(Server::start(config)).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Stops all servers in order, and drops the database.
