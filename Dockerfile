@@ -2,6 +2,9 @@
 FROM rust:1.95.0-slim-bookworm AS builder
 WORKDIR /build
 
+# Less makes the image sooner, for tests of it: --build-arg CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+ARG CARGO_PROFILE_RELEASE_OPT_LEVEL=3
+
 # The dependencies in a layer of their own, built with an empty program: cached until Cargo.lock changes.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src \
