@@ -60,7 +60,7 @@ pub struct ClientsLimits {
     pub leaves_private_alone: bool,
     /// How many times a network's quota all networks of its IPv6 /48 have together.
     pub site_factor: u32,
-    /// Clients that each bound remembers at once, 16 bytes each. Only those that have used some of their quota need to be.
+    /// Clients that each bound remembers at once, 18 bytes each. Only those that have used some of their quota need to be.
     pub clients_max: usize,
 }
 

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::iter;
 
 use icu_properties::props::{EmojiModifier, ExtendedPictographic, GeneralCategory, JoiningType};
 use icu_properties::{CodePointMapData, CodePointSetData};
@@ -53,7 +54,11 @@ impl NameRules {
     /// `shops_own`: further words that nobody may have in a name, like the shop's.
     pub fn new(shops_own: Vec<String>) -> Self {
         let words = RESERVED.into_iter().chain(shops_own.iter().map(String::as_str));
-        let together = |word: &str| word.split_whitespace().map(folded).collect::<String>();
+        let together = |words: &str| {
+            let mut together = String::new();
+            words.split_whitespace().for_each(|word| fold(word, &mut together));
+            together
+        };
         let reserved: BTreeSet<_> = words.map(together).filter(|word| !word.is_empty()).collect();
         let reserved_bytes_max = reserved.iter().map(String::len).max().unwrap_or_default();
         Self { shops_own, reserved, reserved_bytes_max }
@@ -123,20 +128,27 @@ impl NameRules {
 
     /// Whether some of the words, read together, are reserved: so that `A d m i n` is, too.
     fn has_reserved(&self, words: &[&str]) -> bool {
-        let folded: Vec<_> = words.iter().map(|word| folded(word)).collect();
-        (0..folded.len()).any(|first| {
-            let mut together = String::new();
-            folded[first..].iter().any(|word| {
-                together.push_str(word);
-                together.len() <= self.reserved_bytes_max && self.reserved.contains(&together)
+        let mut folded = String::new();
+        let ends: Vec<_> = words
+            .iter()
+            .map(|word| {
+                fold(word, &mut folded);
+                folded.len()
             })
+            .collect();
+        let starts = iter::once(0).chain(ends.iter().copied());
+        starts.enumerate().any(|(first, start)| {
+            let candidates = ends[first..].iter().map(|end| &folded[start..*end]);
+            candidates
+                .take_while(|word| word.len() <= self.reserved_bytes_max)
+                .any(|word| self.reserved.contains(word))
         })
     }
 }
 
-/// Letters and digits of a word such that what looks alike is alike (UTS 39, 4), with the digits that are read as
-/// letters.
-fn folded(word: &str) -> String {
+/// Appends the letters and digits of a word such that what looks alike is alike (UTS 39, 4), with the digits that are read
+/// as letters.
+fn fold(word: &str, folded: &mut String) {
     let alike = match word.is_ascii() {
         // What the skeleton of ASCII has besides is done below.
         true => Cow::Borrowed(word),
@@ -144,7 +156,7 @@ fn folded(word: &str) -> String {
             Cow::Owned(unicode_security::skeleton(&word.nfkc().collect::<String>().to_lowercase()).collect())
         }
     };
-    let mut folded = String::with_capacity(alike.len());
+    let start = folded.len();
     for character in alike.chars().flat_map(char::to_lowercase) {
         match character {
             '1' | 'l' | '|' | '!' => folded.push('i'),
@@ -153,7 +165,7 @@ fn folded(word: &str) -> String {
             '4' => folded.push('a'),
             '5' | '$' => folded.push('s'),
             '7' => folded.push('t'),
-            'n' if folded.ends_with('r') => {
+            'n' if folded[start..].ends_with('r') => {
                 folded.pop();
                 folded.push('m');
             }
@@ -161,7 +173,6 @@ fn folded(word: &str) -> String {
             _ => {}
         }
     }
-    folded
 }
 
 /// The rules for other characters than ASCII.
