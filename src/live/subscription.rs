@@ -170,7 +170,9 @@ impl Subscription {
                 self.keepalive = news.keepalive;
                 return Next::Keepalive;
             }
-            if self.sequence.is_some_and(|sequence| sequence < news.purchases_through) || self.misses(&news) {
+            let is_behind = self.sequence.is_some_and(|sequence| sequence < news.purchases_through);
+            let has_all = self.sequence.is_some_and(|sequence| sequence >= news.product.purchase_count);
+            if is_behind || (has_all && self.misses(&news)) {
                 // A read has failed, and has already paused.
                 continue;
             }
@@ -206,7 +208,10 @@ impl Subscription {
     async fn messages(&mut self, news: &News) -> Vec<Outgoing> {
         let purchases = self.purchases(news).await;
         let is_behind = purchases.len() == PURCHASES_AT_ONCE_MAX;
-        let releases = if is_behind { None } else { self.released(news).await };
+        let count = i64::try_from(purchases.len()).unwrap_or_default();
+        // A purchase comes before what has become of it.
+        let has_all = self.sequence.is_some_and(|sequence| sequence + count >= news.product.purchase_count);
+        let releases = if has_all && !is_behind { self.released(news).await } else { None };
         // No `await` from here on: what is recorded as sent must be returned, even if this future is dropped.
         let mut messages = Vec::new();
         if news.stale.is_some() != self.is_stale {
@@ -214,7 +219,7 @@ impl Subscription {
             messages.extend(news.stale.clone().map(|stale| self.count(stale, true)));
         }
         if let Some(sequence) = &mut self.sequence {
-            *sequence += i64::try_from(purchases.len()).unwrap_or_default();
+            *sequence += count;
         }
         messages.extend(purchases.into_iter().map(|purchase| self.count(purchase, false)));
         if is_behind {
@@ -279,9 +284,9 @@ impl Subscription {
     async fn released(&mut self, news: &News) -> Option<Releases> {
         let told = self.releases.filter(|_| self.misses(news))?;
         if let Told::Version(version) = told
-            && let Some(kept) = self.seat.room.tail.released_after(version)
+            && let Some(kept) = self.seat.room.tail.released_between(version, news.releases_through)
         {
-            return Some(kept);
+            return Some((kept, news.releases_through));
         }
         let late = self.late_releases.get_or_insert_with(|| {
             let (context, product) = (self.context.clone(), news.product.clone());
@@ -296,15 +301,17 @@ impl Subscription {
                         let read =
                             tail::read_released(&context.store, &product, version, PURCHASES_AT_ONCE_MAX);
                         read.await.map(|(released, through)| {
-                            (released.into_iter().map(|(_, message)| message).collect(), through)
+                            let messages = released.into_iter().map(|(_, message)| message).collect();
+                            (through > version).then_some((messages, through))
                         })
                     }
                 };
-                if read.is_err() {
-                    // The failure is logged.
+                let read = read.ok().flatten();
+                if read.is_none() {
+                    // A failure is logged.
                     sleep(READ_RETRY).await;
                 }
-                read.ok()
+                read
             }))
         });
         let read = late.await.ok().flatten();

@@ -76,13 +76,16 @@ impl Tail {
     /// up to which they are known.
     pub async fn catch_up_on_releases(&self, store: &Store, product: &Product) -> i64 {
         loop {
-            let through = self.lock().released_through;
-            if product.purchases_changed_version.is_none_or(|last| through >= last) {
-                return through;
+            let before = self.lock().released_through;
+            if product.purchases_changed_version.is_none_or(|last| before >= last) {
+                return before;
             }
-            let Ok((released, through)) = read_released(store, product, through, self.read_max).await else {
-                return through;
+            let Ok((released, through)) = read_released(store, product, before, self.read_max).await else {
+                return before;
             };
+            if through <= before {
+                return before;
+            }
             let mut kept = self.lock();
             kept.released_through = through;
             kept.released.extend(released);
@@ -95,11 +98,11 @@ impl Tail {
         }
     }
 
-    /// What was given back after this version, and up to which one; `None` if some of that is no longer kept.
-    pub fn released_after(&self, version: i64) -> Option<(Vec<Message>, i64)> {
+    /// What was given back after one version, up to another; `None` if some of that is no longer kept.
+    pub fn released_between(&self, after: i64, through: i64) -> Option<Vec<Message>> {
         let kept = self.lock();
-        let later = kept.released.iter().filter(|(of, _)| *of > version).map(|(_, message)| message.clone());
-        (version >= kept.released_from).then(|| (later.collect(), kept.released_through))
+        let between = kept.released.iter().filter(|(version, _)| (after + 1..=through).contains(version));
+        (after >= kept.released_from).then(|| between.map(|(_, message)| message.clone()).collect())
     }
 
     /// At most `count_max` purchases after number `after`; `None` if some of them are no longer kept.
@@ -134,8 +137,8 @@ pub async fn read(store: &Store, product: &Product, after: i64, count_max: usize
     Ok(without_gaps.map(message).collect())
 }
 
-/// The purchases that were given back by later versions of `product` than `after`, in order, and the version up to which
-/// these are all. About `count_max` of them.
+/// The purchases that were given back by later versions of `product` than `after`, up to the one of its last change of
+/// purchases, in order; and the version up to which these are all. About `count_max` of them.
 ///
 /// # Errors
 /// Those of `history::changed_since`.
@@ -146,22 +149,22 @@ pub async fn read_released(
     count_max: usize,
 ) -> Result<(Vec<(i64, Message)>, i64)> {
     let limit = count_max + BATCH_PURCHASES_MAX;
-    let mut changed = history::changed_since(store, product.id, after, limit).await?;
+    let changed = history::changed_since(store, product.id, after, limit).await?;
     let last = changed.last().and_then(|purchase| purchase.changed_in_version).unwrap_or(after);
-    let mut through = last.max(product.purchases_changed_version.unwrap_or(after));
-    if changed.len() >= limit {
-        // Of the last version some may be missing.
-        changed.retain(|purchase| purchase.changed_in_version < Some(last));
-        through = changed.last().and_then(|purchase| purchase.changed_in_version).unwrap_or(after);
-    }
+    // Of the last version some may be missing.
+    let last = if changed.len() >= limit { last - 1 } else { last };
+    // What is newer than the product may be of purchases that nobody was told of yet. And if there is nothing so new, the
+    // answer is old, as one shortly after an election can be: the rest comes with the next one.
+    let through = last.min(product.purchases_changed_version.unwrap_or(after));
     let released = changed.iter().filter(|purchase| purchase.status.is_released());
     let released =
         released.map(|purchase| (purchase.changed_in_version.unwrap_or(0), released_message(purchase)));
-    Ok((released.collect(), through))
+    Ok((released.take_while(|(version, _)| *version <= through).collect(), through))
 }
 
-/// What a watcher who comes back after the purchase with the number `after` may have missed: which purchases up to that
-/// one were given back since it was made, and the version up to which these are all.
+/// What a watcher who comes back after the purchase with the number `after` may have missed: which purchases were given
+/// back since that one was made, and the version up to which these are all: that of the product's last change of
+/// purchases. `None` if the answer is older.
 ///
 /// # Errors
 /// Those of `history::released_since`.
@@ -170,10 +173,10 @@ pub async fn read_missed_releases(
     product: &Product,
     after: i64,
     count_max: i64,
-) -> Result<(Vec<Message>, i64)> {
+) -> Result<Option<(Vec<Message>, i64)>> {
     let through = product.purchases_changed_version.unwrap_or(0);
-    let released = history::released_since(store, product.id, after, count_max).await?;
-    Ok((released.iter().map(released_message).collect(), through))
+    let released = history::released_since(store, product.id, after, through, count_max).await?;
+    Ok(released.map(|released| (released.iter().map(released_message).collect(), through)))
 }
 
 fn released_message(purchase: &Purchase) -> Message {

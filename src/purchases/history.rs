@@ -1,6 +1,7 @@
 //! Reads purchases: one, pages of a leaderboard, and what lanes and watchers follow.
 
 use futures_util::TryStreamExt;
+use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::options::{Hint, ReadConcern};
 use serde::{Deserialize, Serialize};
@@ -254,8 +255,9 @@ pub async fn changed_since(
     store.read_followed(|session| collect(find, session)).await
 }
 
-/// Those of a product's purchases up to number `sequence` that were given back since that one was made, at most the
-/// `count_max` last ones.
+/// Those of a product's purchases that were given back since the one with the number `sequence` was made, by the product's
+/// version `through` at the latest; at most the `count_max` last ones. `None` if the answer is older than that version,
+/// in which purchases have changed.
 ///
 /// # Errors
 /// Those of [`Store::read`].
@@ -263,26 +265,36 @@ pub async fn released_since(
     store: &Store,
     product: Id,
     sequence: i64,
+    through: i64,
     count_max: i64,
-) -> Result<Vec<Purchase>> {
+) -> Result<Option<Vec<Purchase>>> {
+    let max_time = store.read_max();
+    let as_new = doc! { "productId": product, "changedInVersion": { "$gte": through } };
+    let as_new = store.purchases.find_one(as_new).hint(Hint::Keys(changed_purchases())).max_time(max_time);
     let number = doc! { "productId": product, "sequence": sequence };
-    let one = store.purchases.find_one(number).max_time(store.read_max());
-    let one = store.read_followed(|mut session| async move { one.session(&mut session).await }).await?;
-    // Number 0 is before all.
-    let Some(one) = one else { return Ok(Vec::new()) };
+    let one = store.purchases.find_one(number).max_time(max_time);
     let released = PurchaseStatus::RELEASED.map(PurchaseStatus::name).to_vec();
-    let query = doc! {
+    let mut query = doc! {
         "productId": product,
-        "changedInVersion": { "$exists": true },
+        "changedInVersion": { "$lte": through },
         "status": { "$in": released },
-        "statusChangedAt": { "$gte": one.purchased_at },
-        "sequence": { "$lte": sequence },
     };
     let last_first = doc! { "productId": -1, "changedInVersion": -1 };
-    let find = store.purchases.find(query).sort(last_first).hint(Hint::Keys(changed_purchases()));
-    let find = find.limit(count_max).max_time(store.read_max());
-    let mut found: Vec<_> = store.read_followed(|session| collect(find, session)).await?;
-    found.reverse();
+    let read = |mut session: ClientSession| async move {
+        if as_new.session(&mut session).await?.is_none() {
+            return Ok(None);
+        }
+        // Number 0 is before all.
+        if let Some(one) = one.session(&mut session).await? {
+            query.insert("statusChangedAt", doc! { "$gte": one.purchased_at });
+        }
+        let find = store.purchases.find(query).sort(last_first).hint(Hint::Keys(changed_purchases()));
+        collect(find.limit(count_max).max_time(max_time), session).await.map(Some)
+    };
+    let mut found = store.read_followed(read).await?;
+    if let Some(found) = &mut found {
+        found.reverse();
+    }
     Ok(found)
 }
 

@@ -111,6 +111,9 @@ async fn a_break_hides_nothing_that_was_given_back() {
         assert_eq!(told, [("purchase".to_owned(), 4), ("released".to_owned(), 1)]);
         streams.push(stream);
     }
+    // Who knows of none hears of the first as well.
+    let mut newcomer = EventStream::purchases(&shop.visitor(), &id, Some(0)).await;
+    assert_eq!(next_released(&mut newcomer).await.0["sequence"], 1);
     // From then on each is told once.
     buyers[1].cancel(&purchases[1]).await.expect(200);
     buyers[2].cancel(&purchases[2]).await.expect(200);
@@ -118,5 +121,41 @@ async fn a_break_hides_nothing_that_was_given_back() {
         assert_eq!(next_released(stream).await.0["sequence"], 2);
         assert_eq!(next_released(stream).await.0["sequence"], 3);
     }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_hears_of_what_was_given_back_later() {
+    let shop = Shop::open_with(patient()).await;
+    let id = shop.sell(&held(json!({}))).await;
+    let buyers = [shop.buyer(), shop.buyer(), shop.buyer()];
+    buy(&buyers[0], &id).await;
+    // Nothing has been given back yet when they come.
+    let mut streams = Vec::new();
+    for after in [0, 1] {
+        streams.push(EventStream::purchases(&shop.visitor(), &id, Some(after)).await);
+    }
+    let second = buy(&buyers[1], &id).await;
+    buyers[1].cancel(&second).await.expect(200);
+    for stream in &mut streams {
+        assert_eq!(next_released(stream).await.0["sequence"], 2);
+    }
+    // Somebody has seen the first, and is away while a third is bought and given back.
+    let third = buy(&buyers[2], &id).await;
+    buyers[2].cancel(&third).await.expect(200);
+    let mut stream = EventStream::purchases(&shop.visitor(), &id, Some(1)).await;
+    let mut told = Vec::new();
+    let hearing = async {
+        while told.len() < 4 {
+            let event = stream.next().await.expect("an event");
+            if ["purchase", "released"].contains(&event.name.as_str()) {
+                told.push((event.name, event.data["sequence"].as_i64().unwrap()));
+            }
+        }
+    };
+    soon("what was missed", hearing).await;
+    // A purchase comes before what has become of it.
+    let expected = [("purchase", 2), ("purchase", 3), ("released", 2), ("released", 3)];
+    assert_eq!(told, expected.map(|(name, number)| (name.to_owned(), number)));
     shop.close().await;
 }
