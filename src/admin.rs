@@ -30,7 +30,7 @@ pub enum Command {
         /// The e-mail address
         #[arg(value_parser = address)]
         email: String,
-        /// The public display name
+        /// The name
         #[arg(long, default_value = "Admin", value_parser = name)]
         name: String,
     },
@@ -41,7 +41,7 @@ pub enum Command {
         /// The e-mail address of the account
         #[arg(value_parser = address)]
         email: String,
-        /// Another public display name
+        /// Another name
         #[arg(long, value_parser = name)]
         name: Option<String>,
     },

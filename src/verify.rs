@@ -3,7 +3,7 @@
 //! Every rule is about one product, or about one buyer of one product. So the books are read at one snapshot as long as
 //! MongoDB keeps it, and what is left after that at later ones, product by product and buyer by buyer. Each rule is still
 //! judged at a single one. The snapshot is that of a transaction that only reads, which MongoDB ends after a minute: older
-//! history (`atClusterTime`) it need not keep, and a shop that follows docs/ON-CALL.md keeps none.
+//! history (`atClusterTime`) it need not keep, and a shop that follows docs/OPERATIONS.md keeps none.
 //!
 //! Memory does not grow with the purchases: they come in the order of an index, only neighbours are compared with each other, and
 //! some hundred at a time with the audit log.

@@ -11,7 +11,7 @@ pub struct UserView {
     /// 24 hexadecimal digits.
     #[schema(example = "65f1c0ffee65f1c0ffee65f1")]
     pub id: String,
-    /// The public display name.
+    /// The name, as it was given. The public sees its first word and an initial, or `Anonymous` if it is hidden.
     #[schema(example = "Ada Lovelace")]
     pub name: String,
     /// In lower case.
@@ -43,7 +43,7 @@ pub struct AccountView {
     /// 24 hexadecimal digits.
     #[schema(example = "65f1c0ffee65f1c0ffee65f1")]
     pub id: String,
-    /// The public display name.
+    /// The name, as it was given. The public sees its first word and an initial, or `Anonymous` if it is hidden.
     #[schema(example = "Ada Lovelace")]
     pub name: String,
     /// In lower case.

@@ -88,7 +88,7 @@ impl Access {
         if !known.is_empty() {
             tracing::warn!(
                 "the embedded MongoDB has users that the server did not make: {known:?}. Before it had a password, \
-                 anybody on this machine could make one. docs/ON-CALL.md says how to remove them"
+                 anybody on this machine could make one. docs/OPERATIONS.md says how to remove them"
             );
         }
         let roles: Vec<Document> =

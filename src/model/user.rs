@@ -52,7 +52,7 @@ pub struct User {
     /// Also the `sub` of the user's tokens.
     #[serde(rename = "_id")]
     pub id: Id,
-    /// The public display name.
+    /// As it was given; `NameRules::public` makes of it what the public sees.
     pub name: String,
     /// In lower case, otherwise as its owner wrote it; unique.
     pub email: String,

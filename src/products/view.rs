@@ -32,7 +32,7 @@ pub struct ProductView {
     /// Units that are bought and not yet paid for.
     #[schema(minimum = 0, example = 0)]
     pub held: i64,
-    /// Units that have been bought.
+    /// Units that have been bought, and paid for where the product has a payment window.
     #[schema(minimum = 0, example = 7)]
     pub sold: i64,
     /// All units ever put up for sale, restocks included.

@@ -38,7 +38,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         ("productId" = Option<String>, Query, description = "Only purchases of this product", example = "65f1c0ffee65f1c0ffee65f1"),
         ("status" = inline(Option<PurchaseStatus>), Query, description = "Only purchases that are this now", example = "confirmed"),
         ("refundDue" = Option<bool>, Query, description = "`true`: only purchases whose money has to go back", example = true),
-        ("userId" = Option<String>, Query, description = "Only purchases of this user; for those who see everybody's", example = "65f1c0ffee65f1c0ffee65f2"),
+        ("userId" = Option<String>, Query, description = "Only purchases of this user. Only for admins and payment services: for others it is an unknown parameter, `validation_failed`", example = "65f1c0ffee65f1c0ffee65f2"),
         ("order" = inline(Option<ListOrder>), Query, description = "`asc`: oldest first", example = "asc"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Items on the page: 1 to 200, 50 without it", example = 50),
         ("cursor" = Option<String>, Query, min_length = 1, max_length = 500, description = "The `nextCursor` of the page before"),
