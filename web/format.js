@@ -1,7 +1,14 @@
 // Money, numbers, times and durations in words.
 
-// The words of the page are English, but numbers, money and dates are written as the visitor is used to.
-const LOCALE = navigator.languages?.length > 0 ? [...navigator.languages] : undefined;
+// The words of the page are English, but numbers, money and dates are written as the visitor is used to. Under `LANG=C`
+// browsers name a language that does not exist (`en-US@posix`), and `Intl` throws at it.
+const LOCALE = (navigator.languages ?? []).filter((tag) => {
+  try {
+    return Intl.getCanonicalLocales(tag).length > 0;
+  } catch {
+    return false;
+  }
+});
 
 // Decimal places by ISO 4217, as in the API. The browser's own figures follow the use of cash (no cents in Belgrade)
 // and would be wrong by a factor of a hundred for a dozen currencies.
@@ -63,6 +70,12 @@ export function saving(percent) {
 const numbers = new Intl.NumberFormat(LOCALE);
 export function number(value) {
   return numbers.format(value);
+}
+
+const pairs = new Intl.NumberFormat(LOCALE, { minimumIntegerDigits: 2, useGrouping: false });
+/// A number of at least two digits, as on a clock.
+export function twoDigits(value) {
+  return pairs.format(value);
 }
 
 /// A count with its unit.

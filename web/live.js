@@ -55,6 +55,9 @@ export function start() {
   scheduleRefresh();
   addEventListener('online', () => { retries = 0; connect(); refresh(); });
   addEventListener('offline', () => { socket?.close(); refreshFailed = true; update(); });
+  // A page that the browser keeps for the way back is nobody's: it frees its place at once.
+  addEventListener('pagehide', leave);
+  addEventListener('pageshow', ({ persisted }) => { if (persisted) connect(); });
   document.addEventListener('visibilitychange', () => {
     clearTimeout(hiddenTimer);
     if (document.visibilityState === 'hidden') {
@@ -135,13 +138,7 @@ function connect() {
   own.onmessage = ({ data }) => receive(data);
   own.onclose = ({ reason }) => {
     if (socket !== own) return;
-    socket = null;
-    if (open) {
-      open = false;
-      lostAt = performance.now();
-      if (lostAt - openedAt > STEADY_MS) retries = 0;
-      scheduleRefresh();
-    }
+    lost();
     // All clients lose the server at the same moment; the jitter spreads their return. A server that shuts down in
     // order names a delay itself, already spread.
     const asked = Number(/^connect again in (\d+) ms$/.exec(reason)?.[1] ?? 0);
@@ -150,6 +147,23 @@ function connect() {
     retryTimer = setTimeout(connect, Math.max(asked, wait));
     update();
   };
+}
+
+function lost() {
+  socket = null;
+  if (!open) return;
+  open = false;
+  lostAt = performance.now();
+  if (lostAt - openedAt > STEADY_MS) retries = 0;
+  scheduleRefresh();
+}
+
+/// Closes the socket and does not wait for its end: the page may sleep by then.
+function leave() {
+  clearTimeout(retryTimer);
+  socket?.close();
+  lost();
+  update();
 }
 
 function tellSoon() {

@@ -8,6 +8,8 @@ import * as unpaid from './unpaid.js';
 
 // More numbers than this nobody reads.
 const NUMBERS_MAX = 50;
+// Products whose pages were seen last.
+const LOADED_AGAIN_MAX = 5;
 /// Who lets this many purchases of a product expire, or cancels them, may not hold it any more.
 export const LAPSES_MAX = 3;
 
@@ -30,6 +32,15 @@ session.onChange(() => {
   watched.clear();
   tell();
 });
+
+// What was bought in another tab; and, for what was bought elsewhere, whenever somebody looks at this one again.
+const tabs = 'BroadcastChannel' in window ? new BroadcastChannel('flash-sale.bought') : null;
+if (tabs) tabs.onmessage = ({ data }) => { if (known.has(data)) load(data); };
+function loadAgain() {
+  [...known.keys()].slice(-LOADED_AGAIN_MAX).forEach((productId) => load(productId));
+}
+document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible') loadAgain(); });
+addEventListener('pageshow', ({ persisted }) => { if (persisted) loadAgain(); });
 
 // A refund, for example: the limit is free again.
 live.onReleased(({ productId, sequence }) => { if (isOwn(productId, sequence)) load(productId); });
@@ -109,6 +120,9 @@ export function add(purchase) {
   known.set(productId, { ...has, purchased: has.purchased + quantity, purchases: new Map([...has.purchases, [sequence, purchase]]) });
   watchUnpaid(purchase);
   tell();
+  tabs?.postMessage(productId);
+  // More may have been bought on another device.
+  if ((store.find(productId)?.purchaseLimit ?? 1) > quantity) load(productId);
 }
 
 /// Records what has become of a purchase.

@@ -14,6 +14,8 @@ const PAUSE_MS_MAX = 8_000;
 const EARLY_MS_MAX = 3_000;
 const REFUSED_AGAIN_MS = 1_500;
 const PENDING = 'flash-sale.pending';
+// So soon after the press the visitor still means it: then the page goes on by itself.
+const STILL_MEANT_MS = 30_000;
 
 /// A key of 122 random bits. `crypto.randomUUID` exists only on https and localhost.
 export function newKey() {
@@ -22,12 +24,18 @@ export function newKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/// One press of the button: what is bought at which price, and the key that makes it one purchase.
+/// One press of the button: what is bought at which price, when it was pressed, and the key that makes it one purchase.
 export function newOrder(productId, quantity, expectedPrice) {
-  return { productId, quantity, expectedPrice, key: newKey() };
+  return { productId, quantity, expectedPrice, pressedAt: Date.now(), key: newKey() };
 }
 
-/// Sends the order until there is an answer. Calls `onWait(unsure)` before each further attempt; `unsure` is false as
+/// Whether the press was so short a time ago that the page may go on with it unasked.
+export function isStillMeant({ pressedAt }) {
+  const age = Date.now() - pressedAt;
+  return age >= 0 && age < STILL_MEANT_MS;
+}
+
+/// Sends the order until there is an answer, always as who is logged in now. Calls `onWait(unsure)` before each further attempt; `unsure` is false as
 /// long as certainly nothing was bought.
 ///
 /// Returns one of `{outcome: 'bought', purchase, replayed}`, `{outcome: 'refused', problem}`, `{outcome: 'login'}`
@@ -35,12 +43,15 @@ export function newOrder(productId, quantity, expectedPrice) {
 /// can be sent again), and `{outcome: 'failed', error}` (nothing was bought).
 export async function buy(order, onWait = () => {}) {
   const deadline = performance.now() + GIVE_UP_MS;
+  // Another tab may log in as somebody else meanwhile, who must not pay for this press.
+  const { token, user } = session.current();
+  order.userId = user.id;
   // True once an attempt may have reached the server without an answer to us.
   let unsure = order.unsure ?? false;
   let refusedBefore = false;
   remember(order);
   for (let attempt = 1; ; attempt += 1) {
-    const result = await send(order);
+    const result = await send(order, token);
     if (result.outcome === 'refused' && unsure && !refusedBefore) {
       // If it had been bought, the key would have returned that purchase, unless the lost attempt is still on its way
       // at another server. A second refusal a little later settles it.
@@ -69,15 +80,17 @@ export async function buy(order, onWait = () => {}) {
     }
     onWait(unsure);
     await sleep(pause);
+    // In another tab somebody else has logged in, or out.
+    if (session.user()?.id !== order.userId) return { outcome: 'login' };
   }
 }
 
-async function send({ productId, quantity, expectedPrice, key }) {
+async function send({ productId, quantity, expectedPrice, key, userId }, token) {
   try {
     const { data, headers } = await request('POST', '/products/purchase', {
-      body: { productId, quantity, expectedPrice }, headers: { 'Idempotency-Key': key },
+      body: { productId, quantity, expectedPrice }, headers: { 'Idempotency-Key': key }, token,
     });
-    own.add(data);
+    if (session.user()?.id === userId) own.add(data);
     return { outcome: 'bought', purchase: data, replayed: headers.get('Idempotent-Replayed') === 'true' };
   } catch (error) {
     return judge(error);
@@ -136,11 +149,13 @@ function keep(orders) {
 }
 
 function remember(order) {
-  keep({ ...pending(), [order.productId]: { ...order, userId: session.user()?.id } });
+  keep({ ...pending(), [order.productId]: order });
 }
 
-function forget(order) {
+/// The order is settled, or given up.
+export function forget(order) {
   const orders = pending();
+  if (orders[order.productId]?.key !== order.key) return;
   delete orders[order.productId];
   keep(orders);
 }

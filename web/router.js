@@ -49,12 +49,14 @@ function follow(event) {
   go(link.pathname + link.search);
 }
 
-/// Addresses were once behind `#`; bookmarks of them still work.
+/// Addresses were once behind `#`; bookmarks of them still work. Whatever else is there leads to the start page: as it is,
+/// `//elsewhere` would be another site.
 function leaveOldAddress() {
   if (!location.hash.startsWith('#/')) return;
   const path = location.hash.slice(1)
     .replace(/^\/products\//, '/sales/').replace(/^\/purchases/, '/my/purchases').replace(/^\/admin\/(?=[0-9a-f]{24}$)/, '/admin/sales/');
-  history.replaceState(null, '', path);
+  const { pathname, search } = new URL(location.origin + path);
+  history.replaceState(null, '', routes.some(([pattern]) => pattern.test(pathname)) ? pathname + search : '/');
 }
 
 function open() {

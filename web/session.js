@@ -91,13 +91,33 @@ function store() {
   }
 }
 
+/// What is stored, if it makes sense; otherwise it is dropped.
 function read() {
   try {
-    const stored = JSON.parse(localStorage.getItem(KEY));
-    return typeof stored?.token === 'string' && typeof stored.user?.name === 'string' ? stored : null;
+    const text = localStorage.getItem(KEY);
+    if (text === null) return null;
+    const stored = parse(text);
+    if (isSession(stored)) return stored;
+    localStorage.removeItem(KEY);
+  } catch {
+    // Storage is forbidden.
+  }
+  return null;
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
   } catch {
     return null;
   }
+}
+
+/// Whether the token can be sent in a header, and the user has what the page shows.
+function isSession(stored) {
+  const { token, user } = stored ?? {};
+  return typeof token === 'string' && /^[\w.~+/=-]+$/.test(token)
+    && typeof user?.id === 'string' && typeof user.name === 'string' && user.name.trim() !== '';
 }
 
 function tell() {

@@ -1,5 +1,5 @@
-//! The outermost layer. Every response carries `X-Request-Id` and is counted, every error leaves as problem+json, and
-//! whatever is logged while the request is served names it (`request_context`).
+//! The outermost layer. Every response carries `X-Request-Id` and is counted, every error leaves as problem+json unless it
+//! is a page (`ForPeople`), and whatever is logged while the request is served names it (`request_context`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,6 +24,10 @@ const REQUEST_ID_CHARACTERS_MAX: usize = 128;
 /// Room for all but the longest problems.
 const PROBLEM_BYTES_USUAL: usize = 512;
 
+/// In the extensions of an error response: its body is a page for people, and stays.
+#[derive(Debug, Clone, Copy)]
+pub struct ForPeople;
+
 /// Gives the request its id and its context; writes the id into the response, and an error as problem+json.
 pub fn layer<S>(
     metrics: Arc<HttpMetrics>,
@@ -47,7 +51,8 @@ where
 }
 
 fn finish(metrics: &HttpMetrics, mut response: Response, id: HeaderValue) -> Response {
-    if response.status().is_client_error() || response.status().is_server_error() {
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    if is_error && response.extensions().get::<ForPeople>().is_none() {
         response = into_problem(metrics, response, &id);
     }
     response.headers_mut().insert(X_REQUEST_ID, id);

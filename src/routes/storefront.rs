@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 
@@ -16,6 +16,7 @@ use crate::config::{Registration, Shop};
 use crate::error::Error;
 use crate::http::file::Caching;
 use crate::http::path::PathId;
+use crate::http::request_id::ForPeople;
 
 mod assets;
 mod bundle;
@@ -62,8 +63,19 @@ async fn sale(app: &App, page: &Page, id: PathId, headers: &HeaderMap) -> Respon
     };
     match product.map(|product| Preview::of(product.json())) {
         Ok(Some(preview)) => page.of_sale(&preview, headers),
-        // The page itself asks again, and says what is wrong. Not with 404: an error of any route is a problem in JSON, and
-        // people who follow an old link are to see a page.
+        // The page itself asks again, and says what is wrong: people who follow an old link are to see a page. The status is
+        // for programs, such as those that search the web.
+        Err(Error::ProductNotFound) => missing(page, headers),
         Ok(None) | Err(_) => page.whole.answer(headers, Caching::Revalidate),
     }
+}
+
+/// The page with 404: also for a browser that has it from before the sale was deleted.
+fn missing(page: &Page, headers: &HeaderMap) -> Response {
+    let mut headers = headers.clone();
+    headers.remove(header::IF_NONE_MATCH);
+    let mut response = page.whole.answer(&headers, Caching::Revalidate);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response.extensions_mut().insert(ForPeople);
+    response
 }

@@ -127,6 +127,7 @@ async fn nobody_pays_a_price_that_the_page_did_not_show() {
     window.follow(&format!("/sales/{id}")).await;
     window.sees(".bar .price", "$99.00").await;
     window.sees(".button-buy:not([aria-disabled])", "Buy now").await;
+    window.fill("Units", "2").await;
     // The price changes, and the visitor presses in the same moment.
     let change = "return (async (id, token) => {
         const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json', 'If-Match': '*' };
@@ -140,12 +141,13 @@ async fn nobody_pays_a_price_that_the_page_did_not_show() {
     window.sees(".bar .price", "$990.00").await;
     assert_eq!(sold(&shop, &id).await, 0);
     window.press(".button-buy:not([aria-disabled])", "Buy now").await;
-    window.sees(".outcome", "Bought: you are number 1, 1 unit for $990.00").await;
+    // As many as before: a refusal changes nothing of what was chosen.
+    window.sees(".outcome", "Bought: you are number 1, 2 units for $1,980.00").await;
     // Without a socket the board has the purchase as well.
     window.sees(".board tbody tr", "1 Ada L. (you)").await;
     window.press(".outcome a", "Your receipt").await;
     window.sees(".receipt", "Number 1").await;
-    window.sees(".receipt-lines", "Total $990.00").await;
+    window.sees(".receipt-lines", "Total $1,980.00").await;
     window.close(&[REFUSED]).await;
     shop.close().await;
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::{ADMIN, Browser, Shop, no_browser, own_mongo, patient, signal, sneaker_with};
 
 /// Waits until the tile with this name shows this figure.
-async fn shows(window: &Browser, tile: &str, figure: &str) {
+pub async fn shows(window: &Browser, tile: &str, figure: &str) {
     window
         .waits(&format!(
             "[...document.querySelectorAll('.tile')].some((tile) => tile.querySelector('dt').textContent === '{tile}' \
@@ -16,7 +16,7 @@ async fn shows(window: &Browser, tile: &str, figure: &str) {
 }
 
 /// The window of an admin in the control room of this sale.
-async fn control_room(shop: &Shop, id: &str) -> Browser {
+pub async fn control_room(shop: &Shop, id: &str) -> Browser {
     let window = Browser::open(&shop.visitor()).await;
     window.log_in(ADMIN.0, ADMIN.1).await;
     window.follow("/admin").await;

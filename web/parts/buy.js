@@ -2,14 +2,16 @@
 // a short window it stays at the bottom of the screen.
 
 import { check } from '../access.js';
+import { announce } from '../announce.js';
 import * as clock from '../clock.js';
 import { h, setAttribute, setText, whenOver } from '../dom.js';
 import { brief, count, dateTime, money, number } from '../format.js';
 import * as own from '../own.js';
 import * as session from '../session.js';
+import * as store from '../store.js';
 import { ensureLogin } from './account.js';
 import { buyer } from './buyer.js';
-import { asDigits, countdown } from './countdown.js';
+import { asShortDigits, countdown } from './countdown.js';
 import { field } from './fields.js';
 import { priceTag } from './labels.js';
 import { outcomeBox, whyNot } from './outcome.js';
@@ -34,6 +36,7 @@ export function buyBar(product, lastSale, signal) {
   let status = 'upcoming';
   // Whoever has bought buys one more only after saying so.
   let more = false;
+  let known = product().price;
   let resting = false;
   // When the press was made that came too late.
   let tooLateAt = null;
@@ -50,7 +53,7 @@ export function buyBar(product, lastSale, signal) {
   const outcome = outcomeBox();
   const label = h('span', {});
   const button = h('button', { type: 'button', class: 'button button-primary button-buy', onclick: press }, label);
-  const again = h('button', { type: 'button', class: 'button button-again', onclick: wantMore }, 'Buy one more');
+  const again = h('button', { type: 'button', class: 'button button-again', onclick: () => (more ? wantNoMore() : wantMore()) });
   const quantity = field({
     name: 'quantity', label: 'Units',
     attributes: { type: 'number', inputmode: 'numeric', required: true, min: 1, step: 1, value: 1, class: 'quantity' },
@@ -61,9 +64,10 @@ export function buyBar(product, lastSale, signal) {
       h('div', { class: 'bar-facts' }, price.element, timer.element, stock.element),
       outcome.element,
       held.element,
-      h('div', { class: 'buy-row' }, quantity.element, button, again),
-      note));
-  const orders = buyer(product, { outcome, changed, refused, showsHeld: true });
+      // Before the button: on a phone that stands at the edge of the screen, and must not move when the note goes.
+      note,
+      h('div', { class: 'buy-row' }, quantity.element, button, again)));
+  const orders = buyer(product, { outcome, changed, refused, signal, showsHeld: true });
 
   const mine = () => own.of(product().id);
   const has = () => mine()?.purchased ?? 0;
@@ -83,6 +87,7 @@ export function buyBar(product, lastSale, signal) {
 
   function update() {
     status = clock.statusOf(product());
+    seePrice();
     const max = Math.max(1, Math.min(mayHave(), Math.max(1, product().stock)));
     quantity.element.hidden = max === 1 || isDone() || status === 'sold_out' || status === 'ended';
     setAttribute(quantity.control, 'max', max);
@@ -93,7 +98,8 @@ export function buyBar(product, lastSale, signal) {
     setAttribute(button, 'aria-busy', orders.busy ? 'true' : null);
     setAttribute(button, 'data-status', isDone() ? (isHeld() ? 'held' : 'bought') : status);
     setText(label, labelText());
-    again.hidden = !(isDone() && isLive() && mayHave() > 0 && !orders.busy && !orders.unsure);
+    setText(again, more ? 'No more' : 'Buy one more');
+    again.hidden = orders.busy || orders.unsure || !(more || (isDone() && isLive() && mayHave() > 0));
     price.update(product());
     setText(sum, sumText());
     setText(note, [noteText(), payText()].filter(Boolean).join(' '));
@@ -102,6 +108,22 @@ export function buyBar(product, lastSale, signal) {
     held.update();
     stock.update(product(), status);
     timer.update();
+  }
+
+  // What a refusal has just told is in the store, and not drawn yet.
+  const newestPrice = () => (store.find(product().id) ?? product()).price;
+
+  /// Who presses at the moment when the price changes has read the old one.
+  function seePrice() {
+    const price = newestPrice();
+    const before = known;
+    known = price;
+    if (price.amount === before.amount && price.currency === before.currency) return;
+    const words = `The price is ${money(price)} now; it was ${money(before)}.`;
+    // A press that is under way carries the price that it was made for.
+    if (orders.busy || orders.unsure || isDone() || !['live', 'upcoming'].includes(status)) return announce(words);
+    rest();
+    outcome.say('refused', status === 'live' ? `${words} Press if you want it for that.` : words);
   }
 
   function labelText() {
@@ -113,7 +135,7 @@ export function buyBar(product, lastSale, signal) {
     if (status === 'upcoming') {
       if (!session.user()) return 'Get ready';
       const left = Date.parse(product().saleStartTime) - clock.now();
-      return clock.isSynced() && left <= COUNT_DOWN_MS ? `Opens in ${asDigits(left).replace(/^00:/, '')}` : LABELS.upcoming;
+      return clock.isSynced() && left <= COUNT_DOWN_MS ? `Opens in ${asShortDigits(left)}` : LABELS.upcoming;
     }
     if (status === 'live') return more ? `Buy ${number(chosen())} more` : 'Buy now';
     return LABELS[status];
@@ -155,6 +177,7 @@ export function buyBar(product, lastSale, signal) {
     if (user && registeredBefore && Date.parse(user.createdAt) >= Date.parse(registeredBefore)) {
       return `You cannot buy this: it is for accounts made before ${dateTime(registeredBefore)}.`;
     }
+    if (product().stock === 0) return product().held > 0 ? 'All that is left is held by others at the moment.' : 'Nothing is left of it at the moment.';
     if (!user) return 'Log in before the opening: then one press buys.';
     const costs = product().price.amount === 0 ? 'for free' : `for ${total(chosen())}`;
     return `You are ready: ${number(chosen())} ${costs}, logged in as ${user.name}. At the opening, one press buys.`;
@@ -174,9 +197,11 @@ export function buyBar(product, lastSale, signal) {
   /// How fast it went, and how close it was, by the database's clock: that of the purchases, and the one that the page follows.
   function goneText() {
     const last = Date.parse(lastSale()?.purchasedAt ?? NaN);
-    if (Number.isNaN(last)) return '';
+    const start = Date.parse(product().saleStartTime);
+    // The opening may have been moved to after the last purchase.
+    if (Number.isNaN(last) || last < start) return '';
     const late = tooLateAt === null || !clock.isSynced() ? 0 : tooLateAt - last;
-    const gone = `Gone ${brief(last - Date.parse(product().saleStartTime))} after the opening`;
+    const gone = `Gone ${brief(last - start)} after the opening`;
     return late < LATE_MS_MIN ? `${gone}.` : `${gone}; you were ${brief(late)} too late.`;
   }
 
@@ -188,7 +213,10 @@ export function buyBar(product, lastSale, signal) {
 
   /// A new price has to be read before it is accepted: whoever presses in a hurry meant the old one.
   function refused(code) {
-    if (code === 'price_changed') rest();
+    if (code === 'price_changed') {
+      known = newestPrice();
+      rest();
+    }
     if (code === 'sold_out') tooLateAt = pressedAt;
   }
 
@@ -212,10 +240,8 @@ export function buyBar(product, lastSale, signal) {
     }
     if (status !== 'live') return outcome.say('refused', ...whyNot(product(), status));
     if (!quantity.element.hidden && !quantity.control.reportValidity()) return;
-    const units = chosen();
-    quantity.control.value = 1;
     pressedAt = clock.now();
-    await orders.buy(units);
+    await orders.buy(chosen());
   }
 
   function wantMore() {
@@ -226,6 +252,12 @@ export function buyBar(product, lastSale, signal) {
     rest();
     update();
     button.focus();
+  }
+
+  function wantNoMore() {
+    more = false;
+    update();
+    again.focus();
   }
 
   /// Asks what the visitor has; the answer also says whether the login is good.
@@ -251,7 +283,10 @@ export function buyBar(product, lastSale, signal) {
   let had = has();
   own.onChange(() => {
     // What was bought was the one more; the next is a new decision.
-    if (has() > had) more = false;
+    if (has() > had) {
+      more = false;
+      quantity.control.value = 1;
+    }
     had = has();
     update();
   }, signal);

@@ -3,7 +3,7 @@
 import { get, inWords } from '../api.js';
 import { announce } from '../announce.js';
 import { h } from '../dom.js';
-import { count, money, number } from '../format.js';
+import { clockTime, count, money, number } from '../format.js';
 import { deadline, settledInWords } from './paying.js';
 import * as own from '../own.js';
 import * as purchases from '../purchase.js';
@@ -23,13 +23,13 @@ const TOLD = {
   sale_ended: ({ saleEndTime }) => ({ saleEndTime }),
 };
 
-/// `product()` is the newest version; `outcome` is where to say it; `changed()` is called when `busy` or `unsure`
-/// changes; `refused(code)` after a refusal. `showsHeld`: what has to be paid for stands beside the outcome.
-export function buyer(product, { outcome, changed, refused = () => {}, showsHeld = false }) {
+/// `product()` is the newest version; `outcome` is where to say it until `signal`; `changed()` is called when `busy` or
+/// `unsure` changes; `refused(code)` after a refusal. `showsHeld`: what has to be paid for stands beside the outcome.
+export function buyer(product, { outcome, changed, signal, refused = () => {}, showsHeld = false }) {
   // An order that was sent and is not settled; it is sent again instead of buying once more.
   let order = null;
   let busy = false;
-  const say = (...said) => outcome.say(...said);
+  const say = (...said) => { if (!signal.aborted) outcome.say(...said); };
 
   async function carryOut() {
     busy = true;
@@ -46,15 +46,15 @@ export function buyer(product, { outcome, changed, refused = () => {}, showsHeld
   async function settle() {
     let reason = 'Log in or register, and the purchase goes on.';
     for (;;) {
-      const id = session.user()?.id;
-      if (!id) say('busy', 'Log in to go on.');
+      if (!session.user()) say('busy', 'Log in to go on.');
       if (!(await ensureLogin(reason))) {
         if (!order.unsure) order = null;
         return say('refused', order ? 'Log in to see whether it was bought.' : 'Nothing was bought: log in to buy.');
       }
-      // Keys belong to an account, so one account cannot settle another's uncertain order.
-      if (order.unsure && id && session.user().id !== id) {
-        order = purchases.newOrder(order.productId, order.quantity, order.expectedPrice);
+      // Nobody pays for what somebody else has pressed. An uncertain order stays with its account.
+      if (order.userId && session.user().id !== order.userId) {
+        order = null;
+        return say('refused', `Nothing was bought for ${session.user().name}: another account had pressed. Press again if you want it.`);
       }
       say('busy', order.unsure ? 'Not sure yet: checking…' : 'Buying…');
       const result = await purchases.buy(order, (unsure) => {
@@ -67,7 +67,7 @@ export function buyer(product, { outcome, changed, refused = () => {}, showsHeld
 
   function tell({ outcome: kind, purchase, problem, error }) {
     if (kind === 'unsure') {
-      return say('unsure', ['It is not certain yet whether this was bought. ', inWords(error), ' Check again: it will not be bought twice.']);
+      return sayUnsure('It is not certain yet whether this was bought. ', inWords(error));
     }
     const { quantity, productId } = order;
     order = null;
@@ -78,6 +78,21 @@ export function buyer(product, { outcome, changed, refused = () => {}, showsHeld
       return refused(problem.code);
     }
     sayBought(purchase);
+  }
+
+  /// Leaves it to the visitor what becomes of an order without an answer.
+  function sayUnsure(...why) {
+    const giveUp = h('button', { type: 'button', class: 'link-button', onclick: forget }, 'forget it');
+    say('unsure', [...why, ' Check again: if it was not bought, it is bought now, and never twice. Or ', giveUp, '.']);
+  }
+
+  function forget() {
+    if (busy || !order) return;
+    purchases.forget(order);
+    own.load(order.productId, signal);
+    order = null;
+    say('refused', 'Forgotten. If it reached the shop after all, it is among your purchases.');
+    changed();
   }
 
   function sayBought({ id, productId, sequence, quantity, total, status = 'confirmed', expiresAt }) {
@@ -120,12 +135,14 @@ export function buyer(product, { outcome, changed, refused = () => {}, showsHeld
       order ??= purchases.newOrder(product().id, quantity, product().price);
       return carryOut();
     },
-    /// Goes on with the order that was pending when the page went away.
+    /// Goes on with the order that was pending when the page went away; asks first if the press was long ago.
     resume() {
       const unfinished = purchases.unfinished(product().id);
       if (!unfinished || busy || order) return;
       order = unfinished;
-      carryOut();
+      if (purchases.isStillMeant(order)) return carryOut();
+      sayUnsure(`Your press of ${clockTime(order.pressedAt)} got no answer.`);
+      changed();
     },
   };
 }

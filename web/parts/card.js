@@ -29,7 +29,7 @@ export function card(first, signal) {
   const label = h('span', {});
   const button = h('button', { type: 'button', class: 'button button-buy', onclick: press }, label, unseen(` ${first.name}`));
   const ready = h('a', { class: 'button button-ready', href: `/sales/${first.id}` }, 'Get ready', unseen(` for ${first.name}`));
-  const orders = buyer(() => product, { outcome, changed: () => { if (!signal.aborted) update(); } });
+  const orders = buyer(() => product, { outcome, signal, changed: () => { if (!signal.aborted) update(); } });
   const link = h('a', { class: 'card-link', href: `/sales/${first.id}`, dir: 'auto' });
   const article = h('article', { class: 'card', 'data-product-id': first.id },
     h('div', { class: 'card-picture' }, image.element, pill.element),
@@ -92,5 +92,6 @@ export function card(first, signal) {
     update();
     timer.update();
   }, signal);
+  orders.resume();
   return h('li', { class: 'cards-item' }, article);
 }

@@ -2,7 +2,7 @@
 
 import * as clock from '../clock.js';
 import { h, setAttribute, setText } from '../dom.js';
-import { countdownParts, dateTime, inWords, number } from '../format.js';
+import { countdownParts, dateTime, inWords, number, twoDigits } from '../format.js';
 
 const SOON_MS = 60_000;
 
@@ -52,6 +52,12 @@ export function asDigits(milliseconds) {
   const { days, hours, minutes, seconds } = countdownParts(milliseconds);
   // From 100 days on, seconds do not matter.
   if (days >= 100) return `${number(days)} days`;
-  const two = (value) => String(value).padStart(2, '0');
-  return `${days > 0 ? `${days} d ` : ''}${two(hours)}:${two(minutes)}:${two(seconds)}`;
+  return `${days > 0 ? `${number(days)} d ` : ''}${twoDigits(hours)}:${twoDigits(minutes)}:${twoDigits(seconds)}`;
+}
+
+/// The same without hours when there are none: `14:09`.
+export function asShortDigits(milliseconds) {
+  const none = `${twoDigits(0)}:`;
+  const digits = asDigits(milliseconds);
+  return digits.startsWith(none) ? digits.slice(none.length) : digits;
 }

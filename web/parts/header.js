@@ -79,7 +79,7 @@ function accountMenu(user) {
     act('Log out everywhere', askLogOutEverywhere));
   const button = h('button', {
     type: 'button', class: 'button button-account', popovertarget: 'account-menu',
-  }, h('span', { class: 'avatar', 'aria-hidden': 'true', 'data-letter': [...user.name][0].toUpperCase() }),
+  }, h('span', { class: 'avatar', 'aria-hidden': 'true', 'data-letter': [...user.name][0]?.toUpperCase() }),
   unseen('Account: '), h('span', { class: 'account-name', dir: 'auto' }, user.name));
   return [button, menu];
 }

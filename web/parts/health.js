@@ -9,6 +9,8 @@ import { table } from './report.js';
 
 // A heartbeat is made once a second; two that are missing are a fault.
 const HEARTBEAT_MS_MAX = 3_000;
+// Figures are asked for every five seconds; older ones are not of now.
+const FRESH_MS = 6_000;
 
 const REASONS = {
   sold_out: 'Sold out', insufficient_stock: 'Less left than was wanted', purchase_limit_reached: 'Limit per person reached',
@@ -28,12 +30,12 @@ export function healthPanel() {
   const element = h('section', { class: 'panel', 'aria-labelledby': 'health-title' },
     h('h2', { id: 'health-title' }, 'Servers and refusals'), state, servers, refusals, scope);
 
-  function update({ servers: all, error, answeredAt, outcomes, underWay, inDoubt }) {
+  function update({ servers: all, silent, error, answeredAt, outcomes, underWay, inDoubt }) {
     const since = answeredAt === null ? '' : ` since ${clockTime(clock.now() - (performance.now() - answeredAt))}`;
-    const faults = all.flatMap(faultsOf);
+    const faults = [...all.flatMap(faultsOf), ...silent.map((one) => `${nameOf(one)} has not answered for ${age(one)}.`)];
     setAttribute(state, 'data-state', error || faults.length > 0 ? 'bad' : 'good');
     setText(state, error ? `No figures${since}: ${inWords(error)}` : faults.length > 0 ? faults.join(' ') : 'All is well.');
-    servers.replaceChildren(...all.map((one) => h('li', {}, `Server …${one.server.slice(-6)}: ${describe(one)}`)));
+    servers.replaceChildren(...[...all, ...silent].map((one) => h('li', {}, describe(one))));
     const refused = outcomes.filter(({ outcome, total }) => total > 0 && outcome !== 'bought' && outcome !== 'replayed')
       .sort((a, b) => b.total - a.total);
     const rows = refused.map(({ outcome, recent, total }) => [REASONS[outcome] ?? outcome, number(recent), number(total)]);
@@ -47,13 +49,26 @@ export function healthPanel() {
   return { element, update };
 }
 
-function describe({ startedAt, feed, feedLagMs, heartbeatAgeMs }) {
-  const follows = feed === 'live' ? `knows what other servers do, ${number(feedLagMs)} ms late` : 'does not learn what other servers do';
-  return `the database committed ${number(Math.round(heartbeatAgeMs / 100) / 10)} s ago; it ${follows}; started at ${clockTime(startedAt)}.`;
+function nameOf({ server }) {
+  return `Server …${server.slice(-6)}`;
 }
 
-function faultsOf({ server, feed, heartbeatAgeMs }) {
-  const name = `Server …${server.slice(-6)}`;
+function age({ ageMs }) {
+  return `${number(Math.round(ageMs / 1000))} s`;
+}
+
+function describe(one) {
+  const { startedAt, feed, feedLagMs, heartbeatAgeMs, ageMs } = one;
+  const started = `started at ${clockTime(startedAt)}.`;
+  // What was true then is not said of now.
+  if (ageMs > FRESH_MS) return `${nameOf(one)} last answered ${age(one)} ago; ${started}`;
+  const follows = feed === 'live' ? `knows what other servers do, ${number(feedLagMs)} ms late` : 'does not learn what other servers do';
+  return `${nameOf(one)}: the database committed ${number(Math.round((heartbeatAgeMs + ageMs) / 100) / 10)} s ago; it ${follows}; ${started}`;
+}
+
+function faultsOf(one) {
+  const { feed, heartbeatAgeMs } = one;
+  const name = nameOf(one);
   return [
     heartbeatAgeMs > HEARTBEAT_MS_MAX ? `${name}: the database does not commit.` : null,
     feed === 'stale' ? `${name} does not learn what other servers do: what people watch may be old.` : null,

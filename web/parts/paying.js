@@ -4,7 +4,7 @@ import * as clock from '../clock.js';
 import { h, setAttribute, setText } from '../dom.js';
 import { clockTime, count, dateTime, inWords, money, number } from '../format.js';
 import * as unpaid from '../unpaid.js';
-import { asDigits } from './countdown.js';
+import { asShortDigits } from './countdown.js';
 
 const DAY_MS = 86_400_000;
 
@@ -34,7 +34,7 @@ export function timeLeft(purchase, signal) {
     const left = Date.parse(purchase().expiresAt) - clock.now();
     // Without the server's clock a countdown might be days wrong.
     setText(label, clock.isSynced() ? 'within' : 'by');
-    setText(digits, clock.isSynced() ? asDigits(left).replace(/^00:/, '') : deadline(purchase()));
+    setText(digits, clock.isSynced() ? asShortDigits(left) : deadline(purchase()));
     setText(words, clock.isSynced() ? inWords(left) : deadline(purchase()));
   }
   clock.onTick(update, signal);

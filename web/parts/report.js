@@ -37,7 +37,7 @@ export function reportView(report, { name, price }) {
     table('Accounts with the same address but for dots and what follows a plus', ['Address', 'Accounts', 'Purchases'],
       accounts.sharedAddresses.slice(0, ROWS_MAX).map((one) => [one.address, number(one.accounts), number(one.purchases)])),
     h('p', {}, h('button', { type: 'button', class: 'button button-small', onclick: () => save(report, name) }, 'Save the whole report as JSON')),
-  ];
+  ].filter(Boolean);
 }
 
 function save(report, name) {

@@ -23,7 +23,7 @@ export function purchaseActions(first, changed) {
   let shown = '';
   let acting = false;
   const row = h('div', { class: 'row-actions' });
-  const problem = h('p', { class: 'form-problem', role: 'alert' });
+  const problem = h('p', { class: 'form-problem', role: 'alert', tabindex: '-1' });
   const element = h('div', { class: 'purchase-actions' }, row, problem);
 
   function update(newer = purchase) {
@@ -40,7 +40,12 @@ export function purchaseActions(first, changed) {
       onclick: () => act(fn),
     }, label)));
     // The button that was pressed is gone.
-    if (focused) (row.querySelector('button') ?? element.closest('li, article')?.querySelector('a, h1'))?.focus({ preventScroll: true });
+    if (focused) keepFocus();
+  }
+
+  /// Moves the focus to what is left of the purchase.
+  function keepFocus() {
+    (row.querySelector('button') ?? element.closest('li, article')?.querySelector('a, h1'))?.focus({ preventScroll: true });
   }
 
   async function act(fn) {
@@ -55,6 +60,11 @@ export function purchaseActions(first, changed) {
     } finally {
       acting = false;
       update();
+      // The button may have gone while a question about it was open: then the focus could not return to it.
+      if (document.activeElement === document.body) {
+        if (problem.textContent) problem.focus({ preventScroll: true });
+        else keepFocus();
+      }
     }
   }
 

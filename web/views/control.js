@@ -44,7 +44,7 @@ export async function control(page) {
   if (signal.aborted) return;
   const alive = new AbortController();
   const over = AbortSignal.any([signal, alive.signal]);
-  const { element, reports } = room(store.find(id), page, over);
+  const { element, reports } = room(store.find(id), heading, page, over);
   waiting.replaceWith(element);
   live.follow(id, { purchases: true }, over);
   live.setRefresh(async () => { await read(); reports.soon(); }, over);
@@ -55,7 +55,7 @@ export async function control(page) {
   }, over);
 }
 
-function room(first, page, signal) {
+function room(first, heading, page, signal) {
   const { id } = first;
   let product = first;
   let report = null;
@@ -111,8 +111,15 @@ function room(first, page, signal) {
           ? `${inWords(error)} Look at the sale before you try again.` : inWords(error));
       } finally {
         running = false;
+        // The button may have gone while a question about it was open: then the focus could not return to it.
+        if (document.activeElement === document.body) heading.focus({ preventScroll: true });
       }
     };
+  }
+
+  function hide(button, isHidden) {
+    if (isHidden && document.activeElement === button) heading.focus({ preventScroll: true });
+    button.hidden = isHidden;
   }
 
   function update() {
@@ -122,9 +129,9 @@ function room(first, page, signal) {
     setText(name.firstChild, product.name);
     pill.update(status, paused);
     setText(pausing, paused ? 'Go on' : 'Pause');
-    pausing.hidden = status === 'ended';
-    ending.hidden = status !== 'live' && status !== 'sold_out';
-    buyers.hidden = product.sold + product.held === 0 && !report?.firstPurchaseAt;
+    hide(pausing, status === 'ended');
+    hide(ending, status !== 'live' && status !== 'sold_out');
+    hide(buyers, product.sold + product.held === 0 && !report?.firstPurchaseAt);
     rate.show(number(Math.round(sold.rate(Math.floor(clock.now() / 1000)) * 10) / 10));
     stock.show(number(product.stock), `of ${number(product.totalStock)}`);
     held.element.hidden = product.held === 0 && product.paymentWindowSeconds === null;
@@ -178,11 +185,16 @@ function room(first, page, signal) {
     failed: (error) => setText(reportProblem, `The report could not be made at ${clockTime(clock.now())}: ${inWords(error)}`),
   }, signal);
   live.onPurchase((item) => { if (item.productId === id) sold.add(item); }, signal);
-  live.onState((state) => { connection = state; drawOld(); }, signal);
+  live.onState((state) => {
+    // What could not be reached can be again, and the figures show what has become of it.
+    if (state === 'live') setText(problem, '');
+    connection = state;
+    drawOld();
+  }, signal);
   watchServers((sum) => {
     health.update(sum);
     watchers.show(sum.servers.length > 0 ? number(sum.watchers) : '–');
-    slowest.show(...slowestInWords(sum.times));
+    slowest.show(...(sum.servers.length > 0 ? slowestInWords(sum.times) : ['–', 'no figures']));
   }, signal);
   store.watch(id, (newer) => {
     if (!newer) return;

@@ -118,6 +118,15 @@ function productDetails(first, board, page, signal) {
   let saidStock = first.stock;
   let saidStatus = null;
   let saidPaused = first.paused;
+  let saidWindow = [first.saleStartTime, first.saleEndTime];
+
+  /// Who waits hears that it takes longer, or less long.
+  function sayWindow() {
+    const [start, end] = saidWindow;
+    saidWindow = [current.saleStartTime, current.saleEndTime];
+    if (current.saleStartTime !== start) return announce(`${current.name} opens ${dateTime(current.saleStartTime)} now, not ${dateTime(start)}.`);
+    if (current.saleEndTime !== end && saidStatus !== 'ended') announce(`The sale of ${current.name} ends ${dateTime(current.saleEndTime)} now.`);
+  }
 
   /// What a change of the status means is said at once.
   function sayStatus(status) {
@@ -144,7 +153,9 @@ function productDetails(first, board, page, signal) {
     image.update(current);
     pill.update(status, current.paused);
     setText(name, current.name);
+    setAttribute(name, 'title', current.name);
     buy.update();
+    sayWindow();
     sayStatus(status);
     setText(description, current.description ?? '');
     description.hidden = !current.description;

@@ -18,6 +18,12 @@ import { failure, notice, skeleton } from '../parts/states.js';
 const PAGE = 20;
 const NAMES_AT_ONCE = 4;
 
+/// The address of a page of the list. The API lists everybody's for a payment service, too.
+function pageAt(cursor) {
+  const { id, role } = session.user();
+  return pathOf('/purchases', { userId: role === 'payments' ? id : null, limit: PAGE, cursor });
+}
+
 export function purchases(page) {
   const { root, signal } = page;
   page.setTitle('Purchases');
@@ -50,7 +56,7 @@ export function purchases(page) {
   async function loadPage(list, cursor) {
     let data;
     try {
-      ({ data } = await request('GET', pathOf('/purchases', { limit: PAGE, cursor }), { signal }));
+      ({ data } = await request('GET', pageAt(cursor), { signal }));
     } catch (error) {
       if (signal.aborted) return;
       if (loginIsOver(error)) {
@@ -106,8 +112,8 @@ export function purchases(page) {
 
   session.onChange(start, signal);
   live.setRefresh(async () => {
-    if (entries.size === 0) return;
-    const { data } = await request('GET', pathOf('/purchases', { limit: PAGE }), { signal });
+    if (entries.size === 0 || !session.user()) return;
+    const { data } = await request('GET', pageAt(null), { signal });
     for (const item of data.items) entries.get(item.id)?.become(item);
   }, signal);
   start();

@@ -74,6 +74,7 @@ export function receipt(page) {
     if (focused && !body.contains(document.activeElement)) body.querySelector('h1').focus({ preventScroll: true });
     if (before && before.status !== purchase.status) announce(settledInWords(purchase, purchase.userId === session.user()?.id));
     if (unpaid.isUnpaid(purchase)) follow(purchase, alive);
+    else if (purchase.status !== 'refunded') followRefund(purchase, alive);
   }
 
   function follow(purchase, alive) {
@@ -84,6 +85,16 @@ export function receipt(page) {
       const instant = Date.parse(purchase.expiresAt) - left;
       if (instant > clock.now()) clock.at(instant, () => announce(`${count(left / 60_000, 'minute')} left to pay.`), alive);
     }
+  }
+
+  /// What is paid for changes only by a refund.
+  function followRefund({ productId, sequence }, alive) {
+    live.follow(productId, { purchases: true }, alive);
+    live.onReleased((released) => {
+      if (released.productId !== productId || released.sequence !== sequence) return;
+      // If that fails, the next refresh finds it.
+      read().catch(() => {});
+    }, alive);
   }
 
   function loginNotice() {

@@ -86,7 +86,7 @@ impl Shop {
     /// Creates an admin's account with a password.
     pub async fn make_admin(&self) {
         let settings = [("ADMIN_EMAIL", ADMIN.0), ("ADMIN_PASSWORD", ADMIN.1)];
-        self.start_server(Limits::default(), &settings).await.stop().await;
+        self.start_server(patient(), &settings).await.stop().await;
     }
 
     /// Starts another server, with these settings on top of the usual ones.
