@@ -121,8 +121,6 @@ export function add(purchase) {
   watchUnpaid(purchase);
   tell();
   tabs?.postMessage(productId);
-  // More may have been bought on another device.
-  if ((store.find(productId)?.purchaseLimit ?? 1) > quantity) load(productId);
 }
 
 /// Records what has become of a purchase.

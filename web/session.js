@@ -94,22 +94,20 @@ function store() {
 /// What is stored, if it makes sense; otherwise it is dropped.
 function read() {
   try {
-    const text = localStorage.getItem(KEY);
-    if (text === null) return null;
-    const stored = parse(text);
+    const stored = JSON.parse(localStorage.getItem(KEY));
     if (isSession(stored)) return stored;
-    localStorage.removeItem(KEY);
   } catch {
-    // Storage is forbidden.
+    // It is no JSON, or storage is forbidden.
   }
+  drop();
   return null;
 }
 
-function parse(text) {
+function drop() {
   try {
-    return JSON.parse(text);
+    localStorage.removeItem(KEY);
   } catch {
-    return null;
+    // Storage is forbidden.
   }
 }
 

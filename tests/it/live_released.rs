@@ -23,6 +23,21 @@ async fn next_released(stream: &mut EventStream) -> (Value, Option<Value>) {
     (event.data, stock)
 }
 
+/// The next `count` purchases that a watcher is told of, or that were given back, by the names of the events.
+async fn told(stream: &mut EventStream, count: usize) -> Vec<(String, i64)> {
+    let mut told = Vec::new();
+    let hearing = async {
+        while told.len() < count {
+            let event = stream.next().await.expect("an event");
+            if ["purchase", "released"].contains(&event.name.as_str()) {
+                told.push((event.name, event.data["sequence"].as_i64().unwrap()));
+            }
+        }
+    };
+    soon("what was missed", hearing).await;
+    told
+}
+
 async fn buy(buyer: &Actor, id: &str) -> String {
     id_of(&buyer.purchase(id).await.expect(201).json)
 }
@@ -97,16 +112,7 @@ async fn a_break_hides_nothing_that_was_given_back() {
     for server in [0, 1] {
         let visitor = shop.at(&shop.visitor(), server);
         let mut stream = EventStream::purchases(&visitor, &id, Some(3)).await;
-        let mut told = Vec::new();
-        let hearing = async {
-            while told.len() < 2 {
-                let event = stream.next().await.expect("an event");
-                if ["purchase", "released"].contains(&event.name.as_str()) {
-                    told.push((event.name, event.data["sequence"].as_i64().unwrap()));
-                }
-            }
-        };
-        soon("what was missed", hearing).await;
+        let mut told = told(&mut stream, 2).await;
         told.sort();
         assert_eq!(told, [("purchase".to_owned(), 4), ("released".to_owned(), 1)]);
         streams.push(stream);
@@ -144,16 +150,7 @@ async fn who_comes_back_hears_of_what_was_given_back_later() {
     let third = buy(&buyers[2], &id).await;
     buyers[2].cancel(&third).await.expect(200);
     let mut stream = EventStream::purchases(&shop.visitor(), &id, Some(1)).await;
-    let mut told = Vec::new();
-    let hearing = async {
-        while told.len() < 4 {
-            let event = stream.next().await.expect("an event");
-            if ["purchase", "released"].contains(&event.name.as_str()) {
-                told.push((event.name, event.data["sequence"].as_i64().unwrap()));
-            }
-        }
-    };
-    soon("what was missed", hearing).await;
+    let told = told(&mut stream, 4).await;
     // A purchase comes before what has become of it.
     let expected = [("purchase", 2), ("purchase", 3), ("released", 2), ("released", 3)];
     assert_eq!(told, expected.map(|(name, number)| (name.to_owned(), number)));

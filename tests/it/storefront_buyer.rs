@@ -47,6 +47,17 @@ pub async fn enter(window: &Browser) {
     window.sees("#account", "Account:").await;
 }
 
+/// Buys with the window's login, of which the page itself hears nothing.
+pub async fn buy_unseen(window: &Browser, id: &str, quantity: i64) {
+    let buy = "return (async (productId, quantity) => {
+        const { token } = JSON.parse(localStorage.getItem('flash-sale.session'));
+        const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
+        const body = JSON.stringify({ productId, quantity });
+        return (await fetch('/products/purchase', { method: 'POST', headers, body })).status;
+    })(...arguments)";
+    assert_eq!(window.run(buy, json!([id, quantity])).await, 201);
+}
+
 /// The units that the shop has sold of a product.
 async fn sold(shop: &Shop, id: &str) -> i64 {
     shop.product(id).await["sold"].as_i64().unwrap()
@@ -100,13 +111,7 @@ async fn one_is_ready_before_the_opening_and_a_hurry_buys_once() {
     // What the page does not know, the server's refusal tells it.
     window.press(".button-again", "Buy one more").await;
     window.fill("Units", "3").await;
-    let buy = "return (async (productId) => {
-        const { token } = JSON.parse(localStorage.getItem('flash-sale.session'));
-        const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
-        const body = JSON.stringify({ productId, quantity: 3 });
-        return (await fetch('/products/purchase', { method: 'POST', headers, body })).status;
-    })(...arguments)";
-    assert_eq!(window.run(buy, json!([id])).await, 201);
+    buy_unseen(&window, &id, 3).await;
     window.press(".button-buy:not([aria-disabled])", "Buy 3 more").await;
     window.sees(".outcome", "one person may have 5, and you have 5").await;
     window.sees(".button-buy[aria-disabled]", "You have 5").await;

@@ -4,7 +4,7 @@ use flash_sale::model::timestamp::Timestamp;
 use serde_json::{Value, json};
 
 use crate::harness::{Browser, Shop, no_browser, patient, sneaker_with};
-use crate::storefront_buyer::{enter, now, window_with};
+use crate::storefront_buyer::{buy_unseen, enter, now, window_with};
 
 /// A network that loses every press while `isBlocked`.
 const BLOCKED: &str = "
@@ -19,6 +19,14 @@ async fn middle(window: &Browser, (width, height): (u32, u32)) -> Value {
         const { left, right, top, bottom } = document.querySelector('.button-buy').getBoundingClientRect();
         return [(left + right) / 2, (top + bottom) / 2];";
     window.run(script, json!([])).await
+}
+
+/// Opens the page of a sale and presses, while the network loses it.
+async fn press_in_vain(window: &Browser, id: &str) {
+    window.follow(&format!("/sales/{id}")).await;
+    window.run("window.isBlocked = true", json!([])).await;
+    window.press(".button-buy", "Buy now").await;
+    window.sees(".outcome", "Not sure yet").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,10 +91,7 @@ async fn an_order_without_an_answer_is_known_wherever_the_visitor_goes() {
     let id = shop.sell(&sneaker_with(json!({ "purchaseLimit": 5 }))).await;
     let window = window_with(&shop.visitor(), BLOCKED).await;
     enter(&window).await;
-    window.follow(&format!("/sales/{id}")).await;
-    window.run("window.isBlocked = true", json!([])).await;
-    window.press(".button-buy", "Buy now").await;
-    window.sees(".outcome", "Not sure yet").await;
+    press_in_vain(&window, &id).await;
     window.press(".back a", "All sales").await;
     window.sees(".card .outcome", "Not sure yet").await;
     window.run("window.isBlocked = false", json!([])).await;
@@ -95,10 +100,7 @@ async fn an_order_without_an_answer_is_known_wherever_the_visitor_goes() {
 
     // What was pressed long ago is not bought unasked.
     let id = shop.sell(&sneaker_with(json!({ "name": "Second sneaker" }))).await;
-    window.follow(&format!("/sales/{id}")).await;
-    window.run("window.isBlocked = true", json!([])).await;
-    window.press(".button-buy", "Buy now").await;
-    window.sees(".outcome", "Not sure yet").await;
+    press_in_vain(&window, &id).await;
     let age = "
         const orders = JSON.parse(sessionStorage.getItem('flash-sale.pending'));
         for (const order of Object.values(orders)) order.pressedAt -= 3_600_000;
@@ -126,10 +128,7 @@ async fn nobody_pays_for_what_somebody_else_has_pressed() {
     let id = shop.sell(&sneaker_with(json!({ "purchaseLimit": 5 }))).await;
     let window = window_with(&shop.visitor(), BLOCKED).await;
     enter(&window).await;
-    window.follow(&format!("/sales/{id}")).await;
-    window.run("window.isBlocked = true", json!([])).await;
-    window.press(".button-buy", "Buy now").await;
-    window.sees(".outcome", "Not sure yet").await;
+    press_in_vain(&window, &id).await;
     // Another tab registers somebody else.
     let switch = "return (async () => {
         const body = JSON.stringify({ name: 'Cara Doe', email: 'cara@example.com', password: 'correct horse battery' });
@@ -147,21 +146,18 @@ async fn nobody_pays_for_what_somebody_else_has_pressed() {
     window.sees(".outcome", "Bought: you are number 1").await;
 
     // What the same account buys in another tab, this one hears of.
-    let buy = "return (async (productId) => {
-        const { token } = JSON.parse(localStorage.getItem('flash-sale.session'));
-        const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
-        const body = JSON.stringify({ productId });
-        const { status } = await fetch('/products/purchase', { method: 'POST', headers, body });
-        new BroadcastChannel('flash-sale.bought').postMessage(productId);
-        return status;
-    })(...arguments)";
-    assert_eq!(window.run(buy, json!([id])).await, 201);
+    buy_unseen(&window, &id, 1).await;
+    window.run("new BroadcastChannel('flash-sale.bought').postMessage(arguments[0])", json!([id])).await;
     window.sees(".button-buy[aria-disabled]", "You have 2: numbers 1, 2").await;
     // One more is offered, and taken back.
     window.press(".button-again", "Buy one more").await;
     window.sees(".button-buy", "Buy 1 more").await;
     window.press(".button-again", "No more").await;
     window.sees(".button-buy[aria-disabled]", "You have 2").await;
+    // What another device bought, the page hears of before it offers one more.
+    buy_unseen(&window, &id, 1).await;
+    window.press(".button-again", "Buy one more").await;
+    window.sees(".button-buy[aria-disabled]", "You have 3: numbers 1, 2, 3").await;
     window.close(&[]).await;
     shop.close().await;
 }

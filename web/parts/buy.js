@@ -252,6 +252,8 @@ export function buyBar(product, lastSale, signal) {
     rest();
     update();
     button.focus();
+    // More may have been bought on another device. Not after each purchase: at an opening that would be a read for each.
+    own.load(product().id, signal);
   }
 
   function wantNoMore() {
