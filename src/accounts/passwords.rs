@@ -24,10 +24,6 @@ use crate::metrics::{Limit, Metrics};
 use crate::model::network::Network;
 use crate::model::password::{check_strength, normalized};
 
-/// The lowest priority that the system has: the hashing threads get only time that is left over.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 19;
-
 /// A thread pauses for this many times the time that its hash waited for the processor: not at all on an idle
 /// processor.
 const REST_FACTOR: u32 = 8;
@@ -120,13 +116,14 @@ impl Passwords {
         let state = Mutex::new(State::new(limits.password_hashes_waiting_max));
         let queue = Arc::new(Queue { state, has_changed: Condvar::new(), metrics: metrics.clone() });
         let threads = limits.password_hashes_in_flight_max;
+        let niceness = limits.password_hash_niceness;
         let wait_max = Duration::from_millis(limits.password_hash_wait_ms_max);
         // Made first: if a thread fails to start, dropping it ends the others.
         let passwords = Self { queue: queue.clone(), threads, wait_max, metrics };
         for _ in 0..threads {
             let queue = queue.clone();
             let thread = thread::Builder::new().name("passwords".into());
-            thread.spawn(move || work(&queue)).map_err(|error| {
+            thread.spawn(move || work(&queue, niceness)).map_err(|error| {
                 tracing::error!("cannot start a thread for passwords: {error}");
                 Error::Internal
             })?;
@@ -236,9 +233,11 @@ impl Drop for Passwords {
 }
 
 /// One thread: runs job after job until `Passwords` is dropped.
-fn work(queue: &Queue) {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(NICENESS) {
+fn work(queue: &Queue, niceness: i32) {
+    // Elsewhere a thread has no niceness of its own.
+    if cfg!(target_os = "linux")
+        && let Err(error) = rustix::process::nice(niceness)
+    {
         tracing::debug!("passwords are hashed at the usual priority: {error}");
     }
     while let Some(job) = queue.next() {

@@ -194,6 +194,8 @@ pub struct AccountsLimits {
     pub user_searches_in_flight_max: usize,
     /// Passwords hashed at once; each takes 19 MiB and some 20 ms of one core.
     pub password_hashes_in_flight_max: usize,
+    /// The priority of the threads that hash, from 0 (as any other thread's) to 19 (only time that is left over; Linux).
+    pub password_hash_niceness: i32,
     /// Requests that wait for their password to be hashed; further ones are refused as overload.
     pub password_hashes_waiting_max: usize,
     /// The time a request waits for its password to be hashed before it is refused as overload; it is refused at once
@@ -228,6 +230,7 @@ impl Default for AccountsLimits {
             user_searches_in_flight_max: 2,
             // At most half of the cores: the other half sells.
             password_hashes_in_flight_max: cores().div_ceil(2),
+            password_hash_niceness: 19,
             password_hashes_waiting_max: 200,
             password_hash_wait_ms_max: 10_000,
             login_failures_max: 10,
