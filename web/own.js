@@ -10,6 +10,8 @@ import * as unpaid from './unpaid.js';
 const NUMBERS_MAX = 50;
 // Products whose pages were seen last.
 const LOADED_AGAIN_MAX = 5;
+// How often the server is asked, if its answers are not of the same moment.
+const ATTEMPTS_MAX = 3;
 /// Who lets this many purchases of a product expire, or cancels them, may not hold it any more.
 export const LAPSES_MAX = 3;
 
@@ -68,20 +70,29 @@ export function remaining({ id, purchaseLimit, paymentWindowSeconds }) {
 }
 
 /// Asks the server what the visitor has. Resolves to whether that is known now; a failure leaves it as it was.
-export async function load(productId, signal) {
+export async function load(productId, signal, attempt = 1) {
   const user = session.user();
   if (!user) return false;
   const before = learnt;
+  const released = new Set();
+  const asking = new AbortController();
+  live.onReleased((one) => { if (one.productId === productId) released.add(one.sequence); }, asking.signal);
   try {
     const { data: { yours, ...product } } = await request('GET', `/products/${productId}`, { signal });
     store.put(product);
     if (!yours) return false;
     const waiting = of(productId)?.unpaid ?? [];
-    const all = yours.purchased > 0 || waiting.length > 0 ? await readPurchases(productId, user, signal) : [];
+    const read = yours.purchased > 0 || waiting.length > 0 ? await readPurchases(productId, user, signal) : [];
     if (session.user()?.id !== user.id) return false;
     // A purchase may have been made meanwhile.
     if (learnt !== before) return load(productId, signal);
+    // Without the list, how much it is counts for more than which numbers it has.
+    const all = read ?? [...(known.get(productId)?.purchases.values() ?? [])];
     const purchases = all.filter(stands);
+    // One may have been given back between the two answers, or since.
+    const differs = read?.length < NUMBERS_MAX && units(purchases) !== yours.purchased;
+    const isOld = differs || purchases.some(({ sequence }) => released.has(sequence));
+    if (isOld && attempt < ATTEMPTS_MAX) return load(productId, signal, attempt + 1);
     known.set(productId, { purchased: yours.purchased, lapses: yours.lapses, purchases: new Map(purchases.map((one) => [one.sequence, one])) });
     purchases.forEach(watchUnpaid);
     all.filter(({ id, status }) => status !== 'pending' && waiting.some((one) => one.id === id)).forEach(tellSettled);
@@ -90,9 +101,12 @@ export async function load(productId, signal) {
   } catch {
     // Then the page offers to buy, and the server refuses what is too much.
     return false;
+  } finally {
+    asking.abort();
   }
 }
 
+/// The visitor's newest purchases of a product; null if they cannot be read.
 async function readPurchases(productId, user, signal) {
   // Admins see everybody's.
   const userId = user.role === 'customer' ? null : user.id;
@@ -100,13 +114,16 @@ async function readPurchases(productId, user, signal) {
     const { data } = await request('GET', pathOf('/purchases', { productId, userId, limit: NUMBERS_MAX }), { signal });
     return data.items;
   } catch {
-    // How much it is counts for more than which numbers it has.
-    return [...(known.get(productId)?.purchases.values() ?? [])];
+    return null;
   }
 }
 
 function stands({ status = 'confirmed' }) {
   return status === 'confirmed' || status === 'pending';
+}
+
+function units(purchases) {
+  return purchases.reduce((sum, { quantity }) => sum + quantity, 0);
 }
 
 const nothing = () => ({ purchased: 0, lapses: 0, purchases: new Map() });

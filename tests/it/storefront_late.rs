@@ -4,10 +4,12 @@ use flash_sale::model::timestamp::Timestamp;
 use serde_json::json;
 
 use crate::harness::{Shop, no_browser, patient, sneaker_with};
+use crate::payments::id_of;
 use crate::storefront_buyer::{NO_SOCKET, REFUSED, enter, now, window_with};
+use crate::storefront_payments::ada_at;
 
 /// A page that can read nothing while `isDeaf`; `reading` is how many answers it waits for.
-const DEAF: &str = "
+pub const DEAF: &str = "
     const whole = window.fetch;
     window.reading = 0;
     window.fetch = async (path, options) => {
@@ -71,5 +73,48 @@ async fn who_comes_too_late_hears_by_how_much() {
     window.sees(".button-buy[aria-disabled]", "Paused by the shop").await;
     window.sees(".outcome", "Nothing was bought: the shop has paused the sale").await;
     window.close(&[REFUSED]).await;
+    shop.close().await;
+}
+
+/// A page whose next question for own purchases, or the answer to it (`holds`), is on its way until `arrive()`.
+const SLOW_LIST: &str = "
+    const list = window.fetch;
+    window.fetch = async (path, ...rest) => {
+      if (!String(path).startsWith('/purchases?') || !window.holds) return list(path, ...rest);
+      const holds = window.holds;
+      const arrival = new Promise((resolve) => { window.arrive = resolve; });
+      window.holds = null;
+      if (holds === 'question') await arrival;
+      const answer = await list(path, ...rest);
+      if (holds === 'answer') { window.isRead = true; await arrival; }
+      return answer;
+    };";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_back_while_the_page_asks_is_noticed() {
+    if no_browser() {
+        return;
+    }
+    let shop = Shop::open_with(patient()).await;
+    for holds in ["question", "answer"] {
+        let id = shop.sell(&sneaker_with(json!({ "name": holds, "stock": 2, "purchaseLimit": 1 }))).await;
+        let (window, ada) = ada_at(&shop, &format!("{holds}@example.com")).await;
+        let purchase = id_of(&ada.purchase(&id).await.expect(201).json);
+        window.run(SLOW_LIST, json!([])).await;
+        window.run("window.holds = arguments[0]", json!([holds])).await;
+        window.follow(&format!("/sales/{id}")).await;
+        window.sees(".board tbody tr", "1 Ada L.").await;
+        window.waits("window.arrive !== undefined").await;
+        if holds == "answer" {
+            window.waits("window.isRead").await;
+        }
+        shop.admin().refund(&purchase, &json!({})).await.expect(200);
+        window.misses(".board tbody tr", "1 Ada L.").await;
+        window.run("window.arrive()", json!([])).await;
+        window.waits("window.reading === 0").await;
+        window.sees(".button-buy:not([aria-disabled])", "Buy now").await;
+        window.misses(".button-buy", "You have it").await;
+        window.close(&[]).await;
+    }
     shop.close().await;
 }

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{ADMIN, Actor, Browser, Shop, no_browser, patient};
 use crate::payments::{held, id_of};
+use crate::storefront_buyer::window_with;
+use crate::storefront_late::DEAF;
 
 const REFUSED: &str = "status of 409";
 
@@ -38,10 +40,7 @@ pub async fn admin_at(shop: &Shop, server: usize) -> Browser {
 
 /// A window that shows only what it has heard of.
 async fn window_at(shop: &Shop) -> Browser {
-    let window = Browser::open(&shop.visitor()).await;
-    window.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": NO_REFRESH })).await;
-    window.visit("/").await;
-    window
+    window_with(&shop.visitor(), &format!("{NO_REFRESH}{DEAF}")).await
 }
 
 /// Such a window, in which Ada has registered, and Ada outside of it.
@@ -178,6 +177,7 @@ async fn what_one_buyer_cancels_another_can_buy_at_once() {
             "1 purchase of yours ended without a payment. After 3 you cannot buy this any more",
         )
         .await;
+    window.waits("window.reading === 0").await;
     for _ in 0..2 {
         let purchase = id_of(&ada.purchase(&id).await.expect(201).json);
         ada.cancel(&purchase).await.expect(200);
