@@ -1,6 +1,7 @@
 //! `flash-sale verify`: fine books pass, and whatever does not add up is named.
 
 use flash_sale::model::id::Id;
+use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
@@ -63,6 +64,31 @@ async fn the_books_after_a_rush_add_up() {
     assert!(printed.contains("2 products, ") && printed.ends_with(": everything adds up\n"), "{printed}");
     let (code, printed) = verify(&shop, &["--product", &two]).await;
     assert_eq!((code, printed.contains("1 products, 5 purchases, 5 times")), (0, true), "{printed}");
+    shop.close().await;
+}
+
+/// Among millions of purchases of other products, all others would take longer than a snapshot is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_product_costs_its_own_purchases_only() {
+    let mongo = own_mongo("verify-one").await;
+    let shop = Shop::open_at_with(mongo.uri().reveal(), patient()).await;
+    let (small, large) = (shop.sell(&sneaker()).await, shop.sell(&sneaker()).await);
+    shop.buyer().purchase(&small).await.expect(201);
+    join_all((0..30).map(async |_| shop.buyer().purchase(&large).await.expect(201))).await;
+    let database = shop.database().await;
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    let (code, printed) = verify(&shop, &["--product", &small]).await;
+    assert_eq!((code, printed.contains("1 products, 1 purchases, 1 times")), (0, true), "{printed}");
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
+    let purchases = doc! { "appName": "flash-sale verify", "ns": format!("{}.purchases", database.name()) };
+    let profile = database.collection::<Document>("system.profile");
+    let reads: Vec<_> = profile.find(purchases).await.unwrap().try_collect().await.unwrap();
+    assert!(!reads.is_empty());
+    for read in reads {
+        for examined in ["keysExamined", "docsExamined"] {
+            assert!(read.get_i32(examined).unwrap_or_default() <= 2, "{examined}: {read:#?}");
+        }
+    }
     shop.close().await;
 }
 
