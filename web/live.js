@@ -197,6 +197,8 @@ function tell() {
 }
 
 function send(message) {
+  // One that is closing is still there. The next one is told everything.
+  if (socket.readyState !== WebSocket.OPEN) return;
   socket.send(JSON.stringify(message));
 }
 

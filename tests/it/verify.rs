@@ -337,9 +337,12 @@ async fn what_became_of_purchases_is_compared_with_the_audit_log() {
             product(doc! { "releasedCount": -1_i64 }),
             &["it counts 3 purchases that were given back, but there are 4"],
         ),
-        // The buyer would have two of one.
+        // The buyer would have two of one. Its time to pay is not over, or the server would end it again.
         (
-            purchase(3, doc! { "$set": { "status": "pending" } }),
+            purchase(
+                3,
+                doc! { "$set": { "status": "pending", "expiresAt": DateTime::from_millis(4_000_000_000_000) } },
+            ),
             &[
                 "has 2 units, and the limit was never above 1",
                 "held is 1, but its pending purchases have 2 units",
