@@ -47,6 +47,22 @@ export function unseen(text) {
   return h('span', { class: 'unseen' }, text);
 }
 
+/// Opens a dialog over the page. Resolves when it is closed, and gone from the page: at once, while its event may wait behind
+/// other work. A press in between would find the dialog gone, and a page that still waits for it.
+export function openModal(dialog) {
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    const observer = new MutationObserver(() => {
+      if (dialog.open) return;
+      observer.disconnect();
+      dialog.remove();
+      resolve();
+    });
+    observer.observe(dialog, { attributeFilter: ['open'] });
+  });
+}
+
 let lastId = 0;
 /// A unique id, so that one element can label another.
 export function uniqueId(prefix) {

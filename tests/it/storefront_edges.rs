@@ -272,6 +272,40 @@ async fn a_failure_is_forgotten_when_the_shop_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dialog_that_is_closed_can_be_opened_again_at_once() {
+    if no_browser() {
+        return;
+    }
+    let shop = Shop::open_with(patient()).await;
+    let id = shop.sell(&held(json!({ "stock": 1 }))).await;
+    let visitor = Browser::open(&shop.visitor()).await;
+    visitor.sees("#account button", "Log in").await;
+    let (ada, _) = ada_at(&shop, "ada@example.com").await;
+    buy(&ada, &id).await;
+    // The next press comes before the browser has told of the end.
+    let press = "return (async (opens, closes) => {
+        const press = (selector) => [...document.querySelectorAll(selector)].at(-1).click();
+        press(opens);
+        press(closes);
+        for (let turns = 0; turns < 50; turns += 1) await null;
+        press(opens);
+        return document.querySelectorAll('dialog[open]').length;
+    })(...arguments)";
+    let windows = [
+        (&visitor, "#account button", "dialog .dialog-close"),
+        (&ada, ".receipt .row-actions button", "dialog .dialog-actions button:first-child"),
+    ];
+    for (window, opens, closes) in windows {
+        assert_eq!(window.run(press, json!([opens, closes])).await, 1, "{opens}");
+        window.run("document.querySelector(arguments[0]).click()", json!([closes])).await;
+        window.waits("document.querySelector('dialog') === null").await;
+    }
+    visitor.close(&[]).await;
+    ada.close(&[]).await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_left_does_not_watch() {
     if no_browser() {
         return;

@@ -3,7 +3,7 @@
 import { Problem, inWords, request } from '../api.js';
 import { announce } from '../announce.js';
 import * as clock from '../clock.js';
-import { h, setText, uniqueId } from '../dom.js';
+import { h, openModal, setText, uniqueId } from '../dom.js';
 import * as session from '../session.js';
 import { field, passwordField, showErrors } from './fields.js';
 
@@ -61,15 +61,11 @@ function dialog(mode, reason) {
   }
   show(mode);
 
-  document.body.append(element);
-  element.showModal();
+  const closed = openModal(element);
   body.querySelector('input').focus();
-  return new Promise((resolve) => {
-    element.addEventListener('close', () => {
-      element.remove();
-      keepFocus();
-      resolve(session.current() !== null);
-    });
+  return closed.then(() => {
+    keepFocus();
+    return session.current() !== null;
   });
 }
 

@@ -3,7 +3,7 @@
 import { Problem, Unreachable, inWords, request } from '../api.js';
 import { announce } from '../announce.js';
 import * as clock from '../clock.js';
-import { h, setText, uniqueId } from '../dom.js';
+import { h, openModal, setText, uniqueId } from '../dom.js';
 import { count, dateTime, number } from '../format.js';
 import { newKey } from '../purchase.js';
 import * as store from '../store.js';
@@ -71,12 +71,9 @@ function formDialog({ title, fields, yes, submit }) {
   const form = h('form', { class: 'form', onsubmit: send }, fields.map(({ element }) => element), problem,
     h('div', { class: 'dialog-actions' }, h('button', { type: 'button', class: 'button', onclick: () => dialog.close() }, 'Cancel'), button));
   const dialog = h('dialog', { class: 'dialog', 'aria-labelledby': titleId }, h('h2', { class: 'dialog-title', id: titleId }, title), form);
-  document.body.append(dialog);
-  dialog.showModal();
+  const closed = openModal(dialog);
   fields[0].control.focus();
-  return new Promise((resolve) => {
-    dialog.addEventListener('close', () => { dialog.remove(); resolve(); });
-  });
+  return closed;
 }
 
 /// Asks how much to add, and adds it. Resolves when the dialog closes.

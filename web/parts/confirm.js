@@ -1,6 +1,6 @@
 // Short dialogs: a question before an action that cannot be undone, and a message.
 
-import { h, uniqueId } from '../dom.js';
+import { h, openModal, uniqueId } from '../dom.js';
 
 /// Resolves to whether the answer was yes.
 export async function confirm({ title, text, yes, no = 'Cancel', danger = true }) {
@@ -24,12 +24,5 @@ function ask(title, text, buttons) {
       h('h2', { id: titleId, class: 'dialog-title' }, title),
       h('p', { id: textId }, text),
       h('div', { class: 'dialog-actions' }, buttons)));
-  document.body.append(dialog);
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener('close', () => {
-      dialog.remove();
-      resolve(dialog.returnValue);
-    });
-  });
+  return openModal(dialog).then(() => dialog.returnValue);
 }

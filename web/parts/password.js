@@ -2,7 +2,7 @@
 
 import { Problem, inWords, loginIsOver, request } from '../api.js';
 import { announce } from '../announce.js';
-import { h, setText, uniqueId } from '../dom.js';
+import { h, openModal, setText, uniqueId } from '../dom.js';
 import * as session from '../session.js';
 import { passwordField, showErrors } from './fields.js';
 
@@ -53,12 +53,10 @@ export function changePassword() {
     }
   }
 
-  document.body.append(dialog);
-  dialog.addEventListener('close', () => { over.abort(); dialog.remove(); });
   // Another tab has logged out, or is somebody else now.
   const { id } = session.user();
   session.onChange(() => { if (session.user()?.id !== id) dialog.close(); }, over.signal);
-  dialog.showModal();
+  openModal(dialog).then(() => over.abort());
   current.control.focus();
 }
 

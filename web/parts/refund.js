@@ -1,6 +1,6 @@
 // Asks how a purchase is refunded.
 
-import { h, uniqueId } from '../dom.js';
+import { h, openModal, uniqueId } from '../dom.js';
 import { count, money, number } from '../format.js';
 import { field } from './fields.js';
 
@@ -28,15 +28,11 @@ export function askRefund({ sequence, quantity, total, paymentReference }) {
       h('div', { class: 'dialog-actions' },
         h('button', { type: 'button', class: 'button', onclick: () => dialog.close('') }, 'Cancel'),
         h('button', { class: 'button button-danger' }, 'Refund'))));
-  document.body.append(dialog);
-  dialog.showModal();
+  const closed = openModal(dialog);
   dialog.querySelector(':checked').focus();
-  return new Promise((resolve) => {
-    dialog.addEventListener('close', () => {
-      const restock = dialog.querySelector(':checked').value === 'yes';
-      const text = reason.control.value.trim();
-      dialog.remove();
-      resolve(dialog.returnValue === 'yes' ? { restock, ...(text ? { reason: text } : {}) } : null);
-    });
+  return closed.then(() => {
+    const restock = dialog.querySelector(':checked').value === 'yes';
+    const text = reason.control.value.trim();
+    return dialog.returnValue === 'yes' ? { restock, ...(text ? { reason: text } : {}) } : null;
   });
 }

@@ -3,7 +3,7 @@
 import { Problem, inWords, pathOf } from '../api.js';
 import { check } from '../access.js';
 import { announce } from '../announce.js';
-import { h, setText, uniqueId } from '../dom.js';
+import { h, openModal, setText, uniqueId } from '../dom.js';
 import { dateTime } from '../format.js';
 import { replaceQuery } from '../router.js';
 import * as session from '../session.js';
@@ -178,16 +178,9 @@ function chooseRole(user, isSelf) {
       h('div', { class: 'dialog-actions' },
         h('button', { type: 'button', class: 'button', onclick: () => dialog.close('') }, 'Cancel'),
         h('button', { class: 'button button-primary' }, 'Change role'))));
-  document.body.append(dialog);
-  dialog.showModal();
+  const closed = openModal(dialog);
   dialog.querySelector(':checked')?.focus();
-  return new Promise((resolve) => {
-    dialog.addEventListener('close', () => {
-      const chosen = dialog.returnValue;
-      dialog.remove();
-      resolve(chosen);
-    });
-  });
+  return closed.then(() => dialog.returnValue);
 }
 
 function explain(error) {
