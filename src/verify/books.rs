@@ -34,7 +34,7 @@ pub struct Books {
     mongo: Option<EmbeddedMongo>,
     /// Whether an index gives the purchases in the order of their buyers.
     has_buyers_index: bool,
-    /// Whether there are so few purchases that the database can sort them by their buyers.
+    /// Whether only one product is read, with so few purchases that the database can sort them by their buyers.
     are_few: bool,
     pub progress: ProgressBar,
 }
@@ -190,9 +190,9 @@ impl Books {
         from: Option<(Id, Id)>,
     ) -> Result<SessionCursor<RawDocumentBuf>, Error> {
         // Few of one product are sorted: the index of buyers has those of all products, and each of their buyers takes a look.
-        let index = match product {
-            Some(_) if self.are_few => Some(purchases_in_order()),
-            _ => self.has_buyers_index.then(own_purchases),
+        let index = match self.are_few {
+            true => Some(purchases_in_order()),
+            false => self.has_buyers_index.then(own_purchases),
         };
         // `min` goes on within a buyer, but takes no other bounds from the query.
         let is_walk = product.is_none() && self.has_buyers_index;
